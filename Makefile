@@ -1,0 +1,66 @@
+# One way in: every habit of the house is a target here, and `make` alone lists them.
+# The work itself stands in scripts/, Tests/System and Benchmarks/; this file only names it.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+SWIFT ?= swift
+TOOLS := .build/test-tools
+FORMATTED = $(wildcard Package.swift Sources Tests Fuzz)
+
+.PHONY: help bootstrap demo demo-refused test test-unit test-system test-refused check build \
+  release format lint bench clean
+
+help: ## list the targets
+	@printf 'Millrace: make TARGET\n\n'
+	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) \
+	  | while IFS=$$'\t' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
+	@printf '\nMILLRACE_SYSTEM_TESTS=PATTERN narrows the system tests (a part of file, class or test\n'
+	@printf 'name, or a glob); MILLRACE_SYSTEM_ENGINES=epoll takes one engine only.\n'
+
+bootstrap: ## install what building and testing need, if it is missing (apt-get)
+	@scripts/bootstrap
+
+demo: bootstrap ## build, then show both engines under load before a real nginx
+	@scripts/demo
+
+demo-refused: bootstrap $(TOOLS)/seccomp-deny ## the demo where the kernel refuses io_uring (EPERM)
+	@$(TOOLS)/seccomp-deny EPERM scripts/demo
+
+test: ## everything: unit, contract and system tests, on both engines
+	@scripts/test
+
+test-unit: bootstrap ## unit and contract tests only (swift test)
+	@scripts/test --unit
+
+test-system: bootstrap ## system tests only: real servers, real clients
+	@scripts/test --system
+
+test-refused: bootstrap ## system tests with engine auto, io_uring refused by EPERM, then by ENOSYS
+	@scripts/test --refused
+
+check: lint build ## what must hold before a commit: style, and a build
+
+build: ## debug build of everything
+	@$(SWIFT) build
+
+release: ## optimised build of the proxy; prints where it is
+	@$(SWIFT) build -c release --product millrace
+	@printf '%s/millrace\n' "$$($(SWIFT) build -c release --show-bin-path)"
+
+format: ## rewrite the sources in the house style
+	@$(SWIFT) format format --in-place --parallel --recursive $(FORMATTED)
+
+lint: ## report what breaks the house style
+	@$(SWIFT) format lint --strict --parallel --recursive $(FORMATTED)
+
+bench: bootstrap ## side by side with nginx and with a bare forwarder
+	@Benchmarks/run
+
+clean: ## remove what was built
+	@rm -rf .build
+	@find Tests Benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+$(TOOLS)/seccomp-deny: Tests/System/seccomp-deny.c
+	@mkdir -p $(TOOLS)
+	@$(or $(CC),cc) -O1 -Wall -Wextra -Werror -o $@ $<

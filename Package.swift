@@ -1,0 +1,59 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// The settings of every Swift target: one list, so that no room has its own dialect.
+let settings: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+]
+
+let package = Package(
+  name: "millrace",
+  products: [
+    .executable(name: "millrace", targets: ["millrace"]),
+    .library(name: "MillraceEngine", targets: ["MillraceEngine"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+  ],
+  targets: [
+    .target(name: "CLinux"),
+    .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
+    .target(name: "MillraceEngine", dependencies: ["CLinux"], swiftSettings: settings),
+    .target(name: "TLS", dependencies: ["COpenSSL"], swiftSettings: settings),
+    .target(name: "HTTP1", swiftSettings: settings),
+    .target(
+      name: "AuditLog", dependencies: ["MillraceEngine", "COpenSSL"], swiftSettings: settings),
+    .target(name: "Configuration", dependencies: ["CYAML"], swiftSettings: settings),
+    .target(
+      name: "Proxy",
+      dependencies: [
+        "MillraceEngine", "TLS", "HTTP1", "AuditLog", "Configuration",
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      swiftSettings: settings),
+    .executableTarget(
+      name: "millrace",
+      dependencies: [
+        "Proxy", "AuditLog", "Configuration", "MillraceEngine", "TLS",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      swiftSettings: settings),
+    .testTarget(
+      name: "MillraceEngineTests", dependencies: ["MillraceEngine", "CLinux"],
+      path: "Tests/Contract", swiftSettings: settings),
+    .testTarget(name: "TLSTests", dependencies: ["TLS", "COpenSSL"], swiftSettings: settings),
+    .testTarget(name: "HTTP1Tests", dependencies: ["HTTP1"], swiftSettings: settings),
+    .testTarget(
+      name: "AuditLogTests", dependencies: ["AuditLog", "MillraceEngine"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "ConfigurationTests", dependencies: ["Configuration"], swiftSettings: settings),
+    .testTarget(name: "ProxyTests", dependencies: ["Proxy"], swiftSettings: settings),
+  ],
+  swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,225 @@
+// Recovery makes a directory of segments fit to be continued, before the workers run: it finds each
+// chain's last seal, sets a torn tail aside, cuts the segment and records that it did. It refuses
+// to destroy a byte: a tail is cut only when its copy is durable. Killed at any point and run
+// again, it comes to the same end.
+//
+// Why one torn batch is the most there can be: a chain has one commit in flight, and a batch is
+// written only when the one before it is durable. So what follows the last valid seal was never
+// acknowledged, except after damage to the medium, and then the copy still has it. (With durability
+// `none` nothing orders the writes, and a machine's crash may take more.)
+//
+// Order of the steps, each durable before the next: copy of the tail under a partial name, its
+// rename to `.jsonl.torn`, the cut, a new segment under a temporary name with the recovery record,
+// its rename. A `.torn` file beside the last sealed segment thus means that the record is missing.
+
+internal import Glibc
+public import MillraceEngine
+
+/// What recovery found of one torn tail.
+public struct TornTail: Equatable, Sendable {
+  /// The segment that was cut, and the file beside it that holds the tail.
+  public var segment: String
+  public var tail: String
+  /// The tail's bytes and their SHA-256.
+  public var bytes: Int
+  public var hash: SealHash
+}
+
+/// What recovery leaves to the journals.
+public struct RecoveredLog: Equatable, Sendable {
+  /// One per worker that has a chain, by worker.
+  public internal(set) var chains: [ChainState] = []
+  /// Tails for which a recovery record was written in this run.
+  public internal(set) var tornTails: [TornTail] = []
+
+  /// Where a worker's chain stands; a new chain for a worker that had none.
+  public func chain(worker: Int) -> ChainState {
+    chains.first { $0.worker == worker } ?? ChainState(worker: worker)
+  }
+}
+
+/// The recovery of a log's directory at start.
+public struct Recovery: Sendable {
+  private let run: RunIdentity
+  private let wallMicroseconds: Int64
+
+  /// - Parameters:
+  ///   - run: the run that is about to begin.
+  ///   - wallMicroseconds: UTC since 1970, for recovery records.
+  public init(run: RunIdentity, wallMicroseconds: Int64) {
+    self.run = run
+    self.wallMicroseconds = wallMicroseconds
+  }
+
+  /// Recovers every chain in the directory, also those of workers that this run will not have.
+  /// - Throws: the file call that failed; the directory is then still recoverable.
+  public func recover(_ lease: borrowing DirectoryLease) throws(Errno) -> RecoveredLog {
+    let directory = lease.directory
+    var segments: [SegmentName] = []
+    var torn: [SegmentName] = []
+    for entry in try BlockingFiles.list(directory) {
+      guard let (name, companion) = SegmentName.parse(entry) else { continue }
+      switch companion {
+      case .segment: segments.append(name)
+      case .torn: torn.append(name)
+      case .preparing, .recovering, .tornPartial:
+        try BlockingFiles.unlink(directory + "/" + entry)
+      }
+    }
+    segments.sort()
+    var log = RecoveredLog()
+    var start = 0
+    while start < segments.count {
+      let worker = segments[start].worker
+      var end = start
+      while end < segments.count && segments[end].worker == worker { end += 1 }
+      try recoverChain(Array(segments[start..<end]), torn, directory, &log)
+      start = end
+    }
+    try BlockingFiles.synchronizeDirectory(directory)
+    return log
+  }
+
+  private func recoverChain(
+    _ segments: [SegmentName], _ torn: [SegmentName], _ directory: String,
+    _ log: inout RecoveredLog
+  ) throws(Errno) {
+    var state = ChainState(worker: segments[0].worker)
+    // What was set aside, also by an earlier attempt that was killed before its record.
+    var tails: [SegmentName] = []
+    for name in segments.reversed() {
+      let path = directory + "/" + name.text()
+      var scanner = try BatchScanner(path: path)
+      var visitor = NoVisitor()
+      while case .batch = try scanner.next(&visitor) {}
+      let tail = try settle(name, path, provenEnd: scanner.provenEnd, directory)
+      let isTorn = tail || torn.contains(name)
+      if isTorn { tails.insert(name, at: 0) }
+      // A number is not used again once anything is known under it.
+      if state.nextSegment == 1 && (isTorn || scanner.seal != nil) {
+        state.nextSegment = name.number + 1
+      }
+      if let seal = scanner.seal {
+        state.previousSeal = seal.hash
+        state.nextSequence = seal.lastSequence + 1
+        break
+      }
+      // Prefilled and never used: nothing is lost with it.
+      if !isTorn { try BlockingFiles.unlink(path) }
+    }
+    if !tails.isEmpty { try record(tails, directory, &state, &log) }
+    log.chains.append(state)
+  }
+
+  /// Copies what follows the last proven batch and cuts the segment there. True if there was a
+  /// tail.
+  private func settle(
+    _ name: SegmentName, _ path: String, provenEnd: Int, _ directory: String
+  ) throws(Errno) -> Bool {
+    let file = try BlockingFiles.open(path, .modify)
+    let size = try file.size()
+    if size <= provenEnd { return false }
+    let tailEnd = try lastContent(file, from: provenEnd, to: size)
+    if tailEnd > provenEnd {
+      let partial = directory + "/" + name.text(.tornPartial)
+      let copy = try BlockingFiles.open(partial, .create)
+      try Self.forEachChunk(file, from: provenEnd, to: tailEnd) {
+        (bytes, offset) throws(Errno) in try copy.write(bytes, at: offset - provenEnd)
+      }
+      try copy.synchronize()
+      try BlockingFiles.rename(partial, to: directory + "/" + name.text(.torn))
+      try BlockingFiles.synchronizeDirectory(directory)
+    }
+    try file.truncate(to: provenEnd)
+    try file.synchronize()
+    return tailEnd > provenEnd
+  }
+
+  /// The end of the last byte that is no newline, or `from`.
+  private func lastContent(
+    _ file: borrowing BlockingFile, from: Int, to: Int
+  ) throws(Errno) -> Int {
+    var end = from
+    try Self.forEachChunk(file, from: from, to: to) { (bytes, offset) throws(Errno) in
+      if let index = bytes.lastIndex(where: { $0 != 0x0A }) { end = offset + index + 1 }
+    }
+    return end
+  }
+
+  private static func forEachChunk(
+    _ file: borrowing BlockingFile, from: Int, to: Int,
+    _ body: (UnsafeRawBufferPointer, Int) throws(Errno) -> Void
+  ) throws(Errno) {
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 16)
+    defer { buffer.deallocate() }
+    var offset = from
+    while offset < to {
+      let wanted = min(buffer.count, to - offset)
+      let count = try file.read(
+        into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<wanted]), at: offset)
+      if count == 0 { break }
+      try body(UnsafeRawBufferPointer(rebasing: buffer[..<count]), offset)
+      offset += count
+    }
+  }
+
+  /// Writes a segment that holds the recovery records alone; whole, or not there at all.
+  private func record(
+    _ tails: [SegmentName], _ directory: String, _ state: inout ChainState,
+    _ log: inout RecoveredLog
+  ) throws(Errno) {
+    let name = SegmentName(worker: state.worker, number: state.nextSegment)
+    let capacity = BatchPool.roundUp(
+      SegmentHeader.maximum + Seal.maximum + tails.count * 512)
+    let memory = UnsafeMutableRawPointer.allocate(byteCount: capacity, alignment: 16)
+    defer { memory.deallocate() }
+    memset(memory, 0x0A, capacity)
+    var cursor = ByteCursor(base: memory, capacity: capacity)
+    SegmentHeader(
+      run: run, worker: state.worker, segment: name.number,
+      createdMicroseconds: wallMicroseconds, nextSequence: state.nextSequence,
+      previous: state.previousSeal
+    ).write(into: &cursor)
+    let first = state.nextSequence
+    for tail in tails {
+      let described = try describe(tail, directory)
+      RecordWriter.writeRecovery(
+        sequence: state.nextSequence, wallMicroseconds: wallMicroseconds,
+        file: described.tail, bytes: described.bytes, hash: described.hash,
+        reason: "bytes after the last seal", into: &cursor)
+      state.nextSequence += 1
+      log.tornTails.append(described)
+    }
+    var digest = SealDigest()
+    digest.begin(after: state.previousSeal)
+    digest.update(UnsafeRawBufferPointer(start: memory, count: cursor.position))
+    let seal = Seal(
+      firstSequence: first, lastSequence: state.nextSequence - 1,
+      bytes: UInt64(cursor.position), previous: state.previousSeal, hash: digest.finish())
+    seal.write(into: &cursor)
+    precondition(!cursor.overflowed, "recovery records outgrew their bound")
+
+    let temporary = directory + "/" + name.text(.recovering)
+    let file = try BlockingFiles.open(temporary, .create)
+    let length = BatchPool.roundUp(cursor.position)
+    try file.write(UnsafeRawBufferPointer(start: memory, count: length), at: 0)
+    try file.synchronize()
+    try BlockingFiles.rename(temporary, to: directory + "/" + name.text())
+    try BlockingFiles.synchronizeDirectory(directory)
+    state.previousSeal = seal.hash
+    state.nextSegment += 1
+  }
+
+  private func describe(_ name: SegmentName, _ directory: String) throws(Errno) -> TornTail {
+    let path = directory + "/" + name.text(.torn)
+    let file = try BlockingFiles.open(path, .read)
+    let size = try file.size()
+    var digest = SealDigest()
+    digest.begin()
+    try Self.forEachChunk(file, from: 0, to: size) { (bytes, _) throws(Errno) in
+      digest.update(bytes)
+    }
+    return TornTail(
+      segment: name.text(), tail: name.text(.torn), bytes: size, hash: digest.finish())
+  }
+}

@@ -1,0 +1,209 @@
+/* Declarations of the Linux user API that glibc or the distribution's headers lack, and inline
+ * acquire/release accesses for memory shared with the kernel. No logic lives here: whatever
+ * decides anything is Swift. Layouts follow include/uapi/linux/io_uring.h of Linux 6.18. */
+#ifndef MILLRACE_CLINUX_H
+#define MILLRACE_CLINUX_H
+
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+/* One submission queue entry, flat: the kernel's unions are named by the member used most. */
+struct clinux_sqe {
+  uint8_t opcode;
+  uint8_t flags;
+  uint16_t ioprio;
+  int32_t fd;
+  uint64_t off;   /* also addr2 */
+  uint64_t addr;  /* also splice_off_in */
+  uint32_t len;
+  uint32_t op_flags; /* rw_flags, msg_flags, accept_flags, cancel_flags, open_flags, ... */
+  uint64_t user_data;
+  uint16_t buf_index; /* also buf_group */
+  uint16_t personality;
+  int32_t file_index; /* also splice_fd_in */
+  uint64_t addr3;
+  uint64_t pad2;
+};
+_Static_assert(sizeof(struct clinux_sqe) == 64, "an SQE is 64 bytes");
+
+struct clinux_cqe {
+  uint64_t user_data;
+  int32_t res;
+  uint32_t flags;
+};
+
+struct clinux_sq_offsets {
+  uint32_t head, tail, ring_mask, ring_entries, flags, dropped, array, resv1;
+  uint64_t user_addr;
+};
+struct clinux_cq_offsets {
+  uint32_t head, tail, ring_mask, ring_entries, overflow, cqes, flags, resv1;
+  uint64_t user_addr;
+};
+struct clinux_uring_params {
+  uint32_t sq_entries, cq_entries, flags, sq_thread_cpu, sq_thread_idle, features, wq_fd;
+  uint32_t resv[3];
+  struct clinux_sq_offsets sq_off;
+  struct clinux_cq_offsets cq_off;
+};
+_Static_assert(sizeof(struct clinux_uring_params) == 120, "io_uring_params is 120 bytes");
+
+struct clinux_getevents_arg {
+  uint64_t sigmask;
+  uint32_t sigmask_sz;
+  uint32_t min_wait_usec;
+  uint64_t ts;
+};
+struct clinux_timespec64 {
+  int64_t tv_sec;
+  int64_t tv_nsec;
+};
+
+struct clinux_buf {
+  uint64_t addr;
+  uint32_t len;
+  uint16_t bid;
+  uint16_t resv; /* of entry 0: the ring's tail */
+};
+struct clinux_buf_reg {
+  uint64_t ring_addr;
+  uint32_t ring_entries;
+  uint16_t bgid;
+  uint16_t flags;
+  uint64_t resv[3];
+};
+struct clinux_probe_op {
+  uint8_t op, resv;
+  uint16_t flags;
+  uint32_t resv2;
+};
+struct clinux_probe {
+  uint8_t last_op, ops_len;
+  uint16_t resv;
+  uint32_t resv2[3];
+  struct clinux_probe_op ops[256];
+};
+
+enum {
+  CLINUX_SETUP_CQSIZE = 1u << 3,
+  CLINUX_SETUP_CLAMP = 1u << 4,
+  CLINUX_SETUP_R_DISABLED = 1u << 6,
+  CLINUX_SETUP_SUBMIT_ALL = 1u << 7,
+  CLINUX_SETUP_COOP_TASKRUN = 1u << 8,
+  CLINUX_SETUP_TASKRUN_FLAG = 1u << 9,
+  CLINUX_SETUP_SINGLE_ISSUER = 1u << 12,
+  CLINUX_SETUP_DEFER_TASKRUN = 1u << 13,
+  CLINUX_SETUP_NO_SQARRAY = 1u << 16,
+
+  CLINUX_FEAT_SINGLE_MMAP = 1u << 0,
+  CLINUX_FEAT_NODROP = 1u << 1,
+  CLINUX_FEAT_EXT_ARG = 1u << 8,
+  CLINUX_FEAT_CQE_SKIP = 1u << 11,
+
+  CLINUX_ENTER_GETEVENTS = 1u << 0,
+  CLINUX_ENTER_EXT_ARG = 1u << 3,
+
+  CLINUX_REGISTER_PROBE = 8,
+  CLINUX_REGISTER_IOWQ_MAX_WORKERS = 19,
+  CLINUX_REGISTER_PBUF_RING = 22,
+  CLINUX_UNREGISTER_PBUF_RING = 23,
+
+  CLINUX_OP_NOP = 0,
+  CLINUX_OP_FSYNC = 3,
+  CLINUX_OP_SENDMSG = 9,
+  CLINUX_OP_ACCEPT = 13,
+  CLINUX_OP_ASYNC_CANCEL = 14,
+  CLINUX_OP_CONNECT = 16,
+  CLINUX_OP_FALLOCATE = 17,
+  CLINUX_OP_OPENAT = 18,
+  CLINUX_OP_CLOSE = 19,
+  CLINUX_OP_READ = 22,
+  CLINUX_OP_WRITE = 23,
+  CLINUX_OP_SEND = 26,
+  CLINUX_OP_RECV = 27,
+  CLINUX_OP_SHUTDOWN = 34,
+  CLINUX_OP_RENAMEAT = 35,
+  CLINUX_OP_UNLINKAT = 36,
+  CLINUX_OP_FTRUNCATE = 55,
+
+  CLINUX_SQE_BUFFER_SELECT = 1u << 5,
+  CLINUX_SQE_CQE_SKIP_SUCCESS = 1u << 6,
+
+  CLINUX_ACCEPT_MULTISHOT = 1u << 0,
+  CLINUX_RECVSEND_POLL_FIRST = 1u << 0,
+  CLINUX_RECV_MULTISHOT = 1u << 1,
+  CLINUX_FSYNC_DATASYNC = 1u << 0,
+  CLINUX_ASYNC_CANCEL_ANY = 1u << 2,
+  CLINUX_ASYNC_CANCEL_ALL = 1u << 0,
+
+  CLINUX_CQE_F_BUFFER = 1u << 0,
+  CLINUX_CQE_F_MORE = 1u << 1,
+  CLINUX_CQE_F_SOCK_NONEMPTY = 1u << 2,
+  CLINUX_CQE_BUFFER_SHIFT = 16,
+
+  CLINUX_SQ_CQ_OVERFLOW = 1u << 1,
+  CLINUX_PROBE_OP_SUPPORTED = 1u << 0,
+};
+
+static const uint64_t CLINUX_OFF_SQ_RING = 0;
+static const uint64_t CLINUX_OFF_CQ_RING = 0x8000000ull;
+static const uint64_t CLINUX_OFF_SQES = 0x10000000ull;
+
+static const int32_t CLINUX_RWF_DSYNC = 2;
+static const uint32_t CLINUX_EPOLLIN = 0x001;
+static const uint32_t CLINUX_EPOLLOUT = 0x004;
+static const uint32_t CLINUX_EPOLLERR = 0x008;
+static const uint32_t CLINUX_EPOLLHUP = 0x010;
+static const uint32_t CLINUX_EPOLLRDHUP = 0x2000;
+static const uint32_t CLINUX_EPOLLET = 1u << 31;
+
+/* Thin calls: result or -errno, so that no caller reads a stale errno. Some are here only because
+ * glibc declares them under _GNU_SOURCE, which would change other declarations for Swift. */
+int clinux_uring_setup(uint32_t entries, struct clinux_uring_params *p);
+int clinux_uring_enter(int fd, uint32_t submit, uint32_t wait, uint32_t flags, const void *arg,
+                       size_t size);
+int clinux_uring_register(int fd, uint32_t op, const void *arg, uint32_t n);
+ssize_t clinux_pwritev2(int fd, const struct iovec *v, int n, off_t off, int flags);
+int clinux_open(const char *path, int flags, uint32_t mode);
+int clinux_accept4(int fd, int flags);
+int clinux_fallocate(int fd, int64_t offset, int64_t length);
+int clinux_pipe2(int *ends, int flags);
+int clinux_pin_self(int cpu);
+int clinux_affinity(uint64_t *words, int count);
+/* fork(2) is hidden from Swift; the probe's child runs only the probe and _exit(2)s. */
+int clinux_fork(void);
+int clinux_wexitstatus(int status);
+int clinux_wtermsig(int status);
+void clinux_name_self(const char *name);
+
+static const int32_t CLINUX_O_DIRECT = 040000;
+
+static inline uint32_t clinux_load_acquire(const uint32_t *p) {
+  return __atomic_load_n(p, __ATOMIC_ACQUIRE);
+}
+static inline uint32_t clinux_load_relaxed(const uint32_t *p) {
+  return __atomic_load_n(p, __ATOMIC_RELAXED);
+}
+static inline void clinux_store_release(uint32_t *p, uint32_t v) {
+  __atomic_store_n(p, v, __ATOMIC_RELEASE);
+}
+static inline void clinux_store_release16(uint16_t *p, uint16_t v) {
+  __atomic_store_n(p, v, __ATOMIC_RELEASE);
+}
+static inline int64_t clinux_add_relaxed64(int64_t *p, int64_t v) {
+  return __atomic_add_fetch(p, v, __ATOMIC_RELAXED);
+}
+static inline int64_t clinux_load_relaxed64(const int64_t *p) {
+  return __atomic_load_n(p, __ATOMIC_RELAXED);
+}
+static inline void clinux_store_relaxed64(int64_t *p, int64_t v) {
+  __atomic_store_n(p, v, __ATOMIC_RELAXED);
+}
+
+#endif

@@ -1,0 +1,37 @@
+// The bounds that an operator may move: how many connections the process holds and how large a
+// request's head may grow. Everything is bounded even where nothing is configured.
+
+/// Bounds on what downstream may ask for.
+public struct LimitsConfiguration: Sendable, Equatable {
+  /// Downstream connections, process-wide; 1…1048576 (the kernel's default fs.nr_open).
+  public var connections: Int
+  /// Bytes of request line and field section together, 1 KiB…1 MiB; past it 431.
+  public var requestHead: Int
+  /// Bytes of the request target, 256 B…64 KiB and no more than `requestHead`; past it 414.
+  /// RFC 9112, section 3, asks for at least 8000.
+  public var requestTarget: Int
+  /// Field lines of one request, 8…1000; past it 431.
+  public var requestFields: Int
+
+  public init(
+    connections: Int = 65536,
+    requestHead: Int = 64 << 10,
+    requestTarget: Int = 8 << 10,
+    requestFields: Int = 100
+  ) {
+    self.connections = connections
+    self.requestHead = requestHead
+    self.requestTarget = requestTarget
+    self.requestFields = requestFields
+  }
+}
+
+/// How the proxy stops.
+public struct DrainConfiguration: Sendable, Equatable {
+  /// 0…24 h from the signal to the end of whatever is still running; 0 waits for nothing.
+  public var deadlineNanoseconds: Int64
+
+  public init(deadlineNanoseconds: Int64 = 30 * DurationUnit.second) {
+    self.deadlineNanoseconds = deadlineNanoseconds
+  }
+}

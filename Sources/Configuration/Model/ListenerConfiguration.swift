@@ -1,0 +1,47 @@
+// A listener as it was configured: the address it binds, its TLS and its patience with whoever
+// connects. Only HTTP/1.1 exists in this version, so the protocol is not part of the value.
+
+/// One listening socket (per worker).
+public struct ListenerConfiguration: Sendable, Equatable {
+  /// What records, metrics and routes call it; the address as written unless it is named.
+  public var name: String
+  public var address: EndpointAddress
+  public var addressLocation: SourceLocation
+  /// nil: plaintext.
+  public var tls: ListenerTLS?
+  public var timeouts: DownstreamTimeouts
+
+  public init(
+    name: String? = nil,
+    address: EndpointAddress,
+    addressLocation: SourceLocation = SourceLocation(),
+    tls: ListenerTLS? = nil,
+    timeouts: DownstreamTimeouts = DownstreamTimeouts()
+  ) {
+    self.name = name ?? address.description
+    self.address = address
+    self.addressLocation = addressLocation
+    self.tls = tls
+    self.timeouts = timeouts
+  }
+}
+
+/// How long a downstream connection may take. All are nanoseconds, 1 ms…24 h.
+public struct DownstreamTimeouts: Sendable, Equatable {
+  /// From a request's first byte (or the accept) to the end of its head, TLS handshake included.
+  public var headNanoseconds: Int64
+  /// Between two reads of request content, or two writes of response content.
+  public var bodyNanoseconds: Int64
+  /// Between two requests on one connection.
+  public var idleNanoseconds: Int64
+
+  public init(
+    headNanoseconds: Int64 = 10 * DurationUnit.second,
+    bodyNanoseconds: Int64 = 30 * DurationUnit.second,
+    idleNanoseconds: Int64 = 60 * DurationUnit.second
+  ) {
+    self.headNanoseconds = headNanoseconds
+    self.bodyNanoseconds = bodyNanoseconds
+    self.idleNanoseconds = idleNanoseconds
+  }
+}

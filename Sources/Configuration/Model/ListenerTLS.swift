@@ -1,0 +1,41 @@
+// The TLS side of a listener: which certificates it may present and which versions it speaks. It
+// holds paths and where they were written, never key material; the TLS room reads the files and
+// reports against these locations.
+
+/// TLS on a listener.
+public struct ListenerTLS: Sendable, Equatable {
+  /// The oldest version that is accepted. 1.0 and 1.1 do not exist here (RFC 8996).
+  public enum Version: String, Sendable, Equatable, CaseIterable {
+    case tls12 = "1.2"
+    case tls13 = "1.3"
+  }
+
+  /// At least one; chosen by SNI, the first one where nothing matches.
+  public var certificates: [CertificateConfiguration]
+  public var minimumVersion: Version
+
+  public init(certificates: [CertificateConfiguration], minimumVersion: Version = .tls12) {
+    self.certificates = certificates
+    self.minimumVersion = minimumVersion
+  }
+}
+
+/// A certificate chain and its private key, as PEM files.
+public struct CertificateConfiguration: Sendable, Equatable {
+  public var certificatePath: String
+  public var certificateLocation: SourceLocation
+  public var keyPath: String
+  public var keyLocation: SourceLocation
+
+  public init(
+    certificatePath: String,
+    certificateLocation: SourceLocation = SourceLocation(),
+    keyPath: String,
+    keyLocation: SourceLocation = SourceLocation()
+  ) {
+    self.certificatePath = certificatePath
+    self.certificateLocation = certificateLocation
+    self.keyPath = keyPath
+    self.keyLocation = keyLocation
+  }
+}

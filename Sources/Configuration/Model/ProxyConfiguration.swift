@@ -1,0 +1,86 @@
+// The whole configuration of one proxy as a plain value, replaceable as a whole at run time. It is
+// built by `load` from the bytes of a file, or by hand from command-line flags. It owns no file, no
+// clock and no environment: what it needs of them is passed in.
+
+/// Which I/O engine the workers run on.
+public enum EngineChoice: String, Sendable, Equatable, CaseIterable {
+  /// io_uring where the probe proves it, else epoll.
+  case automatic = "auto"
+  case uring = "io_uring"
+  case epoll = "epoll"
+}
+
+/// How many workers run.
+public enum WorkerCount: Sendable, Equatable {
+  /// One per CPU that the process may use.
+  case automatic
+  /// Within `range`.
+  case count(Int)
+
+  /// 1024 CPUs is what a default kernel affinity mask holds (sched.h, CPU_SETSIZE).
+  public static let range = 1...1024
+}
+
+/// Whether each worker is bound to a CPU of its own.
+public enum Pinning: String, Sendable, Equatable, CaseIterable {
+  /// Only when the workers number the CPUs of the affinity mask and no cgroup quota is below it.
+  case automatic = "auto"
+  case on = "on"
+  case off = "off"
+}
+
+/// Everything that a proxy is told at start.
+public struct ProxyConfiguration: Sendable, Equatable {
+  public var engine: EngineChoice
+  public var workers: WorkerCount
+  public var pin: Pinning
+  /// In file order; routes refer to them by index.
+  public var listeners: [ListenerConfiguration]
+  /// In file order; the first that matches wins.
+  public var routes: [RouteConfiguration]
+  /// In file order; routes refer to them by index.
+  public var upstreams: [UpstreamConfiguration]
+  /// nil: no audit log is written.
+  public var audit: AuditConfiguration?
+  public var limits: LimitsConfiguration
+  public var drain: DrainConfiguration
+
+  public init(
+    engine: EngineChoice = .automatic,
+    workers: WorkerCount = .automatic,
+    pin: Pinning = .automatic,
+    listeners: [ListenerConfiguration] = [],
+    routes: [RouteConfiguration] = [],
+    upstreams: [UpstreamConfiguration] = [],
+    audit: AuditConfiguration? = nil,
+    limits: LimitsConfiguration = LimitsConfiguration(),
+    drain: DrainConfiguration = DrainConfiguration()
+  ) {
+    self.engine = engine
+    self.workers = workers
+    self.pin = pin
+    self.listeners = listeners
+    self.routes = routes
+    self.upstreams = upstreams
+    self.audit = audit
+    self.limits = limits
+    self.drain = drain
+  }
+}
+
+/// What `ProxyConfiguration.load` found.
+public struct LoadResult: Sendable, Equatable {
+  /// nil if any problem is an error.
+  public var configuration: ProxyConfiguration?
+  /// All of them, errors and warnings, in file order; at most `maximumProblems` and one that
+  /// says how many more there are.
+  public var problems: [Problem]
+
+  /// Past this many, a person stops reading: the first few are the cause of the rest.
+  public static let maximumProblems = 100
+
+  public init(configuration: ProxyConfiguration?, problems: [Problem]) {
+    self.configuration = configuration
+    self.problems = problems
+  }
+}

@@ -1,0 +1,109 @@
+// The units that durations and sizes are counted in, and their text, read and written. A duration
+// always carries its unit; a size without one is bytes. Whatever is printed here is read back to
+// the same number.
+
+/// Nanoseconds in each unit of a duration.
+public enum DurationUnit {
+  public static let millisecond: Int64 = 1_000_000
+  public static let second: Int64 = 1_000_000_000
+  public static let minute: Int64 = 60 * second
+  public static let hour: Int64 = 60 * minute
+}
+
+/// One unit with its name and what it stands for.
+struct Unit: Sendable {
+  let name: String
+  let factor: Int64
+
+  /// Largest first, so that the first one that divides a value prints it shortest.
+  static let durations = [
+    Unit(name: "h", factor: DurationUnit.hour),
+    Unit(name: "m", factor: DurationUnit.minute),
+    Unit(name: "s", factor: DurationUnit.second),
+    Unit(name: "ms", factor: DurationUnit.millisecond),
+  ]
+
+  static let sizes = [
+    Unit(name: "GiB", factor: 1 << 30),
+    Unit(name: "MiB", factor: 1 << 20),
+    Unit(name: "KiB", factor: 1 << 10),
+    Unit(name: "B", factor: 1),
+  ]
+}
+
+/// `90s` for 90 seconds: the largest unit that leaves no remainder.
+package func durationText(_ nanoseconds: Int64) -> String {
+  if nanoseconds == 0 { return "0s" }
+  for unit in Unit.durations where nanoseconds % unit.factor == 0 {
+    return "\(nanoseconds / unit.factor)\(unit.name)"
+  }
+  return "\(nanoseconds)ns"
+}
+
+/// `64KiB` for 65536: the largest unit that leaves no remainder.
+package func sizeText(_ bytes: Int) -> String {
+  if bytes == 0 { return "0B" }
+  for unit in Unit.sizes where bytes % Int(unit.factor) == 0 {
+    return "\(bytes / Int(unit.factor))\(unit.name)"
+  }
+  return "\(bytes)B"
+}
+
+/// A number with a unit, as it was read.
+enum Quantity: Equatable {
+  case value(Int64)
+  /// It is larger than 64 bits hold.
+  case tooLarge
+  /// What is wrong, and what would be right if that can be told.
+  case flawed(String, cure: String?)
+
+  static func duration(_ text: String) -> Quantity {
+    let parsed = parts(text)
+    guard let (digits, suffix) = parsed else {
+      return .flawed("is \(quoted(text)), expected a duration", cure: nil)
+    }
+    if suffix.isEmpty {
+      let number = excerpt(digits)
+      return .flawed(
+        "is \(number), a number without a unit",
+        cure: "write \(number)s for seconds or \(number)ms for milliseconds")
+    }
+    guard let unit = Unit.durations.first(where: { $0.name == suffix }) else {
+      return .flawed(durationFlaw(text, suffix), cure: nil)
+    }
+    return scaled(digits, unit)
+  }
+
+  static func size(_ text: String) -> Quantity {
+    guard let (digits, suffix) = parts(text) else {
+      return .flawed("is \(quoted(text)), expected a size", cure: nil)
+    }
+    if suffix.isEmpty { return scaled(digits, Unit(name: "B", factor: 1)) }
+    if let unit = Unit.sizes.first(where: { $0.name == suffix }) { return scaled(digits, unit) }
+    let letter = lowercased(suffix).first
+    let meant = Unit.sizes.first { lowercased($0.name).first == letter && suffix.count <= 3 }
+    return .flawed(
+      "is \(quoted(text)), and \(quoted(suffix)) is no unit of size (B, KiB, MiB, GiB)",
+      cure: meant.map { "write \(excerpt(digits))\($0.name)" })
+  }
+
+  private static func durationFlaw(_ text: String, _ suffix: String) -> String {
+    if suffix.hasPrefix(".") {
+      return "is \(quoted(text)), and a duration is a whole number (a smaller unit gives the rest)"
+    }
+    return "is \(quoted(text)), and \(quoted(suffix)) is no unit of time (ms, s, m, h)"
+  }
+
+  /// The leading digits and the rest; nil if there are no leading digits.
+  private static func parts(_ text: String) -> (digits: String, suffix: String)? {
+    let digits = text.utf8.prefix { isDigit($0) }
+    guard !digits.isEmpty else { return nil }
+    return (String(text.prefix(digits.count)), String(text.dropFirst(digits.count)))
+  }
+
+  private static func scaled(_ digits: String, _ unit: Unit) -> Quantity {
+    guard let number = Int64(digits) else { return .tooLarge }
+    let (product, overflow) = number.multipliedReportingOverflow(by: unit.factor)
+    return overflow ? .tooLarge : .value(product)
+  }
+}

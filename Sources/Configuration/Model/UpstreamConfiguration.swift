@@ -1,0 +1,96 @@
+// An upstream as it was configured: its servers, how one is picked, and how much patience and how
+// many attempts a request gets. Host names are kept as text; who resolves them, and when, is not
+// decided here.
+
+/// How the next server is picked.
+public enum Balance: String, Sendable, Equatable, CaseIterable {
+  case roundRobin = "round_robin"
+  case leastRequests = "least_requests"
+  /// The less busy of two drawn at random.
+  case randomTwo = "random_two"
+}
+
+/// A named set of servers that are alike.
+public struct UpstreamConfiguration: Sendable, Equatable {
+  public var name: String
+  /// At least one.
+  public var servers: [ServerConfiguration]
+  public var balance: Balance
+  public var retries: RetryConfiguration
+  public var timeouts: UpstreamTimeouts
+  /// How many idle connections each worker keeps to this upstream, 0…65536; 0 keeps none.
+  public var idleConnections: Int
+  public var location: SourceLocation
+
+  public init(
+    name: String,
+    servers: [ServerConfiguration],
+    balance: Balance = .roundRobin,
+    retries: RetryConfiguration = RetryConfiguration(),
+    timeouts: UpstreamTimeouts = UpstreamTimeouts(),
+    idleConnections: Int = 256,
+    location: SourceLocation = SourceLocation()
+  ) {
+    self.name = name
+    self.servers = servers
+    self.balance = balance
+    self.retries = retries
+    self.timeouts = timeouts
+    self.idleConnections = idleConnections
+    self.location = location
+  }
+}
+
+/// One server of an upstream.
+public struct ServerConfiguration: Sendable, Equatable {
+  public var address: EndpointAddress
+  /// 1…256; a server of weight 2 gets twice the requests of one of weight 1.
+  public var weight: Int
+  public var location: SourceLocation
+
+  public init(
+    address: EndpointAddress, weight: Int = 1, location: SourceLocation = SourceLocation()
+  ) {
+    self.address = address
+    self.weight = weight
+    self.location = location
+  }
+}
+
+/// When a request is tried on another server.
+public struct RetryConfiguration: Sendable, Equatable {
+  /// 0…10 further attempts after the first; 0 never retries.
+  public var attempts: Int
+  /// No connection could be made, so the request was not sent.
+  public var onConnectFailure: Bool
+  /// The connection ended before the first byte of a response.
+  public var onResetBeforeResponse: Bool
+
+  public init(
+    attempts: Int = 1, onConnectFailure: Bool = true, onResetBeforeResponse: Bool = true
+  ) {
+    self.attempts = attempts
+    self.onConnectFailure = onConnectFailure
+    self.onResetBeforeResponse = onResetBeforeResponse
+  }
+}
+
+/// How long an upstream may take. All are nanoseconds.
+public struct UpstreamTimeouts: Sendable, Equatable {
+  /// 1 ms…2 min; past it the kernel's own SYN retries give up (tcp_syn_retries 6: 127 s).
+  public var connectNanoseconds: Int64
+  /// From the end of the request to the response's head, then between two reads; 1 ms…24 h.
+  public var responseNanoseconds: Int64
+  /// How long an idle connection is kept; 1 ms…24 h.
+  public var idleNanoseconds: Int64
+
+  public init(
+    connectNanoseconds: Int64 = DurationUnit.second,
+    responseNanoseconds: Int64 = 30 * DurationUnit.second,
+    idleNanoseconds: Int64 = 60 * DurationUnit.second
+  ) {
+    self.connectNanoseconds = connectNanoseconds
+    self.responseNanoseconds = responseNanoseconds
+    self.idleNanoseconds = idleNanoseconds
+  }
+}

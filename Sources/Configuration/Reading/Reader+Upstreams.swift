@@ -1,0 +1,122 @@
+// Reads the upstreams: a mapping of names, each with its servers, balance, retries and timeouts.
+
+/// An upstream of the file, right or wrong: routes that name it are not to be blamed.
+struct ReadUpstream {
+  var name: String
+  var configuration: UpstreamConfiguration?
+}
+
+extension Reader {
+  mutating func upstreams(_ root: Fields) -> [ReadUpstream] {
+    guard let value = root["upstreams"] else { return [] }
+    let shape = root.shape.key("upstreams").value
+    let example = "upstreams: {web: {servers: [10.0.0.1:8080]}}"
+    guard case .named(_, let count) = shape, case .mapping(let entries) = value.node.content else {
+      reportType(value, shape, example: example)
+      return []
+    }
+    guard checkCount(entries.count, count, value, "upstreams", example: example) else { return [] }
+    return entries.map { entry in
+      let place = path(value.path, key: entry.key)
+      let located = Located(node: entry.value, path: place)
+      checkKeyName(entry, place)
+      return ReadUpstream(
+        name: entry.key,
+        configuration: upstream(located, name: entry.key, location(entry.keyMark, place)))
+    }
+  }
+
+  private mutating func checkKeyName(_ entry: Entry, _ place: String) {
+    let maximum = 128
+    let at = location(entry.keyMark, place)
+    if entry.key.isEmpty {
+      report(at, "has an empty name", "write a name before the colon, for example web")
+    } else if entry.key.utf8.count > maximum {
+      report(
+        at, "has a name of \(entry.key.utf8.count) bytes, more than \(maximum)",
+        "write a shorter one")
+    } else if entry.key.unicodeScalars.contains(where: {
+      isControl($0) || $0.properties.isWhitespace
+    }) {
+      report(at, "has a name with spaces in it", "write one word")
+    }
+  }
+
+  private mutating func upstream(
+    _ value: Located, name: String, _ place: SourceLocation
+  ) -> UpstreamConfiguration? {
+    let example = "{servers: [10.0.0.1:8080]}"
+    guard let fields = fields(value, Shapes.upstream, example: example) else { return nil }
+    var upstream = UpstreamConfiguration(name: name, servers: [], location: place)
+    _ = word(fields, "protocol")
+    if let list = fields["servers"] {
+      for item in items(list, Shapes.upstream.key("servers").value) ?? [] {
+        guard let server = server(item) else { continue }
+        checkDuplicate(server, among: upstream.servers)
+        upstream.servers.append(server)
+      }
+    }
+    if let balance = balance(fields) { upstream.balance = balance }
+    if let value = fields["retries"] { readRetries(value, into: &upstream.retries) }
+    if let value = fields["timeouts"] { readTimeouts(value, into: &upstream.timeouts) }
+    if let count = integer(fields, "idle_connections") { upstream.idleConnections = count }
+    return upstream
+  }
+
+  /// A balance of a later version is a mapping (`{hash: …}`); it gets the same answer as its word.
+  private mutating func balance(_ fields: Fields) -> Balance? {
+    if let value = fields["balance"], case .mapping(let entries) = value.node.content,
+      let choice = Shapes.upstream.key("balance").value.choice,
+      let other = choice.unavailable.first(where: { known in
+        entries.contains { $0.key == known.name }
+      })
+    {
+      report(value, other.message, other.cure)
+      return nil
+    }
+    return word(fields, "balance").flatMap(Balance.init)
+  }
+
+  private mutating func server(_ value: Located) -> ServerConfiguration? {
+    let example = "10.0.0.1:8080"
+    guard case .mapping = value.node.content else {
+      return address(value, as: .upstream, key: "address", example: example).map {
+        ServerConfiguration(address: $0, location: location(value))
+      }
+    }
+    guard let fields = fields(value, Shapes.server, example: example) else { return nil }
+    let weight = integer(fields, "weight") ?? 1
+    guard let place = fields["address"],
+      let address = address(place, as: .upstream, key: "address", example: example)
+    else { return nil }
+    return ServerConfiguration(address: address, weight: weight, location: location(place))
+  }
+
+  private mutating func checkDuplicate(
+    _ server: ServerConfiguration, among others: [ServerConfiguration]
+  ) {
+    guard let other = others.first(where: { $0.address == server.address }) else { return }
+    report(
+      server.location,
+      "is \(server.address), which this upstream has already (line \(other.location.line))",
+      "remove one of the two; weight: 2 gives a server twice the requests")
+  }
+
+  private mutating func readRetries(_ value: Located, into retries: inout RetryConfiguration) {
+    guard let fields = fields(value, Shapes.retries, example: "retries: {attempts: 2}") else {
+      return
+    }
+    if let attempts = integer(fields, "attempts") { retries.attempts = attempts }
+    guard let causes = words(fields, "on") else { return }
+    retries.onConnectFailure = causes.contains("connect_failure")
+    retries.onResetBeforeResponse = causes.contains("reset_before_response")
+  }
+
+  private mutating func readTimeouts(_ value: Located, into timeouts: inout UpstreamTimeouts) {
+    guard let fields = fields(value, Shapes.upstreamTimeouts, example: "timeouts: {connect: 1s}")
+    else { return }
+    if let time = duration(fields, "connect") { timeouts.connectNanoseconds = time }
+    if let time = duration(fields, "response") { timeouts.responseNanoseconds = time }
+    if let time = duration(fields, "idle") { timeouts.idleNanoseconds = time }
+  }
+}

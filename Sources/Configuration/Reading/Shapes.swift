@@ -1,0 +1,232 @@
+// Every key of the configuration, in the order in which the documentation explains them. A key that
+// is not here is unknown; one that is named `unavailable` belongs to another version and says what
+// works instead.
+
+package enum Shapes {
+  /// 1 ms…24 h: shorter is below the timer wheel's tick, longer is no timeout but a leak.
+  private static let timeout = ValueShape.duration(
+    DurationUnit.millisecond...(24 * DurationUnit.hour))
+  private static let name = ValueShape.text(maximum: 128, example: "edge")
+  /// PATH_MAX without its terminating zero (linux/limits.h).
+  private static let filePath = 4095
+
+  package static let root = MappingShape(
+    "a configuration",
+    [
+      KeyShape("engine", .either([.choice(engineKind), .mapping(engine)]), default: "auto"),
+      KeyShape(
+        "workers",
+        .either([.integer(WorkerCount.range), .choice(Choice("a number of workers", ["auto"]))]),
+        default: "auto"),
+      KeyShape("pin", .choice(Choice("a way to pin", ["auto", "on", "off"])), default: "auto"),
+      KeyShape("listeners", .list(.mapping(listener), count: 1...256), required: true),
+      KeyShape("routes", .list(.mapping(route), count: 1...1024)),
+      KeyShape("upstreams", .named(upstream, count: 1...1024), required: true),
+      KeyShape("audit", .mapping(audit)),
+      KeyShape("limits", .mapping(limits)),
+      KeyShape("drain", .mapping(drain)),
+    ],
+    unavailable: [
+      Unavailable(
+        "admin",
+        instead: "remove it; kill -USR1 PID writes every worker's counters to the log")
+    ])
+
+  private static let engineKind = Choice("an engine", ["auto", "io_uring", "epoll"])
+
+  package static let engine = MappingShape(
+    "an engine", [KeyShape("kind", .choice(engineKind), default: "auto")],
+    unavailable: [
+      Unavailable("sqpoll", instead: "remove it; the engine submits from its own thread")
+    ])
+
+  package static let listener = MappingShape(
+    "a listener",
+    [
+      KeyShape("name", name),
+      KeyShape("address", .address(example: "0.0.0.0:8443"), required: true),
+      KeyShape(
+        "protocol",
+        .choice(
+          Choice(
+            "a protocol", ["http"],
+            unavailable: [Unavailable("relay", instead: "write http, or remove the key")])),
+        default: "http"),
+      KeyShape(
+        "http_versions",
+        .list(
+          .choice(
+            Choice(
+              "a version of HTTP", ["http/1.1"],
+              unavailable: ["h2", "http/2", "h2c", "h3", "http/3"].map {
+                Unavailable($0, instead: "write [http/1.1], which serves HTTP/1.0 too")
+              })), count: 1...8),
+        default: "[http/1.1]"),
+      KeyShape("tls", .mapping(tls)),
+      KeyShape("timeouts", .mapping(downstreamTimeouts)),
+    ],
+    unavailable: [
+      Unavailable(
+        "upstream", instead: "write a route: routes: [{match: {listener: NAME}, upstream: NAME}]")
+    ])
+
+  package static let tls = MappingShape(
+    "the TLS of a listener",
+    [
+      KeyShape("certificates", .list(.mapping(certificate), count: 1...1024), required: true),
+      KeyShape("minimum_version", .choice(tlsVersion), default: "\"1.2\""),
+    ])
+
+  private static let tlsVersion = Choice(
+    "a TLS version", ["1.2", "1.3"],
+    unavailable: ["1.0", "1.1"].map {
+      Unavailable(
+        $0,
+        because: "TLS \($0) is not offered: RFC 8996 forbids it, because it rests on MD5 and SHA-1",
+        cure: "write \"1.2\" or \"1.3\"")
+    })
+
+  package static let certificate = MappingShape(
+    "a certificate",
+    [
+      KeyShape("certificate", .text(maximum: filePath, example: "site.pem"), required: true),
+      KeyShape("key", .text(maximum: filePath, example: "site.key"), required: true),
+    ])
+
+  package static let downstreamTimeouts = MappingShape(
+    "the timeouts of a listener",
+    [
+      KeyShape("head", timeout, default: "10s"),
+      KeyShape("body", timeout, default: "30s"),
+      KeyShape("idle", timeout, default: "60s"),
+    ])
+
+  package static let route = MappingShape(
+    "a route",
+    [
+      KeyShape("match", .mapping(match)),
+      KeyShape("upstream", .text(maximum: 128, example: "web"), required: true),
+    ],
+    unavailable: ["redirect", "respond", "files"].map {
+      Unavailable(
+        $0, instead: "write upstream: NAME, and let that upstream answer", standsFor: "upstream")
+    })
+
+  package static let match = MappingShape(
+    "a match",
+    [
+      KeyShape("listener", name),
+      KeyShape("host", .text(maximum: 255, example: "shop.example")),
+      KeyShape("path", .text(maximum: 4096, example: "/api")),
+      KeyShape("path_exact", .text(maximum: 4096, example: "/favicon.ico")),
+    ],
+    unavailable: [
+      Unavailable("path_regex", instead: "write path (whole segments) or path_exact")
+    ])
+
+  package static let upstream = MappingShape(
+    "an upstream",
+    [
+      KeyShape(
+        "protocol",
+        .choice(
+          Choice(
+            "a protocol", ["http/1.1"],
+            unavailable: ["h2", "http/2", "h2c", "h3", "http/3"].map {
+              Unavailable($0, instead: "write http/1.1, or remove the key")
+            })),
+        default: "http/1.1"),
+      KeyShape(
+        "servers",
+        .list(.either([.address(example: "10.0.0.1:8080"), .mapping(server)]), count: 1...1024),
+        required: true),
+      KeyShape("balance", .choice(balance), default: "round_robin"),
+      KeyShape("retries", .mapping(retries)),
+      KeyShape("timeouts", .mapping(upstreamTimeouts)),
+      KeyShape("idle_connections", .integer(0...65536), default: "256"),
+    ],
+    unavailable: [
+      Unavailable(
+        "health", instead: "remove it; a failed attempt goes to another server by retries")
+    ])
+
+  private static let balance = Choice(
+    "a balance", Balance.allCases.map(\.rawValue),
+    unavailable: [
+      Unavailable("hash", instead: "write round_robin, least_requests or random_two")
+    ])
+
+  package static let server = MappingShape(
+    "a server",
+    [
+      KeyShape("address", .address(example: "10.0.0.1:8080"), required: true),
+      KeyShape("weight", .integer(1...256), default: "1"),
+    ])
+
+  package static let retries = MappingShape(
+    "the retries of an upstream",
+    [
+      KeyShape("attempts", .integer(0...10), default: "1"),
+      KeyShape(
+        "on",
+        .list(
+          .choice(Choice("a cause to retry", ["connect_failure", "reset_before_response"])),
+          count: 1...8),
+        default: "[connect_failure, reset_before_response]"),
+    ])
+
+  package static let upstreamTimeouts = MappingShape(
+    "the timeouts of an upstream",
+    [
+      // The kernel's SYN retries end after 127 s (ip-sysctl, tcp_syn_retries 6).
+      KeyShape(
+        "connect", .duration(DurationUnit.millisecond...(2 * DurationUnit.minute)), default: "1s"),
+      KeyShape("response", timeout, default: "30s"),
+      KeyShape("idle", timeout, default: "60s"),
+    ])
+
+  package static let audit = MappingShape(
+    "the audit log",
+    [
+      KeyShape(
+        "directory", .text(maximum: filePath, example: "/var/log/millrace"), required: true),
+      KeyShape(
+        "durability",
+        .choice(
+          Choice("a durability", AuditConfiguration.Durability.allCases.map(\.rawValue))),
+        default: "before_response"),
+      KeyShape(
+        "interval", .duration(DurationUnit.millisecond...DurationUnit.minute), default: "200ms"),
+      KeyShape(
+        "when_full",
+        .choice(
+          Choice("a way to be full", AuditConfiguration.WhenFull.allCases.map(\.rawValue))),
+        default: "reject"),
+      KeyShape("segment", .mapping(segment)),
+      KeyShape("redact_query", .boolean, default: "false"),
+    ])
+
+  package static let segment = MappingShape(
+    "a segment",
+    [
+      KeyShape("size", .size((1 << 20)...(4 << 30)), default: "64MiB"),
+      KeyShape("age", .duration(DurationUnit.second...(168 * DurationUnit.hour)), default: "1h"),
+    ])
+
+  package static let limits = MappingShape(
+    "the limits",
+    [
+      // 1048576 is the kernel's default fs.nr_open, the most files that a process can have.
+      KeyShape("connections", .integer(1...1_048_576), default: "65536"),
+      KeyShape("request_head", .size((1 << 10)...(1 << 20)), default: "64KiB"),
+      KeyShape("request_target", .size(256...(64 << 10)), default: "8KiB"),
+      KeyShape("request_fields", .integer(8...1000), default: "100"),
+    ],
+    unavailable: [
+      Unavailable(
+        "requests_per_second", instead: "remove it; limits.connections bounds the connections")
+    ])
+
+  package static let drain = MappingShape(
+    "the drain", [KeyShape("deadline", .duration(0...(24 * DurationUnit.hour)), default: "30s")])
+}

@@ -1,0 +1,22 @@
+// One field line of a head, as two places in the bytes that the head was parsed from.
+
+/// A field line (RFC 9110 5). Its ranges are relative to the bytes given to `parse`.
+public struct FieldLine: Sendable {
+  /// The name, as received.
+  public internal(set) var name: ByteRange
+  /// The value without the white space around it (RFC 9110 5.5); may be empty.
+  public internal(set) var value: ByteRange
+  /// The name if it is one that the proxy treats by name, else `other`.
+  public internal(set) var known: FieldName
+  /// Whether the line concerns this connection only and is not forwarded: by its name, or because
+  /// Connection nominates it (RFC 9110 7.6.1). A nomination has no effect on the fields that
+  /// frame, route or attribute the message (`FieldSet.neverNominated`).
+  public internal(set) var isHopByHop: Bool
+
+  init() {
+    name = .empty
+    value = .empty
+    known = .other
+    isHopByHop = false
+  }
+}

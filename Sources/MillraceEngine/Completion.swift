@@ -1,0 +1,116 @@
+// What an engine reports: a plain value, with no reference and no memory of its own. Received
+// bytes are redeemed from it once, through the engine (`takeSlice`).
+
+/// The outcome of an operation, or one of several outcomes of a multishot operation.
+///
+/// Every operation has exactly one *terminal* completion, the one with `isTerminal` set. Only it
+/// ends the engine's use of whatever the operation held.
+public struct Completion: Sendable {
+  /// The token that the operation was submitted with.
+  public var token: Token
+  /// What the system call of the same name returns, or a negated errno.
+  public var result: Int32
+  /// Index (16 bits) and generation (16 bits) of the engine's memory that comes with it;
+  /// `noBuffer` without any. The generation makes a second redemption trap, however late.
+  var buffer: UInt32
+  var flags: UInt32
+
+  static let noBuffer = UInt32.max
+  static let moreFlag: UInt32 = 1
+  static let largeFlag: UInt32 = 2
+  static let fileFlag: UInt32 = 4
+
+  @inline(__always)
+  init(token: Token, result: Int32, more: Bool = false, buffer: UInt32 = noBuffer) {
+    self.token = token
+    self.result = result
+    self.buffer = buffer
+    flags = more ? Self.moreFlag : 0
+  }
+
+  /// True when the operation has ended: nothing more will be reported under this token.
+  @inline(__always) public var isTerminal: Bool { flags & Self.moreFlag == 0 }
+
+  /// True when the completion carries received bytes. They must be redeemed with `takeSlice`,
+  /// once, even by a caller who no longer wants them: until then their buffer counts as leased.
+  @inline(__always) public var hasBytes: Bool {
+    buffer != Self.noBuffer && flags & Self.fileFlag == 0
+  }
+
+  /// True when the completion gives a file buffer back. It must be redeemed with
+  /// `takeFileBuffer`, once.
+  @inline(__always) public var hasFileBuffer: Bool {
+    buffer != Self.noBuffer && flags & Self.fileFlag != 0
+  }
+
+  @inline(__always) var bufferIndex: UInt32 { buffer & 0xFFFF }
+  @inline(__always) var bufferGeneration: UInt32 { buffer >> 16 }
+}
+
+/// Completions that wait for the loop to take them: a ring that grows by doubling at set-up
+/// speed, never in steady state (its first size holds a full completion queue of the kernel).
+struct CompletionQueue: ~Copyable {
+  private var storage: UnsafeMutablePointer<Completion>
+  private var mask: Int
+  private var head = 0
+  private var tail = 0
+  /// How often the ring had to grow: an operator's hint that the first size was too small.
+  private(set) var growths = 0
+
+  /// - Parameter capacity: entries, a power of two.
+  init(capacity: Int) {
+    precondition(capacity > 0 && capacity & (capacity - 1) == 0)
+    storage = .allocate(capacity: capacity)
+    mask = capacity - 1
+  }
+
+  deinit { storage.deallocate() }
+
+  @inline(__always) var isEmpty: Bool { head == tail }
+  @inline(__always) var count: Int { tail - head }
+
+  @inline(__always)
+  mutating func append(_ completion: Completion) {
+    if tail - head > mask { grow() }
+    (storage + (tail & mask)).initialize(to: completion)
+    tail += 1
+  }
+
+  /// Puts a completion in front of all that wait.
+  @inline(__always)
+  mutating func prepend(_ completion: Completion) {
+    if tail - head > mask { grow() }
+    head -= 1
+    (storage + (head & mask)).initialize(to: completion)
+  }
+
+  @inline(__always)
+  mutating func popFirst() -> Completion? {
+    guard head != tail else { return nil }
+    let completion = storage[head & mask]
+    head += 1
+    return completion
+  }
+
+  /// Starts again at the first place when empty, so that a busy loop stays on a few hot lines
+  /// instead of walking through the whole ring.
+  @inline(__always)
+  mutating func rewind() {
+    guard head == tail else { return }
+    head = 0
+    tail = 0
+  }
+
+  private mutating func grow() {
+    let capacity = (mask + 1) * 2
+    let larger = UnsafeMutablePointer<Completion>.allocate(capacity: capacity)
+    let waiting = count
+    for i in 0..<waiting { (larger + i).initialize(to: storage[(head + i) & mask]) }
+    storage.deallocate()
+    storage = larger
+    mask = capacity - 1
+    head = 0
+    tail = waiting
+    growths += 1
+  }
+}

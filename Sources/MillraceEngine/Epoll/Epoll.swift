@@ -1,0 +1,238 @@
+// The epoll engine: the same completions, emulated. Each operation is tried at once where that can
+// succeed; on EAGAIN it waits for the edge and is tried again. One registration per descriptor for
+// its whole life, edge triggered. File operations run on a small bounded set of threads.
+
+import CLinux
+import Glibc
+
+/// The epoll engine. Owned by the thread that made it.
+public struct Epoll: Engine, ~Copyable {
+  let descriptor: Int32
+  var small: BufferPool
+  var large: BufferPool
+  var frames: FrameSlab
+  var sockets: SocketTable
+  var files: FileOperationSlab
+  var queue: CompletionQueue
+  let events: UnsafeMutablePointer<epoll_event>
+  let eventLimit: Int
+  /// Sockets that may have something to read although no edge will come: to be served before
+  /// the next wait.
+  var ready: DescriptorList
+  /// Receives that wait for a buffer, by pool.
+  var starvedSmall: DescriptorList
+  var starvedLarge: DescriptorList
+  let threads: FileThreads
+  let wakeDescriptor: Int32
+  var statistics = EngineCounters()
+  public private(set) var now: Int64 = 0
+  public private(set) var wallMicroseconds: Int64 = 0
+
+  public var kind: EngineKind { .epoll }
+  public var waker: Waker { Waker(eventDescriptor: wakeDescriptor) }
+
+  public init(_ options: EngineOptions) throws(EngineFailure) {
+    let epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
+    guard epoll >= 0 else { throw Self.failure("epoll_create1") }
+    let wake = eventfd(0, Int32(EFD_CLOEXEC) | Int32(EFD_NONBLOCK))
+    guard wake >= 0 else {
+      let failure = Self.failure("eventfd")
+      Glibc.close(epoll)
+      throw failure
+    }
+    // The record that `sockets.open` makes for it below is of generation 1.
+    guard Self.register(wake, generation: 1, events: CLINUX_EPOLLIN, in: epoll) == 0 else {
+      let failure = Self.failure("epoll_ctl")
+      Glibc.close(wake)
+      Glibc.close(epoll)
+      throw failure
+    }
+    descriptor = epoll
+    wakeDescriptor = wake
+    small = BufferPool(
+      bufferSize: options.smallBufferSize, count: options.smallBuffers,
+      watermark: options.smallBuffers / 4)
+    large = BufferPool(
+      bufferSize: options.largeBufferSize, count: options.largeBuffers,
+      watermark: options.largeBuffers / 4)
+    frames = FrameSlab(capacity: options.frames, ledger: small.state)
+    sockets = SocketTable(limit: options.descriptorLimit)
+    ready = DescriptorList(limit: options.descriptorLimit, mark: .queued)
+    starvedSmall = DescriptorList(limit: options.descriptorLimit, mark: .listedSmall)
+    starvedLarge = DescriptorList(limit: options.descriptorLimit, mark: .listedLarge)
+    files = FileOperationSlab(capacity: options.fileOperations)
+    queue = CompletionQueue(capacity: 4096)
+    eventLimit = options.eventsPerWait
+    events = .allocate(capacity: eventLimit)
+    events.initialize(repeating: epoll_event(), count: eventLimit)
+    threads = FileThreads(
+      limit: options.fileThreads, capacity: options.fileOperations, slots: files.slots,
+      waker: Waker(eventDescriptor: wakeDescriptor))
+    _ = sockets.open(wakeDescriptor)
+    refreshClocks()
+  }
+
+  private static func failure(_ operation: String) -> EngineFailure {
+    EngineFailure(kind: .epoll, failure: SystemFailure(code: errno, operation: operation))
+  }
+
+  deinit {
+    if statistics.operationsInFlight > 0 {
+      engineBug("an epoll engine was torn down with operations in flight")
+    }
+    threads.stop()
+    Glibc.close(wakeDescriptor)
+    Glibc.close(descriptor)
+    events.deallocate()
+  }
+
+  /// Registers a descriptor for its whole life.
+  /// - Returns: 0, or an errno.
+  func register(_ socket: Int32, events interest: UInt32) -> Int32 {
+    Self.register(
+      socket, generation: sockets[socket].pointee.generation, events: interest, in: descriptor)
+  }
+
+  private static func register(
+    _ socket: Int32, generation: UInt32, events interest: UInt32, in epoll: Int32
+  ) -> Int32 {
+    var event = epoll_event()
+    event.events = interest
+    event.data.u64 = UInt64(UInt32(bitPattern: socket)) | UInt64(generation) << 32
+    return epoll_ctl(epoll, EPOLL_CTL_ADD, socket, &event) == 0 ? 0 : errno
+  }
+
+  /// Interest of a stream socket: both directions and hang-ups, on edges.
+  static let streamInterest =
+    CLINUX_EPOLLIN | CLINUX_EPOLLOUT | CLINUX_EPOLLRDHUP | CLINUX_EPOLLET
+
+  // MARK: The turn
+
+  public mutating func wait(until deadline: Int64?) {
+    statistics.turns += 1
+    queue.rewind()
+    if !starvedSmall.isEmpty || !starvedLarge.isEmpty { serveStarved() }
+    if !ready.isEmpty { serveReady() }
+    var timeout: Int64 = -1
+    if !queue.isEmpty || !ready.isEmpty {
+      timeout = 0
+    } else if let deadline {
+      timeout = deadline <= now ? 0 : deadline - now
+    }
+    statistics.systemCalls += 1
+    let count = pollEvents(timeoutNanoseconds: timeout)
+    refreshClocks()
+    for i in 0..<max(0, Int(count)) { dispatch(events[i]) }
+  }
+
+  /// epoll_wait(2) has millisecond resolution: rounded up, so that a deadline is never reported
+  /// early and the loop does not spin through its last millisecond.
+  private func pollEvents(timeoutNanoseconds: Int64) -> Int32 {
+    let milliseconds: Int32 =
+      timeoutNanoseconds < 0
+      ? -1
+      : Int32(
+        clamping: timeoutNanoseconds / 1_000_000
+          + (timeoutNanoseconds % 1_000_000 == 0 ? 0 : 1))
+    return epoll_wait(descriptor, events, Int32(eventLimit), milliseconds)
+  }
+
+  public mutating func next() -> Completion? { queue.popFirst() }
+
+  public mutating func refreshClocks() {
+    now = SystemClock.monotonicNanoseconds()
+    wallMicroseconds = SystemClock.wallMicroseconds()
+  }
+
+  public mutating func randomBytes(_ room: UnsafeMutableRawBufferPointer) {
+    SystemRandomness.fill(room)
+  }
+
+  public var counters: EngineCounters {
+    var counters = statistics
+    counters.leasedBuffers = small.leased + large.leased
+    counters.coldBytes = small.state.pointee.coldBytes + large.state.pointee.coldBytes
+    counters.framesInUse = frames.inUse
+    counters.frameRefusals = frames.state.pointee.refusals
+    return counters
+  }
+
+  @inline(__always)
+  private mutating func dispatch(_ event: epoll_event) {
+    let socket = Int32(truncatingIfNeeded: event.data.u64)
+    let generation = UInt32(truncatingIfNeeded: event.data.u64 >> 32)
+    let record = sockets[socket]
+    // An event of an earlier owner of this number: closed in this very turn.
+    guard record.pointee.generation == generation else { return }
+    if socket == wakeDescriptor { return woken() }
+    statistics.completions += 1
+    let state = record.pointee.state
+    if state.contains(.accepting) { return acceptAll(socket, record) }
+    let happened = event.events
+    let failed = happened & (CLINUX_EPOLLERR | CLINUX_EPOLLHUP) != 0
+    let writable = happened & CLINUX_EPOLLOUT != 0 || failed
+    // An edge comes once: everything that it says is noted before anything is done about it.
+    if happened & (CLINUX_EPOLLIN | CLINUX_EPOLLRDHUP) != 0 || failed {
+      record.pointee.state.insert(.readable)
+      if happened & CLINUX_EPOLLRDHUP != 0 || failed { record.pointee.state.insert(.hangup) }
+    }
+    if writable && state.contains(.connecting) { finishConnect(socket, record) }
+    // Reading comes first: of a reset it is the receive that must hear.
+    if record.pointee.state.contains(.readable)
+      && !record.pointee.state.isDisjoint(with: .receiving)
+    {
+      readAvailable(socket, record)
+    }
+    if writable && state.contains(.sendParked) { continueSend(record) }
+  }
+
+  private mutating func woken() {
+    var value: UInt64 = 0
+    _ = Glibc.read(wakeDescriptor, &value, 8)
+    while let index = threads.takeFinished() { fileOperationEnded(index) }
+  }
+
+  /// Reads from the sockets that have bytes left over from an earlier edge. Those that queue up
+  /// again meanwhile get their turn after the next wait.
+  @inline(never)
+  private mutating func serveReady() {
+    var left = ready.count
+    while left > 0, let socket = ready.popFirst(sockets) {
+      left -= 1
+      let record = sockets[socket]
+      if record.pointee.state.contains(.accepting) {
+        acceptAll(socket, record)
+      } else if record.pointee.state.contains(.readable)
+        && !record.pointee.state.isDisjoint(with: .receiving)
+      {
+        readAvailable(socket, record)
+      }
+    }
+  }
+
+  /// Reads from the sockets that waited for a buffer, while there are buffers.
+  @inline(never)
+  private mutating func serveStarved() {
+    var left = starvedSmall.count
+    while left > 0, small.freeCount > 0, let socket = starvedSmall.popFirst(sockets) {
+      left -= 1
+      resume(socket, .receivingStream)
+    }
+    left = starvedLarge.count
+    while left > 0, large.freeCount > 0, let socket = starvedLarge.popFirst(sockets) {
+      left -= 1
+      resume(socket, .receivingOnce)
+    }
+  }
+
+  private mutating func resume(_ socket: Int32, _ mode: SocketState) {
+    let record = sockets[socket]
+    guard record.pointee.state.isSuperset(of: mode.union(.starved)) else { return }
+    record.pointee.state.remove(.starved)
+    readAvailable(socket, record)
+  }
+
+  /// Has a socket served before the next wait.
+  @inline(__always)
+  mutating func enqueue(_ socket: Int32) { ready.append(socket, sockets[socket]) }
+}

@@ -1,0 +1,149 @@
+// A small bounded set of threads that make blocking file calls for an epoll engine. Started on
+// first use. The queue is as long as there are slots, so that a submission never waits.
+
+import CLinux
+import Glibc
+
+/// Threads for file operations; slots are filled by the engine and results read by it.
+final class FileThreads: @unchecked Sendable {
+  // Sendable: every field below is touched only under `mutex`; a slot belongs to exactly one
+  // side at a time, handed over under the mutex.
+  private let mutex: UnsafeMutablePointer<pthread_mutex_t>
+  private let condition: UnsafeMutablePointer<pthread_cond_t>
+  private let slots: UnsafeMutablePointer<FileOperation>
+  private let waker: Waker
+  private let limit: Int
+  private let capacity: Int
+  private let waiting: UnsafeMutablePointer<UInt32>
+  private var waitingHead = 0
+  private var waitingTail = 0
+  private let finished: UnsafeMutablePointer<UInt32>
+  private var finishedHead = 0
+  private var finishedTail = 0
+  private var idle = 0
+  private var stopping = false
+  private var threads: [WorkerThread] = []
+
+  init(
+    limit: Int, capacity: Int, slots: UnsafeMutablePointer<FileOperation>, waker: Waker
+  ) {
+    self.limit = limit
+    self.capacity = capacity
+    self.slots = slots
+    self.waker = waker
+    mutex = .allocate(capacity: 1)
+    mutex.initialize(to: pthread_mutex_t())
+    pthread_mutex_init(mutex, nil)
+    condition = .allocate(capacity: 1)
+    condition.initialize(to: pthread_cond_t())
+    pthread_cond_init(condition, nil)
+    waiting = .allocate(capacity: capacity)
+    finished = .allocate(capacity: capacity)
+  }
+
+  func submit(_ slot: UInt32) {
+    pthread_mutex_lock(mutex)
+    waiting[waitingTail % capacity] = slot
+    waitingTail += 1
+    let wanted = idle < waitingTail - waitingHead && threads.count < limit
+    pthread_cond_signal(condition)
+    pthread_mutex_unlock(mutex)
+    if wanted { startThread() }
+  }
+
+  private func startThread() {
+    let number = threads.count
+    let started = try? WorkerThread.start(name: "millrace-file\(number)", cpu: nil) {
+      [self] in run()
+    }
+    if let started {
+      threads.append(started)
+    } else if threads.isEmpty {
+      // No thread to be had: the loop makes the call itself rather than lose it.
+      if let slot = takeWaiting(wait: false) { perform(slot) }
+    }
+  }
+
+  func takeFinished() -> UInt32? {
+    pthread_mutex_lock(mutex)
+    defer { pthread_mutex_unlock(mutex) }
+    guard finishedHead != finishedTail else { return nil }
+    let slot = finished[finishedHead % capacity]
+    finishedHead += 1
+    return slot
+  }
+
+  /// Ends the threads. Nothing is in flight any more.
+  func stop() {
+    pthread_mutex_lock(mutex)
+    stopping = true
+    pthread_cond_broadcast(condition)
+    pthread_mutex_unlock(mutex)
+    for thread in threads { thread.join() }
+    threads = []
+  }
+
+  deinit {
+    pthread_mutex_destroy(mutex)
+    pthread_cond_destroy(condition)
+    mutex.deallocate()
+    condition.deallocate()
+    waiting.deallocate()
+    finished.deallocate()
+  }
+
+  private func run() {
+    while let slot = takeWaiting(wait: true) { perform(slot) }
+  }
+
+  private func takeWaiting(wait: Bool) -> UInt32? {
+    pthread_mutex_lock(mutex)
+    defer { pthread_mutex_unlock(mutex) }
+    while waitingHead == waitingTail {
+      if stopping || !wait { return nil }
+      idle += 1
+      pthread_cond_wait(condition, mutex)
+      idle -= 1
+    }
+    let slot = waiting[waitingHead % capacity]
+    waitingHead += 1
+    return slot
+  }
+
+  private func perform(_ slot: UInt32) {
+    slots[Int(slot)].result = Self.call(slots + Int(slot))
+    pthread_mutex_lock(mutex)
+    finished[finishedTail % capacity] = slot
+    finishedTail += 1
+    pthread_mutex_unlock(mutex)
+    waker.wake()
+  }
+
+  private static func call(_ operation: UnsafeMutablePointer<FileOperation>) -> Int32 {
+    while true {
+      let result = callOnce(operation)
+      if result != -EINTR { return result }
+    }
+  }
+
+  private static func callOnce(_ operation: UnsafeMutablePointer<FileOperation>) -> Int32 {
+    let o = operation.pointee
+    let result: Int
+    switch o.kind {
+    case .open: result = Int(clinux_open(o.path!, o.flags, o.mode))
+    case .read: result = pread(o.descriptor, o.buffer, o.count, off_t(o.offset))
+    case .write:
+      var vector = iovec(iov_base: o.buffer, iov_len: o.count)
+      result = clinux_pwritev2(
+        o.descriptor, &vector, 1, off_t(o.offset), o.durable ? CLINUX_RWF_DSYNC : 0)
+    case .synchronize: result = Int(fsync(o.descriptor))
+    case .synchronizeData: result = Int(fdatasync(o.descriptor))
+    case .allocate: result = Int(clinux_fallocate(o.descriptor, o.offset, Int64(o.count)))
+    case .truncate: result = Int(ftruncate(o.descriptor, off_t(o.offset)))
+    case .rename: result = Int(Glibc.rename(o.path!, o.secondPath!))
+    case .unlink: result = Int(Glibc.unlink(o.path!))
+    case .close: result = Int(Glibc.close(o.descriptor))
+    }
+    return result < 0 ? -errno : Int32(clamping: result)
+  }
+}

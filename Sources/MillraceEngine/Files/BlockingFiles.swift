@@ -1,0 +1,198 @@
+// BlockingFiles owns the blocking file calls that set-up, recovery and verification make before or
+// beside the loops. It refuses to be used from a loop: nothing here is bounded in time. Every call
+// restarts on EINTR and reports a failure as an Errno that names the call and the path.
+
+import Glibc
+
+/// A failed file call: what was tried, on what, and the kernel's answer.
+public struct Errno: Error, Equatable, Sendable, CustomStringConvertible {
+  /// The positive errno value.
+  public let code: Int32
+  /// The call, as in its man page.
+  public let operation: String
+  /// The path, or what is known of the file.
+  public let path: String
+
+  public init(code: Int32, operation: String, path: String) {
+    self.code = code
+    self.operation = operation
+    self.path = path
+  }
+
+  public var description: String {
+    let text = strerror(code).map { String(cString: $0) } ?? "error \(code)"
+    return "\(operation) \(path): \(text) (errno \(code))"
+  }
+}
+
+/// An open file that is closed when it goes out of scope.
+public struct BlockingFile: ~Copyable, Sendable {
+  public let descriptor: Int32
+  public let path: String
+
+  init(descriptor: Int32, path: String) {
+    self.descriptor = descriptor
+    self.path = path
+  }
+
+  deinit {
+    _ = close(descriptor)
+  }
+
+  /// Size in bytes (fstat).
+  public func size() throws(Errno) -> Int {
+    var status = stat()
+    try check("fstat") { fstat(descriptor, &status) }
+    return Int(status.st_size)
+  }
+
+  /// Reads up to `buffer.count` bytes at `offset`; fewer only at the end of the file.
+  public func read(
+    into buffer: UnsafeMutableRawBufferPointer, at offset: Int
+  ) throws(Errno) -> Int {
+    var done = 0
+    while done < buffer.count {
+      let count = pread(
+        descriptor, buffer.baseAddress! + done, buffer.count - done, off_t(offset + done))
+      if count < 0 {
+        if errno == EINTR { continue }
+        throw Errno(code: errno, operation: "pread", path: path)
+      }
+      if count == 0 { break }
+      done += count
+    }
+    return done
+  }
+
+  /// Writes all of `bytes` at `offset`.
+  public func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(Errno) {
+    var done = 0
+    while done < bytes.count {
+      let count = pwrite(
+        descriptor, bytes.baseAddress! + done, bytes.count - done, off_t(offset + done))
+      if count < 0 {
+        if errno == EINTR { continue }
+        throw Errno(code: errno, operation: "pwrite", path: path)
+      }
+      // A regular file never takes zero bytes of a non-empty write without an error.
+      if count == 0 { throw Errno(code: EIO, operation: "pwrite", path: path) }
+      done += count
+    }
+  }
+
+  /// fsync(2): content and metadata are on the device when this returns.
+  public func synchronize() throws(Errno) {
+    try check("fsync") { fsync(descriptor) }
+  }
+
+  /// ftruncate(2).
+  public func truncate(to length: Int) throws(Errno) {
+    try check("ftruncate") { ftruncate(descriptor, off_t(length)) }
+  }
+
+  private func check(_ operation: String, _ call: () -> Int32) throws(Errno) {
+    while call() < 0 {
+      if errno == EINTR { continue }
+      throw Errno(code: errno, operation: operation, path: path)
+    }
+  }
+}
+
+/// Proof that this process alone uses a directory; the kernel drops it when the process ends.
+public struct DirectoryLease: ~Copyable, Sendable {
+  /// The directory that is held.
+  public let directory: String
+  private let file: BlockingFile
+
+  init(directory: String, file: consuming BlockingFile) {
+    self.directory = directory
+    self.file = file
+  }
+}
+
+/// Blocking file calls for set-up, recovery and verification.
+public enum BlockingFiles {
+  public enum Access: Sendable {
+    /// The file exists and is only read.
+    case read
+    /// The file exists and is read and written.
+    case modify
+    /// The file is created, or emptied if it exists; mode 0640.
+    case create
+  }
+
+  public static func open(_ path: String, _ access: Access) throws(Errno) -> BlockingFile {
+    let flags: Int32
+    switch access {
+    case .read: flags = O_RDONLY
+    case .modify: flags = O_RDWR
+    case .create: flags = O_RDWR | O_CREAT | O_TRUNC
+    }
+    return BlockingFile(descriptor: try descriptor(path, flags), path: path)
+  }
+
+  /// Flushes a directory, so that creations, renames and removals in it survive a crash.
+  public static func synchronizeDirectory(_ path: String) throws(Errno) {
+    let file = BlockingFile(descriptor: try descriptor(path, O_RDONLY | O_DIRECTORY), path: path)
+    try file.synchronize()
+  }
+
+  public static func rename(_ from: String, to: String) throws(Errno) {
+    if Glibc.rename(from, to) < 0 { throw Errno(code: errno, operation: "rename", path: from) }
+  }
+
+  public static func unlink(_ path: String) throws(Errno) {
+    if Glibc.unlink(path) < 0 { throw Errno(code: errno, operation: "unlink", path: path) }
+  }
+
+  /// Creates one directory, mode 0750; an existing one is no error.
+  public static func makeDirectory(_ path: String) throws(Errno) {
+    if mkdir(path, 0o750) < 0, errno != EEXIST {
+      throw Errno(code: errno, operation: "mkdir", path: path)
+    }
+  }
+
+  /// The names in a directory in byte order, without `.` and `..`.
+  public static func list(_ path: String) throws(Errno) -> [String] {
+    guard let stream = opendir(path) else {
+      throw Errno(code: errno, operation: "opendir", path: path)
+    }
+    defer { closedir(stream) }
+    var names: [String] = []
+    while true {
+      errno = 0
+      guard let entry = readdir(stream) else {
+        if errno != 0 { throw Errno(code: errno, operation: "readdir", path: path) }
+        break
+      }
+      // SAFETY: d_name is a NUL-terminated array inside the entry, valid until the next readdir.
+      let name = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      if name != "." && name != ".." { names.append(name) }
+    }
+    names.sort { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+    return names
+  }
+
+  /// Takes the directory for this process (flock on `millrace.lock` inside it).
+  /// - Throws: EWOULDBLOCK when another process holds it.
+  public static func lease(directory: String) throws(Errno) -> DirectoryLease {
+    let path = directory + "/millrace.lock"
+    let file = BlockingFile(descriptor: try descriptor(path, O_RDWR | O_CREAT), path: path)
+    while flock(file.descriptor, LOCK_EX | LOCK_NB) < 0 {
+      if errno == EINTR { continue }
+      throw Errno(code: errno, operation: "flock", path: path)
+    }
+    return DirectoryLease(directory: directory, file: file)
+  }
+
+  private static func descriptor(_ path: String, _ flags: Int32) throws(Errno) -> Int32 {
+    while true {
+      let result = Glibc.open(path, flags | O_CLOEXEC, 0o640)
+      if result >= 0 { return result }
+      if errno == EINTR { continue }
+      throw Errno(code: errno, operation: "open", path: path)
+    }
+  }
+}

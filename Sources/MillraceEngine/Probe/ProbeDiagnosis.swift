@@ -1,0 +1,189 @@
+// From what the child found to what a person can act on: a label, a sentence of what happened, a
+// sentence of what to change. Pure: the same facts always give the same words.
+
+import CLinux
+import Glibc
+
+enum ProbeDiagnosis {
+  static func refusal(
+    _ outcome: ProbeOutcome, _ ending: ProbeChild.Ending, _ here: ProbeSurroundings
+  ) -> EngineRefusal? {
+    let step = ProbeStep(rawValue: outcome.step) ?? .setup
+    switch ending {
+    case .notStarted(let code):
+      return EngineRefusal(
+        label: errnoName(code),
+        detail: "Tried to fork a child for the self-test: \(errorText(code)).",
+        cure: "Raise the limit on processes (ulimit -u, TasksMax=), or set engine: epoll.")
+    case .hung:
+      return EngineRefusal(
+        label: "hung",
+        detail: "Tried \(step.attempt): no answer within two seconds (Linux \(here.release)).",
+        cure: "Set engine: epoll, and update the kernel.")
+    case .signalled(let number) where number == SIGSYS:
+      return EngineRefusal(
+        label: "killed",
+        detail: "Tried \(step.attempt): a seccomp filter killed the process (SIGSYS).",
+        cure: seccompCure)
+    case .signalled(let number):
+      return EngineRefusal(
+        label: "broken_operation",
+        detail: "Tried \(step.attempt): the process ended by signal \(number) "
+          + "(Linux \(here.release)).",
+        cure: brokenCure)
+    case .exited:
+      guard let failed = outcome.firstFailure else {
+        return outcome.isUsable ? nil : unfinished(step, here)
+      }
+      return failure(failed, outcome, here)
+    }
+  }
+
+  private static func unfinished(_ step: ProbeStep, _ here: ProbeSurroundings) -> EngineRefusal {
+    EngineRefusal(
+      label: "broken_operation",
+      detail: "Tried \(step.attempt): the self-test ended there (Linux \(here.release)).",
+      cure: brokenCure)
+  }
+
+  private static func failure(
+    _ step: ProbeStep, _ outcome: ProbeOutcome, _ here: ProbeSurroundings
+  ) -> EngineRefusal {
+    let result = outcome[step]
+    if step == .operations && result == ProbeOutcome.wrong {
+      return EngineRefusal(
+        label: "missing_operation",
+        detail: "The ring of this kernel (Linux \(here.release)) lacks "
+          + "\(ProbeOperations.name(outcome.missingOperation)).",
+        cure: oldCure)
+    }
+    let detail = "Tried \(step.attempt): \(words(step, result, outcome))."
+    switch -Int64(result) {
+    case Int64(EPERM): return permission(detail, here)
+    case Int64(ENOSYS): return absent(detail, here)
+    case Int64(EACCES):
+      return EngineRefusal(
+        label: "EACCES", detail: detail,
+        cure: "A security module (SELinux, AppArmor) denies it: look for io_uring in the audit "
+          + "log (ausearch -m avc) and allow it for this domain.")
+    case Int64(ENOMEM):
+      return EngineRefusal(
+        label: "ENOMEM", detail: detail,
+        cure: "Raise the limit on locked memory (ulimit -l, LimitMEMLOCK=) or the container's "
+          + "memory.")
+    case Int64(EINVAL) where step == .setup || step == .bufferRings:
+      return EngineRefusal(
+        label: "missing_operation", detail: "\(detail) This is Linux \(here.release).",
+        cure: oldCure)
+    default:
+      // What the kernel answered to an operation that it has: not what the engine relies on.
+      let isSetup = step == .setup || step == .enter || step == .bufferRings
+      let named = isSetup && result != ProbeOutcome.wrong
+      return EngineRefusal(
+        label: named ? errnoName(-result) : "broken_operation",
+        detail: "\(detail) This is Linux \(here.release).", cure: brokenCure)
+    }
+  }
+
+  /// EPERM has three senders; the sysctl is asked first because it comes first in the kernel for
+  /// whoever no filter has stopped, and because it can be read.
+  private static func permission(_ detail: String, _ here: ProbeSurroundings) -> EngineRefusal {
+    if here.disabled == 2 || (here.disabled == 1 && !here.isPrivileged) {
+      let value = here.disabled ?? 2
+      let group = value == 1
+        ? " or put this process into the group of kernel.io_uring_group" : ""
+      return EngineRefusal(
+        label: "EPERM_sysctl", detail: "\(detail) kernel.io_uring_disabled is \(value).",
+        cure: "Set sysctl kernel.io_uring_disabled=0\(group), or set engine: epoll.")
+    }
+    if here.isFiltered {
+      return EngineRefusal(
+        label: "EPERM_seccomp", detail: "\(detail) A seccomp filter is installed.",
+        cure: seccompCure)
+    }
+    return EngineRefusal(
+      label: "EPERM",
+      detail: "\(detail) No seccomp filter is installed and kernel.io_uring_disabled is "
+        + (here.disabled.map { "\($0)." } ?? "absent."),
+      cure: "A security module may deny it; look at the kernel's log, or set engine: epoll.")
+  }
+
+  /// ENOSYS comes from a kernel without io_uring, or from a filter that claims so. The sysctl
+  /// exists only in a kernel that has io_uring.
+  private static func absent(_ detail: String, _ here: ProbeSurroundings) -> EngineRefusal {
+    if here.isFiltered && here.disabled != nil {
+      return EngineRefusal(
+        label: "ENOSYS",
+        detail: "\(detail) This kernel has io_uring, and a seccomp filter is installed: it "
+          + "hides the call.",
+        cure: seccompCure)
+    }
+    return EngineRefusal(
+      label: "ENOSYS", detail: "\(detail) This is Linux \(here.release).",
+      cure: "Run on Linux 6.1 or newer with CONFIG_IO_URING (not under gVisor), or set "
+        + "engine: epoll.")
+  }
+
+  private static let seccompCure =
+    "Allow io_uring_setup, io_uring_enter and io_uring_register: docker run --security-opt "
+    + "seccomp=PROFILE.json (or unconfined), securityContext.seccompProfile in Kubernetes, "
+    + "SystemCallFilter=@aio in systemd; or set engine: epoll."
+  private static let oldCure = "Run on Linux 6.1 or newer, or set engine: epoll."
+  private static let brokenCure =
+    "Set engine: epoll, and report the kernel's version with this message."
+
+  // MARK: Words
+
+  /// What came of a step.
+  static func words(_ step: ProbeStep, _ result: Int32, _ outcome: ProbeOutcome) -> String {
+    if result == ProbeOutcome.wrong {
+      return step == .operations
+        ? "\(ProbeOperations.name(outcome.missingOperation)) is missing"
+        : "it did something else than it must"
+    }
+    if result == -ETIME { return "nothing came of it in time" }
+    return errorText(-result)
+  }
+
+  static func words(_ ending: ProbeChild.Ending) -> String {
+    switch ending {
+    case .exited: "the self-test ended there"
+    case .signalled(let number): "signal \(number)"
+    case .hung: "no answer within two seconds"
+    case .notStarted(let code): errorText(code)
+    }
+  }
+
+  static func errorText(_ code: Int32) -> String {
+    "\(String(cString: strerror(code))) (\(errnoName(code)))"
+  }
+
+  static func errnoName(_ code: Int32) -> String {
+    switch code {
+    case EPERM: "EPERM"
+    case EINTR: "EINTR"
+    case EIO: "EIO"
+    case EBADF: "EBADF"
+    case EAGAIN: "EAGAIN"
+    case ENOMEM: "ENOMEM"
+    case EACCES: "EACCES"
+    case EFAULT: "EFAULT"
+    case EEXIST: "EEXIST"
+    case ENOENT: "ENOENT"
+    case EINVAL: "EINVAL"
+    case ENFILE: "ENFILE"
+    case EMFILE: "EMFILE"
+    case ENOSPC: "ENOSPC"
+    case EROFS: "EROFS"
+    case ENOSYS: "ENOSYS"
+    case EOPNOTSUPP: "EOPNOTSUPP"
+    case EADDRNOTAVAIL: "EADDRNOTAVAIL"
+    case ENETDOWN: "ENETDOWN"
+    case ENETUNREACH: "ENETUNREACH"
+    case ETIMEDOUT: "ETIMEDOUT"
+    case EHOSTUNREACH: "EHOSTUNREACH"
+    case EAFNOSUPPORT: "EAFNOSUPPORT"
+    default: "errno_\(code)"
+    }
+  }
+}

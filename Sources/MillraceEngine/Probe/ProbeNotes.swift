@@ -1,0 +1,59 @@
+// The child's notebook: what it tries and what comes of it, told to the parent at once, because
+// the next step may be its last.
+
+import CLinux
+import Glibc
+
+final class ProbeNotes {
+  var outcome = ProbeOutcome()
+  /// The rung that came furthest so far, of those that failed: the one to speak of.
+  private var furthest: ProbeOutcome?
+  private let pipe: Int32
+  /// Engines of the rungs that were tried: operations of theirs may still be in flight.
+  var abandoned: [Unmanaged<ProbeScriptBox>] = []
+
+  init(_ pipe: Int32) { self.pipe = pipe }
+
+  func startRung(_ flags: UInt32) {
+    keepFurthest()
+    outcome = ProbeOutcome()
+    outcome.setupFlags = flags
+    begin(.setup)
+  }
+
+  func begin(_ step: ProbeStep) {
+    outcome.step = step.rawValue
+    tell()
+  }
+
+  func end(_ step: ProbeStep, _ result: Int32) {
+    outcome[step] = result
+    tell()
+  }
+
+  /// Tells the final word.
+  func close() {
+    if outcome.isUsable {
+      outcome.step = ProbeStep.finished.rawValue
+    } else {
+      keepFurthest()
+      if let furthest { outcome = furthest }
+    }
+    tell()
+  }
+
+  private func keepFurthest() {
+    guard outcome.setupFlags != 0, outcome.step >= furthest?.step ?? 0 else { return }
+    furthest = outcome
+  }
+
+  private func tell() {
+    _ = Glibc.write(pipe, &outcome, MemoryLayout<ProbeOutcome>.size)
+  }
+}
+
+/// Keeps a failed rung's engine until the child's end.
+final class ProbeScriptBox {
+  let script: ProbeScript
+  init(_ script: consuming ProbeScript) { self.script = script }
+}

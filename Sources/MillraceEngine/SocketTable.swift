@@ -1,0 +1,101 @@
+// One record per descriptor, indexed by its number: what is in flight on it, and under which
+// token. Descriptor numbers are small and dense, so the table is a plain array, touched only
+// where descriptors exist.
+
+import CLinux
+import Glibc
+
+struct SocketRecord {
+  var receiveToken: Token
+  /// Token of an accept or of a connect.
+  var setupToken: Token
+  /// The frame that is being sent, or nil.
+  var sendCell: UnsafeMutableRawPointer?
+  /// Counts the owners of this number, so that a late completion of an earlier one is noticed.
+  var generation: UInt32
+  var state: SocketState
+}
+
+struct SocketState: OptionSet {
+  let rawValue: UInt32
+  static let open = SocketState(rawValue: 1 << 0)
+  static let receivingStream = SocketState(rawValue: 1 << 1)
+  static let receivingOnce = SocketState(rawValue: 1 << 2)
+  /// `stopReceiving` was called; the terminal completion is still to come.
+  static let stoppingReceive = SocketState(rawValue: 1 << 3)
+  /// The receive waits for a free buffer.
+  static let starved = SocketState(rawValue: 1 << 4)
+  static let accepting = SocketState(rawValue: 1 << 5)
+  static let stoppingAccept = SocketState(rawValue: 1 << 6)
+  static let connecting = SocketState(rawValue: 1 << 7)
+  static let stoppingConnect = SocketState(rawValue: 1 << 8)
+  /// epoll: an edge was seen and not yet used up by EAGAIN or a short read.
+  static let readable = SocketState(rawValue: 1 << 9)
+  /// A send took the socket's pending error (ECONNRESET), after which the kernel shows a
+  /// receive a plain end of stream: the receive reports the reset all the same.
+  static let errorTaken = SocketState(rawValue: 1 << 10)
+  /// epoll: the descriptor is in the list of sockets to serve before the next wait.
+  static let queued = SocketState(rawValue: 1 << 11)
+  /// epoll: the send in flight waits for an edge.
+  static let sendParked = SocketState(rawValue: 1 << 12)
+  /// epoll: the peer has closed or reset, so a short read is not the end of what can be read.
+  static let hangup = SocketState(rawValue: 1 << 13)
+
+  /// The descriptor is in the list of receives that wait for a small, or a large, buffer.
+  static let listedSmall = SocketState(rawValue: 1 << 14)
+  static let listedLarge = SocketState(rawValue: 1 << 15)
+  static let listening = SocketState(rawValue: 1 << 16)
+
+  /// What says where the *number* is, whoever owns it now, and so outlives its owner.
+  static let ofTheNumber: SocketState = [.queued, .listedSmall, .listedLarge]
+  static let receiving: SocketState = [.receivingStream, .receivingOnce]
+  static let inFlight: SocketState = [
+    .receivingStream, .receivingOnce, .accepting, .connecting,
+  ]
+}
+
+struct SocketTable: ~Copyable {
+  let records: UnsafeMutablePointer<SocketRecord>
+  let limit: Int
+
+  init(limit: Int) {
+    self.limit = limit
+    let bytes = limit * MemoryLayout<SocketRecord>.stride
+    let memory = mmap(
+      nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+    guard let memory, memory != MAP_FAILED else {
+      preconditionFailure("no address space for \(limit) descriptors")
+    }
+    // SAFETY: fresh zero pages; an all-zero record is a valid closed one.
+    records = memory.bindMemory(to: SocketRecord.self, capacity: limit)
+  }
+
+  deinit { munmap(records, limit * MemoryLayout<SocketRecord>.stride) }
+
+  @inline(__always)
+  subscript(_ descriptor: Int32) -> UnsafeMutablePointer<SocketRecord> {
+    precondition(Int(descriptor) < limit && descriptor >= 0, "descriptor out of range")
+    return records + Int(descriptor)
+  }
+
+  /// Makes a fresh record for a descriptor that was just opened.
+  @inline(__always)
+  func open(_ descriptor: Int32) -> UnsafeMutablePointer<SocketRecord> {
+    let record = self[descriptor]
+    record.pointee.generation = (record.pointee.generation &+ 1) & 0xFF_FFFF
+    record.pointee.state = record.pointee.state.intersection(.ofTheNumber).union(.open)
+    record.pointee.sendCell = nil
+    return record
+  }
+
+  /// Ends the record of a descriptor that is about to be closed.
+  @inline(__always)
+  func retire(_ descriptor: Int32) {
+    let record = self[descriptor]
+    precondition(
+      record.pointee.state.isDisjoint(with: .inFlight) && record.pointee.sendCell == nil,
+      "close with an operation in flight")
+    record.pointee.generation = (record.pointee.generation &+ 1) & 0xFF_FFFF
+    record.pointee.state.formIntersection(.ofTheNumber)
+  }
+}

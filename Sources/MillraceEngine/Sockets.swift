@@ -1,0 +1,122 @@
+// The system calls on sockets that are the same for both engines: quick, never waiting.
+
+import CLinux
+import Glibc
+
+enum Sockets {
+  /// A bound, listening socket.
+  static func listen(
+    _ address: SocketAddress, backlog: Int32, reusePort: Bool, nonblocking: Bool
+  ) throws(SystemFailure) -> Int32 {
+    let name = "\(address)"
+    let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+      | (nonblocking ? Int32(SOCK_NONBLOCK.rawValue) : 0)
+    let descriptor = socket(address.family, type, 0)
+    guard descriptor >= 0 else {
+      throw SystemFailure(code: errno, operation: "socket for \(name)")
+    }
+    if !address.isUnix {
+      set(descriptor, SOL_SOCKET, SO_REUSEADDR, 1)
+      if reusePort { set(descriptor, SOL_SOCKET, SO_REUSEPORT, 1) }
+      // Inherited by accepted sockets, which saves a system call for each of them.
+      set(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
+      if address.family == AF_INET6 {
+        // [::] serves IPv4 as well, whatever net.ipv6.bindv6only says.
+        set(descriptor, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 0)
+      }
+    }
+    let bound = withAddress(address) { bind(descriptor, $0, $1) }
+    guard bound == 0 else {
+      let code = errno
+      Glibc.close(descriptor)
+      throw SystemFailure(code: code, operation: "bind \(name)")
+    }
+    guard Glibc.listen(descriptor, backlog) == 0 else {
+      let code = errno
+      Glibc.close(descriptor)
+      throw SystemFailure(code: code, operation: "listen \(name)")
+    }
+    return descriptor
+  }
+
+  /// An unconnected socket for `address`.
+  static func make(
+    for address: SocketAddress, nonblocking: Bool
+  ) throws(SystemFailure) -> Int32 {
+    let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+      | (nonblocking ? Int32(SOCK_NONBLOCK.rawValue) : 0)
+    let descriptor = socket(address.family, type, 0)
+    guard descriptor >= 0 else {
+      throw SystemFailure(code: errno, operation: "socket for \(address)")
+    }
+    if !address.isUnix { set(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1) }
+    return descriptor
+  }
+
+  static func set(_ descriptor: Int32, _ level: Int32, _ option: Int32, _ value: Int32) {
+    var value = value
+    _ = setsockopt(descriptor, level, option, &value, socklen_t(MemoryLayout<Int32>.size))
+  }
+
+  /// Bounds how long a blocking call on the socket waits.
+  static func limitWaiting(_ descriptor: Int32, microseconds: Int) {
+    var value = timeval(tv_sec: 0, tv_usec: microseconds)
+    _ = setsockopt(
+      descriptor, SOL_SOCKET, SO_RCVTIMEO, &value, socklen_t(MemoryLayout<timeval>.size))
+  }
+
+  /// Connects a UNIX socket without waiting; a full backlog (EAGAIN) is as good as a refusal.
+  /// The socket keeps its blocking mode.
+  /// - Returns: 0 or a negated errno.
+  static func connectUnix(_ descriptor: Int32, _ address: SocketAddress) -> Int32 {
+    let flags = fcntl(descriptor, F_GETFL)
+    _ = fcntl(descriptor, F_SETFL, flags | O_NONBLOCK)
+    let code = withAddress(address) { connect(descriptor, $0, $1) } == 0 ? 0 : errno
+    _ = fcntl(descriptor, F_SETFL, flags)
+    return code == EAGAIN ? -ECONNREFUSED : -code
+  }
+
+  static func resetOnClose(_ descriptor: Int32) {
+    var value = linger(l_onoff: 1, l_linger: 0)
+    _ = setsockopt(
+      descriptor, SOL_SOCKET, SO_LINGER, &value, socklen_t(MemoryLayout<linger>.size))
+  }
+
+  static func shutdown(_ descriptor: Int32, _ direction: ShutdownDirection) {
+    let how = switch direction {
+    case .receive: Int32(SHUT_RD)
+    case .send: Int32(SHUT_WR)
+    case .both: Int32(SHUT_RDWR)
+    }
+    _ = Glibc.shutdown(descriptor, how)
+  }
+
+  static func peer(_ descriptor: Int32) -> SocketAddress? { name(descriptor, getpeername) }
+  static func local(_ descriptor: Int32) -> SocketAddress? { name(descriptor, getsockname) }
+
+  private static func name(
+    _ descriptor: Int32,
+    _ call: (Int32, UnsafeMutablePointer<sockaddr>?, UnsafeMutablePointer<socklen_t>?) -> Int32
+  ) -> SocketAddress? {
+    var storage = sockaddr_storage()
+    var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+    let code = withUnsafeMutablePointer(to: &storage) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { call(descriptor, $0, &length) }
+    }
+    return code == 0 ? SocketAddress(storage: storage, length: length) : nil
+  }
+
+  static func withAddress<R>(
+    _ address: SocketAddress, _ body: (UnsafePointer<sockaddr>, socklen_t) -> R
+  ) -> R {
+    withUnsafePointer(to: address.storage) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, address.length) }
+    }
+  }
+
+  static func error(of descriptor: Int32) -> Int32 {
+    var code: Int32 = 0
+    var length = socklen_t(MemoryLayout<Int32>.size)
+    return getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &code, &length) == 0 ? code : errno
+  }
+}

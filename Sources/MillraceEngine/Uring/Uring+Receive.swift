@@ -1,0 +1,189 @@
+// Receiving: multishot into small buffers, or one arrival into a large one. ENOBUFS never shows
+// above: the socket waits in a list until buffers come back.
+
+import CLinux
+import Glibc
+
+extension Uring {
+  public mutating func receive(_ socket: Descriptor, _ mode: ReceiveMode, _ token: Token) {
+    let record = sockets[socket.rawValue]
+    precondition(
+      record.pointee.state.isDisjoint(with: .receiving), "two receives on one socket")
+    record.pointee.receiveToken = token
+    record.pointee.state.insert(mode == .stream ? .receivingStream : .receivingOnce)
+    statistics.operationsInFlight += 1
+    armReceive(socket.rawValue, record)
+  }
+
+  @inline(__always)
+  func receiveUserData(
+    _ descriptor: Int32, _ record: UnsafeMutablePointer<SocketRecord>
+  ) -> UInt64 {
+    Self.userData(.receive, record.pointee.generation, UInt32(bitPattern: descriptor))
+  }
+
+  @inline(__always)
+  private mutating func armReceive(
+    _ descriptor: Int32, _ record: UnsafeMutablePointer<SocketRecord>, afterPoll: Bool = false
+  ) {
+    let stream = record.pointee.state.contains(.receivingStream)
+    let entry = self.entry()
+    entry.pointee.opcode = UInt8(CLINUX_OP_RECV)
+    entry.pointee.flags = UInt8(CLINUX_SQE_BUFFER_SELECT)
+    entry.pointee.ioprio =
+      (stream ? UInt16(CLINUX_RECV_MULTISHOT) : 0)
+      | (afterPoll ? UInt16(CLINUX_RECVSEND_POLL_FIRST) : 0)
+    entry.pointee.fd = descriptor
+    entry.pointee.buf_index = stream ? 0 : 1
+    entry.pointee.user_data = receiveUserData(descriptor, record)
+  }
+
+  public mutating func stopReceiving(_ socket: Descriptor) {
+    let record = sockets[socket.rawValue]
+    guard !record.pointee.state.isDisjoint(with: .receiving),
+      !record.pointee.state.contains(.stoppingReceive)
+    else { return }
+    record.pointee.state.insert(.stoppingReceive)
+    if record.pointee.state.contains(.starved) {
+      endReceive(record, -ECANCELED)
+    } else {
+      cancel(receiveUserData(socket.rawValue, record))
+    }
+  }
+
+  private mutating func endReceive(
+    _ record: UnsafeMutablePointer<SocketRecord>, _ result: Int32
+  ) {
+    let wasReset = result == 0 && record.pointee.state.contains(.errorTaken)
+    record.pointee.state.subtract([.receiving, .stoppingReceive, .starved])
+    statistics.operationsInFlight -= 1
+    queue.append(
+      Completion(
+        token: record.pointee.receiveToken, result: wasReset ? -ECONNRESET : result))
+  }
+
+  @inline(__always)
+  mutating func received(_ descriptor: Int32, _ generation: UInt32, _ completion: clinux_cqe) {
+    let record = sockets[descriptor]
+    let stream = record.pointee.state.contains(.receivingStream)
+    guard record.pointee.generation == generation,
+      !record.pointee.state.isDisjoint(with: .receiving)
+    else { return engineBug("a receive completed that nobody has in flight") }
+    let more = completion.flags & UInt32(CLINUX_CQE_F_MORE) != 0
+    var buffer = Completion.noBuffer
+    if completion.flags & UInt32(CLINUX_CQE_F_BUFFER) != 0 {
+      buffer = completion.flags >> UInt32(CLINUX_CQE_BUFFER_SHIFT)
+      if stream { smallRing.taken() } else { largeRing.taken() }
+    }
+    guard completion.res > 0, buffer != Completion.noBuffer else {
+      if buffer != Completion.noBuffer {
+        if stream { small.putBack(buffer) } else { large.putBack(buffer) }
+      }
+      return receiveEnded(descriptor, record, completion.res, more)
+    }
+    if stream {
+      queue.append(
+        Completion(
+          token: record.pointee.receiveToken, result: completion.res, more: true,
+          buffer: small.report(buffer)))
+      guard !more else { return }
+      if record.pointee.state.contains(.stoppingReceive) {
+        endReceive(record, -ECANCELED)
+      } else {
+        // The kernel ends a multishot now and then (a full queue, fairness): arm it again.
+        armReceive(descriptor, record)
+      }
+    } else {
+      record.pointee.state.subtract([.receiving, .stoppingReceive])
+      statistics.operationsInFlight -= 1
+      var report = Completion(
+        token: record.pointee.receiveToken, result: completion.res,
+        buffer: large.report(buffer))
+      report.flags = Completion.largeFlag
+      queue.append(report)
+    }
+  }
+
+  /// A completion without bytes: end of stream, an error, or no buffer.
+  private mutating func receiveEnded(
+    _ descriptor: Int32, _ record: UnsafeMutablePointer<SocketRecord>, _ result: Int32,
+    _ more: Bool
+  ) {
+    guard !more else { return }
+    if record.pointee.state.contains(.stoppingReceive) {
+      return endReceive(record, result == 0 ? 0 : -ECANCELED)
+    }
+    switch result {
+    case -ENOBUFS:
+      statistics.receivesStarved += 1
+      record.pointee.state.insert(.starved)
+      if record.pointee.state.contains(.receivingStream) {
+        starvedSmall.append(descriptor, record)
+      } else {
+        starvedLarge.append(descriptor, record)
+      }
+    case -EINTR, -EAGAIN:
+      armReceive(descriptor, record)
+    default:
+      endReceive(record, result)
+    }
+  }
+
+  /// Tops the kernel's buffers up and arms receives that waited for them, as many as there are
+  /// buffers: the rest would only fail again.
+  ///
+  /// When the last buffers are with callers, time passes until one comes back, and nothing in the
+  /// kernel would tell; but who gives it back is the loop, which comes through here again.
+  /// - Returns: true if receives still wait although the kernel has buffers (those that were armed
+  ///   may have nothing to read): the turn must not sleep.
+  @inline(__always)
+  mutating func restock() -> Bool {
+    let hasSmall = smallRing.refill(from: small)
+    let hasLarge = largeRing.refill(from: large)
+    if starvedSmall.isEmpty && starvedLarge.isEmpty { return false }
+    return rearmStarved(hasSmall: hasSmall, hasLarge: hasLarge)
+  }
+
+  @inline(never)
+  private mutating func rearmStarved(hasSmall: Bool, hasLarge: Bool) -> Bool {
+    var budget = hasSmall ? smallRing.provided : 0
+    while budget > 0, let descriptor = starvedSmall.popFirst(sockets) {
+      budget -= rearm(descriptor, .receivingStream)
+    }
+    budget = hasLarge ? largeRing.provided : 0
+    while budget > 0, let descriptor = starvedLarge.popFirst(sockets) {
+      budget -= rearm(descriptor, .receivingOnce)
+    }
+    return (hasSmall && !starvedSmall.isEmpty) || (hasLarge && !starvedLarge.isEmpty)
+  }
+
+  /// Arms a receive that still waits. It polls first: one with nothing to read must not ask for
+  /// a buffer, or it would be turned away when there is none.
+  /// - Returns: receives armed.
+  private mutating func rearm(_ descriptor: Int32, _ mode: SocketState) -> Int {
+    let record = sockets[descriptor]
+    guard record.pointee.state.isSuperset(of: mode.union(.starved)) else { return 0 }
+    record.pointee.state.remove(.starved)
+    armReceive(descriptor, record, afterPoll: true)
+    return 1
+  }
+
+  @inline(__always)
+  public mutating func takeSlice(_ completion: Completion) -> BufferSlice {
+    precondition(completion.hasBytes, "a completion without bytes was redeemed")
+    return completion.flags & Completion.largeFlag != 0
+      ? large.redeem(completion) : small.redeem(completion)
+  }
+
+  public mutating func lease() -> BufferSlice? { large.lease() }
+
+  public mutating func coldMemory(_ size: Int) -> BufferSlice {
+    ColdMemory.allocate(size, ledger: small.state)
+  }
+
+  @inline(__always)
+  public var isLowOnBuffers: Bool { small.isLow || large.isLow }
+
+  @inline(__always)
+  public mutating func frame() -> SendFrame? { frames.take() }
+}

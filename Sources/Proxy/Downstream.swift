@@ -1,0 +1,59 @@
+// A connection from a client: its transport, its TLS session, and the phase of its current
+// request. At most one exchange is active on it; HTTP/2 will have many.
+
+import Glibc
+import HTTP1
+import MillraceEngine
+import TLS
+
+/// What a downstream connection waits for, which decides what its deadline means.
+enum DownstreamPhase: UInt8 {
+  /// The TLS handshake or the first head.
+  case head
+  /// The next request on a kept connection.
+  case idle
+  /// Request content.
+  case body
+  /// The upstream's answer: the deadline is the upstream's business.
+  case response
+  /// The peer's end after ours.
+  case linger
+}
+
+struct Downstream: ~Copyable {
+  var transport: Transport
+  let slot: UInt32
+  let listener: Int32
+  var tls: TLSSession?
+  let isTLS: Bool
+  var phase = DownstreamPhase.head
+  /// Slot of the active exchange, or -1.
+  var exchange: Int32 = -1
+  /// Resumable search for a head's end in held bytes.
+  var scanner = HeadScanner()
+  var isScanning = false
+  /// True when no further request will be read.
+  var closeAfterResponse = false
+  /// True once a request was answered here.
+  var hasServed = false
+  /// True when the close is to wait for the peer's end; see `closeDownstream`.
+  var lingers = false
+  /// Bytes dropped while lingering.
+  var lingered = 0
+  /// Length of the client's address text.
+  var clientLength = 0
+  /// True once the TLS handshake is complete.
+  var handshaken = false
+
+  init(
+    socket: Descriptor, slot: UInt32, listener: Int32, tls: consuming TLSSession?, isTLS: Bool
+  ) {
+    transport = Transport(socket: socket)
+    self.slot = slot
+    self.listener = listener
+    self.tls = tls
+    self.isTLS = isTLS
+  }
+}
+
+typealias DownstreamPointer = UnsafeMutablePointer<Downstream>

@@ -1,0 +1,161 @@
+// The configuration as the loop wants it: plain memory, compiled once, read by every worker and
+// written by none. It lives as long as the process; nothing in it is counted.
+
+import Configuration
+import Glibc
+import MillraceEngine
+import TLS
+
+/// Bytes that live as long as the process.
+struct PlanBytes {
+  let start: UnsafePointer<UInt8>
+  let count: Int
+
+  init(_ text: String) {
+    let bytes = Array(text.utf8)
+    let memory = UnsafeMutablePointer<UInt8>.allocate(capacity: max(bytes.count, 1))
+    memory.initialize(from: bytes, count: bytes.count)
+    start = UnsafePointer(memory)
+    count = bytes.count
+  }
+
+  @inline(__always)
+  var raw: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: start, count: count) }
+}
+
+struct ListenerPlan {
+  let name: PlanBytes
+  let address: SocketAddress
+  /// Owned by the server for the life of the process.
+  let tls: Unmanaged<TLSContext>?
+  let headTimeout: Int64
+  let bodyTimeout: Int64
+  let idleTimeout: Int64
+}
+
+struct RoutePlan {
+  enum Host { case any, exact, wildcard }
+  enum Path { case any, prefix, exact }
+  /// Index of the only listener that the route is for, or -1.
+  let listener: Int32
+  let hostKind: Host
+  /// Lower case; of a wildcard the part from the dot on.
+  let host: PlanBytes
+  let pathKind: Path
+  let path: PlanBytes
+  let upstream: Int32
+}
+
+struct ServerPlan {
+  let address: SocketAddress
+  let text: PlanBytes
+  let weight: Int32
+}
+
+struct UpstreamPlan {
+  let name: PlanBytes
+  let servers: UnsafeBufferPointer<ServerPlan>
+  let balance: Balance
+  let attempts: Int
+  let retryOnConnectFailure: Bool
+  let retryOnReset: Bool
+  let connectTimeout: Int64
+  let responseTimeout: Int64
+  let idleTimeout: Int64
+  let idleLimit: Int
+}
+
+/// Everything that workers read.
+struct Plan: @unchecked Sendable {
+  // Sendable: all of it is immutable after `init`, and never freed.
+  let listeners: UnsafeBufferPointer<ListenerPlan>
+  let routes: UnsafeBufferPointer<RoutePlan>
+  let upstreams: UnsafeBufferPointer<UpstreamPlan>
+  let limits: LimitsConfiguration
+  let drainDeadline: Int64
+  let audit: AuditConfiguration?
+  /// Timers are looked at as often as the shortest timeout asks for.
+  let shortestTimeout: Int64
+
+  init(
+    _ configuration: ProxyConfiguration, listenerAddresses: [SocketAddress],
+    serverAddresses: [[SocketAddress]], contexts: [TLSContext?]
+  ) {
+    var shortest = Int64.max
+    func timeout(_ value: Int64) -> Int64 {
+      shortest = min(shortest, value)
+      return value
+    }
+    listeners = keep(
+      configuration.listeners.enumerated().map { index, listener in
+        ListenerPlan(
+          name: PlanBytes(listener.name), address: listenerAddresses[index],
+          tls: contexts[index].map { Unmanaged.passRetained($0) },
+          headTimeout: timeout(listener.timeouts.headNanoseconds),
+          bodyTimeout: timeout(listener.timeouts.bodyNanoseconds),
+          idleTimeout: timeout(listener.timeouts.idleNanoseconds))
+      })
+    routes = keep(configuration.routes.map(RoutePlan.init))
+    upstreams = keep(
+      configuration.upstreams.enumerated().map { index, upstream in
+        UpstreamPlan(
+          name: PlanBytes(upstream.name),
+          servers: keep(
+            upstream.servers.enumerated().map { serverIndex, server in
+              ServerPlan(
+                address: serverAddresses[index][serverIndex],
+                text: PlanBytes(server.address.description), weight: Int32(server.weight))
+            }),
+          balance: upstream.balance, attempts: upstream.retries.attempts,
+          retryOnConnectFailure: upstream.retries.onConnectFailure,
+          retryOnReset: upstream.retries.onResetBeforeResponse,
+          connectTimeout: timeout(upstream.timeouts.connectNanoseconds),
+          responseTimeout: timeout(upstream.timeouts.responseNanoseconds),
+          idleTimeout: timeout(upstream.timeouts.idleNanoseconds),
+          idleLimit: upstream.idleConnections)
+      })
+    limits = configuration.limits
+    drainDeadline = configuration.drain.deadlineNanoseconds
+    audit = configuration.audit
+    shortestTimeout = shortest
+  }
+}
+
+/// Copies an array into memory that is never freed.
+private func keep<T>(_ array: [T]) -> UnsafeBufferPointer<T> {
+  let memory = UnsafeMutablePointer<T>.allocate(capacity: max(array.count, 1))
+  memory.initialize(from: array, count: array.count)
+  return UnsafeBufferPointer(start: memory, count: array.count)
+}
+
+extension RoutePlan {
+  init(_ route: RouteConfiguration) {
+    listener = Int32(route.listener ?? -1)
+    switch route.host {
+    case nil:
+      hostKind = .any
+      host = PlanBytes("")
+    case let name? where name.hasPrefix("*."):
+      hostKind = .wildcard
+      host = PlanBytes(String(name.dropFirst().lowercased()))
+    case let name?:
+      hostKind = .exact
+      host = PlanBytes(name.lowercased())
+    }
+    switch route.path {
+    case .any:
+      pathKind = .any
+      path = PlanBytes("")
+    case .prefix(let prefix):
+      // "/" matches every path, and "/api/" the same as "/api": a prefix is whole segments.
+      var trimmed = prefix
+      while trimmed.hasSuffix("/") { trimmed.removeLast() }
+      pathKind = trimmed.isEmpty ? .any : .prefix
+      path = PlanBytes(trimmed)
+    case .exact(let exact):
+      pathKind = .exact
+      path = PlanBytes(exact)
+    }
+    upstream = Int32(route.upstream)
+  }
+}

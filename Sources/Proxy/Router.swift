@@ -1,0 +1,82 @@
+// Which upstream a request goes to: the first route that matches. Pure functions over bytes.
+
+import Glibc
+
+enum Router {
+  /// The upstream of the first matching route, or nil.
+  /// - Parameters:
+  ///   - authority: the host as received, with or without a port; compared without case.
+  ///   - path: the path as received, which is also what is forwarded: match and forward agree.
+  @inline(__always)
+  static func route(
+    _ plan: Plan, listener: Int32, authority: UnsafeRawBufferPointer,
+    path: UnsafeRawBufferPointer
+  ) -> Int32? {
+    for route in plan.routes
+    where (route.listener < 0 || route.listener == listener)
+      && matches(host: authority, route) && matches(path: path, route)
+    {
+      return route.upstream
+    }
+    return nil
+  }
+
+  private static func matches(host authority: UnsafeRawBufferPointer, _ route: RoutePlan)
+    -> Bool
+  {
+    if route.hostKind == .any { return true }
+    let host = withoutPort(authority)
+    let wanted = route.host.raw
+    switch route.hostKind {
+    case .any: return true
+    case .exact: return equalIgnoringCase(host, wanted)
+    case .wildcard:
+      // "*.example" stands for one or more labels in front of ".example".
+      guard host.count > wanted.count else { return false }
+      return equalIgnoringCase(
+        UnsafeRawBufferPointer(rebasing: host[(host.count - wanted.count)...]), wanted)
+    }
+  }
+
+  private static func matches(path: UnsafeRawBufferPointer, _ route: RoutePlan) -> Bool {
+    let wanted = route.path.raw
+    switch route.pathKind {
+    case .any: return true
+    case .exact:
+      return path.count == wanted.count
+        && memcmp(path.baseAddress!, wanted.baseAddress!, wanted.count) == 0
+    case .prefix:
+      return path.count >= wanted.count
+        && memcmp(path.baseAddress!, wanted.baseAddress!, wanted.count) == 0
+        && (path.count == wanted.count || path[wanted.count] == UInt8(ascii: "/"))
+    }
+  }
+
+  /// The host of "host", "host:port" or "[v6]:port".
+  static func withoutPort(_ authority: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+    var end = authority.count
+    var i = authority.count - 1
+    while i >= 0 {
+      let byte = authority[i]
+      if byte == UInt8(ascii: ":") {
+        end = i
+        break
+      }
+      if byte < UInt8(ascii: "0") || byte > UInt8(ascii: "9") { break }
+      i -= 1
+    }
+    return UnsafeRawBufferPointer(rebasing: authority[..<end])
+  }
+
+  private static func equalIgnoringCase(
+    _ a: UnsafeRawBufferPointer, _ lower: UnsafeRawBufferPointer
+  ) -> Bool {
+    guard a.count == lower.count else { return false }
+    for i in 0..<a.count {
+      var byte = a[i]
+      if byte >= 65 && byte <= 90 { byte |= 0x20 }
+      if byte != lower[i] { return false }
+    }
+    return true
+  }
+}

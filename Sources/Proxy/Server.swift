@@ -1,0 +1,318 @@
+// The process: chooses the engine, starts the workers, waits for signals, ends in order. It is
+// control plane: nothing here runs per request.
+
+import AuditLog
+public import Configuration
+import Glibc
+public import Logging
+import MillraceEngine
+import Synchronization
+import TLS
+
+/// A proxy that runs until it is told to stop.
+public struct Server {
+  private let configuration: ProxyConfiguration
+  private let preflight: Preflight
+  private let logger: Logger
+
+  /// How often ticket keys are looked at and anchors are written while nothing happens.
+  private static let housekeepingNanoseconds: Int64 = 60_000_000_000
+  private static let endingPollNanoseconds: Int64 = 10_000_000
+
+  public init(_ configuration: ProxyConfiguration, _ preflight: Preflight, logger: Logger) {
+    self.configuration = configuration
+    self.preflight = preflight
+    self.logger = logger
+  }
+
+  /// Runs to the end. - Returns: the process's exit status.
+  public func run() -> Int32 {
+    let signals = SignalWaiter(blocking: [SIGTERM, SIGINT, SIGUSR1])
+    var configuration = configuration
+    var options = EngineOptions()
+    fitDescriptors(&configuration, &options)
+    // Before any thread exists: the probe forks.
+    guard let kind = chooseEngine(configuration.engine, &options) else { return 1 }
+    let processors = Processors.current()
+    let count: Int
+    switch configuration.workers {
+    case .automatic: count = processors.workerCount
+    case .count(let wanted): count = wanted
+    }
+    let tickets = makeTicketKeys()
+    let contexts: [TLSContext?]
+    do {
+      contexts = try makeContexts(configuration, tickets)
+    } catch {
+      logger.critical("tls could not be set up cause=\"\(error)\"")
+      return 1
+    }
+    let plan = Plan(
+      configuration, listenerAddresses: preflight.listenerAddresses,
+      serverAddresses: preflight.serverAddresses, contexts: contexts)
+    do {
+      guard let audit = configuration.audit else {
+        return serve(plan, kind, options, processors, count, [], tickets, signals)
+      }
+      let lease = try BlockingFiles.lease(directory: audit.directory)
+      let seeds = try recover(audit, lease, count)
+      let status = serve(plan, kind, options, processors, count, seeds, tickets, signals)
+      _ = consume lease
+      return status
+    } catch {
+      logger.critical(
+        """
+        audit log could not be opened cause="\(error)" \
+        cure="see that no other millrace uses the directory and that it is writable"
+        """)
+      return 1
+    }
+  }
+
+  // MARK: Set-up
+
+  /// Raises the descriptor limit; scales the connection limit down to it and says so.
+  private func fitDescriptors(
+    _ configuration: inout ProxyConfiguration, _ options: inout EngineOptions
+  ) {
+    let limit = DescriptorLimit.raise()
+    options.descriptorLimit = min(limit, 1 << 20)
+    // Two descriptors per proxied connection, and some for rings, logs and listeners.
+    let affordable = max(16, (options.descriptorLimit - 128) / 2)
+    if configuration.limits.connections > affordable {
+      logger.warning(
+        """
+        connections limited configured=\(configuration.limits.connections) \
+        allowed=\(affordable) cause="RLIMIT_NOFILE is \(limit)" \
+        cure="raise it (ulimit -n, LimitNOFILE=) to \(configuration.limits.connections * 2 + 128)"
+        """)
+      configuration.limits.connections = affordable
+    }
+    options.frames = configuration.limits.connections * 4 + 1024
+  }
+
+  private func chooseEngine(
+    _ choice: EngineChoice, _ options: inout EngineOptions
+  ) -> EngineKind? {
+    if choice == .epoll {
+      logger.info("engine selected engine=epoll cause=configured")
+      return .epoll
+    }
+    let report = ProbeReport.run(options)
+    if report.usable {
+      options.setupFlags = report.setupFlags
+      let off = report.features.filter { $0.state != .on }.map(\.name)
+      logger.info(
+        """
+        engine selected engine=io_uring cause=\(choice == .uring ? "configured" : "probed") \
+        setup=\(report.setup) off="\(off.joined(separator: " "))"
+        """)
+      return .uring
+    }
+    let refusal = report.refusal
+    let label = refusal?.label ?? "unknown"
+    let detail = refusal?.detail ?? ""
+    let cure = refusal?.cure ?? ""
+    if choice == .uring {
+      logger.critical(
+        """
+        engine refused engine=io_uring cause=\(label) detail="\(detail)" cure="\(cure); \
+        or set engine: auto"
+        """)
+      return nil
+    }
+    logger.notice(
+      "engine selected engine=epoll cause=\(label) detail=\"\(detail)\" cure=\"\(cure)\"")
+    return .epoll
+  }
+
+  private func makeTicketKeys() -> TicketKeys {
+    TicketKeys(
+      randomBytes: { SystemRandomness.fill($0) },
+      now: SystemClock.wallMicroseconds() / 1_000_000)
+  }
+
+  private func makeContexts(
+    _ configuration: ProxyConfiguration, _ tickets: TicketKeys
+  ) throws(TLSFailure) -> [TLSContext?] {
+    var contexts: [TLSContext?] = []
+    for (i, listener) in configuration.listeners.enumerated() {
+      guard let tls = listener.tls else {
+        contexts.append(nil)
+        continue
+      }
+      contexts.append(
+        try TLSContext(
+          certificates: preflight.certificates[i],
+          minimumVersion: tls.minimumVersion == .tls13 ? .tls13 : .tls12,
+          alpn: ["http/1.1"], tickets: tickets))
+    }
+    return contexts
+  }
+
+  private func recover(
+    _ audit: AuditConfiguration, _ lease: borrowing DirectoryLease, _ workers: Int
+  ) throws -> [JournalSeed] {
+    var words: (UInt64, UInt64) = (0, 0)
+    withUnsafeMutableBytes(of: &words) { SystemRandomness.fill($0) }
+    let run = RunIdentity(high: words.0, low: words.1)
+    let recovered = try Recovery(
+      run: run, wallMicroseconds: SystemClock.wallMicroseconds()
+    ).recover(lease)
+    for tail in recovered.tornTails {
+      logger.warning(
+        """
+        audit tail set aside segment=\(tail.segment) tail=\(tail.tail) bytes=\(tail.bytes) \
+        cause="the last run did not end in order"
+        """)
+    }
+    return (0..<workers).map { worker in
+      var configuration = JournalConfiguration(
+        directory: audit.directory, worker: worker, run: run)
+      switch audit.durability {
+      case .beforeResponse: configuration.durability = .beforeResponse
+      case .interval: configuration.durability = .interval
+      case .none: configuration.durability = .none
+      }
+      configuration.intervalNanoseconds = audit.intervalNanoseconds
+      configuration.segmentSize = audit.segmentSize
+      configuration.firstSegmentSize = min(configuration.firstSegmentSize, audit.segmentSize)
+      configuration.segmentAgeNanoseconds = audit.segmentAgeNanoseconds
+      return JournalSeed(
+        configuration: configuration, recovered: recovered.chain(worker: worker))
+    }
+  }
+
+  // MARK: Serving
+
+  private func serve(
+    _ plan: Plan, _ kind: EngineKind, _ options: EngineOptions, _ processors: Processors,
+    _ count: Int, _ journals: [JournalSeed], _ tickets: TicketKeys, _ signals: SignalWaiter
+  ) -> Int32 {
+    let controls = UnsafeMutablePointer<WorkerControl>.allocate(capacity: count)
+    let wakers = WakerBoard(count: count)
+    let connections = UnsafeMutablePointer<Atomic<Int>>.allocate(capacity: 1)
+    connections.initialize(to: Atomic(0))
+    let pins = shouldPin(processors, count)
+    var threads: [WorkerThread] = []
+    for i in 0..<count {
+      (controls + i).initialize(to: WorkerControl())
+      let seed = WorkerSeed(
+        plan: plan, index: i, workerCount: count, options: options, control: controls + i,
+        connectionCount: connections, logger: logger,
+        journal: journals.isEmpty ? nil : journals[i])
+      do {
+        threads.append(
+          try WorkerThread.start(
+            name: "millrace-\(i)",
+            cpu: pins ? processors.allowed[i % processors.allowed.count] : nil
+          ) { startWorker(kind, seed, wakers) })
+      } catch {
+        logger.critical("worker could not start worker=\(i) cause=\"\(error)\"")
+        controls[i].state.store(WorkerControl.failed, ordering: .releasing)
+        controls[i].finished.store(true, ordering: .releasing)
+      }
+    }
+    let board = ControlBoard(controls: controls, count: count, wakers: wakers)
+    guard board.allReady() else {
+      board.request(WorkerRequest.drain)
+      for thread in threads { thread.join() }
+      return 1
+    }
+    announce(plan, count, pins)
+    let status = supervise(board, tickets, signals)
+    if status == 0 {
+      for thread in threads { thread.join() }
+      logger.info("stopped")
+    }
+    return status
+  }
+
+  private func shouldPin(_ processors: Processors, _ count: Int) -> Bool {
+    switch configuration.pin {
+    case .on: true
+    case .off: false
+    case .automatic: processors.mayPin(workers: count)
+    }
+  }
+
+  private func announce(_ plan: Plan, _ count: Int, _ pins: Bool) {
+    for (i, listener) in configuration.listeners.enumerated() {
+      logger.info(
+        """
+        listening name=\(listener.name) address=\(plan.listeners[i].address) \
+        tls=\(listener.tls != nil)
+        """)
+    }
+    logger.info("ready workers=\(count) pinned=\(pins)")
+  }
+
+  /// Waits for signals. The first SIGTERM or SIGINT drains, a second one ends at once.
+  private func supervise(
+    _ board: ControlBoard, _ tickets: TicketKeys, _ signals: SignalWaiter
+  ) -> Int32 {
+    var draining = false
+    while true {
+      let patience = draining ? Self.endingPollNanoseconds : Self.housekeepingNanoseconds
+      switch signals.wait(nanoseconds: patience) {
+      case SIGUSR1: board.request(WorkerRequest.report)
+      case let signal? where signal == SIGTERM || signal == SIGINT:
+        let name = signal == SIGTERM ? "SIGTERM" : "SIGINT"
+        if draining {
+          logger.warning("stopped at once reason=\(name)")
+          return 130
+        }
+        logger.info("draining reason=\(name)")
+        draining = true
+        board.request(WorkerRequest.drain)
+      default:
+        if draining {
+          if board.allFinished { return 0 }
+        } else {
+          _ = tickets.rotate(now: SystemClock.wallMicroseconds() / 1_000_000)
+          board.request(WorkerRequest.anchor)
+        }
+      }
+    }
+  }
+}
+
+/// The wakers of all workers, filled in by each as it starts.
+final class WakerBoard: Sendable {
+  private let wakers: Mutex<[Waker?]>
+
+  init(count: Int) { wakers = Mutex(Array(repeating: nil, count: count)) }
+
+  func set(_ index: Int, _ waker: Waker) { wakers.withLock { $0[index] = waker } }
+  func wakeAll() { wakers.withLock { for waker in $0 { waker?.wake() } } }
+}
+
+/// The process's side of the workers' control blocks.
+struct ControlBoard {
+  let controls: UnsafeMutablePointer<WorkerControl>
+  let count: Int
+  let wakers: WakerBoard
+
+  func request(_ bits: UInt32) {
+    for i in 0..<count {
+      controls[i].requests.bitwiseOr(bits, ordering: .releasing)
+    }
+    wakers.wakeAll()
+  }
+
+  var allFinished: Bool {
+    (0..<count).allSatisfy { controls[$0].finished.load(ordering: .acquiring) }
+  }
+
+  /// Waits until each worker is ready or has failed. - Returns: true if all are ready.
+  func allReady() -> Bool {
+    for i in 0..<count {
+      while controls[i].state.load(ordering: .acquiring) == WorkerControl.starting {
+        Pause.microseconds(200)
+      }
+    }
+    return (0..<count).allSatisfy {
+      controls[$0].state.load(ordering: .acquiring) == WorkerControl.ready
+    }
+  }
+}

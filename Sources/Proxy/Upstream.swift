@@ -1,0 +1,41 @@
+// A connection to a server of an upstream: idle in its worker's pool, or serving one exchange.
+
+import Glibc
+import HTTP1
+import MillraceEngine
+
+enum UpstreamPhase: UInt8 {
+  case connecting
+  case idle
+  /// A request is on its way or its response is.
+  case busy
+}
+
+struct Upstream: ~Copyable {
+  var transport: Transport
+  let slot: UInt32
+  /// Index of the upstream and of its server in the plan.
+  let group: Int32
+  let server: Int32
+  var phase = UpstreamPhase.connecting
+  /// Slot of the exchange that it serves, or -1.
+  var exchange: Int32 = -1
+  /// True once a response was read whole here: the next request reuses the connection.
+  var isReused = false
+  var connectStart: Int64 = 0
+  var connectMicroseconds: Int64 = -1
+  var scanner = HeadScanner()
+  var isScanning = false
+  /// Neighbours in the idle list of its server; -1 at the ends.
+  var idleNext: Int32 = -1
+  var idlePrevious: Int32 = -1
+
+  init(socket: Descriptor, slot: UInt32, group: Int32, server: Int32) {
+    transport = Transport(socket: socket)
+    self.slot = slot
+    self.group = group
+    self.server = server
+  }
+}
+
+typealias UpstreamPointer = UnsafeMutablePointer<Upstream>

@@ -1,0 +1,305 @@
+// A downstream connection's life: bytes in, bytes out, deadlines, and its end. What the bytes mean
+// is in Worker+Request.swift and Worker+Response.swift; TLS in Worker+TLS.swift.
+
+import Glibc
+import HTTP1
+import MillraceEngine
+import Synchronization
+import TLS
+
+extension Worker where E: ~Copyable {
+  // MARK: Receiving
+
+  /// Arms a receive, unless one is in flight or nothing is to be read.
+  @inline(__always)
+  mutating func armDownstream(_ d: DownstreamPointer) {
+    let t = Self.transport(d)
+    guard !t.pointee.receiving, !t.pointee.paused, !t.pointee.readClosed,
+      t.pointee.closing == .open || t.pointee.closing == .lingering
+    else { return }
+    t.pointee.receiving = true
+    engine.receive(
+      t.pointee.socket, t.pointee.mode, downstreamToken(.downstreamReceive, d.pointee.slot))
+  }
+
+  @inline(__always)
+  static func transport(_ d: DownstreamPointer) -> UnsafeMutablePointer<Transport> {
+    // SAFETY: the transport is the first stored property, and the slot does not move.
+    UnsafeMutableRawPointer(d).assumingMemoryBound(to: Transport.self)
+  }
+
+  @inline(__always)
+  mutating func downstreamReceived(_ slot: UInt32, _ completion: Completion) {
+    let d = downstreams[slot]
+    let t = Self.transport(d)
+    if completion.isTerminal {
+      t.pointee.receiving = false
+      t.pointee.stopping = false
+    }
+    if completion.hasBytes {
+      let slice = engine.takeSlice(completion)
+      downstreamBytes(d, slice)
+    } else if completion.isTerminal && completion.result != -ECANCELED {
+      downstreamEnded(d, completion.result)
+    }
+    if completion.isTerminal {
+      if t.pointee.closing == .joining { reapDownstreams.append(slot) }
+      armDownstream(d)
+    }
+  }
+
+  @inline(__always)
+  private mutating func downstreamBytes(_ d: DownstreamPointer, _ slice: consuming BufferSlice)
+  {
+    let t = Self.transport(d)
+    switch t.pointee.closing {
+    case .open:
+      if d.pointee.isTLS { decrypt(d, slice) } else { downstreamInput(d, slice) }
+      flushDownstream(d)
+    case .lingering:
+      d.pointee.lingered += slice.count
+      if d.pointee.lingered > Watermark.lingerBytes { joinDownstream(d) }
+    case .flushing, .joining:
+      break
+    }
+  }
+
+  /// End of stream or an error of the receive. - Parameter result: 0 or a negated errno.
+  mutating func downstreamEnded(_ d: DownstreamPointer, _ result: Int32) {
+    let t = Self.transport(d)
+    t.pointee.readClosed = true
+    switch t.pointee.closing {
+    case .lingering: return joinDownstream(d)
+    case .flushing, .joining: return
+    case .open: break
+    }
+    guard d.pointee.exchange >= 0 else {
+      // Between requests, or inside a head: there is nobody to answer.
+      return closeDownstream(d, linger: false)
+    }
+    let x = exchanges[UInt32(d.pointee.exchange)]
+    if result < 0 {
+      counters.downstreamAborts += 1
+      return abortExchange(x, .downstreamReset)
+    }
+    d.pointee.closeAfterResponse = true
+    if !x.pointee.requestComplete && t.pointee.held.isEmpty {
+      counters.downstreamAborts += 1
+      return abortExchange(x, .downstreamClosed)
+    }
+    // The request is whole: a client may shut its sending side down and still read the answer.
+  }
+
+  // MARK: Sending
+
+  /// Sends what is pending. Success is reported quietly when nothing waits for it.
+  @inline(__always)
+  mutating func flushDownstream(_ d: DownstreamPointer) {
+    let t = Self.transport(d)
+    guard t.pointee.pendingBytes > 0, !t.pointee.sending else { return }
+    var urgency = SendUrgency.awaited
+    if d.pointee.exchange >= 0 && !d.pointee.closeAfterResponse
+      && t.pointee.closing == .open && t.pointee.held.isEmpty
+    {
+      let x = exchanges[UInt32(d.pointee.exchange)]
+      if x.pointee.phase == .complete && x.pointee.heldBytes == 0 { urgency = .quiet }
+    }
+    t.pointee.deadline = engine.now + plan.listeners[Int(d.pointee.listener)].bodyTimeout
+    flush(t, urgency, downstreamToken(.downstreamSend, d.pointee.slot))
+  }
+
+  @inline(__always)
+  mutating func downstreamSent(_ slot: UInt32, _ result: Int32) {
+    let d = downstreams[slot]
+    let t = Self.transport(d)
+    t.pointee.sending = false
+    t.pointee.inFlightBytes = 0
+    if t.pointee.closing == .joining {
+      reapDownstreams.append(slot)
+      return
+    }
+    guard result >= 0 else { return downstreamSendFailed(d) }
+    if t.pointee.pendingBytes > 0 { flushDownstream(d) }
+    if d.pointee.exchange >= 0 {
+      responseProgressed(exchanges[UInt32(d.pointee.exchange)], d)
+    }
+    if t.pointee.closing == .flushing { advanceClosing(d) }
+  }
+
+  private mutating func downstreamSendFailed(_ d: DownstreamPointer) {
+    counters.downstreamAborts += 1
+    if d.pointee.exchange >= 0 {
+      abortExchange(exchanges[UInt32(d.pointee.exchange)], .downstreamReset)
+    } else {
+      abortDownstream(d)
+    }
+  }
+
+  // MARK: Between requests
+
+  /// The connection is ready for its next request.
+  mutating func becomeIdle(_ d: DownstreamPointer) {
+    let t = Self.transport(d)
+    d.pointee.hasServed = true
+    d.pointee.phase = .idle
+    t.pointee.deadline = engine.now + plan.listeners[Int(d.pointee.listener)].idleTimeout
+    if t.pointee.mode == .once { setMode(t, .stream) }
+    t.pointee.paused = false
+    if !t.pointee.held.isEmpty || t.pointee.readClosed {
+      resumable.append(d.pointee.slot)
+    } else if drain != .serving {
+      grantGrace(d)
+    }
+    armDownstream(d)
+  }
+
+  /// Changes how the next receive reads; a receive in flight in the other mode is stopped first.
+  mutating func setMode(_ t: UnsafeMutablePointer<Transport>, _ mode: ReceiveMode) {
+    guard t.pointee.mode != mode else { return }
+    t.pointee.mode = mode
+    stopReceiving(t)
+  }
+
+  /// Uses held input that had to wait.
+  mutating func resumeDownstream(_ slot: UInt32) {
+    let d = downstreams[slot]
+    let t = Self.transport(d)
+    guard t.pointee.socket.isValid, t.pointee.closing == .open else { return }
+    useHeldInput(d)
+    flushDownstream(d)
+    if t.pointee.readClosed && d.pointee.exchange < 0 && t.pointee.closing == .open {
+      closeDownstream(d, linger: false)
+    }
+    armDownstream(d)
+  }
+
+  // MARK: Deadlines
+
+  mutating func downstreamDue(_ slot: UInt32, _ now: Int64) {
+    let d = downstreams[slot]
+    let t = Self.transport(d)
+    if t.pointee.sending && now >= t.pointee.deadline {
+      // A slow reader is not a dead one: any byte that left since is progress.
+      let progress = engine.sendProgress(t.pointee.socket)
+      if progress > t.pointee.progressSeen {
+        t.pointee.progressSeen = progress
+        t.pointee.deadline = now + plan.listeners[Int(d.pointee.listener)].bodyTimeout
+      }
+    }
+    if now < t.pointee.deadline {
+      wheel.arm(Int(slot), at: lookAt(t.pointee.deadline, now))
+      return
+    }
+    t.pointee.deadline = .max
+    wheel.arm(Int(slot), at: lookAt(.max, now))
+    downstreamTimedOut(d)
+  }
+
+  private mutating func downstreamTimedOut(_ d: DownstreamPointer) {
+    let t = Self.transport(d)
+    if t.pointee.closing == .joining { return }
+    counters.timeouts += 1
+    if t.pointee.closing == .lingering { return joinDownstream(d) }
+    if t.pointee.sending || t.pointee.closing == .flushing {
+      if d.pointee.exchange >= 0 {
+        abortExchange(exchanges[UInt32(d.pointee.exchange)], .downstreamTimeout)
+      } else {
+        abortDownstream(d)
+      }
+      return
+    }
+    if d.pointee.exchange >= 0 {
+      let x = exchanges[UInt32(d.pointee.exchange)]
+      if !x.pointee.requestComplete && x.pointee.phase == .request {
+        failExchange(x, .requestBodyTimeout)
+        flushDownstream(d)
+      }
+      return
+    }
+    if d.pointee.isScanning && (!d.pointee.isTLS || d.pointee.handshaken) {
+      // A request was begun: say why it ends.
+      rejectRequest(d, status: 408, label: "head_timeout")
+      flushDownstream(d)
+    } else {
+      closeDownstream(d, linger: false)
+    }
+  }
+
+  // MARK: The end
+
+  /// Ends a connection in order: what is to be sent leaves, TLS says goodbye, then it closes.
+  /// - Parameter linger: true when the peer may still be sending; closing with unread input would
+  ///   reset the connection and could destroy the answer before it is read (RFC 9112 9.6).
+  mutating func closeDownstream(_ d: DownstreamPointer, linger: Bool) {
+    let t = Self.transport(d)
+    guard t.pointee.closing == .open else { return }
+    t.pointee.closing = .flushing
+    d.pointee.lingers = linger
+    if d.pointee.isTLS { sayGoodbye(d) }
+    t.pointee.deadline = engine.now + plan.listeners[Int(d.pointee.listener)].bodyTimeout
+    advanceClosing(d)
+  }
+
+  mutating func advanceClosing(_ d: DownstreamPointer) {
+    let t = Self.transport(d)
+    guard t.pointee.closing == .flushing else { return }
+    if !t.pointee.sending && t.pointee.pendingBytes > 0 {
+      flush(t, .awaited, downstreamToken(.downstreamSend, d.pointee.slot))
+    }
+    if t.pointee.sending {
+      engine.expediteSends()
+      return
+    }
+    guard d.pointee.lingers, !t.pointee.readClosed else { return joinDownstream(d) }
+    engine.shutdown(t.pointee.socket, .send)
+    t.pointee.closing = .lingering
+    d.pointee.lingered = 0
+    d.pointee.phase = .linger
+    _ = t.pointee.held.takeAll()
+    t.pointee.paused = false
+    t.pointee.deadline = engine.now + Watermark.lingerNanoseconds
+    wheel.arm(Int(d.pointee.slot), at: lookAt(t.pointee.deadline, engine.now))
+    armDownstream(d)
+  }
+
+  /// Ends a connection at once, so that the peer sees a reset.
+  mutating func abortDownstream(_ d: DownstreamPointer) {
+    let t = Self.transport(d)
+    guard t.pointee.closing != .joining else { return }
+    t.pointee.reset = true
+    joinDownstream(d)
+  }
+
+  private mutating func joinDownstream(_ d: DownstreamPointer) {
+    let t = Self.transport(d)
+    guard t.pointee.closing != .joining else { return }
+    t.pointee.closing = .joining
+    t.pointee.deadline = .max
+    stopReceiving(t)
+    if t.pointee.sending {
+      engine.shutdown(t.pointee.socket, .both)
+      engine.expediteSends()
+    }
+    reapDownstreams.append(d.pointee.slot)
+  }
+
+  mutating func reapDownstream(_ slot: UInt32) {
+    let d = downstreams[slot]
+    let t = Self.transport(d)
+    guard t.pointee.socket.isValid, t.pointee.closing == .joining, !t.pointee.receiving,
+      !t.pointee.sending
+    else { return }
+    precondition(d.pointee.exchange < 0, "a connection closed under its exchange")
+    if t.pointee.reset { engine.resetOnClose(t.pointee.socket) }
+    engine.close(t.pointee.socket)
+    t.pointee.socket = .none
+    wheel.disarm(Int(slot))
+    d.deinitialize(count: 1)
+    // The reap and resume lists may name a slot twice: a free slot is told by its socket.
+    Self.transport(d).pointee.socket = .none
+    downstreams.release(slot)
+    connectionCount.pointee.wrappingSubtract(1, ordering: .relaxed)
+    if drain == .serving { return }
+    nextDrainSweep = engine.now
+  }
+}

@@ -1,0 +1,151 @@
+// Making a worker: everything that it will ever need is allocated here, sized by the configured
+// limits. Memory is reserved, and touched only as connections come.
+
+import AuditLog
+import Configuration
+import Glibc
+import HTTP1
+import Logging
+import MillraceEngine
+import Synchronization
+import TLS
+
+/// What a worker is made from; crosses to its thread.
+struct WorkerSeed: @unchecked Sendable {
+  // Sendable: plain values, and pointers to memory that is made for sharing.
+  let plan: Plan
+  let index: Int
+  let workerCount: Int
+  let options: EngineOptions
+  let control: UnsafeMutablePointer<WorkerControl>
+  let connectionCount: UnsafeMutablePointer<Atomic<Int>>
+  let logger: Logger
+  let journal: JournalSeed?
+}
+
+struct JournalSeed: Sendable {
+  let configuration: JournalConfiguration
+  let recovered: ChainState
+}
+
+/// A worker that could not start.
+struct WorkerFailure: Error, CustomStringConvertible {
+  let description: String
+}
+
+extension Worker where E: ~Copyable {
+  init(_ seed: WorkerSeed, engine made: consuming E) {
+    let connections = seed.plan.limits.connections
+    let now = made.now
+    engine = made
+    plan = seed.plan
+    index = seed.index
+    workerCount = seed.workerCount
+    control = seed.control
+    connectionCount = seed.connectionCount
+    logger = seed.logger
+    downstreams = Slab(capacity: connections)
+    upstreams = Slab(capacity: connections + Self.idleTotal(seed.plan))
+    exchanges = Slab(capacity: connections)
+    scratch = .allocate(byteCount: connections * ExchangeScratch.bytes, alignment: 64)
+    clientText = .allocate(byteCount: connections * 64, alignment: 64)
+    tlsScratch = .allocate(byteCount: 32_768, alignment: 64)
+    wheel = TimerWheel(capacity: downstreams.capacity + upstreams.capacity, now: now)
+    let limits = seed.plan.limits
+    headLimits = HeadLimits(
+      headBytes: limits.requestHead, targetBytes: limits.requestTarget,
+      fields: limits.requestFields)
+    // A server's head is bounded like a request's; its fields by what a head can hold.
+    responseLimits = HeadLimits(
+      headBytes: limits.requestHead, targetBytes: 0, fields: max(limits.requestFields, 256))
+    requestHead = RequestHead(fieldCapacity: limits.requestFields)
+    responseHead = ResponseHead(fieldCapacity: max(limits.requestFields, 256))
+    listeners = .allocate(capacity: seed.plan.listeners.count)
+    listeners.initialize(
+      repeating: ListenerState(socket: .none, accepting: false, retryAt: .max))
+    pools = ServerPools(seed.plan)
+    if let journalSeed = seed.journal {
+      journal = Journal(
+        configuration: journalSeed.configuration, recovered: journalSeed.recovered)
+      audits = true
+      waitsForAudit = seed.plan.audit?.durability == .beforeResponse
+    } else {
+      journal = nil
+      audits = false
+      waitsForAudit = false
+    }
+    gated = GateQueue(capacity: connections)
+    // Unique within a run: the worker in the high bits, a count in the low ones.
+    nextExchangeID = UInt64(seed.index) << 48
+  }
+
+  private static func idleTotal(_ plan: Plan) -> Int {
+    var sum = 0
+    for upstream in plan.upstreams { sum += upstream.servers.count * (upstream.idleLimit + 1) }
+    return sum
+  }
+
+  /// Opens the listeners of this worker.
+  mutating func listen() throws(WorkerFailure) {
+    for (i, listener) in plan.listeners.enumerated() {
+      // A UNIX socket has one queue: one worker serves it.
+      if listener.address.isUnix && index > 0 { continue }
+      do {
+        listeners[i].socket = try engine.listen(
+          listener.address, backlog: 4096, reusePort: true)
+      } catch {
+        throw WorkerFailure(description: "\(error)")
+      }
+      startAccepting(i)
+    }
+  }
+
+  /// Frees what `init` allocated apart from slabs. After `run`.
+  consuming func end() {
+    scratch.deallocate()
+    clientText.deallocate()
+    tlsScratch.deallocate()
+    listeners.deallocate()
+    pools.deallocate()
+  }
+}
+
+/// Runs one worker on the current thread, from its making to its end.
+private func runWorker<E: Engine & ~Copyable>(_ seed: WorkerSeed, _ engine: consuming E) {
+  var worker = Worker<E>(seed, engine: engine)
+  do {
+    try worker.listen()
+  } catch {
+    seed.logger.critical("worker could not start worker=\(seed.index) cause=\"\(error)\"")
+    seed.control.pointee.state.store(WorkerControl.failed, ordering: .releasing)
+    worker.beginDrain()
+    worker.run()
+    worker.end()
+    return
+  }
+  seed.control.pointee.state.store(WorkerControl.ready, ordering: .releasing)
+  worker.run()
+  worker.logAnchor()
+  worker.end()
+  seed.control.pointee.finished.store(true, ordering: .releasing)
+}
+
+/// The one place where the engine's type is chosen: below it everything is specialised.
+func startWorker(_ kind: EngineKind, _ seed: WorkerSeed, _ wakers: WakerBoard) {
+  do throws(EngineFailure) {
+    switch kind {
+    case .uring:
+      let engine = try Uring(seed.options)
+      wakers.set(seed.index, engine.waker)
+      runWorker(seed, engine)
+    case .epoll:
+      let engine = try Epoll(seed.options)
+      wakers.set(seed.index, engine.waker)
+      runWorker(seed, engine)
+    }
+  } catch {
+    seed.logger.critical("worker could not start worker=\(seed.index) cause=\"\(error)\"")
+    seed.control.pointee.state.store(WorkerControl.failed, ordering: .releasing)
+    seed.control.pointee.finished.store(true, ordering: .releasing)
+  }
+}

@@ -1,0 +1,65 @@
+// The few words between a worker and the rest of the process: what it is asked to do, and what it
+// reports. Control only; nothing here is touched per request.
+
+import Glibc
+import Logging
+import MillraceEngine
+import Synchronization
+
+/// Requests to a worker, as bits.
+struct WorkerRequest {
+  static let drain: UInt32 = 1
+  static let report: UInt32 = 2
+  static let anchor: UInt32 = 4
+}
+
+/// One worker's control block, on cache lines of its own.
+struct WorkerControl: ~Copyable {
+  let requests = Atomic<UInt32>(0)
+  static let starting = 0
+  static let ready = 1
+  static let failed = 2
+  let state = Atomic<Int>(0)
+  let finished = Atomic<Bool>(false)
+  private let padding: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) =
+    (0, 0, 0, 0, 0, 0, 0, 0)
+
+  init() {}
+}
+
+extension Worker where E: ~Copyable {
+  mutating func obeyControl() {
+    guard control.pointee.requests.load(ordering: .relaxed) != 0 else { return }
+    let requests = control.pointee.requests.exchange(0, ordering: .acquiring)
+    if requests & WorkerRequest.drain != 0 { beginDrain() }
+    if requests & WorkerRequest.report != 0 { report() }
+    if requests & WorkerRequest.anchor != 0 { logAnchor() }
+  }
+
+  /// Writes one line with every gauge and counter.
+  private mutating func report() {
+    let c = engine.counters
+    let w = counters
+    let idle = pools.idleTotal
+    let text =
+      "counters worker=\(index) engine=\(engine.kind.rawValue)"
+      + " connections=\(downstreams.inUse) exchanges=\(exchanges.inUse)"
+      + " upstream_connections=\(upstreams.inUse) upstream_idle=\(idle)"
+      + " leases=\(c.leasedBuffers) frames=\(c.framesInUse) operations=\(c.operationsInFlight)"
+      + " timers=\(wheel.armed) cold_bytes=\(c.coldBytes)"
+      + " descriptors=\(DescriptorLimit.open())"
+      + " records=\(auditRecordCount) responses=\(w.responses) requests=\(w.requests)"
+      + " accepted=\(w.accepted) refused=\(w.refused) bad_requests=\(w.badRequests)"
+      + " upstream_connects=\(w.upstreamConnects) upstream_reuses=\(w.upstreamReuses)"
+      + " upstream_failures=\(w.upstreamFailures) retries=\(w.retries) timeouts=\(w.timeouts)"
+      + " downstream_aborts=\(w.downstreamAborts) handshakes=\(w.handshakes)"
+      + " handshake_failures=\(w.handshakeFailures) audit_rejects=\(w.auditRejects)"
+      + " audit_drops=\(w.auditDrops) audit_waits=\(w.auditWaits)"
+      + " unanswered_by_audit=\(w.unansweredByAudit) frames_exhausted=\(w.framesExhausted)"
+      + " turns=\(c.turns) system_calls=\(c.systemCalls) completions=\(c.completions)"
+      + " receives_starved=\(c.receivesStarved) sends_short=\(c.sendsShort)"
+      + " frames_evacuated=\(c.framesEvacuated) sq_full=\(c.submissionQueueFull)"
+      + " cq_overflows=\(c.completionQueueOverflows)"
+    logger.info("\(text)")
+  }
+}

@@ -1,0 +1,126 @@
+// What one session shares with its BIO and with OpenSSL's callbacks: the caller's memory for the
+// length of one call, the spill, and what the alerts said. It lives at a stable address that the
+// session owns. The spill is empty in steady state; it exists so that OpenSSL never sees a partial
+// write, whose retry rules (same length, same bytes) a caller that has moved on could not keep.
+
+import Glibc
+
+/// The two wires of a session, and the notes of its callbacks.
+struct SessionWires {
+  /// The next byte of the caller's input, meaningless when `inputRemaining` is 0.
+  private var input: UnsafeRawPointer?
+  /// Bytes of the caller's input that OpenSSL has not taken yet.
+  private(set) var inputRemaining = 0
+  /// Where the next byte of output goes, meaningless when `outputRoom` is 0.
+  private var output: UnsafeMutableRawPointer?
+  /// Bytes that the caller's output still has room for. Never above 0 while the spill holds bytes.
+  private(set) var outputRoom = 0
+
+  /// Output that had no room, malloc'ed when first needed and freed when it has been flushed.
+  private var spill: UnsafeMutableRawPointer?
+  private var spillStart = 0
+  private var spillEnd = 0
+  private var spillCapacity = 0
+
+  /// The last fatal alert that this side sent, nil if none.
+  var alertSent: UInt8?
+  /// Whether this side answered a renegotiation with the no_renegotiation warning.
+  var hasRefusedRenegotiation = false
+  /// Whether a whole ClientHello has been parsed: before that, strange bytes mean that it is not
+  /// TLS.
+  var hasSeenHello = false
+  /// Whether the peer's first byte has been seen, and what it was: it tells HTTP from TLS.
+  private(set) var hasSeenInput = false
+  private(set) var firstByte: UInt8 = 0
+
+  /// Whether output waits for the next call.
+  @inline(__always)
+  var hasSpill: Bool { spillEnd != spillStart }
+
+  /// Takes the caller's memory for one call, and flushes the spill into the output first.
+  @inline(__always)
+  mutating func begin(input: UnsafeRawBufferPointer, output: UnsafeMutableRawBufferPointer) {
+    self.input = input.baseAddress
+    inputRemaining = input.count
+    self.output = output.baseAddress
+    outputRoom = output.count
+    if hasSpill { flushSpill() }
+    if !hasSeenInput, let first = input.first {
+      hasSeenInput = true
+      firstByte = first
+    }
+  }
+
+  /// Forgets the caller's memory, which is valid only during the call.
+  @inline(__always)
+  mutating func end() {
+    input = nil
+    inputRemaining = 0
+    output = nil
+    outputRoom = 0
+  }
+
+  /// Drops the input that is left: after close_notify the peer's bytes mean nothing (RFC 8446,
+  /// 6.1).
+  @inline(__always)
+  mutating func discardInput() { inputRemaining = 0 }
+
+  /// Moves up to `count` bytes of input to `target`; returns how many, 0 when the input is used up.
+  @inline(__always)
+  mutating func take(into target: UnsafeMutableRawPointer, count: Int) -> Int {
+    let taken = min(count, inputRemaining)
+    guard taken > 0, let source = input else { return 0 }
+    memcpy(target, source, taken)
+    input = source + taken
+    inputRemaining -= taken
+    return taken
+  }
+
+  /// Moves `count` bytes to the output and, past its end, to the spill; false if memory ran out.
+  @inline(__always)
+  mutating func put(_ source: UnsafeRawPointer, count: Int) -> Bool {
+    let direct = min(count, outputRoom)
+    if direct > 0, let target = output {
+      memcpy(target, source, direct)
+      output = target + direct
+      outputRoom -= direct
+    }
+    return direct == count ? true : spillOver(source + direct, count: count - direct)
+  }
+
+  /// Frees the spill; the last thing that the owner does.
+  mutating func release() {
+    free(spill)
+    spill = nil
+    spillStart = 0
+    spillEnd = 0
+    spillCapacity = 0
+  }
+
+  /// Gives the output what the spill holds, as far as it has room.
+  private mutating func flushSpill() {
+    guard let spill, let target = output else { return }
+    let moved = min(spillEnd - spillStart, outputRoom)
+    memcpy(target, spill + spillStart, moved)
+    output = target + moved
+    outputRoom -= moved
+    spillStart += moved
+    if spillStart == spillEnd { release() }
+  }
+
+  /// Appends to the spill. Its size is bounded by what one OpenSSL call emits, a record or a
+  /// handshake flight, because no further call is made while it holds bytes.
+  private mutating func spillOver(_ source: UnsafeRawPointer, count: Int) -> Bool {
+    if spillEnd + count > spillCapacity {
+      // 2 KiB holds most handshake flights; doubling keeps a chain of many certificates linear.
+      let capacity = max(2048, max(spillEnd + count, spillCapacity * 2))
+      guard let grown = realloc(spill, capacity) else { return false }
+      spill = grown
+      spillCapacity = capacity
+    }
+    guard let spill else { return false }
+    memcpy(spill + spillEnd, source, count)
+    spillEnd += count
+    return true
+  }
+}

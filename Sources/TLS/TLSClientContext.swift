@@ -1,0 +1,98 @@
+// The client side's configuration, for the load generator, health checks and origins behind TLS. It
+// verifies by default: trust in an unverified peer has to be asked for by name.
+
+import COpenSSL
+
+/// What every client session of one destination shares.
+public final class TLSClientContext: @unchecked Sendable {
+  // Unchecked because of the pointer: an SSL_CTX that is no longer configured may be used from any
+  // thread.
+
+  /// Which servers are believed.
+  public enum Trust: Sendable, Hashable {
+    /// Those that the system's authorities vouch for.
+    case system
+    /// Those that the authorities in this PEM file vouch for.
+    case file(String)
+    /// All of them. Encryption without authentication: for tests and load generators only.
+    case anyone
+  }
+
+  private let group: OpaquePointer
+
+  /// Prepares a client. Reads files; not for the loop.
+  ///
+  /// - Parameters:
+  ///   - trust: which servers are believed.
+  ///   - minimumVersion: the oldest version that is accepted.
+  ///   - alpn: protocols by preference, 1 to 255 bytes each; empty: ALPN is not offered.
+  /// - Throws: `certificateUnreadable` if the authorities cannot be loaded, or why OpenSSL refused
+  ///   a setting.
+  public init(
+    trust: Trust = .system, minimumVersion: TLSVersion = .tls12, alpn: [String] = ["http/1.1"]
+  ) throws(TLSFailure) {
+    let wire = try TLSContext.protocolList(alpn)
+    guard OpenSSLLibrary.isReady, let group = SSL_CTX_new(TLS_client_method()) else {
+      throw TLSFailure(
+        stage: .configuration, kind: .libraryFailure, code: OpenSSLLibrary.drainErrors())
+    }
+    ERR_clear_error()
+    var isTrustLoaded = true
+    switch trust {
+    case .system: isTrustLoaded = SSL_CTX_set_default_verify_paths(group) == 1
+    case .file(let path): isTrustLoaded = SSL_CTX_load_verify_file(group, path) == 1
+    case .anyone: break
+    }
+    SSL_CTX_set_verify(group, trust == .anyone ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, nil)
+    let isConfigured =
+      TLSContext.configure(group, minimumVersion: minimumVersion)
+      // Unlike every other call, this one returns 0 for success.
+      && (wire.isEmpty || SSL_CTX_set_alpn_protos(group, wire, UInt32(wire.count)) == 0)
+    guard isTrustLoaded, isConfigured else {
+      let code = OpenSSLLibrary.drainErrors()
+      SSL_CTX_free(group)
+      var path: String?
+      if case .file(let file) = trust, !isTrustLoaded { path = file }
+      throw TLSFailure(
+        stage: .configuration,
+        kind: isTrustLoaded ? .configurationRefused : .certificateUnreadable, code: code, path: path
+      )
+    }
+    SSL_CTX_set_info_callback(group, SessionNotes.record)
+    self.group = group
+  }
+
+  deinit { SSL_CTX_free(group) }
+
+  /// An SSL that will verify and ask for `host`; nil if memory ran out or the name is refused.
+  func makeParts(
+    host: String
+  ) -> (ssl: OpaquePointer, wires: UnsafeMutablePointer<SessionWires>)? {
+    guard let parts = TLSSession.makeParts(group) else { return nil }
+    // An address literal is verified as such and never sent as a server name (RFC 6066, section 3).
+    let isAddress = X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(parts.ssl), host) == 1
+    ERR_clear_error()
+    let isNamed =
+      isAddress
+      || (SSL_set1_host(parts.ssl, host) == 1
+        && copenssl_SSL_set_tlsext_host_name(parts.ssl, host) == 1)
+    guard isNamed else {
+      SSL_free(parts.ssl)
+      parts.wires.deallocate()
+      return nil
+    }
+    SSL_set_connect_state(parts.ssl)
+    return parts
+  }
+}
+
+extension TLSSession {
+  /// A client's session; nil if memory ran out or the host name is refused. The first `receive`,
+  /// with no input, gives the ClientHello.
+  ///
+  /// - Parameter host: the name or the address literal that the server's certificate must be for.
+  public init?(client context: TLSClientContext, host: String) {
+    guard let parts = context.makeParts(host: host) else { return nil }
+    self.init(client: parts)
+  }
+}

@@ -1,0 +1,103 @@
+// The words of a failure: a stable label for logs and metrics, and a sentence for a person. It
+// decides nothing; the kinds are told apart in TLSFailure+OpenSSL.swift.
+
+import COpenSSL
+
+extension TLSFailure.Kind {
+  /// A short stable word for logs and metrics; it allocates nothing.
+  public var label: StaticString {
+    switch self {
+    case .certificateMissing: "certificate_missing"
+    case .certificateUnreadable: "certificate_unreadable"
+    case .certificateMalformed: "certificate_malformed"
+    case .certificateRefused: "certificate_refused"
+    case .certificateExpired: "certificate_expired"
+    case .certificateNotYetValid: "certificate_not_yet_valid"
+    case .keyMissing: "key_missing"
+    case .keyUnreadable: "key_unreadable"
+    case .keyMalformed: "key_malformed"
+    case .keyEncrypted: "key_encrypted"
+    case .keyMismatch: "key_mismatch"
+    case .noCertificates: "no_certificates"
+    case .invalidALPN: "invalid_alpn"
+    case .configurationRefused: "configuration_refused"
+    case .alertReceived: "alert_received"
+    case .alertSent: "alert_sent"
+    case .noSharedCipher: "no_shared_cipher"
+    case .noSharedGroup: "no_shared_group"
+    case .noSharedSignature: "no_shared_signature"
+    case .unsupportedVersion: "unsupported_version"
+    case .noApplicationProtocol: "no_application_protocol"
+    case .notTLS: "not_tls"
+    case .renegotiationRefused: "renegotiation_refused"
+    case .truncated: "truncated"
+    case .protocolError: "protocol_error"
+    case .unknownCA: "unknown_ca"
+    case .hostNameMismatch: "host_name_mismatch"
+    case .peerCertificateRefused: "peer_certificate_refused"
+    case .sendAfterClose: "send_after_close"
+    case .outOfMemory: "out_of_memory"
+    case .libraryFailure: "library_failure"
+    }
+  }
+
+  /// What happened, as the end of a sentence.
+  var sentence: String {
+    switch self {
+    case .certificateMissing: "the certificate file does not exist"
+    case .certificateUnreadable: "the certificate file cannot be read"
+    case .certificateMalformed: "the file holds no usable certificate in PEM form"
+    case .certificateRefused: "the certificate is too weak for the security level in force"
+    case .certificateExpired: "the certificate has expired"
+    case .certificateNotYetValid: "the certificate is not valid yet"
+    case .keyMissing: "the key file does not exist"
+    case .keyUnreadable: "the key file cannot be read"
+    case .keyMalformed: "the file holds no usable private key in PEM form"
+    case .keyEncrypted: "the private key is protected by a passphrase"
+    case .keyMismatch: "the private key does not belong to the certificate"
+    case .noCertificates: "no certificate is configured"
+    case .invalidALPN: "an ALPN protocol name must have 1 to 255 bytes"
+    case .configurationRefused: "OpenSSL refused a setting"
+    case .alertReceived(let alert): "the peer gave up with the alert \(alertName(alert))"
+    case .alertSent(let alert): "the peer was refused with the alert \(alertName(alert))"
+    case .noSharedCipher: "the peer offered no cipher suite that is allowed here"
+    case .noSharedGroup: "the peer offered no key exchange group that is allowed here"
+    case .noSharedSignature: "the peer can verify no signature that the certificates here can make"
+    case .unsupportedVersion: "the peer speaks only TLS versions that are refused here"
+    case .noApplicationProtocol: "the peer's ALPN list names no protocol that is spoken here"
+    case .notTLS: "the first bytes are not TLS"
+    case .renegotiationRefused: "the peer asked for a renegotiation, which is never granted"
+    case .truncated: "the connection ended without close_notify, so data may be missing"
+    case .protocolError: "the peer broke the TLS protocol"
+    case .unknownCA: "the server's certificate leads to no trusted authority"
+    case .hostNameMismatch: "the server's certificate is for another name"
+    case .peerCertificateRefused: "the server's certificate did not verify"
+    case .sendAfterClose: "data was sent after close_notify"
+    case .outOfMemory: "memory ran out"
+    case .libraryFailure: "OpenSSL failed"
+    }
+  }
+}
+
+extension TLSFailure: CustomStringConvertible {
+  /// What was being done, what happened, and OpenSSL's reason where it adds something.
+  public var description: String {
+    var text =
+      switch stage {
+      case .configuration: "TLS configuration"
+      case .handshake: "TLS handshake"
+      case .read: "TLS read"
+      case .write: "TLS write"
+      }
+    if let path { text += " (\(path))" }
+    text += ": "
+    text += isPlainHTTP ? "plain HTTP was spoken to a TLS port" : kind.sentence
+    if let reason = OpenSSLLibrary.reason(of: code) { text += " (OpenSSL: \(reason))" }
+    return text
+  }
+}
+
+/// An alert's registered name and number, for example `unknown CA (48)`.
+private func alertName(_ alert: UInt8) -> String {
+  "\(String(cString: SSL_alert_desc_string_long(Int32(alert)))) (\(alert))"
+}

@@ -1,0 +1,31 @@
+// `millrace check`: everything that `run` would refuse, without starting anything.
+
+import ArgumentParser
+import Configuration
+import Proxy
+
+struct Check: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Validates a configuration: what is wrong, where, and what to do.",
+    discussion: """
+      Reads the files that the configuration names, and resolves its host names. Does not bind
+      its addresses, so it can be used beside a running proxy.
+
+      Exit status: 0 valid (warnings included), 2 not valid.
+      """,
+    version: Version.text)
+
+  @Argument(help: "The configuration file (YAML).")
+  var file: String
+
+  mutating func run() throws {
+    var problems: [Problem] = []
+    let configuration = ConfigurationFile.load(file, &problems)
+    if let configuration {
+      problems += Preflight.run(configuration, binding: false).problems
+    }
+    if Reporting.hasErrors(problems) { throw Reporting.fail(problems) }
+    Reporting.write(problems)
+    print("\(file): valid")
+  }
+}

@@ -1,0 +1,35 @@
+// The log: one line per event on standard error, time and level first, then the message with its
+// key=value pairs. One write(2) per line, so that lines of several threads never mix.
+
+import Glibc
+import Logging
+import MillraceEngine
+
+struct LineLogHandler: LogHandler {
+  var metadata: Logger.Metadata = [:]
+  var logLevel: Logger.Level = .info
+
+  subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+    get { metadata[key] }
+    set { metadata[key] = newValue }
+  }
+
+  func log(event: LogEvent) {
+    let line = "\(Self.timestamp()) \(event.level.rawValue) \(event.message)\n"
+    var bytes = Array(line.utf8)
+    bytes.withUnsafeMutableBytes { _ = write(2, $0.baseAddress!, $0.count) }
+  }
+
+  /// UTC with milliseconds, RFC 3339.
+  private static func timestamp() -> String {
+    let wall = SystemClock.wallMicroseconds()
+    var seconds = time_t(wall / 1_000_000)
+    var parts = tm()
+    gmtime_r(&seconds, &parts)
+    func two(_ value: Int32) -> String { value < 10 ? "0\(value)" : "\(value)" }
+    let milliseconds = Int(wall / 1000 % 1000)
+    let fraction = String(String(1000 + milliseconds).dropFirst())
+    return "\(parts.tm_year + 1900)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))"
+      + "T\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec)).\(fraction)Z"
+  }
+}

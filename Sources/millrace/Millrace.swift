@@ -1,0 +1,22 @@
+// The command line: thin. It turns arguments into a configuration, prints problems, and calls the
+// rooms.
+
+import ArgumentParser
+
+@main
+struct Millrace: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "millrace",
+    abstract: "A reverse proxy on completion-based I/O, with a durable audit log.",
+    discussion: """
+      Start one with `millrace run millrace.yaml`, or with no file at all:
+      `millrace run --from :8080 --to 127.0.0.1:3000`.
+      """,
+    version: Version.text,
+    subcommands: [Run.self, Check.self, Audit.self])
+}
+
+enum Version {
+  static let number = "0.1.0"
+  static let text = "millrace \(number)"
+}

@@ -1,0 +1,47 @@
+// How the command line speaks of problems: one message each, on standard error, exit status 2.
+
+import ArgumentParser
+import Configuration
+import Glibc
+
+enum Reporting {
+  static func location(_ flag: String) -> SourceLocation {
+    SourceLocation(file: flag, line: 0, column: 0, keyPath: flag)
+  }
+
+  static func flag(_ name: String, _ message: String, _ cure: String) -> Problem {
+    Problem(location: location(name), message: message, cure: cure, severity: .error)
+  }
+
+  static func address(
+    _ text: String, _ role: EndpointAddress.Role, _ flag: String, _ problems: inout [Problem]
+  ) -> EndpointAddress? {
+    do {
+      return try EndpointAddress.parse(text, as: role)
+    } catch {
+      problems.append(self.flag(flag, error.message, error.cure))
+      return nil
+    }
+  }
+
+  static func hasErrors(_ problems: [Problem]) -> Bool {
+    problems.contains { $0.severity == .error }
+  }
+
+  static func write(_ problems: [Problem]) {
+    guard !problems.isEmpty else { return }
+    print(renderReport(problems))
+  }
+
+  /// Writes a text to standard error.
+  static func print(_ text: String) {
+    let bytes = Array((text.hasSuffix("\n") ? text : text + "\n").utf8)
+    bytes.withUnsafeBytes { _ = Glibc.write(2, $0.baseAddress!, $0.count) }
+  }
+
+  /// Writes the problems and gives the error that ends the command.
+  static func fail(_ problems: [Problem]) -> ExitCode {
+    write(problems)
+    return ExitCode(2)
+  }
+}

@@ -1,0 +1,162 @@
+// `millrace run`: from a file, or from flags alone.
+
+import ArgumentParser
+import Configuration
+import Glibc
+import Logging
+import MillraceEngine
+import Proxy
+
+struct Run: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Runs the proxy.",
+    discussion: """
+      With a file: `millrace run millrace.yaml`.
+      Without one: `millrace run --from :8443 --to 127.0.0.1:3000 --tls-certificate site.pem \
+      --tls-key site.key --audit /var/log/millrace`.
+
+      SIGTERM or SIGINT drains: listeners close, exchanges finish, then it exits with 0; a second
+      one exits at once. SIGUSR1 writes each worker's counters to the log.
+
+      Exit status: 0 stopped in order, 1 could not start, 2 bad configuration or arguments.
+      """,
+    version: Version.text)
+
+  @Argument(help: "The configuration file (YAML); see docs/configuration.md.")
+  var file: String?
+
+  @Option(help: "Listen on this address, for example :8443, 127.0.0.1:8080 or unix:/run/m.sock.")
+  var from: String?
+
+  @Option(help: "Forward to this address; give it several times to balance over several.")
+  var to: [String] = []
+
+  @Option(help: "The certificate chain in PEM: turns TLS on. Needs --tls-key.")
+  var tlsCertificate: String?
+
+  @Option(help: "The certificate's private key in PEM.")
+  var tlsKey: String?
+
+  @Option(help: "Write the audit log to this directory; a response leaves after its record.")
+  var audit: String?
+
+  @Option(help: "auto, io_uring or epoll. Overrides the file.")
+  var engine: String?
+
+  @Option(help: "Worker threads: a number, or auto. Overrides the file.")
+  var workers: String?
+
+  @Option(help: "The least level that is logged: debug, info, notice, warning, error.")
+  var logLevel: String = "info"
+
+  mutating func run() throws {
+    guard let level = Logger.Level(rawValue: logLevel) else {
+      throw ValidationError("--log-level is one of debug, info, notice, warning, error")
+    }
+    var problems: [Problem] = []
+    let loaded = load(&problems)
+    guard var configuration = loaded else { throw Reporting.fail(problems) }
+    applyOverrides(&configuration, &problems)
+    if Reporting.hasErrors(problems) { throw Reporting.fail(problems) }
+    let (preflight, findings) = Preflight.run(configuration, binding: true)
+    problems += findings
+    guard let preflight else { throw Reporting.fail(problems) }
+    Reporting.write(problems)
+    var logger = Logger(label: "millrace") { _ in LineLogHandler() }
+    logger.logLevel = level
+    let status = Server(configuration, preflight, logger: logger).run()
+    // Not exit(3): threads may still run, and everything durable has been made so.
+    _exit(status)
+  }
+
+  private func load(_ problems: inout [Problem]) -> ProxyConfiguration? {
+    if let file {
+      if from != nil || !to.isEmpty || tlsCertificate != nil || tlsKey != nil || audit != nil {
+        problems.append(
+          Reporting.flag(
+            "FILE", "a file and --from, --to, --tls-… or --audit were given together",
+            "write what the flags say into \(file), or leave the file out"))
+        return nil
+      }
+      return ConfigurationFile.load(file, &problems)
+    }
+    return fromFlags(&problems)
+  }
+
+  private func fromFlags(_ problems: inout [Problem]) -> ProxyConfiguration? {
+    guard let from, !to.isEmpty else {
+      problems.append(
+        Reporting.flag(
+          from == nil && to.isEmpty ? "FILE" : (from == nil ? "--from" : "--to"),
+          "neither a configuration file nor both --from and --to were given",
+          "run `millrace run millrace.yaml` or `millrace run --from :8080 --to 127.0.0.1:3000`"))
+      return nil
+    }
+    let listener = Reporting.address(from, .listener, "--from", &problems)
+    let servers = to.compactMap { text -> ServerConfiguration? in
+      Reporting.address(text, .upstream, "--to", &problems).map {
+        ServerConfiguration(address: $0, location: Reporting.location("--to"))
+      }
+    }
+    let tls = tlsConfiguration(&problems)
+    guard let listener, !Reporting.hasErrors(problems) else { return nil }
+    return ProxyConfiguration(
+      listeners: [
+        ListenerConfiguration(
+          name: listener.description, address: listener,
+          addressLocation: Reporting.location("--from"), tls: tls)
+      ],
+      routes: [RouteConfiguration(upstream: 0)],
+      upstreams: [UpstreamConfiguration(name: "origin", servers: servers)],
+      audit: audit.map {
+        AuditConfiguration(directory: $0, directoryLocation: Reporting.location("--audit"))
+      })
+  }
+
+  private func tlsConfiguration(_ problems: inout [Problem]) -> ListenerTLS? {
+    switch (tlsCertificate, tlsKey) {
+    case (nil, nil): return nil
+    case (let certificate?, let key?):
+      return ListenerTLS(certificates: [
+        CertificateConfiguration(
+          certificatePath: certificate,
+          certificateLocation: Reporting.location("--tls-certificate"), keyPath: key,
+          keyLocation: Reporting.location("--tls-key"))
+      ])
+    case (_?, nil):
+      problems.append(
+        Reporting.flag("--tls-key", "is missing beside --tls-certificate", "name the key's file"))
+    case (nil, _?):
+      problems.append(
+        Reporting.flag(
+          "--tls-certificate", "is missing beside --tls-key", "name the certificate's file"))
+    }
+    return nil
+  }
+
+  private func applyOverrides(
+    _ configuration: inout ProxyConfiguration, _ problems: inout [Problem]
+  ) {
+    if let engine {
+      if let choice = EngineChoice(rawValue: engine) {
+        configuration.engine = choice
+      } else {
+        problems.append(
+          Reporting.flag("--engine", "is \"\(engine)\"", "write auto, io_uring or epoll"))
+      }
+    }
+    if let workers {
+      if workers == "auto" {
+        configuration.workers = .automatic
+      } else if let count = Int(workers), WorkerCount.range.contains(count) {
+        configuration.workers = .count(count)
+      } else {
+        let range = WorkerCount.range
+        problems.append(
+          Reporting.flag(
+            "--workers", "is \"\(workers)\"",
+            "write auto or a number from \(range.lowerBound) to \(range.upperBound)"))
+      }
+    }
+  }
+}

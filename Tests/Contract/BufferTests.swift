@@ -1,0 +1,180 @@
+// Receive memory: an idle socket pins none, an empty pool is backpressure and never an error, and
+// what is given back is used again.
+
+import CLinux
+import Glibc
+import MillraceEngine
+import Testing
+
+extension Contract {
+  @Suite struct Buffers {
+    private static let few: EngineOptions = {
+      var options = Stage.options
+      options.smallBuffers = 8
+      options.largeBuffers = 4
+      options.largeBufferSize = 8192
+      return options
+    }()
+
+    @Test(arguments: engines)
+    func aHundredIdleSocketsPinNoBuffer(_ kind: EngineKind) throws {
+      try onStage(kind, Self.few) { stage in
+        var connections: [(Descriptor, Peer, Token)] = []
+        for _ in 0..<100 {
+          let (socket, peer) = try stage.connection()
+          let receive = stage.token()
+          stage.engine.receive(socket, .stream, receive)
+          connections.append((socket, peer, receive))
+        }
+        for _ in 0..<20 { stage.turn(within: 2) }
+        #expect(stage.engine.counters.leasedBuffers == 0)
+        // Each of them is served although there are fewer buffers than sockets.
+        for (i, (_, peer, receive)) in connections.enumerated() {
+          peer.send("socket \(i)")
+          try stage.turn(until: { stage[receive].bytes == Array("socket \(i)".utf8) })
+        }
+        for (socket, _, receive) in connections { try stage.close(socket, joining: receive) }
+      }
+    }
+
+    @Test(arguments: engines, [ReceiveMode.stream, .once])
+    func anEmptyPoolHoldsReceivesBackAndLosesNothing(
+      _ kind: EngineKind, _ mode: ReceiveMode
+    ) throws {
+      try onStage(kind, Self.few) { stage in
+        let bytes = pattern(200_000)
+        var sources: [(socket: Descriptor, peer: Peer, receive: Token, got: [UInt8], sent: Int)]
+          = []
+        for _ in 0..<5 {
+          let (socket, peer) = try stage.connection()
+          let receive = stage.token()
+          stage.engine.receive(socket, mode, receive)
+          sources.append((socket, peer, receive, [], 0))
+        }
+        var finished = 0
+        var rounds = 0
+        while finished < sources.count && rounds < 20_000 {
+          rounds += 1
+          // Everything is held for a few rounds, then given back at once.
+          stage.holdsSlices = true
+          for i in sources.indices where sources[i].sent < bytes.count {
+            sources[i].sent += max(0, sources[i].peer.send(Array(bytes[sources[i].sent...])))
+          }
+          stage.turn(within: 1)
+          if rounds % 4 == 0 { stage.held = [] }
+          finished = 0
+          for i in sources.indices {
+            var all = sources[i].got
+            all += stage[sources[i].receive].bytes
+            if mode == .once, stage.ending(sources[i].receive) != nil {
+              sources[i].got = all
+              if all.count < bytes.count {
+                sources[i].receive = stage.token()
+                stage.engine.receive(sources[i].socket, mode, sources[i].receive)
+              }
+            }
+            if all.count == bytes.count {
+              #expect(all == bytes)
+              finished += 1
+            }
+          }
+        }
+        #expect(finished == sources.count)
+        #expect(stage.engine.counters.receivesStarved > 0, "the pool was never empty")
+        #expect(!stage.order.contains { stage.outcome($0).results.contains(-ENOBUFS) })
+        stage.held = []
+        for source in sources {
+          if stage.ending(source.receive) == nil {
+            try stage.close(source.socket, joining: source.receive)
+          } else {
+            stage.engine.close(source.socket)
+          }
+        }
+      }
+    }
+
+    @Test(arguments: engines)
+    func aReceiveThatWaitsForABufferCanBeStopped(_ kind: EngineKind) throws {
+      try onStage(kind, Self.few) { stage in
+        var held: [HeldSlice] = []
+        let (busy, source) = try stage.connection()
+        let (socket, peer) = try stage.connection()
+        let first = stage.token()
+        stage.holdsSlices = true
+        stage.engine.receive(busy, .stream, first)
+        try stage.turn(until: {
+          source.send(pattern(4096))
+          return stage.engine.counters.receivesStarved > 0
+        })
+        held = stage.held
+        stage.held = []
+        let receive = stage.token()
+        stage.engine.receive(socket, .stream, receive)
+        peer.send("kept in the socket")
+        for _ in 0..<5 { stage.turn(within: 2) }
+        #expect(stage[receive].bytes.isEmpty)
+        for (socket, token) in [(socket, receive), (busy, first)] {
+          stage.engine.stopReceiving(socket)
+          #expect(try stage.end(token) == -ECANCELED)
+        }
+        held = []
+        stage.held = []
+        #expect(held.isEmpty)
+        let again = stage.token()
+        stage.engine.receive(socket, .stream, again)
+        try stage.turn(until: { stage[again].bytes == Array("kept in the socket".utf8) })
+        stage.held = []
+        try stage.close(socket, joining: again)
+        stage.engine.close(busy)
+      }
+    }
+
+    @Test(arguments: engines)
+    func leasesEndAndTheirRefusalIsNil(_ kind: EngineKind) throws {
+      try onStage(kind, Self.few) { stage in
+        var leases: [HeldSlice] = []
+        while let slice = stage.engine.lease() {
+          #expect(slice.count == 8192)
+          leases.append(HeldSlice(slice))
+          if leases.count > 4 { break }
+        }
+        #expect(!leases.isEmpty && leases.count <= 4)
+        #expect(stage.engine.isLowOnBuffers)
+        #expect(stage.engine.counters.leasedBuffers == leases.count)
+        leases = []
+        #expect(!stage.engine.isLowOnBuffers)
+      }
+    }
+
+    @Test(arguments: engines)
+    func aBufferGoesBackWithItsLastSlice(_ kind: EngineKind) throws {
+      try onStage(kind) { stage in
+        guard var slice = stage.engine.lease() else { throw StageFailure("no buffer") }
+        let size = slice.count
+        do {
+          let prefix = slice.removePrefix(10)
+          let part = slice.subslice(start: 5, count: 7)
+          #expect(prefix.count == 10 && part.count == 7 && slice.count == size - 10)
+          #expect(part.bytes.baseAddress == slice.bytes.baseAddress! + 5)
+        }
+        #expect(stage.engine.counters.leasedBuffers == 1)
+        slice.dropPrefix(slice.count)
+        #expect(slice.count == 0)
+        _ = consume slice
+        #expect(stage.engine.counters.leasedBuffers == 0)
+      }
+    }
+
+    @Test(arguments: engines)
+    func coldMemoryIsCountedAndComesBack(_ kind: EngineKind) throws {
+      try onStage(kind) { stage in
+        do {
+          let cold = stage.engine.coldMemory(12_345)
+          #expect(cold.isCold && cold.count == 12_345)
+          #expect(stage.engine.counters.coldBytes == 12_345)
+        }
+        #expect(stage.engine.counters.coldBytes == 0)
+      }
+    }
+  }
+}

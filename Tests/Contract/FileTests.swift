@@ -1,0 +1,204 @@
+// File operations: what they do, and each error that a caller must be able to tell from another.
+
+import CLinux
+import Glibc
+import MillraceEngine
+import Testing
+
+extension Contract {
+  @Suite struct Files {
+    @Test(arguments: engines)
+    func aFileIsWrittenReadRenamedCutAndRemoved(_ kind: EngineKind) throws {
+      try withTemporaryDirectory { directory in
+        try onStage(kind) { stage in
+          let path = directory + "/segment"
+          let file = try open(stage, path, O_RDWR | O_CREAT | O_EXCL)
+          #expect(try ended(stage) { stage.engine.allocate(file, offset: 0, length: 65_536, $0) } == 0)
+          #expect(size(path) == 65_536)
+          #expect(try write(stage, file, pattern(10_000), at: 4096, durable: true) == 10_000)
+          #expect(try ended(stage) { stage.engine.synchronize(file, dataOnly: true, $0) } == 0)
+          #expect(try ended(stage) { stage.engine.synchronize(file, dataOnly: false, $0) } == 0)
+          #expect(try read(stage, file, 10_000, at: 4096) == pattern(10_000))
+          #expect(try ended(stage) { stage.engine.truncate(file, length: 5000, $0) } == 0)
+          #expect(size(path) == 5000)
+          #expect(try read(stage, file, 10_000, at: 4096) == Array(pattern(10_000)[..<904]))
+          #expect(try read(stage, file, 10, at: 5000) == [])
+          let closed = try ended(stage) { stage.engine.closeFile(file, $0) }
+          #expect(closed == 0)
+          #expect(try ended(stage) { stage.engine.rename(path, to: path + "2", $0) } == 0)
+          #expect(size(path) == nil && size(path + "2") == 5000)
+          #expect(try ended(stage) { stage.engine.unlink(path + "2", $0) } == 0)
+          #expect(size(path + "2") == nil)
+        }
+      }
+    }
+
+    @Test(arguments: engines)
+    func whatIsNotThereIsENOENT(_ kind: EngineKind) throws {
+      try onStage(kind) { stage in
+        let none = "/tmp/there/is/no/such/directory"
+        #expect(
+          try ended(stage) { stage.engine.open(none, flags: O_RDONLY, mode: 0, $0) } == -ENOENT)
+        #expect(try ended(stage) { stage.engine.rename(none, to: none + "2", $0) } == -ENOENT)
+        #expect(try ended(stage) { stage.engine.unlink(none, $0) } == -ENOENT)
+      }
+    }
+
+    @Test(arguments: engines)
+    func aDescriptorThatIsNotOpenIsEBADFAndTheBufferComesBack(_ kind: EngineKind) throws {
+      try onStage(kind) { stage in
+        let file = Descriptor(rawValue: 60_000)
+        #expect(try write(stage, file, [1, 2, 3], at: 0, durable: false) == -EBADF)
+        let read = stage.token()
+        stage.engine.read(file, into: FileBuffer(capacity: 16), count: 16, offset: 0, read)
+        #expect(try stage.end(read) == -EBADF)
+        #expect(try stage.fileBuffer(read).buffer.capacity == 16)
+        #expect(try ended(stage) { stage.engine.synchronize(file, dataOnly: true, $0) } == -EBADF)
+        #expect(try ended(stage) { stage.engine.truncate(file, length: 0, $0) } == -EBADF)
+        #expect(
+          try ended(stage) { stage.engine.allocate(file, offset: 0, length: 1, $0) } == -EBADF)
+        #expect(try ended(stage) { stage.engine.closeFile(file, $0) } == -EBADF)
+      }
+    }
+
+    @Test(arguments: engines)
+    func aFullDeviceIsENOSPCAndTheBytesComeBackUnchanged(_ kind: EngineKind) throws {
+      try onStage(kind) { stage in
+        let file = try open(stage, "/dev/full", O_WRONLY)
+        let write = stage.token()
+        let buffer = FileBuffer(capacity: 4096)
+        buffer.base.storeBytes(of: 0x5A, as: UInt8.self)
+        let base = buffer.base
+        stage.engine.write(
+          file, from: buffer, count: 4096, offset: 0, durable: false, write)
+        #expect(try stage.end(write) == -ENOSPC)
+        let back = try stage.fileBuffer(write)
+        #expect(back.buffer.base == base && back.buffer.capacity == 4096)
+        #expect(back.buffer.base.load(as: UInt8.self) == 0x5A)
+        try ended(stage) { stage.engine.closeFile(file, $0) }
+      }
+    }
+
+    @Test(arguments: engines)
+    func aWriteToAReadOnlyDescriptorIsEBADF(_ kind: EngineKind) throws {
+      try onStage(kind) { stage in
+        let file = try open(stage, "/dev/null", O_RDONLY)
+        #expect(try write(stage, file, [1], at: 0, durable: true) == -EBADF)
+        try ended(stage) { stage.engine.closeFile(file, $0) }
+      }
+    }
+
+    @Test(arguments: engines)
+    func openRefusesAnExistingFileWhenAskedTo(_ kind: EngineKind) throws {
+      try withTemporaryDirectory { directory in
+        try onStage(kind) { stage in
+          let path = directory + "/once"
+          let file = try open(stage, path, O_RDWR | O_CREAT | O_EXCL)
+          #expect(fcntl(file.rawValue, F_GETFD) & FD_CLOEXEC != 0)
+          let again = try ended(stage) {
+            stage.engine.open(path, flags: O_RDWR | O_CREAT | O_EXCL, mode: 0o600, $0)
+          }
+          #expect(again == -EEXIST)
+          try ended(stage) { stage.engine.closeFile(file, $0) }
+        }
+      }
+    }
+
+    @Test(arguments: engines)
+    func asManyOperationsAsTheLimitAreInFlightAtOnce(_ kind: EngineKind) throws {
+      try withTemporaryDirectory { directory in
+        var options = Stage.options
+        options.fileOperations = 8
+        try onStage(kind, options) { stage in
+          let file = try open(stage, directory + "/many", O_RDWR | O_CREAT)
+          for round in 0..<20 {
+            var tokens: [Token] = []
+            for i in 0..<8 {
+              let buffer = FileBuffer(capacity: 4096)
+              memset(buffer.base, Int32(round + i), 4096)
+              tokens.append(stage.token())
+              stage.engine.write(
+                file, from: buffer, count: 4096, offset: Int64(i) * 4096, durable: false,
+                tokens[i])
+            }
+            for token in tokens {
+              #expect(try stage.end(token) == 4096)
+              _ = try stage.fileBuffer(token)
+            }
+            let back = try read(stage, file, 8 * 4096, at: 0)
+            for i in 0..<8 { #expect(back[i * 4096] == UInt8(round + i)) }
+          }
+          try ended(stage) { stage.engine.closeFile(file, $0) }
+        }
+      }
+    }
+
+    @Test(arguments: engines)
+    func socketsGoOnWhileAFileOperationWaits(_ kind: EngineKind) throws {
+      try withTemporaryDirectory { directory in
+        try onStage(kind) { stage in
+          // Opening a FIFO waits for its other end.
+          let path = directory + "/fifo"
+          #expect(mkfifo(path, 0o600) == 0)
+          let (socket, peer) = try stage.connection()
+          let open = stage.token()
+          stage.engine.open(path, flags: O_RDONLY, mode: 0, open)
+          let receive = stage.token()
+          stage.engine.receive(socket, .stream, receive)
+          peer.send("still here")
+          try stage.turn(until: { stage[receive].bytes.count == 10 })
+          #expect(stage.ending(open) == nil)
+          let other = Glibc.open(path, O_RDWR)
+          let file = try stage.end(open)
+          #expect(file >= 0)
+          Glibc.close(other)
+          try ended(stage) { stage.engine.closeFile(Descriptor(rawValue: file), $0) }
+          try stage.close(socket, joining: receive)
+        }
+      }
+    }
+  }
+}
+
+@discardableResult
+private func ended(_ stage: Stage, _ start: (Token) -> Void) throws -> Int32 {
+  let token = stage.token()
+  start(token)
+  return try stage.end(token)
+}
+
+private func open(_ stage: Stage, _ path: String, _ flags: Int32) throws -> Descriptor {
+  let file = try ended(stage) { stage.engine.open(path, flags: flags, mode: 0o600, $0) }
+  try #require(file >= 0)
+  return Descriptor(rawValue: file)
+}
+
+private func write(
+  _ stage: Stage, _ file: Descriptor, _ bytes: [UInt8], at offset: Int64, durable: Bool
+) throws -> Int32 {
+  let token = stage.token()
+  let buffer = FileBuffer(capacity: max(bytes.count, 1))
+  bytes.withUnsafeBytes { buffer.base.copyMemory(from: $0.baseAddress!, byteCount: bytes.count) }
+  stage.engine.write(
+    file, from: buffer, count: bytes.count, offset: offset, durable: durable, token)
+  let result = try stage.end(token)
+  _ = try stage.fileBuffer(token)
+  return result
+}
+
+private func read(
+  _ stage: Stage, _ file: Descriptor, _ count: Int, at offset: Int64
+) throws -> [UInt8] {
+  let token = stage.token()
+  stage.engine.read(
+    file, into: FileBuffer(capacity: count), count: count, offset: offset, token)
+  let result = try stage.end(token)
+  let buffer = try stage.fileBuffer(token)
+  try #require(result >= 0)
+  return Array(UnsafeRawBufferPointer(start: buffer.buffer.base, count: Int(result)))
+}
+
+private func size(_ path: String) -> Int? {
+  var status = stat()
+  return stat(path, &status) == 0 ? Int(status.st_size) : nil
+}

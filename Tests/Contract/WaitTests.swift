@@ -1,0 +1,113 @@
+// The turn: deadlines, wakes, clocks.
+
+import CLinux
+import Glibc
+import MillraceEngine
+import Testing
+
+extension Contract {
+  @Suite struct Waiting {
+    @Test(arguments: engines, [Int64.min, -1, 0])
+    func aDeadlineInThePastDoesNotWait(_ kind: EngineKind, _ deadline: Int64) throws {
+      try onStage(kind) { stage in
+        let start = SystemClock.monotonicNanoseconds()
+        for _ in 0..<100 { stage.engine.wait(until: deadline) }
+        #expect(SystemClock.monotonicNanoseconds() - start < 1_000_000_000)
+        #expect(stage.engine.next() == nil)
+      }
+    }
+
+    @Test(arguments: engines, [Int64(1), 999_999, 1_000_000, 1_000_001, 20_000_000])
+    func aDeadlineIsNeverReportedEarly(_ kind: EngineKind, _ ahead: Int64) throws {
+      try onStage(kind) { stage in
+        stage.engine.refreshClocks()
+        let deadline = stage.engine.now + ahead
+        // A signal may end a wait; a deadline may take as many waits as it likes, but few.
+        var waits = 0
+        while stage.engine.now < deadline && waits < 10 {
+          stage.engine.wait(until: deadline)
+          waits += 1
+        }
+        #expect(stage.engine.now >= deadline)
+        #expect(waits <= 2)
+      }
+    }
+
+    @Test(arguments: engines, [Int64.max, Int64.max - 1, nil])
+    func aWakeEndsAWaitThatHasNoEnd(_ kind: EngineKind, _ deadline: Int64?) throws {
+      try onStage(kind) { stage in
+        let waker = stage.engine.waker
+        let thread = try WorkerThread.start(name: "waker", cpu: nil) {
+          usleep(20_000)
+          waker.wake()
+        }
+        let start = SystemClock.monotonicNanoseconds()
+        stage.engine.wait(until: deadline)
+        #expect(stage.engine.now - start >= 15_000_000)
+        thread.join()
+        #expect(stage.engine.next() == nil, "a wake is no completion")
+      }
+    }
+
+    @Test(arguments: engines)
+    func aWakeBeforeTheWaitIsNotLostAndCountsOnce(_ kind: EngineKind) throws {
+      try onStage(kind) { stage in
+        for _ in 0..<3 { stage.engine.waker.wake() }
+        stage.engine.wait(until: nil)
+        // And it is used up: the next wait lasts until its deadline.
+        stage.engine.wait(until: stage.engine.now)
+        stage.engine.refreshClocks()
+        let deadline = stage.engine.now + 20_000_000
+        var waits = 0
+        while stage.engine.now < deadline {
+          stage.engine.wait(until: deadline)
+          waits += 1
+        }
+        #expect(waits <= 2)
+      }
+    }
+
+    @Test(arguments: engines)
+    func manyWakesFromManyThreadsAreAllSeen(_ kind: EngineKind) throws {
+      try onStage(kind) { stage in
+        for _ in 0..<50 {
+          let waker = stage.engine.waker
+          let threads = try (0..<4).map { _ in
+            try WorkerThread.start(name: "waker", cpu: nil) { waker.wake() }
+          }
+          stage.engine.wait(until: nil)
+          for thread in threads { thread.join() }
+          stage.engine.wait(until: 0)
+        }
+      }
+    }
+
+    @Test(arguments: engines)
+    func theClocksMoveWithTheTurnsOnly(_ kind: EngineKind) throws {
+      try onStage(kind) { stage in
+        stage.engine.wait(until: 0)
+        let before = stage.engine.now
+        usleep(2000)
+        #expect(stage.engine.now == before)
+        stage.engine.wait(until: 0)
+        #expect(stage.engine.now >= before + 2_000_000)
+      }
+    }
+
+    @Test(arguments: engines)
+    func aThreadOfOursBlocksTheSignalsOfOthers(_ kind: EngineKind) throws {
+      let box = UnsafeMutablePointer<sigset_t>.allocate(capacity: 1)
+      box.initialize(to: sigset_t())
+      let address = UInt(bitPattern: box)
+      try WorkerThread.start(name: "a name that is cut off", cpu: nil) {
+        pthread_sigmask(SIG_BLOCK, nil, UnsafeMutablePointer(bitPattern: address)!)
+      }.join()
+      #expect(sigismember(box, SIGTERM) == 1)
+      #expect(sigismember(box, SIGSEGV) == 0)
+      var own = sigset_t()
+      pthread_sigmask(SIG_BLOCK, nil, &own)
+      #expect(sigismember(&own, SIGTERM) == 0)
+      box.deallocate()
+    }
+  }
+}

@@ -1,0 +1,114 @@
+"""Layer 1: which engine runs, and what the log says of the reason, where io_uring is refused.
+
+The refusal is real: a seccomp filter on io_uring_setup(2), installed by seccomp-deny.c before the
+proxy starts, as a container's profile would do it.
+"""
+
+import subprocess
+import unittest
+
+from harness import ports, settings, wire
+from harness.case import SystemCase, on_both_engines
+from harness.proxy import Proxy, is_listening
+
+_program = None
+
+
+def seccomp_deny(folder):
+    """The wrapper, compiled once per run."""
+    global _program
+    if _program is None:
+        target = settings.REPOSITORY / ".build/test-tools/seccomp-deny"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source = settings.SYSTEM_TESTS / "seccomp-deny.c"
+        subprocess.run(["cc", "-O1", "-Wall", "-o", target, source], check=True)
+        _program = str(target)
+    return _program
+
+
+class Refused(SystemCase):
+    """`engine: auto` where the kernel refuses the ring: epoll, a reason, and service."""
+
+    def start_refused(self, mode, engine="auto"):
+        origin = self.start_origin()
+        config = self.settings_for(origin.port)
+        config["engine"] = engine
+        return self.start_proxy(config, wrapper=[seccomp_deny(self.folder), mode])
+
+    def check_refused(self, mode, cause):
+        proxy = self.start_refused(mode)
+        selected = proxy.wait_for("engine selected")
+        self.assertEqual((selected["engine"], selected["cause"]), ("epoll", cause))
+        self.assertTrue(selected["detail"], "an operator must learn what to change")
+        for _ in range(10):
+            self.assertEqual(self.fetch(proxy).status, 200)
+        proxy.stop()
+
+    def test_EPERM_leads_to_epoll_and_the_log_says_seccomp(self):
+        self.check_refused("EPERM", "EPERM_seccomp")
+
+    def test_ENOSYS_leads_to_epoll_and_the_log_says_so(self):
+        self.check_refused("ENOSYS", "ENOSYS")
+
+    def test_KILL_strikes_the_probe_only_and_the_proxy_runs(self):
+        self.check_refused("KILL", "killed")
+
+    def test_configured_epoll_runs_even_under_KILL(self):
+        proxy = self.start_refused("KILL", engine="epoll")
+        selected = proxy.wait_for("engine selected")
+        self.assertEqual((selected["engine"], selected["cause"]), ("epoll", "configured"))
+        self.assertEqual(self.fetch(proxy).status, 200)
+
+    def check_configured_ring(self, mode):
+        config = self.settings_for(ports.free_port())
+        config["engine"] = "io_uring"
+        port = int(config["listeners"][0]["address"].rpartition(":")[2])
+        proxy = Proxy(self.folder, config, wrapper=[seccomp_deny(self.folder), mode])
+        self.addCleanup(proxy.kill)
+        proxy.spawn()
+        self.assertGreater(proxy.wait(), 0, "an engine asked for by name must not be swapped")
+        self.assertIn("io_uring", proxy.tail())
+        self.assertFalse(is_listening(port))
+
+    def test_configured_io_uring_fails_with_a_reason_under_EPERM(self):
+        self.check_configured_ring("EPERM")
+
+    def test_configured_io_uring_fails_with_a_reason_under_KILL(self):
+        self.check_configured_ring("KILL")
+
+
+@on_both_engines
+class Selected(SystemCase):
+    def test_the_log_names_the_engine_and_the_cause_once(self):
+        proxy = self.proxy_before(self.start_origin().port)
+        lines = proxy.find("engine selected")
+        self.assertEqual(len(lines), 1)
+        if self.engine == "auto":
+            self.assertNotEqual(lines[0]["cause"], "configured")
+        else:
+            self.assertEqual((lines[0]["engine"], lines[0]["cause"]), (self.engine, "configured"))
+
+    def test_several_workers_each_serve_and_count(self):
+        origin = self.start_origin()
+        proxy = self.proxy_before(origin.port, workers=2)
+        self.assertEqual(proxy.workers, 2)
+        for _ in range(40):
+            self.assertEqual(self.fetch(proxy).status, 200)
+        self.assertEqual(proxy.counters()["responses"], 40)
+
+
+class Automatic(SystemCase):
+    @unittest.skipIf(settings.WRAPPER, "this run refuses io_uring on purpose")
+    def test_auto_takes_io_uring_where_it_works(self):
+        if settings.URING_REFUSAL:
+            self.skipTest(f"io_uring_setup is refused here: {settings.URING_REFUSAL}")
+        config = self.settings_for(self.start_origin().port)
+        config["engine"] = "auto"
+        proxy = self.start_proxy(config)
+        selected = proxy.wait_for("engine selected")
+        self.assertEqual((selected["engine"], selected["cause"]), ("io_uring", "probed"))
+        self.assertEqual(self.fetch(proxy, wire.get()).status, 200)
+
+
+if __name__ == "__main__":
+    unittest.main()
