@@ -65,7 +65,7 @@ extension Worker where E: ~Copyable {
         // Content that the upstream cannot take yet, or the next request of a pipeline.
         t.pointee.held.putBack(slice, &engine)
         pauseIfFull(d)
-        return
+        return requestProgressed(d)
       }
       if d.pointee.closeAfterResponse { return }
       switch requestHead.parse(slice.bytes, limits: headLimits) {

@@ -13,21 +13,21 @@ extension Contract {
         try onStage(kind) { stage in
           let path = directory + "/segment"
           let file = try open(stage, path, O_RDWR | O_CREAT | O_EXCL)
-          #expect(try ended(stage) { stage.engine.allocate(file, offset: 0, length: 65_536, $0) } == 0)
+          try ends(stage, 0) { stage.engine.allocate(file, offset: 0, length: 65_536, $0) }
           #expect(size(path) == 65_536)
           #expect(try write(stage, file, pattern(10_000), at: 4096, durable: true) == 10_000)
-          #expect(try ended(stage) { stage.engine.synchronize(file, dataOnly: true, $0) } == 0)
-          #expect(try ended(stage) { stage.engine.synchronize(file, dataOnly: false, $0) } == 0)
+          try ends(stage, 0) { stage.engine.synchronize(file, dataOnly: true, $0) }
+          try ends(stage, 0) { stage.engine.synchronize(file, dataOnly: false, $0) }
           #expect(try read(stage, file, 10_000, at: 4096) == pattern(10_000))
-          #expect(try ended(stage) { stage.engine.truncate(file, length: 5000, $0) } == 0)
+          try ends(stage, 0) { stage.engine.truncate(file, length: 5000, $0) }
           #expect(size(path) == 5000)
           #expect(try read(stage, file, 10_000, at: 4096) == Array(pattern(10_000)[..<904]))
           #expect(try read(stage, file, 10, at: 5000) == [])
           let closed = try ended(stage) { stage.engine.closeFile(file, $0) }
           #expect(closed == 0)
-          #expect(try ended(stage) { stage.engine.rename(path, to: path + "2", $0) } == 0)
+          try ends(stage, 0) { stage.engine.rename(path, to: path + "2", $0) }
           #expect(size(path) == nil && size(path + "2") == 5000)
-          #expect(try ended(stage) { stage.engine.unlink(path + "2", $0) } == 0)
+          try ends(stage, 0) { stage.engine.unlink(path + "2", $0) }
           #expect(size(path + "2") == nil)
         }
       }
@@ -37,10 +37,9 @@ extension Contract {
     func whatIsNotThereIsENOENT(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let none = "/tmp/there/is/no/such/directory"
-        #expect(
-          try ended(stage) { stage.engine.open(none, flags: O_RDONLY, mode: 0, $0) } == -ENOENT)
-        #expect(try ended(stage) { stage.engine.rename(none, to: none + "2", $0) } == -ENOENT)
-        #expect(try ended(stage) { stage.engine.unlink(none, $0) } == -ENOENT)
+        try ends(stage, -ENOENT) { stage.engine.open(none, flags: O_RDONLY, mode: 0, $0) }
+        try ends(stage, -ENOENT) { stage.engine.rename(none, to: none + "2", $0) }
+        try ends(stage, -ENOENT) { stage.engine.unlink(none, $0) }
       }
     }
 
@@ -53,11 +52,10 @@ extension Contract {
         stage.engine.read(file, into: FileBuffer(capacity: 16), count: 16, offset: 0, read)
         #expect(try stage.end(read) == -EBADF)
         #expect(try stage.fileBuffer(read).buffer.capacity == 16)
-        #expect(try ended(stage) { stage.engine.synchronize(file, dataOnly: true, $0) } == -EBADF)
-        #expect(try ended(stage) { stage.engine.truncate(file, length: 0, $0) } == -EBADF)
-        #expect(
-          try ended(stage) { stage.engine.allocate(file, offset: 0, length: 1, $0) } == -EBADF)
-        #expect(try ended(stage) { stage.engine.closeFile(file, $0) } == -EBADF)
+        try ends(stage, -EBADF) { stage.engine.synchronize(file, dataOnly: true, $0) }
+        try ends(stage, -EBADF) { stage.engine.truncate(file, length: 0, $0) }
+        try ends(stage, -EBADF) { stage.engine.allocate(file, offset: 0, length: 1, $0) }
+        try ends(stage, -EBADF) { stage.engine.closeFile(file, $0) }
       }
     }
 
@@ -134,25 +132,25 @@ extension Contract {
     }
 
     @Test(arguments: engines)
-    func socketsGoOnWhileAFileOperationWaits(_ kind: EngineKind) throws {
+    func socketsAndFilesGoOnSideBySide(_ kind: EngineKind) throws {
       try withTemporaryDirectory { directory in
         try onStage(kind) { stage in
-          // Opening a FIFO waits for its other end.
-          let path = directory + "/fifo"
-          #expect(mkfifo(path, 0o600) == 0)
+          let file = try open(stage, directory + "/log", O_RDWR | O_CREAT)
           let (socket, peer) = try stage.connection()
-          let open = stage.token()
-          stage.engine.open(path, flags: O_RDONLY, mode: 0, open)
           let receive = stage.token()
           stage.engine.receive(socket, .stream, receive)
-          peer.send("still here")
-          try stage.turn(until: { stage[receive].bytes.count == 10 })
-          #expect(stage.ending(open) == nil)
-          let other = Glibc.open(path, O_RDWR)
-          let file = try stage.end(open)
-          #expect(file >= 0)
-          Glibc.close(other)
-          try ended(stage) { stage.engine.closeFile(Descriptor(rawValue: file), $0) }
+          for round in 1...20 {
+            let write = stage.token()
+            let buffer = FileBuffer(capacity: 1 << 16)
+            memset(buffer.base, Int32(round), 1 << 16)
+            stage.engine.write(
+              file, from: buffer, count: 1 << 16, offset: 0, durable: true, write)
+            peer.send("still here")
+            try stage.turn(until: { stage[receive].bytes.count == 10 * round })
+            #expect(try stage.end(write) == 1 << 16)
+            _ = try stage.fileBuffer(write)
+          }
+          try ended(stage) { stage.engine.closeFile(file, $0) }
           try stage.close(socket, joining: receive)
         }
       }
@@ -165,6 +163,15 @@ private func ended(_ stage: Stage, _ start: (Token) -> Void) throws -> Int32 {
   let token = stage.token()
   start(token)
   return try stage.end(token)
+}
+
+/// Starts an operation and demands its result.
+private func ends(
+  _ stage: Stage, _ expected: Int32, at location: SourceLocation = #_sourceLocation,
+  _ start: (Token) -> Void
+) throws {
+  let result = try ended(stage, start)
+  #expect(result == expected, sourceLocation: location)
 }
 
 private func open(_ stage: Stage, _ path: String, _ flags: Int32) throws -> Descriptor {
