@@ -15,6 +15,9 @@ struct ServerState {
   var active = 0
   /// Smooth weighted round robin's current weight.
   var current = 0
+  /// True while the last response was long: the next one is then read in large buffers from its
+  /// first byte, because by the time its length is known a burst of small ones is on its way.
+  var prefersLarge = false
   /// Monotonic nanoseconds until which the server is passed over after a failed connect.
   var downUntil: Int64 = 0
 }

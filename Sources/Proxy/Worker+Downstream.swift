@@ -138,12 +138,13 @@ extension Worker where E: ~Copyable {
   // MARK: Between requests
 
   /// The connection is ready for its next request.
-  mutating func becomeIdle(_ d: DownstreamPointer) {
+  mutating func becomeIdle(_ d: DownstreamPointer, largeRequest: Bool) {
     let t = Self.transport(d)
     d.pointee.hasServed = true
     d.pointee.phase = .idle
     t.pointee.deadline = engine.now + plan.listeners[Int(d.pointee.listener)].idleTimeout
-    if t.pointee.mode == .once { setMode(t, .stream) }
+    // An upload tends to be followed by another: the mode changes back after a small request.
+    if !largeRequest { setMode(t, .stream) }
     t.pointee.paused = false
     if !t.pointee.held.isEmpty || t.pointee.readClosed {
       resumable.append(d.pointee.slot)

@@ -357,11 +357,12 @@ extension Worker where E: ~Copyable {
   private mutating func finishExchange(_ x: ExchangePointer, _ d: DownstreamPointer) {
     counters.responses += 1
     let linger = !x.pointee.requestComplete || x.pointee.ending == .badRequest
+    let large = x.pointee.requestBytes > Watermark.largeBody
     dropExchange(x, d)
     if d.pointee.closeAfterResponse {
       closeDownstream(d, linger: linger || !Self.transport(d).pointee.held.isEmpty)
     } else {
-      becomeIdle(d)
+      becomeIdle(d, largeRequest: large)
     }
   }
 

@@ -75,6 +75,9 @@ extension Worker where E: ~Copyable {
       to: Upstream(
         socket: socket, slot: slot, group: x.pointee.group, server: x.pointee.server))
     u.pointee.exchange = Int32(x.pointee.slot)
+    if pools.server(x.pointee.group, x.pointee.server).pointee.prefersLarge {
+      u.pointee.transport.mode = .once
+    }
     u.pointee.connectStart = engine.now
     u.pointee.transport.deadline = engine.now + plan.connectTimeout
     x.pointee.upstream = Int32(slot)
@@ -321,10 +324,11 @@ extension Worker where E: ~Copyable {
     u.pointee.phase = .idle
     u.pointee.isReused = true
     t.pointee.paused = false
-    if t.pointee.mode == .once { setMode(t, .stream) }
     t.pointee.deadline = engine.now + plan.idleTimeout
     linkIdle(u)
     let state = pools.server(u.pointee.group, u.pointee.server)
+    state.pointee.prefersLarge = x.pointee.responseBytes > Watermark.largeBody
+    setMode(t, state.pointee.prefersLarge ? .once : .stream)
     if state.pointee.idleCount > plan.idleLimit {
       closeUpstream(upstreams[UInt32(state.pointee.idleTail)])
     }

@@ -48,7 +48,7 @@ public struct Uring: Engine, ~Copyable {
   /// Small buffers that the kernel holds at once. 256 x 4 KiB is one MiB, which a second-level
   /// cache of today holds; deeper rings cycle through colder memory.
   static let smallRingDepth = 256
-  static let largeRingDepth = 16
+  static let largeRingDepth = 32
 
   /// At most half of a pool is in the kernel's hands, so that leases find the other half.
   static func depth(of pool: Int, atMost limit: Int) -> Int {
