@@ -77,14 +77,15 @@ public struct Server {
   ) {
     let limit = DescriptorLimit.raise()
     options.descriptorLimit = min(limit, 1 << 20)
-    // Two descriptors per proxied connection, and some for rings, logs and listeners.
-    let affordable = max(16, (options.descriptorLimit - 128) / 2)
+    // An idle connection takes one descriptor, an active one two; some go to rings, logs and
+    // listeners. Two thirds: room for half of the connections to be active at once.
+    let affordable = max(16, (options.descriptorLimit - 128) * 2 / 3)
     if configuration.limits.connections > affordable {
       logger.warning(
         """
         connections limited configured=\(configuration.limits.connections) \
         allowed=\(affordable) cause="RLIMIT_NOFILE is \(limit)" \
-        cure="raise it (ulimit -n, LimitNOFILE=) to \(configuration.limits.connections * 2 + 128)"
+        cure="raise it (ulimit -n, LimitNOFILE=) to \(configuration.limits.connections * 3 / 2 + 128)"
         """)
       configuration.limits.connections = affordable
     }

@@ -27,12 +27,17 @@ struct ServerPools {
   private let states: UnsafeMutablePointer<ServerState>
   private let offsets: UnsafeMutablePointer<Int>
   private let total: Int
+  /// Where the next search among equals starts, by upstream: without it the first of two idle
+  /// servers would get everything.
+  private let rotations: UnsafeMutablePointer<Int>
   /// How long a server is passed over after a failed connect, while others are there: long enough
   /// not to pay a connect timeout per request, short enough to notice a restart.
   static let coolOffNanoseconds: Int64 = 1_000_000_000
 
   init(_ plan: Plan) {
     offsets = .allocate(capacity: plan.upstreams.count + 1)
+    rotations = .allocate(capacity: plan.upstreams.count + 1)
+    rotations.initialize(repeating: 0, count: plan.upstreams.count + 1)
     var count = 0
     for (i, upstream) in plan.upstreams.enumerated() {
       (offsets + i).initialize(to: count)
@@ -46,6 +51,7 @@ struct ServerPools {
   func deallocate() {
     states.deallocate()
     offsets.deallocate()
+    rotations.deallocate()
   }
 
   @inline(__always)
@@ -110,7 +116,11 @@ struct ServerPools {
     _ group: Int32, _ plan: UpstreamPlan, _ eligible: (Int) -> Bool
   ) -> Int32 {
     var best: Int32 = -1
-    for i in plan.servers.indices where eligible(i) {
+    let count = plan.servers.count
+    rotations[Int(group)] = (rotations[Int(group)] + 1) % count
+    for offset in 0..<count {
+      let i = (rotations[Int(group)] + offset) % count
+      guard eligible(i) else { continue }
       if best < 0 || load(group, plan, Int32(i)) < load(group, plan, best) { best = Int32(i) }
     }
     return max(best, 0)

@@ -237,7 +237,7 @@ extension Worker where E: ~Copyable {
   mutating func journalCompleted(_ lane: UInt32, _ completion: Completion) {
     guard let lane = JournalLane(rawValue: Int(lane)) else { return }
     var buffer: FileBuffer?
-    if completion.hasBytes { buffer = engine.takeFileBuffer(completion) }
+    if completion.hasFileBuffer { buffer = engine.takeFileBuffer(completion) }
     journal!.completed(lane, result: completion.result, buffer: buffer, now: engine.now)
     // At once: a later failure must not cover this one's range.
     releaseAudited()

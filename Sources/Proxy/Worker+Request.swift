@@ -180,6 +180,8 @@ extension Worker where E: ~Copyable {
     }
     if !requestHead.isPersistent || drain != .serving { d.pointee.closeAfterResponse = true }
     if requestHead.method == .connect || requestHead.method == .trace {
+      // What a client sends behind CONNECT is for a tunnel that there will not be.
+      if requestHead.method == .connect { d.pointee.closeAfterResponse = true }
       return refuse(d, x, .methodRefused)
     }
     let path = requestPath(bytes)

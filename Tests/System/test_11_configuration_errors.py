@@ -111,7 +111,7 @@ ROWS = [
         START
         + "    tls:\n      certificates: [{certificate: CERTIFICATE, key: ^OTHERKEY}]\n"
         + END,
-        "match",
+        "does not belong",
     ),
     (
         "environment variable that is not set",

@@ -5,6 +5,7 @@
 #define MILLRACE_CLINUX_H
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/epoll.h>

@@ -27,6 +27,12 @@ class Served(wire.Wire):
             self.origin.bytes_seen += self.received - before
         return more
 
+    def read_body(self, message, is_response):
+        # RFC 9110 10.1.1: an origin server that wants the content says so.
+        if message.tokens("expect") == ["100-continue"]:
+            self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return super().read_body(message, is_response)
+
     def request(self):
         message = super().request()
         if message:

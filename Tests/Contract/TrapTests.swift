@@ -1,0 +1,141 @@
+// Broken preconditions trap, at once and always: each of these would otherwise be memory that two
+// owners believe to be theirs.
+
+import CLinux
+import Glibc
+import MillraceEngine
+import Testing
+
+extension Contract {
+  @Suite struct Traps {
+    @Test func redeemingReceivedBytesTwiceTrapsOnEpoll() async {
+      await #expect(processExitsWith: .failure) { redeemTwice(.epoll, afterReuse: false) }
+    }
+
+    @Test(.enabled(if: ringFailure == nil))
+    func redeemingReceivedBytesTwiceTrapsOnTheRing() async {
+      await #expect(processExitsWith: .failure) { redeemTwice(.uring, afterReuse: false) }
+    }
+
+    @Test func redeemingBytesWhoseBufferIsSomebodyElsesByNowTrapsOnEpoll() async {
+      await #expect(processExitsWith: .failure) { redeemTwice(.epoll, afterReuse: true) }
+    }
+
+    @Test(.enabled(if: ringFailure == nil))
+    func redeemingBytesWhoseBufferIsSomebodyElsesByNowTrapsOnTheRing() async {
+      await #expect(processExitsWith: .failure) { redeemTwice(.uring, afterReuse: true) }
+    }
+
+    @Test func closingWithAReceiveInFlightTrapsOnEpoll() async {
+      await #expect(processExitsWith: .failure) { closeInFlight(.epoll) }
+    }
+
+    @Test(.enabled(if: ringFailure == nil))
+    func closingWithAReceiveInFlightTrapsOnTheRing() async {
+      await #expect(processExitsWith: .failure) { closeInFlight(.uring) }
+    }
+
+    @Test func twoSendsOnOneSocketTrapOnEpoll() async {
+      await #expect(processExitsWith: .failure) { sendTwice(.epoll) }
+    }
+
+    @Test(.enabled(if: ringFailure == nil))
+    func twoSendsOnOneSocketTrapOnTheRing() async {
+      await #expect(processExitsWith: .failure) { sendTwice(.uring) }
+    }
+
+    @Test func redeemingAFileBufferTwiceTraps() async {
+      await #expect(processExitsWith: .failure) {
+        redeemFileBufferTwice()
+      }
+    }
+
+    /// The way through each of these without its last step: what traps is that step.
+    @Test(arguments: engines)
+    func theSameStepsWithoutTheLastDoNotTrap(_ kind: EngineKind) async throws {
+      try onStage(kind) { stage in
+        let (socket, peer) = try stage.connection()
+        let completion = try received(stage, socket, peer, .once)
+        _ = stage.engine.takeSlice(completion)
+        let next = try received(stage, socket, peer, .once)
+        _ = stage.engine.takeSlice(next)
+        stage.engine.close(socket)
+      }
+    }
+  }
+}
+
+private func completion(_ engine: any ContractEngine) throws -> Completion {
+  for _ in 0..<1000 {
+    engine.refreshClocks()
+    engine.wait(until: engine.now + 10_000_000)
+    if let completion = engine.next() { return completion }
+  }
+  throw StageFailure("nothing was completed")
+}
+
+private func received(
+  _ stage: Stage, _ socket: Descriptor, _ peer: Peer, _ mode: ReceiveMode
+) throws -> Completion {
+  stage.engine.receive(socket, mode, Token(rawValue: 1 << 40))
+  peer.send("some bytes")
+  return try completion(stage.engine)
+}
+
+/// Runs the way to a trap. An error on the way ends the process as if nothing had trapped, and so
+/// does coming to its end; the stage lives on, because an engine with operations in flight would
+/// trap for another reason.
+private func orSucceed(_ kind: EngineKind, _ body: (Stage) throws -> Void) {
+  guard let stage = try? Stage(kind) else { exit(EXIT_SUCCESS) }
+  _ = Unmanaged.passRetained(stage)
+  try? body(stage)
+  exit(EXIT_SUCCESS)
+}
+
+private func redeemTwice(_ kind: EngineKind, afterReuse: Bool) {
+  orSucceed(kind) { stage in
+    let (socket, peer) = try stage.connection()
+    let completion = try received(stage, socket, peer, .once)
+    let slice = stage.engine.takeSlice(completion)
+    if afterReuse {
+      _ = consume slice
+      // Every large buffer is reported once more, so the same one is as well.
+      for _ in 0..<64 {
+        let other = try received(stage, socket, peer, .once)
+        if other.result < 0 { throw StageFailure("no bytes") }
+        _ = stage.engine.takeSlice(other)
+      }
+    }
+    _ = stage.engine.takeSlice(completion)
+  }
+}
+
+private func redeemFileBufferTwice() {
+  orSucceed(.epoll) { stage in
+    let engine = stage.engine
+    let none = Descriptor(rawValue: 60_000)
+    engine.read(
+      none, into: FileBuffer(capacity: 8), count: 8, offset: 0, Token(rawValue: 1))
+    let completion = try completion(engine)
+    _ = engine.takeFileBuffer(completion)
+    _ = engine.takeFileBuffer(completion)
+  }
+}
+
+private func closeInFlight(_ kind: EngineKind) {
+  orSucceed(kind) { stage in
+    let (socket, _) = try stage.connection()
+    stage.engine.receive(socket, .stream, Token(rawValue: 1))
+    stage.turn()
+    stage.engine.close(socket)
+  }
+}
+
+private func sendTwice(_ kind: EngineKind) {
+  orSucceed(kind) { stage in
+    let (socket, _) = try stage.connection()
+    stage.engine.send(socket, try coldFrame(stage, pattern(8 << 20)), .quiet, Token(rawValue: 1))
+    stage.turn()
+    stage.engine.send(socket, try stage.frame("x"), .quiet, Token(rawValue: 2))
+  }
+}
