@@ -135,7 +135,8 @@ public protocol Engine: ~Copyable {
   func sendProgress(_ socket: Descriptor) -> Int
   /// Makes the completion of a quiet send come with this turn.
   mutating func expediteSends()
-  /// shutdown(2), at once. Errors are of no interest to anybody: the socket is about to go.
+  /// shutdown(2), at once, after the first try of a send that was submitted before it. Errors are
+  /// of no interest to anybody: the socket is about to go.
   mutating func shutdown(_ socket: Descriptor, _ direction: ShutdownDirection)
   /// Makes the following close send a reset, so that a peer sees a cut-off answer as cut off.
   mutating func resetOnClose(_ socket: Descriptor)
@@ -146,7 +147,8 @@ public protocol Engine: ~Copyable {
 
   // MARK: Memory
 
-  /// The bytes of a completion with `hasBytes`. Once: a second call traps.
+  /// The bytes of a completion with `hasBytes`. Once: a second call traps, however late; and
+  /// always, because until then the buffer counts as leased.
   mutating func takeSlice(_ completion: Completion) -> BufferSlice
   /// A large buffer for the caller's own use (a TLS record, plaintext), or nil when none is free.
   mutating func lease() -> BufferSlice?
@@ -180,7 +182,8 @@ public protocol Engine: ~Copyable {
   // MARK: The loop
 
   /// Submits what is pending and waits for completions until `deadline` (monotonic nanoseconds,
-  /// nil: for ever; in the past: not at all). One system call in the usual turn.
+  /// nil: for ever; in the past: not at all). One system call in the usual turn. May return
+  /// early with nothing to report: a wake, or a signal.
   mutating func wait(until deadline: Int64?)
   /// The next completion of this turn.
   mutating func next() -> Completion?

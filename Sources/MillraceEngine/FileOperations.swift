@@ -44,7 +44,8 @@ struct FileOperationSlab: ~Copyable {
       (free + i).initialize(to: UInt32(capacity - 1 - i))
       (slots + i).initialize(
         to: FileOperation(
-          token: Token(rawValue: 0), kind: .open, durable: false, inUse: false, generation: 0, descriptor: -1,
+          token: Token(rawValue: 0), kind: .open, durable: false, inUse: false, generation: 0,
+          descriptor: -1,
           flags: 0, mode: 0, count: 0, offset: 0, result: 0, buffer: nil, bufferCapacity: 0,
           path: nil, secondPath: nil))
     }

@@ -83,7 +83,8 @@ public struct SocketAddress: Sendable {
         return IPText.writeV4(base + 4, to: room)
       case AF_INET6:
         // ::ffff:a.b.c.d, an IPv4 peer of a dual-stack listener, reads better as a.b.c.d.
-        let mapped = base.loadUnaligned(fromByteOffset: 8, as: UInt64.self) == 0
+        let mapped =
+          base.loadUnaligned(fromByteOffset: 8, as: UInt64.self) == 0
           && base.loadUnaligned(fromByteOffset: 16, as: UInt32.self) == UInt32(bigEndian: 0xFFFF)
         if mapped { return IPText.writeV4(base + 20, to: room) }
         let text = room.assumingMemoryBound(to: CChar.self)
@@ -108,7 +109,8 @@ extension SocketAddress: CustomStringConvertible {
       }
     }
     let host = withUnsafeTemporaryAllocation(byteCount: 64, alignment: 1) { room in
-      String(decoding: UnsafeRawBufferPointer(rebasing: room[..<writeHost(to: room)]),
+      String(
+        decoding: UnsafeRawBufferPointer(rebasing: room[..<writeHost(to: room)]),
         as: UTF8.self)
     }
     return host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"

@@ -9,7 +9,8 @@ enum Sockets {
     _ address: SocketAddress, backlog: Int32, reusePort: Bool, nonblocking: Bool
   ) throws(SystemFailure) -> Int32 {
     let name = "\(address)"
-    let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+    let type =
+      Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
       | (nonblocking ? Int32(SOCK_NONBLOCK.rawValue) : 0)
     let descriptor = socket(address.family, type, 0)
     guard descriptor >= 0 else {
@@ -43,7 +44,8 @@ enum Sockets {
   static func make(
     for address: SocketAddress, nonblocking: Bool
   ) throws(SystemFailure) -> Int32 {
-    let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+    let type =
+      Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
       | (nonblocking ? Int32(SOCK_NONBLOCK.rawValue) : 0)
     let descriptor = socket(address.family, type, 0)
     guard descriptor >= 0 else {
@@ -83,11 +85,12 @@ enum Sockets {
   }
 
   static func shutdown(_ descriptor: Int32, _ direction: ShutdownDirection) {
-    let how = switch direction {
-    case .receive: Int32(SHUT_RD)
-    case .send: Int32(SHUT_WR)
-    case .both: Int32(SHUT_RDWR)
-    }
+    let how =
+      switch direction {
+      case .receive: Int32(SHUT_RD)
+      case .send: Int32(SHUT_WR)
+      case .both: Int32(SHUT_RDWR)
+      }
     _ = Glibc.shutdown(descriptor, how)
   }
 

@@ -52,7 +52,7 @@ extension Worker where E: ~Copyable {
     if x.pointee.phase == .request { d.pointee.closeAfterResponse = true }
   }
 
-  private func isActive(_ slot: UInt32) -> Bool {
+  func isActive(_ slot: UInt32) -> Bool {
     slot < downstreams.touched && downstreams[slot].pointee.transport.socket.isValid
   }
 

@@ -307,8 +307,10 @@ extension Worker where E: ~Copyable {
     let ut = Self.transport(u)
     var offset = 0
     while true {
-      guard ensurePending(ut), ut.pointee.pending!.canTakeMore(),
-        ut.pointee.outstanding < Watermark.high
+      // With all bytes used the decoder is still asked: it may know that this was the end.
+      guard ensurePending(ut),
+        offset == slice.count
+          || (ut.pointee.pending!.canTakeMore() && ut.pointee.outstanding < Watermark.high)
       else {
         slice.dropPrefix(offset)
         x.pointee.requestBlocked = true

@@ -207,11 +207,10 @@ extension Worker where E: ~Copyable {
     var slice = input
     var offset = 0
     while x.pointee.phase == .response {
-      if !hasRoom(x, d) {
-        if offset < slice.count {
-          slice.dropPrefix(offset)
-          Self.transport(u).pointee.held.putBack(slice, &engine)
-        }
+      // With all bytes used the decoder is still asked: it may know that this was the end.
+      if offset < slice.count && !hasRoom(x, d) {
+        slice.dropPrefix(offset)
+        Self.transport(u).pointee.held.putBack(slice, &engine)
         return block(u, x)
       }
       switch x.pointee.responseBody.next(slice.bytes, at: &offset) {
@@ -275,6 +274,8 @@ extension Worker where E: ~Copyable {
     if waitsForAudit && x.pointee.phase == .response && !x.pointee.hasBegun { recordBegin(x) }
     pushHeld(x, d)
     flushDownstream(d)
+    // All of it may have left before its end was known.
+    if isActive(x, d) && x.pointee.phase == .complete { completeIfDelivered(x, d) }
   }
 
   /// Moves the response to the transport, if the audit allows and the transport has room.

@@ -61,5 +61,37 @@ extension Worker where E: ~Copyable {
       + " frames_evacuated=\(c.framesEvacuated) sq_full=\(c.submissionQueueFull)"
       + " cq_overflows=\(c.completionQueueOverflows)"
     logger.info("\(text)")
+    guard logger.logLevel <= .debug else { return }
+    for slot in 0..<downstreams.touched where isActive(slot) { describe(downstreams[slot]) }
+  }
+
+  /// One line with all that a connection and its exchange are waiting for.
+  private mutating func describe(_ d: DownstreamPointer) {
+    let t = Self.transport(d)
+    var text =
+      "connection worker=\(index) slot=\(d.pointee.slot) phase=\(d.pointee.phase)"
+      + " closing=\(t.pointee.closing) \(Self.describe(t))"
+      + " close_after=\(d.pointee.closeAfterResponse) scanning=\(d.pointee.isScanning)"
+    if d.pointee.exchange >= 0 {
+      let x = exchanges[UInt32(d.pointee.exchange)]
+      text +=
+        " exchange=\(x.pointee.id) step=\(x.pointee.phase) status=\(x.pointee.status)"
+        + " request_complete=\(x.pointee.requestComplete)"
+        + " request_blocked=\(x.pointee.requestBlocked)"
+        + " response_blocked=\(x.pointee.responseBlocked) waiting=\(x.pointee.heldBytes)"
+        + " gate=\(x.pointee.gate) response_bytes=\(x.pointee.responseBytes)"
+      if x.pointee.upstream >= 0 {
+        let u = upstreams[UInt32(x.pointee.upstream)]
+        text += " upstream=\(u.pointee.phase) \(Self.describe(Self.transport(u)))"
+      }
+    }
+    logger.debug("\(text)")
+  }
+
+  private static func describe(_ t: UnsafeMutablePointer<Transport>) -> String {
+    "receiving=\(t.pointee.receiving) mode=\(t.pointee.mode) stopping=\(t.pointee.stopping)"
+      + " paused=\(t.pointee.paused) ended=\(t.pointee.readClosed)"
+      + " sending=\(t.pointee.sending) in_flight=\(t.pointee.inFlightBytes)"
+      + " pending=\(t.pointee.pendingBytes) held=\(t.pointee.held.count)"
   }
 }

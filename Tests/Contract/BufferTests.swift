@@ -99,6 +99,45 @@ extension Contract {
     }
 
     @Test(arguments: engines)
+    func aWaitDoesNotSleepWhileReceivesThatStarvedCouldBeServed(_ kind: EngineKind) throws {
+      try onStage(kind, Self.few) { stage in
+        // One connection takes every buffer, so that the receives of the others start in vain.
+        let (busy, source) = try stage.connection()
+        let first = stage.token()
+        stage.holdsSlices = true
+        stage.engine.receive(busy, .stream, first)
+        try stage.turn(until: {
+          source.send(pattern(4096))
+          return stage.engine.counters.receivesStarved > 0
+        })
+        stage.engine.stopReceiving(busy)
+        try stage.end(first)
+        let idle = try (0..<40).map { _ in try stage.connection() }
+        let receives = idle.map { socket, _ in
+          let token = stage.token()
+          stage.engine.receive(socket, .stream, token)
+          return token
+        }
+        for _ in 0..<5 { stage.turn(within: 2) }
+        stage.holdsSlices = false
+        stage.held = []
+        // All are idle but the last in the queue, and each wait would be a long one.
+        idle[39].1.send("me too")
+        stage.engine.refreshClocks()
+        let start = stage.engine.now
+        while stage[receives[39]].bytes.isEmpty && stage.engine.now - start < 4_000_000_000 {
+          stage.engine.wait(until: start + 5_000_000_000)
+          stage.drain()
+        }
+        #expect(stage[receives[39]].bytes == Array("me too".utf8))
+        for (socket, _) in idle { stage.engine.shutdown(socket, .both) }
+        for receive in receives { try stage.end(receive) }
+        for (socket, _) in idle { stage.engine.close(socket) }
+        stage.engine.close(busy)
+      }
+    }
+
+    @Test(arguments: engines)
     func leasesEndAndTheirRefusalIsNil(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         var leases: [HeldSlice] = []

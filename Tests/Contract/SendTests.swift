@@ -78,7 +78,8 @@ extension Contract {
           expected += text
           // 1: copied inline; 2048 and 2049: the last that is and the first that is not.
           let count = [1, 2048, 2049, 9000, 20_000, 1][i]
-          var slice = i % 2 == 0
+          var slice =
+            i % 2 == 0
             ? try leased(stage) : stage.engine.coldMemory(count)
           slice.truncate(to: count)
           slice.mutableBytes.copyBytes(from: bytes[..<count])

@@ -25,6 +25,39 @@ extension Contract {
     }
 
     @Test(arguments: engines)
+    func aCompletionQueueThatOverflowsLosesNothing(_ kind: EngineKind) throws {
+      var options = Stage.options
+      options.submissionEntries = 64
+      options.completionEntries = 64
+      try onStage(kind, options) { stage in
+        stage.overflows = true
+        let connections = try (0..<300).map { _ in try stage.connection() }
+        let receives = connections.map { socket, _ in
+          let token = stage.token()
+          stage.engine.receive(socket, .stream, token)
+          return token
+        }
+        stage.turn()
+        for round in 1...5 {
+          for (_, peer) in connections { peer.send("0123456789") }
+          let sends = try connections.map { socket, _ in
+            let token = stage.token()
+            stage.engine.send(socket, try stage.frame("abc"), .awaited, token)
+            return token
+          }
+          for send in sends { #expect(try stage.end(send) == 3) }
+          try stage.turn(until: {
+            receives.allSatisfy { stage[$0].bytes.count == 10 * round }
+          })
+        }
+        if kind == .uring { #expect(stage.engine.counters.completionQueueOverflows > 0) }
+        for (socket, _) in connections { stage.engine.shutdown(socket, .both) }
+        for receive in receives { #expect(try stage.end(receive) == 0) }
+        for (socket, _) in connections { stage.engine.close(socket) }
+      }
+    }
+
+    @Test(arguments: engines)
     func threeThousandSocketsAreServedAtOnce(_ kind: EngineKind) throws {
       try withManyDescriptors {
         try onStage(kind) { stage in

@@ -14,7 +14,7 @@ extension Contract {
       let ring = try transcript(.uring)
       let epoll = try transcript(.epoll)
       #expect(ring == epoll)
-      #expect(ring.count == 22, "the script was cut short")
+      #expect(ring.count == 23, "the script was cut short")
     }
 
     @Test func theTranscriptWouldShowADifference() {

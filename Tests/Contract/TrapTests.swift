@@ -12,7 +12,7 @@ extension Contract {
       await #expect(processExitsWith: .failure) { redeemTwice(.epoll, afterReuse: false) }
     }
 
-    @Test(.enabled(if: ringFailure == nil))
+    @Test(.enabled(if: ringFailure == nil, "io_uring is refused"))
     func redeemingReceivedBytesTwiceTrapsOnTheRing() async {
       await #expect(processExitsWith: .failure) { redeemTwice(.uring, afterReuse: false) }
     }
@@ -21,7 +21,7 @@ extension Contract {
       await #expect(processExitsWith: .failure) { redeemTwice(.epoll, afterReuse: true) }
     }
 
-    @Test(.enabled(if: ringFailure == nil))
+    @Test(.enabled(if: ringFailure == nil, "io_uring is refused"))
     func redeemingBytesWhoseBufferIsSomebodyElsesByNowTrapsOnTheRing() async {
       await #expect(processExitsWith: .failure) { redeemTwice(.uring, afterReuse: true) }
     }
@@ -30,7 +30,7 @@ extension Contract {
       await #expect(processExitsWith: .failure) { closeInFlight(.epoll) }
     }
 
-    @Test(.enabled(if: ringFailure == nil))
+    @Test(.enabled(if: ringFailure == nil, "io_uring is refused"))
     func closingWithAReceiveInFlightTrapsOnTheRing() async {
       await #expect(processExitsWith: .failure) { closeInFlight(.uring) }
     }
@@ -39,7 +39,7 @@ extension Contract {
       await #expect(processExitsWith: .failure) { sendTwice(.epoll) }
     }
 
-    @Test(.enabled(if: ringFailure == nil))
+    @Test(.enabled(if: ringFailure == nil, "io_uring is refused"))
     func twoSendsOnOneSocketTrapOnTheRing() async {
       await #expect(processExitsWith: .failure) { sendTwice(.uring) }
     }
@@ -86,7 +86,9 @@ private func received(
 /// does coming to its end; the stage lives on, because an engine with operations in flight would
 /// trap for another reason.
 private func orSucceed(_ kind: EngineKind, _ body: (Stage) throws -> Void) {
-  guard let stage = try? Stage(kind) else { exit(EXIT_SUCCESS) }
+  var options = Stage.options
+  options.largeBuffers = 1
+  guard let stage = try? Stage(kind, options) else { exit(EXIT_SUCCESS) }
   _ = Unmanaged.passRetained(stage)
   try? body(stage)
   exit(EXIT_SUCCESS)
@@ -98,13 +100,9 @@ private func redeemTwice(_ kind: EngineKind, afterReuse: Bool) {
     let completion = try received(stage, socket, peer, .once)
     let slice = stage.engine.takeSlice(completion)
     if afterReuse {
+      // There is one large buffer: the next completion, not yet redeemed, names it as well.
       _ = consume slice
-      // Every large buffer is reported once more, so the same one is as well.
-      for _ in 0..<64 {
-        let other = try received(stage, socket, peer, .once)
-        if other.result < 0 { throw StageFailure("no bytes") }
-        _ = stage.engine.takeSlice(other)
-      }
+      _ = try received(stage, socket, peer, .once)
     }
     _ = stage.engine.takeSlice(completion)
   }

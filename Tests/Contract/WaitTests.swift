@@ -42,7 +42,12 @@ extension Contract {
           usleep(20_000)
           waker.wake()
         }
-        stage.engine.wait(until: deadline)
+        // The end of a former ring on this thread, as a signal, may interrupt a wait.
+        var waits = 0
+        while stage.engine.now - start < 15_000_000 && waits < 4 {
+          stage.engine.wait(until: deadline)
+          waits += 1
+        }
         #expect(stage.engine.now - start >= 15_000_000)
         thread.join()
         #expect(stage.engine.next() == nil, "a wake is no completion")

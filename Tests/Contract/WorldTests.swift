@@ -144,7 +144,8 @@ enum WorldSearch {
 
   static func foundationImports(in text: String) -> [Finding] {
     var findings: [Finding] = []
-    for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+    for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated()
+    {
       let words = code(line).split(separator: " ")
       guard let at = words.firstIndex(of: "import") else { continue }
       for word in words[(at + 1)...] where word.hasPrefix("Foundation") {

@@ -65,7 +65,8 @@ struct BufferPool: ~Copyable {
     let owners = UnsafeMutablePointer<BufferOwner>.allocate(capacity: count)
     let free = UnsafeMutablePointer<UInt32>.allocate(capacity: count)
     for i in 0..<count {
-      (owners + i).initialize(to: BufferOwner(slices: 0, index: UInt32(i), generation: 0, pool: state))
+      (owners + i).initialize(
+        to: BufferOwner(slices: 0, index: UInt32(i), generation: 0, pool: state))
       // The lowest index on top: an idle pool touches the same few pages after each start.
       (free + i).initialize(to: UInt32(count - 1 - i))
     }

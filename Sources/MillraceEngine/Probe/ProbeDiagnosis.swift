@@ -90,7 +90,8 @@ enum ProbeDiagnosis {
   private static func permission(_ detail: String, _ here: ProbeSurroundings) -> EngineRefusal {
     if here.disabled == 2 || (here.disabled == 1 && !here.isPrivileged) {
       let value = here.disabled ?? 2
-      let group = value == 1
+      let group =
+        value == 1
         ? " or put this process into the group of kernel.io_uring_group" : ""
       return EngineRefusal(
         label: "EPERM_sysctl", detail: "\(detail) kernel.io_uring_disabled is \(value).",

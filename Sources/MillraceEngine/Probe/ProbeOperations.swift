@@ -38,7 +38,8 @@ enum ProbeOperations {
     let entries = (UnsafeMutableRawPointer(list) + 16)
       .assumingMemoryBound(to: clinux_probe_op.self)
     for (opcode, _) in needed {
-      let known = opcode < Int(list.pointee.ops_len)
+      let known =
+        opcode < Int(list.pointee.ops_len)
         && entries[opcode].flags & UInt16(CLINUX_PROBE_OP_SUPPORTED) != 0
       if !known {
         notes.outcome.missingOperation = UInt8(opcode)

@@ -70,8 +70,9 @@ enum ProbeStep: UInt8, CaseIterable {
 struct ProbeOutcome: BitwiseCopyable {
   /// `results` of a step that was not reached.
   static let notTried: Int32 = .max
-  /// `results` of a step that the kernel answered without an error, but wrongly.
-  static let wrong: Int32 = .min
+  /// `results` of a step that the kernel answered without an error, but wrongly: beyond every
+  /// errno, and a number that can be negated.
+  static let wrong: Int32 = -.max
 
   /// The flags of the rung that all of this was tried on; 0: no rung worked.
   var setupFlags: UInt32 = 0
@@ -82,10 +83,11 @@ struct ProbeOutcome: BitwiseCopyable {
   /// The first operation that this kernel lacks, or 255.
   var missingOperation: UInt8 = 255
   /// By step: 0, a negated errno, `notTried` or `wrong`.
-  var results: (
-    Int32, Int32, Int32, Int32, Int32, Int32, Int32, Int32, Int32, Int32, Int32, Int32, Int32,
-    Int32, Int32, Int32, Int32, Int32, Int32, Int32
-  )
+  var results:
+    (
+      Int32, Int32, Int32, Int32, Int32, Int32, Int32, Int32, Int32, Int32, Int32, Int32, Int32,
+      Int32, Int32, Int32, Int32, Int32, Int32, Int32
+    )
 
   init() {
     let n = Self.notTried

@@ -26,7 +26,8 @@ struct ProbeSurroundings {
     // CAP_SYS_ADMIN is bit 21, capability.h.
     let capabilities = UInt64(field("CapEff", of: status) ?? "", radix: 16) ?? 0
     let groups = (field("Groups", of: status) ?? "").split(separator: " ").compactMap { Int($0) }
-    here.isPrivileged = capabilities & (1 << 21) != 0
+    here.isPrivileged =
+      capabilities & (1 << 21) != 0
       || here.group.map { groups.contains($0) || Int(getegid()) == $0 } ?? false
     here.release = release()
     return here

@@ -65,10 +65,12 @@ struct Ring: ~Copyable {
     parameters.cq_entries = UInt32(wantedCompletions)
     let code = clinux_uring_setup(UInt32(wanted), &parameters)
     guard code >= 0 else { throw SystemFailure(code: -code, operation: "io_uring_setup") }
-    let sqBytes = Int(parameters.sq_off.array)
+    let sqBytes =
+      Int(parameters.sq_off.array)
       + (flags & UInt32(CLINUX_SETUP_NO_SQARRAY) == 0
         ? Int(parameters.sq_entries) * 4 : 0)
-    let cqBytes = Int(parameters.cq_off.cqes)
+    let cqBytes =
+      Int(parameters.cq_off.cqes)
       + Int(parameters.cq_entries) * MemoryLayout<clinux_cqe>.stride
     // FEAT_SINGLE_MMAP (5.4): one mapping holds both rings. Every kernel with the features that
     // the ladder's last rung needs has it.

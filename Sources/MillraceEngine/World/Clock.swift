@@ -28,8 +28,7 @@ public enum SystemRandomness {
     var at = 0
     while at < room.count {
       let got = getrandom(room.baseAddress! + at, room.count - at, 0)
-      if got > 0 { at += got }
-      else if errno != EINTR { preconditionFailure("getrandom: \(errno)") }
+      if got > 0 { at += got } else if errno != EINTR { preconditionFailure("getrandom: \(errno)") }
     }
   }
 }

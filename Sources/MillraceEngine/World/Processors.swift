@@ -46,7 +46,8 @@ public struct Processors: Sendable {
       let unified = parts[0] == "0" && parts[1].isEmpty
       let isCPU = parts[1].split(separator: ",").contains("cpu")
       guard unified || isCPU else { continue }
-      let roots = unified ? ["/sys/fs/cgroup"] : ["/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct"]
+      let roots =
+        unified ? ["/sys/fs/cgroup"] : ["/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct"]
       for root in roots {
         for directory in ancestors(of: String(parts[2])) {
           if let quota = quota(in: root + directory, unified: unified) {

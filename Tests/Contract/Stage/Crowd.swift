@@ -185,7 +185,8 @@ final class Crowd {
       member.send = nil
       if ending < 0 { #expect(member.broken, "seed \(seed): send ended by \(ending)") }
     }
-    guard !member.broken, let got = member.peer.receive(atMost: 65_536), !got.isEmpty else { return }
+    guard !member.broken, let got = member.peer.receive(atMost: 65_536), !got.isEmpty
+    else { return }
     #expect(isStream(got, from: member.arrived), "seed \(seed): wrong bytes at the plain end")
     member.arrived += got.count
     echoed += got.count
