@@ -34,6 +34,10 @@ struct Downstream: ~Copyable {
   var isScanning = false
   /// True when no further request will be read.
   var closeAfterResponse = false
+  /// Since when the next request waits for room in the audit log; 0: it does not.
+  var auditWaitSince: Int64 = 0
+  /// How much room it waits for, in bytes.
+  var auditWaitBytes = 0
   /// True once a request was answered here.
   var hasServed = false
   /// True when the close is to wait for the peer's end; see `closeDownstream`.

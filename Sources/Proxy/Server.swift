@@ -25,14 +25,17 @@ public struct Server {
     self.logger = logger
   }
 
-  /// Runs to the end. - Returns: the process's exit status.
-  public func run() -> Int32 {
+  /// Runs to the end.
+  /// - Parameter afterProbe: called once the process will not fork any more.
+  /// - Returns: the process's exit status.
+  public func run(afterProbe: () -> Void) -> Int32 {
     let signals = SignalWaiter(blocking: [SIGTERM, SIGINT, SIGUSR1])
     var configuration = configuration
     var options = EngineOptions()
     fitDescriptors(&configuration, &options)
     // Before any thread exists: the probe forks.
     guard let kind = chooseEngine(configuration.engine, &options) else { return 1 }
+    afterProbe()
     let processors = Processors.current()
     let count: Int
     switch configuration.workers {

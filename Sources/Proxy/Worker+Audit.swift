@@ -35,21 +35,38 @@ extension Worker where E: ~Copyable {
     }
     x.pointee.requestPartLength = length
     let bytes = RecordWriter.exchangeMaximum(requestPart: length)
+    let d = downstreams[x.pointee.downstream]
     switch journal!.reserve(bytes: bytes, records: RecordWriter.exchangeRecords) {
     case .granted(let reservation):
       x.pointee.reservation = reservation
+      d.pointee.auditWaitSince = 0
       return .granted
     case .full(let reason):
-      switch plan.audit?.whenFull ?? .reject {
-      case .reject: return .refused
-      case .drop:
-        counters.auditDrops += 1
-        journal!.countDropped()
-        return .granted
-      case .block:
-        return reason == .memory || reason == .disk ? .blocked : .refused
-      }
+      return auditIsFull(d, reason, bytes)
     }
+  }
+
+  /// How long a request waits for room while the log is only behind, whatever `when_full` says: a
+  /// segment takes some milliseconds to make, and a log that is about to have room is not full.
+  private static var auditPatience: Int64 { 2_000_000_000 }
+
+  private mutating func auditIsFull(
+    _ d: DownstreamPointer, _ reason: JournalFullReason, _ bytes: Int
+  ) -> AuditClaim {
+    let policy = plan.audit?.whenFull ?? .reject
+    if reason == .memory || reason == .disk {
+      let now = engine.now
+      if d.pointee.auditWaitSince == 0 { d.pointee.auditWaitSince = now }
+      d.pointee.auditWaitBytes = bytes
+      let behind = journal!.prepareError() == 0
+        && now - d.pointee.auditWaitSince < Self.auditPatience
+      if policy == .block || behind { return .blocked }
+    }
+    d.pointee.auditWaitSince = 0
+    guard policy == .drop else { return .refused }
+    counters.auditDrops += 1
+    journal!.countDropped()
+    return .granted
   }
 
   @inline(__always)
@@ -65,10 +82,18 @@ extension Worker where E: ~Copyable {
   mutating func retryBlockedByAudit() {
     var waiting: [UInt32] = []
     swap(&waiting, &auditBlocked)
+    let impatient = engine.now - Self.auditPatience
     for slot in waiting {
       let d = downstreams[slot]
       let t = Self.transport(d)
       guard t.pointee.socket.isValid, t.pointee.closing == .open, d.pointee.exchange < 0 else {
+        continue
+      }
+      // First come, first served; who has waited for long is looked at in any case.
+      if d.pointee.auditWaitSince > impatient, journal!.prepareError() == 0,
+        !journal!.hasSpace(d.pointee.auditWaitBytes)
+      {
+        auditBlocked.append(slot)
         continue
       }
       t.pointee.paused = false
@@ -194,6 +219,20 @@ extension Worker where E: ~Copyable {
     }
   }
 
+  /// Runs the journal until it can take a first exchange, so that a proxy that says it is ready
+  /// does not turn its first requests away.
+  mutating func prepareJournal() {
+    guard audits else { return }
+    engine.refreshClocks()
+    let deadline = engine.now + Self.auditPatience
+    let bytes = RecordWriter.exchangeMaximum(requestPart: ExchangeScratch.requestPart)
+    while !journal!.hasSpace(bytes), journal!.prepareError() == 0, engine.now < deadline {
+      driveJournal()
+      engine.wait(until: min(deadline, journalDeadline))
+      while let completion = engine.next() { dispatch(completion) }
+    }
+  }
+
   // MARK: The journal's file operations
 
   /// Submits what the journal wants done; asked once per turn, before waiting.
@@ -285,6 +324,11 @@ extension Journal {
   }
   mutating func deadline() -> Int64? { nextDeadline }
   mutating func hasShutDown() -> Bool { isShutDown }
+  mutating func prepareError() -> Int32 { lastPrepareError }
+  @inline(__always)
+  mutating func hasSpace(_ bytes: Int) -> Bool {
+    spaceAvailable(bytes: bytes, records: RecordWriter.exchangeRecords)
+  }
   mutating func anchorLine(workers: Int) -> String? { anchor(workers: workers) }
 }
 

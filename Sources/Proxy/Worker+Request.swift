@@ -389,7 +389,16 @@ extension Worker where E: ~Copyable {
   private mutating func requestProgressed(_ d: DownstreamPointer) {
     let x = exchanges[UInt32(d.pointee.exchange)]
     let t = Self.transport(d)
-    if x.pointee.upstream >= 0 { flushUpstream(upstreams[UInt32(x.pointee.upstream)]) }
+    if x.pointee.upstream >= 0 {
+      let u = upstreams[UInt32(x.pointee.upstream)]
+      flushUpstream(u)
+      if t.pointee.mode == .once && !x.pointee.requestComplete
+        && Self.transport(u).pointee.outstanding > Watermark.low
+      {
+        x.pointee.requestBlocked = true
+        t.pointee.paused = true
+      }
+    }
     if x.pointee.requestComplete || x.pointee.requestBlocked || x.pointee.phase != .request {
       if d.pointee.phase == .body {
         d.pointee.phase = .response

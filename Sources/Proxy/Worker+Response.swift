@@ -274,8 +274,15 @@ extension Worker where E: ~Copyable {
     if waitsForAudit && x.pointee.phase == .response && !x.pointee.hasBegun { recordBegin(x) }
     pushHeld(x, d)
     flushDownstream(d)
+    guard isActive(x, d) else { return }
     // All of it may have left before its end was known.
-    if isActive(x, d) && x.pointee.phase == .complete { completeIfDelivered(x, d) }
+    if x.pointee.phase == .complete { return completeIfDelivered(x, d) }
+    let waiting = Self.transport(d).pointee.outstanding + x.pointee.heldBytes
+    if waiting > Watermark.low, x.pointee.upstream >= 0 {
+      let u = upstreams[UInt32(x.pointee.upstream)]
+      // Reading in large buffers is paused before the next one comes, not after.
+      if Self.transport(u).pointee.mode == .once { block(u, x) }
+    }
   }
 
   /// Moves the response to the transport, if the audit allows and the transport has room.
@@ -325,7 +332,7 @@ extension Worker where E: ~Copyable {
     }
     if d.pointee.exchange < 0 { return }
     if x.pointee.responseBlocked
-      && t.pointee.outstanding + x.pointee.heldBytes < Watermark.high
+      && t.pointee.outstanding + x.pointee.heldBytes <= Watermark.low
     {
       responseUnblocked(x, d)
       if d.pointee.exchange < 0 { return }

@@ -113,6 +113,7 @@ extension Worker where E: ~Copyable {
 /// Runs one worker on the current thread, from its making to its end.
 private func runWorker<E: Engine & ~Copyable>(_ seed: WorkerSeed, _ engine: consuming E) {
   var worker = Worker<E>(seed, engine: engine)
+  worker.prepareJournal()
   do {
     try worker.listen()
   } catch {

@@ -225,7 +225,7 @@ extension Worker where E: ~Copyable {
     if u.pointee.exchange >= 0 {
       let x = exchanges[UInt32(u.pointee.exchange)]
       if !x.pointee.requestComplete && !t.pointee.sending { t.pointee.deadline = .max }
-      if x.pointee.requestBlocked && t.pointee.outstanding < Watermark.high {
+      if x.pointee.requestBlocked && t.pointee.outstanding <= Watermark.low {
         requestUnblocked(x)
       }
     }

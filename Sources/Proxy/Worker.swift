@@ -112,6 +112,8 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
     if audits { deadline = min(deadline, journalDeadline) }
     for listener in listeners { deadline = min(deadline, listener.retryAt) }
     deadline = min(deadline, nextDrainSweep)
+    // Who waits for the audit log is looked at again even if nothing else happens.
+    if !auditBlocked.isEmpty { deadline = min(deadline, engine.now + 20_000_000) }
     if !resumable.isEmpty || !reapDownstreams.isEmpty || !reapUpstreams.isEmpty { return 0 }
     return deadline == .max ? nil : deadline
   }

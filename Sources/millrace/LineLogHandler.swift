@@ -1,11 +1,12 @@
 // The log: one line per event on standard error, time and level first, then the message with its
-// key=value pairs. One write(2) per line, so that lines of several threads never mix.
+// key=value pairs. Written whole and in order by the line writer's thread.
 
 import Glibc
 import Logging
 import MillraceEngine
 
 struct LineLogHandler: LogHandler {
+  let writer: LineWriter
   var metadata: Logger.Metadata = [:]
   var logLevel: Logger.Level = .info
 
@@ -16,9 +17,10 @@ struct LineLogHandler: LogHandler {
 
   func log(event: LogEvent) {
     let line = "\(Self.timestamp()) \(event.level.rawValue) \(event.message)\n"
-    var bytes = Array(line.utf8)
-    bytes.withUnsafeMutableBytes { _ = write(2, $0.baseAddress!, $0.count) }
+    writer.write(Array(line.utf8))
   }
+
+  init(writer: LineWriter) { self.writer = writer }
 
   /// UTC with milliseconds, RFC 3339.
   private static func timestamp() -> String {

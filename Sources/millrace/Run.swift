@@ -62,9 +62,13 @@ struct Run: ParsableCommand {
     problems += findings
     guard let preflight else { throw Reporting.fail(problems) }
     Reporting.write(problems)
-    var logger = Logger(label: "millrace") { _ in LineLogHandler() }
+    let writer = LineWriter(descriptor: 2)
+    var logger = Logger(label: "millrace") { _ in LineLogHandler(writer: writer) }
     logger.logLevel = level
-    let status = Server(configuration, preflight, logger: logger).run()
+    let server = Server(configuration, preflight, logger: logger)
+    // The probe forks; the log's thread starts after it.
+    let status = server.run(afterProbe: { writer.start() })
+    writer.drain(milliseconds: 1000)
     // Not exit(3): threads may still run, and everything durable has been made so.
     _exit(status)
   }
