@@ -147,7 +147,6 @@ extension Worker where E: ~Copyable {
         start: requestPartMemory(x), count: x.pointee.requestPartLength)
       if x.pointee.requestPartLength > ExchangeScratch.requestPart { part = Self.bytes(cold) }
     }
-    auditRecordCount += 1
     let sequence = journal!.append(
       kind, exchangeID: x.pointee.id, requestPart: part, response: response,
       wallMicroseconds: engine.wallMicroseconds, charging: &x.pointee.reservation)
@@ -173,6 +172,7 @@ extension Worker where E: ~Copyable {
   mutating func recordEnd(_ x: ExchangePointer) {
     guard !x.pointee.reservation.isEmpty, !x.pointee.hasRecord else { return }
     x.pointee.hasRecord = true
+    exchangesRecorded += 1
     let begun = x.pointee.hasBegun
     let sequence = append(
       begun ? .end : .exchange, x, withRequest: !begun, responseFacts(x))
@@ -183,6 +183,7 @@ extension Worker where E: ~Copyable {
   mutating func recordAbort(_ x: ExchangePointer) {
     guard !x.pointee.reservation.isEmpty else { return }
     let known = x.pointee.hasBegun || x.pointee.hasRecord
+    if !x.pointee.hasRecord { exchangesRecorded += 1 }
     _ = append(known ? .abort : .exchange, x, withRequest: !known, responseFacts(x))
     x.pointee.hasRecord = true
     x.pointee.gate = .none

@@ -70,7 +70,9 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
   let waitsForAudit: Bool
   var gated: GateQueue
   var journalDeadline = Int64.max
-  var auditRecordCount: UInt64 = 0
+  /// Exchanges whose end is recorded: one by one the same as `counters.responses` once all is
+  /// quiet, however many records each took.
+  var exchangesRecorded: UInt64 = 0
   /// Connections whose request waits for room in the audit log.
   var auditBlocked: [UInt32] = []
 

@@ -48,7 +48,7 @@ extension Worker where E: ~Copyable {
       + " leases=\(c.leasedBuffers) frames=\(c.framesInUse) operations=\(c.operationsInFlight)"
       + " timers=\(wheel.armed) cold_bytes=\(c.coldBytes)"
       + " descriptors=\(DescriptorLimit.open())"
-      + " records=\(auditRecordCount) responses=\(w.responses) requests=\(w.requests)"
+      + " records=\(exchangesRecorded) responses=\(w.responses) requests=\(w.requests)"
       + " accepted=\(w.accepted) refused=\(w.refused) bad_requests=\(w.badRequests)"
       + " upstream_connects=\(w.upstreamConnects) upstream_reuses=\(w.upstreamReuses)"
       + " upstream_failures=\(w.upstreamFailures) retries=\(w.retries) timeouts=\(w.timeouts)"
