@@ -426,8 +426,6 @@ extension Worker where E: ~Copyable {
       _ = x.pointee.held.take()
       x.pointee.heldBytes = 0
     }
-    let d = downstreams[x.pointee.downstream]
-    if !x.pointee.requestComplete { d.pointee.closeAfterResponse = true }
     answer(x, status: ending.status, label: ending.label)
   }
 
@@ -472,6 +470,8 @@ extension Worker where E: ~Copyable {
     let d = downstreams[x.pointee.downstream]
     x.pointee.status = status
     x.pointee.phase = .complete
+    // Content that nobody reads must never be taken for the next request.
+    if !x.pointee.requestComplete { d.pointee.closeAfterResponse = true }
     guard ensureHeld(x) else { return abortExchange(x, .resourcesExhausted) }
     let reason = staticBytes(reasonPhrase(status))
     let labelBytes = staticBytes(label)

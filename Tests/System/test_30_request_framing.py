@@ -160,6 +160,23 @@ class RefusedHeads(SharedProxyCase):
         connection = self.connect(self.proxy).send(b"\r\n" + wire.get("/after"))
         self.assertEqual(connection.response().status, 200)
 
+    def test_content_of_a_refused_request_is_never_the_next_request(self):
+        # The proxy answers by itself and nobody reads the content, which looks like a request.
+        data = (
+            b"TRACE / HTTP/1.1\r\nHost: site.test\r\nContent-Length: "
+            + str(len(SMUGGLED)).encode()
+            + b"\r\n\r\n"
+        )
+        for parts in ([data + SMUGGLED], [data, SMUGGLED]):
+            connection = self.connect(self.proxy)
+            for part in parts:
+                connection.send(part)
+            response = connection.response()
+            self.assertEqual(response.status, 405)
+            self.assertIn("close", response.tokens("connection"))
+            self.assertClosed(connection, "the content was answered as a request")
+        self.assertEqual(self.origin.bytes_seen, 0, "the origin saw a refused request")
+
     def test_a_chunked_name_is_case_insensitive(self):
         data = post("Transfer-Encoding: CHUNKED", body="1\r\na\r\n0\r\n\r\n")
         self.assertEqual(self.fetch(self.proxy, data).status, 200)
