@@ -1,0 +1,79 @@
+import Testing
+
+@testable import Proxy
+
+@Suite("Slabs and queues")
+struct QueueTests {
+  @Test("a slab gives each slot once and refuses when all are in use")
+  func slabLimit() {
+    var slab = Slab<Int>(capacity: 3)
+    var taken: [UInt32] = []
+    while let slot = slab.take() { taken.append(slot) }
+    #expect(taken.sorted() == [0, 1, 2])
+    #expect(slab.take() == nil)
+    slab.release(1)
+    #expect(slab.take() == 1)
+    for slot in taken { slab.release(slot) }
+    #expect(slab.inUse == 0)
+  }
+
+  @Test("a slot that was given back has another generation")
+  func generations() throws {
+    var slab = Slab<Int>(capacity: 1)
+    let slot = try #require(slab.take())
+    let first = slab.generation(slot)
+    slab.release(slot)
+    #expect(slab.generation(slot) != first)
+  }
+
+  @Test("the most recently used slot is given first, and the mark of touched slots stays low")
+  func lastInFirstOut() throws {
+    var slab = Slab<Int>(capacity: 1000)
+    for _ in 0..<500 {
+      let slot = try #require(slab.take())
+      #expect(slot == 0)
+      slab.release(slot)
+    }
+    #expect(slab.touched == 1)
+  }
+
+  @Test("a gate opens in sequence and only as far as the log is durable")
+  func gateOrder() {
+    var gate = GateQueue(capacity: 4)
+    for sequence in 1...5 {
+      gate.append(.init(sequence: UInt64(sequence), slot: UInt32(sequence), generation: 0))
+    }
+    #expect(gate.popFirst(through: 0) == nil)
+    #expect(gate.popFirst(through: 2)?.sequence == 1)
+    #expect(gate.popFirst(through: 2)?.sequence == 2)
+    #expect(gate.popFirst(through: 2) == nil)
+    #expect(gate.popFirst(through: 9)?.sequence == 3)
+    #expect(!gate.isEmpty)
+  }
+
+  @Test("a failure log lets a few lines through per second and counts the rest")
+  func failureLog() {
+    var log = FailureLog()
+    let admitted = (0..<100).filter { _ in log.admit(now: 5).admitted }.count
+    #expect(admitted == 20)
+    let next = log.admit(now: 1_000_000_005)
+    #expect(next.admitted)
+    #expect(next.withheld == 80)
+  }
+
+  @Test(
+    "a date is written as RFC 9110 asks",
+    arguments: [
+      (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"), (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+      (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+      (4_107_542_399, "Sun, 28 Feb 2100 23:59:59 GMT"),
+      (4_107_542_400, "Mon, 01 Mar 2100 00:00:00 GMT"),
+    ])
+  func date(seconds: Int, text: String) {
+    var date = HTTPDate()
+    let written = date.withBytes(wallMicroseconds: Int64(seconds) * 1_000_000) {
+      String(decoding: $0, as: UTF8.self)
+    }
+    #expect(written == text)
+  }
+}
