@@ -40,6 +40,13 @@ public struct Epoll: Engine, ~Copyable {
       Glibc.close(epoll)
       throw failure
     }
+    guard Int(wake) < options.descriptorLimit else {
+      Glibc.close(wake)
+      Glibc.close(epoll)
+      throw EngineFailure(
+        kind: .epoll,
+        failure: SystemFailure(code: EMFILE, operation: "descriptor limit of the engine"))
+    }
     // The record that `sockets.open` makes for it below is of generation 1.
     guard Self.register(wake, generation: 1, events: CLINUX_EPOLLIN, in: epoll) == 0 else {
       let failure = Self.failure("epoll_ctl")
