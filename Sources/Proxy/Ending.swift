@@ -17,7 +17,6 @@ enum Ending: UInt8 {
   case upstreamClosedEarly
   case upstreamTruncated
   case upstreamMalformed
-  case upstreamOverlong
   case upstreamUpgrade
   case responseTimeout
   case downstreamReset
@@ -44,7 +43,6 @@ enum Ending: UInt8 {
     case .upstreamClosedEarly: "upstream_closed_early"
     case .upstreamTruncated: "upstream_truncated"
     case .upstreamMalformed: "upstream_malformed"
-    case .upstreamOverlong: "upstream_overlong"
     case .upstreamUpgrade: "upstream_upgrade"
     case .responseTimeout: "response_timeout"
     case .downstreamReset: "downstream_reset"

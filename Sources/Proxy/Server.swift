@@ -120,8 +120,8 @@ public struct Server {
     if choice == .uring {
       logger.critical(
         """
-        engine refused engine=io_uring cause=\(label) detail="\(detail)" cure="\(cure); \
-        or set engine: auto"
+        engine refused engine=io_uring cause=\(label) detail="\(detail)" cure="\(cure) \
+        Or set engine: auto."
         """)
       return nil
     }
@@ -133,7 +133,7 @@ public struct Server {
   private func makeTicketKeys() -> TicketKeys {
     TicketKeys(
       randomBytes: { SystemRandomness.fill($0) },
-      now: SystemClock.wallMicroseconds() / 1_000_000)
+      now: SystemClock.monotonicNanoseconds() / 1_000_000_000)
   }
 
   private func makeContexts(
@@ -256,8 +256,15 @@ public struct Server {
     _ board: ControlBoard, _ tickets: TicketKeys, _ signals: SignalWaiter
   ) -> Int32 {
     var draining = false
+    var nextHousekeeping = SystemClock.monotonicNanoseconds() + Self.housekeepingNanoseconds
     while true {
-      let patience = draining ? Self.endingPollNanoseconds : Self.housekeepingNanoseconds
+      let now = SystemClock.monotonicNanoseconds()
+      if !draining && now >= nextHousekeeping {
+        nextHousekeeping = now + Self.housekeepingNanoseconds
+        _ = tickets.rotate(now: now / 1_000_000_000)
+        board.request(WorkerRequest.anchor)
+      }
+      let patience = draining ? Self.endingPollNanoseconds : max(1, nextHousekeeping - now)
       switch signals.wait(nanoseconds: patience) {
       case SIGUSR1: board.request(WorkerRequest.report)
       case let signal? where signal == SIGTERM || signal == SIGINT:
@@ -270,12 +277,7 @@ public struct Server {
         draining = true
         board.request(WorkerRequest.drain)
       default:
-        if draining {
-          if board.allFinished { return 0 }
-        } else {
-          _ = tickets.rotate(now: SystemClock.wallMicroseconds() / 1_000_000)
-          board.request(WorkerRequest.anchor)
-        }
+        if draining && board.allFinished { return 0 }
       }
     }
   }

@@ -27,8 +27,10 @@ struct Transport: ~Copyable {
   var stopping = false
   /// True while whoever consumes the input wants no more.
   var paused = false
-  /// True after end of stream.
+  /// True after end of stream or an error of the receive, which `endResult` tells apart.
   var readClosed = false
+  /// 0, or the negated errno that the last receive ended with.
+  var endResult: Int32 = 0
   /// True exactly while a send is in flight.
   var sending = false
   /// Bytes of the send in flight.

@@ -82,7 +82,8 @@ extension Worker where E: ~Copyable {
       counters.downstreamAborts += 1
       return abortExchange(x, .downstreamReset)
     }
-    d.pointee.closeAfterResponse = true
+    // Requests that are held came before the end: each is answered, then the connection closes.
+    if t.pointee.held.isEmpty { d.pointee.closeAfterResponse = true }
     if !x.pointee.requestComplete && t.pointee.held.isEmpty {
       counters.downstreamAborts += 1
       return abortExchange(x, .downstreamClosed)
@@ -92,14 +93,15 @@ extension Worker where E: ~Copyable {
 
   // MARK: Sending
 
-  /// Sends what is pending. Success is reported quietly when nothing waits for it.
+  /// Sends what is pending. Success is reported quietly when nothing waits for it: the response
+  /// is whole, and the client will be heard of again.
   @inline(__always)
   mutating func flushDownstream(_ d: DownstreamPointer) {
     let t = Self.transport(d)
     guard t.pointee.pendingBytes > 0, !t.pointee.sending else { return }
     var urgency = SendUrgency.awaited
     if d.pointee.exchange >= 0 && !d.pointee.closeAfterResponse
-      && t.pointee.closing == .open && t.pointee.held.isEmpty
+      && t.pointee.closing == .open && t.pointee.held.isEmpty && !t.pointee.readClosed
     {
       let x = exchanges[UInt32(d.pointee.exchange)]
       if x.pointee.phase == .complete && x.pointee.heldBytes == 0 { urgency = .quiet }
@@ -199,8 +201,11 @@ extension Worker where E: ~Copyable {
   private mutating func downstreamTimedOut(_ d: DownstreamPointer) {
     let t = Self.transport(d)
     if t.pointee.closing == .joining { return }
-    counters.timeouts += 1
     if t.pointee.closing == .lingering { return joinDownstream(d) }
+    // An idle connection that closes after its time is the normal end of one.
+    if d.pointee.exchange >= 0 || d.pointee.isScanning || t.pointee.sending {
+      counters.timeouts += 1
+    }
     if t.pointee.sending || t.pointee.closing == .flushing {
       if d.pointee.exchange >= 0 {
         abortExchange(exchanges[UInt32(d.pointee.exchange)], .downstreamTimeout)

@@ -74,11 +74,12 @@ extension Worker where E: ~Copyable {
       nextDrainSweep = now + Self.sweepNanoseconds
       guard audits else { return finish() }
       if journal!.hasShutDown() { return finish() }
-      if now >= drainDeadline {
-        journal!.abandonPending()
-        logger.error("audit log could not be finished in time worker=\(index)")
-        drainDeadline = .max
-      }
+      guard now >= drainDeadline else { return }
+      if hasAbandonedJournal { return finish() }
+      journal!.abandonPending()
+      hasAbandonedJournal = true
+      logger.error("audit log could not be finished in time worker=\(index)")
+      drainDeadline = now + Self.journalNanoseconds
     }
   }
 

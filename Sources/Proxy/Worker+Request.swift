@@ -33,7 +33,7 @@ extension Worker where E: ~Copyable {
         }
       }
     } else if !canUseInput(d) {
-      return pauseIfFull(d)
+      return pauseInput(d)
     }
     if let slice = t.pointee.held.takeAll() { useInput(d, slice) }
   }
@@ -45,8 +45,8 @@ extension Worker where E: ~Copyable {
       && x.pointee.phase != .complete
   }
 
-  /// Stops reading once more is held than one head may have.
-  private mutating func pauseIfFull(_ d: DownstreamPointer) {
+  /// Stops reading: what came is held, and what comes stays with the kernel.
+  private mutating func pauseInput(_ d: DownstreamPointer) {
     let t = Self.transport(d)
     t.pointee.paused = true
     stopReceiving(t)
@@ -64,7 +64,7 @@ extension Worker where E: ~Copyable {
         }
         // Content that the upstream cannot take yet, or the next request of a pipeline.
         t.pointee.held.putBack(slice, &engine)
-        pauseIfFull(d)
+        pauseInput(d)
         return requestProgressed(d)
       }
       if d.pointee.closeAfterResponse { return }
@@ -73,7 +73,7 @@ extension Worker where E: ~Copyable {
         if !startExchange(d, slice.bytes, length) {
           // No room in the audit log: the head is kept, and tried again.
           t.pointee.held.putBack(slice, &engine)
-          pauseIfFull(d)
+          pauseInput(d)
           return
         }
         slice.dropPrefix(length)
@@ -125,7 +125,10 @@ extension Worker where E: ~Copyable {
       fillConnectionFacts(d, &facts)
       switch reserveAudit(x, facts) {
       case .granted: break
-      case .blocked, .refused: x.pointee.reservation = Reservation()
+      case .blocked, .refused:
+        // A refusal tells nothing and did nothing: it is not held back, but counted.
+        counters.auditRejects += 1
+        d.pointee.auditWaitSince = 0
       }
     }
     d.pointee.closeAfterResponse = true
@@ -175,6 +178,10 @@ extension Worker where E: ~Copyable {
         dropExchange(x, d)
         counters.requests -= 1
         auditBlocked.append(d.pointee.slot)
+        // `block` waits for as long as an idle connection may.
+        d.pointee.phase = .idle
+        Self.transport(d).pointee.deadline =
+          engine.now + plan.listeners[Int(d.pointee.listener)].idleTimeout
         return false
       }
     }
@@ -225,7 +232,7 @@ extension Worker where E: ~Copyable {
     facts.host = requestHead.authority.slice(of: bytes)
     facts.path = requestHead.path.isEmpty
       ? requestHead.target.slice(of: bytes) : requestHead.path.slice(of: bytes)
-    facts.query = requestHead.query.slice(of: bytes)
+    if requestHead.hasQuery { facts.query = requestHead.query.slice(of: bytes) }
     facts.redactsQuery = plan.audit?.redactQuery ?? false
     if let line = requestHead.first(.xRequestID) { facts.requestID = line.value.slice(of: bytes) }
     if let line = requestHead.first(.traceparent), line.value.count >= 35 {
@@ -237,8 +244,14 @@ extension Worker where E: ~Copyable {
   // MARK: The head for the upstream
 
   /// Fields that are written anew or never passed on as they came.
+  ///
+  /// What a client says of itself in Forwarded, X-Real-IP or X-Forwarded-* is not what the proxy
+  /// saw, and a server cannot tell the two apart.
   private static var rewritten: FieldSet {
-    [.host, .contentLength, .xForwardedFor, .xForwardedProto, .xForwardedHost]
+    [
+      .host, .contentLength, .xForwardedFor, .xForwardedProto, .xForwardedHost, .xForwardedPort,
+      .forwarded, .xRealIP,
+    ]
   }
   /// What the rewritten head can need beyond the one received.
   private static var headMargin: Int { 512 }

@@ -350,7 +350,9 @@ extension Worker where E: ~Copyable {
     t.pointee.deadline = engine.now + plan.upstreams[Int(u.pointee.group)].responseTimeout
     useHeldResponse(u, x)
     guard t.pointee.closing == .open, u.pointee.exchange >= 0 else { return }
-    if t.pointee.readClosed && t.pointee.held.isEmpty { return upstreamEnded(u, 0) }
+    if t.pointee.readClosed && t.pointee.held.isEmpty {
+      return upstreamEnded(u, t.pointee.endResult)
+    }
     armUpstream(u)
   }
 

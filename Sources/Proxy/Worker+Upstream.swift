@@ -253,6 +253,7 @@ extension Worker where E: ~Copyable {
       if t.pointee.closing == .open { upstreamBytes(u, slice) }
     } else if completion.isTerminal && completion.result != -ECANCELED {
       t.pointee.readClosed = true
+      t.pointee.endResult = completion.result
       // What is held for a slow client is used first; half a head will never be whole.
       if t.pointee.closing == .open && (t.pointee.held.isEmpty || u.pointee.isScanning) {
         upstreamEnded(u, completion.result)

@@ -83,6 +83,8 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
   var nextExchangeID: UInt64
   var drain = DrainStep.serving
   var drainDeadline = Int64.max
+  /// True once the audit log was given up at the end: the device does not answer.
+  var hasAbandonedJournal = false
   /// How long an idle connection may still bring a request, in nanoseconds.
   var grace: Int64 = 0
   var nextDrainSweep = Int64.max

@@ -16,11 +16,19 @@ struct LineLogHandler: LogHandler {
   }
 
   func log(event: LogEvent) {
-    let line = "\(Self.timestamp()) \(event.level.rawValue) \(event.message)\n"
-    writer.write(Array(line.utf8))
+    writer.write(Self.line(event.level, "\(event.message)"))
   }
 
   init(writer: LineWriter) { self.writer = writer }
+
+  private static func line(_ level: Logger.Level, _ message: String) -> [UInt8] {
+    Array("\(timestamp()) \(level.rawValue) \(message)\n".utf8)
+  }
+
+  /// What the log says once its reader reads again.
+  static func lossLine(_ count: Int) -> [UInt8] {
+    line(.warning, "log lines lost count=\(count)")
+  }
 
   /// UTC with milliseconds, RFC 3339.
   private static func timestamp() -> String {

@@ -18,7 +18,8 @@ struct Run: ParsableCommand {
       SIGTERM or SIGINT drains: listeners close, exchanges finish, then it exits with 0; a second
       one exits at once. SIGUSR1 writes each worker's counters to the log.
 
-      Exit status: 0 stopped in order, 1 could not start, 2 bad configuration or arguments.
+      Exit status: 0 stopped in order, 1 could not start, 2 bad configuration, 64 arguments that
+      cannot be parsed, 130 ended at once by a second signal.
       """,
     version: Version.text)
 
@@ -62,7 +63,7 @@ struct Run: ParsableCommand {
     problems += findings
     guard let preflight else { throw Reporting.fail(problems) }
     Reporting.write(problems)
-    let writer = LineWriter(descriptor: 2)
+    let writer = LineWriter(descriptor: 2, lossLine: LineLogHandler.lossLine)
     var logger = Logger(label: "millrace") { _ in LineLogHandler(writer: writer) }
     logger.logLevel = level
     let server = Server(configuration, preflight, logger: logger)

@@ -87,7 +87,7 @@ struct ExpansionTests {
     #expect(
       lines(minimal("workers: ${W:-9x}")) == [
         "workers (m.yaml:3:10): is the text \"9x\" (from ${W:-9x}), expected a whole number from"
-          + " 1 to 1024, or auto; write for example workers: 4"
+          + " 1 to 999, or auto; write for example workers: 4"
       ])
   }
 

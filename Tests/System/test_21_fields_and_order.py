@@ -306,6 +306,15 @@ class Order(FieldsCase):
         seen = json.loads(connection.response().body)
         self.assertEqual((seen["start"], seen["body"]), ("POST /slow HTTP/1.1", "0123456789"))
 
+    def test_requests_pipelined_before_the_end_of_the_stream_are_all_answered(self):
+        proxy = self.proxy_before(self.start_origin().port)
+        connection = self.connect(proxy)
+        connection.send(b"".join(wire.get(f"/{number}") for number in range(3)))
+        connection.finish_sending()
+        starts = [json.loads(connection.response().body)["start"] for _ in range(3)]
+        self.assertEqual(starts, [f"GET /{number} HTTP/1.1" for number in range(3)])
+        self.assertTrue(connection.is_closed_by_peer())
+
     def test_a_client_that_ends_its_side_still_gets_its_answer(self):
         def script(served):
             while served.request():

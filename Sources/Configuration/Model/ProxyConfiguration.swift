@@ -17,8 +17,9 @@ public enum WorkerCount: Sendable, Equatable {
   /// Within `range`.
   case count(Int)
 
-  /// 1024 CPUs is what a default kernel affinity mask holds (sched.h, CPU_SETSIZE).
-  public static let range = 1...1024
+  /// As many as the three digits of a segment's name tell apart; a default kernel affinity mask
+  /// holds little more (sched.h, CPU_SETSIZE: 1024).
+  public static let range = 1...999
 }
 
 /// Whether each worker is bound to a CPU of its own.

@@ -9,6 +9,7 @@ public final class LineWriter: @unchecked Sendable {
   // Sendable: every field below is touched only under `mutex`.
   private let descriptor: Int32
   private let limit: Int
+  private let lossLine: @Sendable (Int) -> [UInt8]
   private let mutex: UnsafeMutablePointer<pthread_mutex_t>
   private let condition: UnsafeMutablePointer<pthread_cond_t>
   private var waiting: [[UInt8]] = []
@@ -20,9 +21,13 @@ public final class LineWriter: @unchecked Sendable {
   /// - Parameters:
   ///   - descriptor: written to; never closed.
   ///   - limit: bytes that may wait; lines beyond are dropped and counted.
-  public init(descriptor: Int32, limit: Int = 1 << 20) {
+  ///   - lossLine: makes the line that tells how many were dropped.
+  public init(
+    descriptor: Int32, limit: Int = 1 << 20, lossLine: @escaping @Sendable (Int) -> [UInt8]
+  ) {
     self.descriptor = descriptor
     self.limit = limit
+    self.lossLine = lossLine
     mutex = .allocate(capacity: 1)
     mutex.initialize(to: pthread_mutex_t())
     pthread_mutex_init(mutex, nil)
@@ -80,7 +85,7 @@ public final class LineWriter: @unchecked Sendable {
       pthread_mutex_unlock(mutex)
       for line in lines { Self.put(line, descriptor) }
       if missing > 0 {
-        Self.put(Array("log lines lost count=\(missing)\n".utf8), descriptor)
+        Self.put(lossLine(missing), descriptor)
       }
     }
   }
