@@ -3,8 +3,10 @@
 #include "CLinux.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -46,6 +48,11 @@ int clinux_fallocate(int fd, int64_t offset, int64_t length) {
 }
 
 int clinux_pipe2(int *ends, int flags) { return pipe2(ends, flags); }
+
+int clinux_unacknowledged(int fd) {
+  int bytes = 0;
+  return ioctl(fd, SIOCOUTQ, &bytes) == 0 ? bytes : -errno;
+}
 
 int clinux_pin_self(int cpu) {
   cpu_set_t set;

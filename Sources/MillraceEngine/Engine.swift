@@ -131,7 +131,9 @@ public protocol Engine: ~Copyable {
   /// negated errno; a short send never shows.
   mutating func send(
     _ socket: Descriptor, _ frame: consuming SendFrame, _ urgency: SendUrgency, _ token: Token)
-  /// Bytes of the send in flight that have left so far; 0 if none is in flight.
+  /// How far the send in flight has got: bytes that the kernel took, less those that the peer has
+  /// not acknowledged (SIOCOUTQ, tcp(7)). Grows while the peer reads, however slowly; negative at
+  /// first. A system call: for a deadline that has passed, not for every turn. 0 without a send.
   func sendProgress(_ socket: Descriptor) -> Int
   /// Makes the completion of a quiet send come with this turn.
   mutating func expediteSends()

@@ -117,6 +117,11 @@ enum Sockets {
     }
   }
 
+  /// Bytes that the peer has not acknowledged, SIOCOUTQ; 0 where the socket does not tell.
+  static func unacknowledged(_ descriptor: Int32) -> Int {
+    max(0, Int(clinux_unacknowledged(descriptor)))
+  }
+
   static func error(of descriptor: Int32) -> Int32 {
     var code: Int32 = 0
     var length = socklen_t(MemoryLayout<Int32>.size)

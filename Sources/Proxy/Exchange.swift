@@ -52,6 +52,7 @@ struct Exchange: ~Copyable {
   var attemptsLeft = 0
 
   // Response.
+  var interimCount = 0
   var responseBody: BodyDecoder
   var status: UInt16 = 0
   var responseBytes: UInt64 = 0

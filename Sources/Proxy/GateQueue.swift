@@ -3,7 +3,7 @@
 
 import Glibc
 
-/// A first-in first-out queue of waiting exchanges; at most one entry per exchange slot.
+/// A first-in first-out queue of waiting exchanges.
 struct GateQueue: ~Copyable {
   struct Entry {
     var sequence: UInt64
@@ -11,15 +11,17 @@ struct GateQueue: ~Copyable {
     var generation: UInt32
   }
 
-  private let entries: UnsafeMutablePointer<Entry>
-  private let mask: Int
+  private var entries: UnsafeMutablePointer<Entry>
+  private var mask: Int
   private var head = 0
   private var tail = 0
 
-  /// - Parameter capacity: exchanges; two entries each fit, for `begin` and `end` may both wait.
+  /// - Parameter capacity: entries at first. An exchange that ends while it waits leaves its entry
+  ///   behind and its slot is used again, so exchanges are no bound; the journal's memory is, since
+  ///   each entry's record lies in it. The queue grows towards that, once.
   init(capacity: Int) {
     var size = 1
-    while size < capacity * 2 { size *= 2 }
+    while size < capacity { size *= 2 }
     entries = .allocate(capacity: size)
     mask = size - 1
   }
@@ -30,9 +32,20 @@ struct GateQueue: ~Copyable {
 
   @inline(__always)
   mutating func append(_ entry: Entry) {
-    precondition(tail - head <= mask, "more waiting exchanges than there are")
+    if tail - head > mask { grow() }
     (entries + (tail & mask)).initialize(to: entry)
     tail += 1
+  }
+
+  private mutating func grow() {
+    let larger = UnsafeMutablePointer<Entry>.allocate(capacity: (mask + 1) * 2)
+    let waiting = tail - head
+    for i in 0..<waiting { (larger + i).initialize(to: entries[(head + i) & mask]) }
+    entries.deallocate()
+    entries = larger
+    mask = mask * 2 + 1
+    head = 0
+    tail = waiting
   }
 
   /// The first entry whose sequence is at most `sequence`, or nil.

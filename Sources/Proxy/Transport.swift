@@ -36,7 +36,7 @@ struct Transport: ~Copyable {
   /// Bytes of the send in flight.
   var inFlightBytes = 0
   /// Progress of the send in flight when its timer was last looked at.
-  var progressSeen = 0
+  var progressSeen = Int.min
   /// What leaves next.
   var pending: SendFrame?
   var pendingBytes = 0

@@ -205,18 +205,18 @@ extension Worker where E: ~Copyable {
     while let entry = gated.popFirst(through: max(durable, failedThrough)) {
       guard exchanges.generation(entry.slot) == entry.generation else { continue }
       let x = exchanges[entry.slot]
-      guard x.pointee.gate != .none, x.pointee.gateSequence == entry.sequence else { continue }
-      x.pointee.gate = .none
       let d = downstreams[x.pointee.downstream]
       if entry.sequence >= failedFirst && entry.sequence <= failedThrough {
-        // The record is lost, so the response must not be seen.
+        // A record is lost, be it only the first of two: the response must not be seen.
         counters.unansweredByAudit += 1
         x.pointee.ending = .auditFailed
         dropExchange(x, d)
         abortDownstream(d)
-      } else {
-        responseProgressed(x, d)
+        continue
       }
+      guard x.pointee.gate != .none, x.pointee.gateSequence == entry.sequence else { continue }
+      x.pointee.gate = .none
+      responseProgressed(x, d)
     }
   }
 
@@ -239,13 +239,16 @@ extension Worker where E: ~Copyable {
   /// Submits what the journal wants done; asked once per turn, before waiting.
   mutating func driveJournal() {
     guard audits else { return }
-    for lane in JournalLane.allCases {
-      if let operation = journal!.nextOperation(lane, now: engine.now) {
-        submit(operation, lane)
-      }
-    }
+    drive(.commit)
+    drive(.prepare)
+    drive(.retire)
     journalDeadline = journal!.deadline() ?? .max
     while let notice = journal!.takeNotice() { logNotice(notice) }
+  }
+
+  @inline(__always)
+  private mutating func drive(_ lane: JournalLane) {
+    if let operation = journal!.nextOperation(lane, now: engine.now) { submit(operation, lane) }
   }
 
   private mutating func submit(_ operation: consuming JournalOperation, _ lane: JournalLane) {
@@ -336,6 +339,7 @@ extension Journal {
 extension TLSSession {
   // For a session that is stored in an optional, which can only be mutated in place.
   mutating func whyFailed() -> TLSFailure? { failure }
+  mutating func keepsOutput() -> Bool { hasPendingOutput }
   mutating func versionLabel() -> StaticString { version.label }
   mutating func cipherName() -> UnsafeRawBufferPointer { withCipherName { $0 } }
   mutating func serverName() -> UnsafeRawBufferPointer { withServerName { $0 } }

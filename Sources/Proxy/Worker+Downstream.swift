@@ -98,7 +98,8 @@ extension Worker where E: ~Copyable {
   @inline(__always)
   mutating func flushDownstream(_ d: DownstreamPointer) {
     let t = Self.transport(d)
-    guard t.pointee.pendingBytes > 0, !t.pointee.sending else { return }
+    guard t.pointee.pendingBytes > 0, !t.pointee.sending, t.pointee.closing != .joining
+    else { return }
     var urgency = SendUrgency.awaited
     if d.pointee.exchange >= 0 && !d.pointee.closeAfterResponse
       && t.pointee.closing == .open && t.pointee.held.isEmpty && !t.pointee.readClosed
@@ -106,7 +107,10 @@ extension Worker where E: ~Copyable {
       let x = exchanges[UInt32(d.pointee.exchange)]
       if x.pointee.phase == .complete && x.pointee.heldBytes == 0 { urgency = .quiet }
     }
-    t.pointee.deadline = engine.now + plan.listeners[Int(d.pointee.listener)].bodyTimeout
+    // Without an exchange it is a handshake's turn: that has the head's time.
+    if d.pointee.exchange >= 0 || t.pointee.closing != .open {
+      t.pointee.deadline = engine.now + plan.listeners[Int(d.pointee.listener)].bodyTimeout
+    }
     flush(t, urgency, downstreamToken(.downstreamSend, d.pointee.slot))
   }
 
@@ -216,9 +220,12 @@ extension Worker where E: ~Copyable {
     }
     if d.pointee.exchange >= 0 {
       let x = exchanges[UInt32(d.pointee.exchange)]
-      if !x.pointee.requestComplete && x.pointee.phase == .request {
+      guard !x.pointee.requestComplete else { return }
+      if x.pointee.phase == .request {
         failExchange(x, .requestBodyTimeout)
         flushDownstream(d)
+      } else {
+        abortExchange(x, .requestBodyTimeout)
       }
       return
     }

@@ -172,6 +172,7 @@ extension Worker where E: ~Copyable {
       case .granted: break
       case .refused:
         counters.auditRejects += 1
+        if !requestHead.isPersistent || drain != .serving { d.pointee.closeAfterResponse = true }
         return refuse(d, x, .auditFull)
       case .blocked:
         counters.auditWaits += 1
@@ -181,7 +182,7 @@ extension Worker where E: ~Copyable {
         // `block` waits for as long as an idle connection may.
         d.pointee.phase = .idle
         Self.transport(d).pointee.deadline =
-          engine.now + plan.listeners[Int(d.pointee.listener)].idleTimeout
+          d.pointee.auditWaitSince + plan.listeners[Int(d.pointee.listener)].idleTimeout
         return false
       }
     }
@@ -264,7 +265,9 @@ extension Worker where E: ~Copyable {
     let client = UnsafeRawBufferPointer(
       start: clientText + Int(d.pointee.slot) * 64, count: d.pointee.clientLength)
     let isTLS = d.pointee.isTLS
-    let capacity = length + 2 * authority.count + Self.headMargin
+    // A field line grows by the space behind its colon where it had none.
+    let capacity =
+      length + requestHead.fieldCount + 2 * authority.count + Self.headMargin
     let written = frame.write(capacity: capacity) { room in
       var w = HeadWriter(room)
       w.append(requestHead.methodRange, of: bytes)
@@ -325,6 +328,12 @@ extension Worker where E: ~Copyable {
         offset == slice.count
           || (ut.pointee.pending!.canTakeMore() && ut.pointee.outstanding < Watermark.high)
       else {
+        if ut.pointee.outstanding == 0 && u.pointee.phase == .busy {
+          // Nothing waits to leave, so nothing would ever make room.
+          failExchange(x, .resourcesExhausted)
+          slice.dropPrefix(slice.count)
+          return true
+        }
         slice.dropPrefix(offset)
         x.pointee.requestBlocked = true
         return false
@@ -405,6 +414,10 @@ extension Worker where E: ~Copyable {
     if x.pointee.upstream >= 0 {
       let u = upstreams[UInt32(x.pointee.upstream)]
       flushUpstream(u)
+      // What waits behind a send or a connect pins no hot buffer while they are few.
+      if Self.transport(u).pointee.pendingBytes > 0 && engine.isLowOnBuffers {
+        Self.transport(u).pointee.pending!.evacuate()
+      }
       if t.pointee.mode == .once && !x.pointee.requestComplete
         && Self.transport(u).pointee.outstanding > Watermark.low
       {
@@ -412,7 +425,7 @@ extension Worker where E: ~Copyable {
         t.pointee.paused = true
       }
     }
-    if x.pointee.requestComplete || x.pointee.requestBlocked || x.pointee.phase != .request {
+    if x.pointee.requestComplete || x.pointee.requestBlocked || x.pointee.phase == .complete {
       if d.pointee.phase == .body {
         d.pointee.phase = .response
         if !t.pointee.sending { t.pointee.deadline = .max }
@@ -438,6 +451,8 @@ extension Worker where E: ~Copyable {
       }
       if !x.pointee.requestBlocked { requestProgressed(d) }
     }
+    // What was held may have been refused: the answer leaves now.
+    flushDownstream(d)
     armDownstream(d)
   }
 }

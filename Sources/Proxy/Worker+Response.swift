@@ -82,13 +82,16 @@ extension Worker where E: ~Copyable {
     }
     u.pointee.isScanning = true
     Self.transport(u).pointee.held.append(bytes, &engine)
+    // An interim response may have come before it.
+    if x.pointee.heldBytes > 0 { finishTurn(x, downstreams[x.pointee.downstream]) }
   }
 
   private mutating func responseMalformed(_ x: ExchangePointer, _ label: StaticString) {
+    let d = downstreams[x.pointee.downstream]
     counters.upstreamFailures += 1
     logger.debug("upstream malformed reason=\(label)")
     failExchange(x, .upstreamMalformed)
-    flushDownstream(downstreams[x.pointee.downstream])
+    flushDownstream(d)
   }
 
   // MARK: The head
@@ -109,8 +112,7 @@ extension Worker where E: ~Copyable {
         failExchange(x, .upstreamUpgrade)
         return false
       }
-      if x.pointee.version == .http11 { writeInterimHead(x, bytes, length) }
-      return true
+      return takeInterimHead(x, d, bytes, length)
     }
     x.pointee.firstByte = engine.now
     x.pointee.status = responseHead.status
@@ -130,7 +132,32 @@ extension Worker where E: ~Copyable {
       // An answer before the end of the request: what is left of it is not wanted.
       d.pointee.closeAfterResponse = true
     }
-    writeResponseHead(x, d, bytes, length)
+    guard writeResponseHead(x, d, bytes, length) else {
+      counters.upstreamFailures += 1
+      failExchange(x, .upstreamMalformed)
+      return false
+    }
+    return true
+  }
+
+  /// Interim responses of one exchange that are passed on; a server that sends more is broken.
+  private static var interimLimit: Int { 32 }
+
+  private mutating func takeInterimHead(
+    _ x: ExchangePointer, _ d: DownstreamPointer, _ bytes: UnsafeRawBufferPointer,
+    _ length: Int
+  ) -> Bool {
+    x.pointee.interimCount += 1
+    guard x.pointee.interimCount <= Self.interimLimit else {
+      counters.upstreamFailures += 1
+      failExchange(x, .upstreamMalformed)
+      return false
+    }
+    guard x.pointee.version == .http11 else { return true }
+    if !x.pointee.held!.canTakeMore() { pushHeld(x, d) }
+    // An interim response is a courtesy: a client that does not read loses it.
+    guard ensureHeld(x), x.pointee.held!.canTakeMore() else { return true }
+    writeInterimHead(x, bytes, length)
     return true
   }
 
@@ -139,13 +166,15 @@ extension Worker where E: ~Copyable {
   private mutating func writeResponseHead(
     _ x: ExchangePointer, _ d: DownstreamPointer, _ bytes: UnsafeRawBufferPointer,
     _ length: Int
-  ) {
+  ) -> Bool {
     let close = d.pointee.closeAfterResponse
     let old = x.pointee.version == .http10
     let chunked = x.pointee.chunked
     let hasNoContent = x.pointee.responseBody.isComplete
     let framing = responseHead.framing(for: x.pointee.method)
-    let written = x.pointee.held!.write(capacity: length + 256) { room in
+    // A field line grows by the space behind its colon where it had none.
+    let capacity = length + responseHead.fieldCount + 256
+    let written = x.pointee.held!.write(capacity: capacity) { room in
       var w = HeadWriter(room)
       w.statusLine(responseHead.status, reason: responseHead.reason.slice(of: bytes))
       w.endToEndFields(of: responseHead, in: bytes, except: Self.rewrittenInResponse)
@@ -169,14 +198,16 @@ extension Worker where E: ~Copyable {
           ? "Via: 1.1 millrace\r\n\r\n" : "Via: 1.0 millrace\r\n\r\n")
       return w.overflowed ? -1 : w.count
     }
-    precondition(written > 0, "a response head outgrew its room")
-    x.pointee.heldBytes += written
+    if written > 0 { x.pointee.heldBytes += written }
+    return written > 0
   }
 
   private mutating func writeInterimHead(
     _ x: ExchangePointer, _ bytes: UnsafeRawBufferPointer, _ length: Int
   ) {
-    let written = x.pointee.held!.write(capacity: length + 128) { room in
+    let written = x.pointee.held!.write(
+      capacity: length + responseHead.fieldCount + 128
+    ) { room in
       var w = HeadWriter(room)
       w.statusLine(responseHead.status, reason: responseHead.reason.slice(of: bytes))
       w.endToEndFields(of: responseHead, in: bytes, except: [.contentLength])
@@ -209,6 +240,10 @@ extension Worker where E: ~Copyable {
     while x.pointee.phase == .response {
       // With all bytes used the decoder is still asked: it may know that this was the end.
       if offset < slice.count && !hasRoom(x, d) {
+        if Self.transport(d).pointee.outstanding == 0 && x.pointee.heldBytes == 0 {
+          // Nothing waits to leave, so nothing would ever make room: there is no frame to be had.
+          return failExchange(x, .resourcesExhausted)
+        }
         slice.dropPrefix(offset)
         Self.transport(u).pointee.held.putBack(slice, &engine)
         return block(u, x)
@@ -256,7 +291,8 @@ extension Worker where E: ~Copyable {
     _ x: ExchangePointer, _ d: DownstreamPointer, clean: Bool
   ) {
     x.pointee.phase = .complete
-    if x.pointee.chunked && ensureHeld(x) {
+    if x.pointee.chunked {
+      guard ensureHeld(x) else { return abortExchange(x, .resourcesExhausted) }
       if x.pointee.responseBody.hasTrailers {
         appendTrailers(&x.pointee.held!, &x.pointee.heldBytes, &x.pointee.responseBody)
       } else {
@@ -306,6 +342,9 @@ extension Worker where E: ~Copyable {
     } else {
       t.pointee.pendingBytes = bytes
       t.pointee.pending = consume frame
+    }
+    if t.pointee.sending && t.pointee.pendingBytes > 0 && engine.isLowOnBuffers {
+      t.pointee.pending!.evacuate()
     }
   }
 

@@ -11,6 +11,9 @@ extension Worker where E: ~Copyable {
   /// Room for plaintext when no large buffer is free: one record.
   private static var coldPlaintext: Int { 16_384 }
 
+  /// Room at the end of an output buffer that is not worth a record of its own.
+  private static var worthwhileRoom: Int { 2048 }
+
   /// Decrypts what came from the wire and uses the plaintext.
   mutating func decrypt(_ d: DownstreamPointer, _ slice: consuming BufferSlice) {
     var offset = 0
@@ -79,9 +82,13 @@ extension Worker where E: ~Copyable {
       let segments = frame.segmentCount
       for i in 0..<segments {
         let segment = frame.segment(i)
+        var failed = false
         let written = t.pointee.pending!.write(capacity: 1) { room in
-          d.pointee.tls!.send(segment, output: room).output
+          let transfer = d.pointee.tls!.send(segment, output: room)
+          if case .failed = transfer.progress { failed = true }
+          return transfer.output
         }
+        if failed { return false }
         if written > 0 { t.pointee.pendingBytes += written }
       }
       return true
@@ -102,6 +109,17 @@ extension Worker where E: ~Copyable {
       let segment = frame.segment(i)
       var sent = 0
       while sent < segment.count {
+        let record = min(segment.count - sent, TLSSession.recordPlaintextMaximum)
+        if used > 0 && area.count - used < record + TLSSession.recordOverheadMaximum
+          && area.count - used < Self.worthwhileRoom
+        {
+          // A record that does not fit what is left would be kept back in part by the session.
+          t.pointee.pendingBytes += used
+          area.truncate(to: used)
+          t.pointee.pending!.append(area)
+          area = engine.lease() ?? engine.coldMemory(max(left, Self.coldPlaintext * 2))
+          used = 0
+        }
         let room = UnsafeMutableRawBufferPointer(rebasing: area.mutableBytes[used...])
         let transfer = d.pointee.tls!.send(
           UnsafeRawBufferPointer(rebasing: segment[sent...]), output: room)
@@ -121,6 +139,7 @@ extension Worker where E: ~Copyable {
     t.pointee.pendingBytes += used
     area.truncate(to: used)
     t.pointee.pending!.append(area)
+    assert(!d.pointee.tls!.keepsOutput(), "a record was kept back")
     return true
   }
 }

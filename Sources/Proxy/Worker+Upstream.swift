@@ -16,8 +16,13 @@ extension Worker where E: ~Copyable {
   // MARK: Getting one
 
   /// Gives an exchange a connection, with the frame as the first thing to send on it.
-  /// - Parameter avoid: the server that just failed, or -1.
-  mutating func attach(_ x: ExchangePointer, _ frame: consuming SendFrame, avoid: Int32) {
+  /// - Parameters:
+  ///   - avoid: the server that just failed, or -1.
+  ///   - fresh: makes a new connection although idle ones are there: they may be as stale as the
+  ///     one that just failed.
+  mutating func attach(
+    _ x: ExchangePointer, _ frame: consuming SendFrame, avoid: Int32, fresh: Bool = false
+  ) {
     let group = x.pointee.group
     let upstream = plan.upstreams[Int(group)]
     let server = pools.choose(
@@ -26,7 +31,7 @@ extension Worker where E: ~Copyable {
     x.pointee.server = server
     let state = pools.server(group, server)
     state.pointee.active += 1
-    if state.pointee.idleHead >= 0 {
+    if state.pointee.idleHead >= 0 && !fresh {
       let u = upstreams[UInt32(state.pointee.idleHead)]
       unlinkIdle(u)
       u.pointee.phase = .busy
@@ -130,6 +135,7 @@ extension Worker where E: ~Copyable {
     closeUpstream(u)
     guard exchange >= 0 else { return }
     let x = exchanges[UInt32(exchange)]
+    let d = downstreams[x.pointee.downstream]
     x.pointee.upstream = -1
     if let frame, upstream.retryOnConnectFailure, x.pointee.attemptsLeft > 0,
       x.pointee.phase == .request
@@ -137,11 +143,19 @@ extension Worker where E: ~Copyable {
       x.pointee.attemptsLeft -= 1
       counters.retries += 1
       attach(x, frame, avoid: u.pointee.server)
-      if x.pointee.upstream >= 0 { flushUpstream(upstreams[UInt32(x.pointee.upstream)]) }
-      return
+      return flushAttached(x, d)
     }
     failExchange(x, ending)
-    flushDownstream(downstreams[x.pointee.downstream])
+    flushDownstream(d)
+  }
+
+  /// After `attach`: the request leaves, or the answer that took its place.
+  private mutating func flushAttached(_ x: ExchangePointer, _ d: DownstreamPointer) {
+    if d.pointee.exchange >= 0 && x.pointee.upstream >= 0 {
+      flushUpstream(upstreams[UInt32(x.pointee.upstream)])
+    } else {
+      flushDownstream(d)
+    }
   }
 
   // MARK: Sending and receiving
@@ -165,7 +179,9 @@ extension Worker where E: ~Copyable {
     var urgency = SendUrgency.awaited
     if u.pointee.exchange >= 0 {
       let x = exchanges[UInt32(u.pointee.exchange)]
-      if x.pointee.requestComplete {
+      if x.pointee.responseBlocked {
+        // It is the client that is slow: the server owes nothing.
+      } else if x.pointee.requestComplete {
         t.pointee.deadline = engine.now + timeout
         if t.pointee.pendingBytes > 0 && x.pointee.phase == .request {
           keepReplay(x, t)
@@ -187,13 +203,15 @@ extension Worker where E: ~Copyable {
   ) {
     guard !t.pointee.sending, x.pointee.replayLength == 0, x.pointee.attemptsLeft > 0,
       x.pointee.method.isIdempotent, t.pointee.pendingBytes <= ExchangeScratch.replay,
-      x.pointee.requestBytes == 0 || x.pointee.requestFraming != .chunked
+      // A chunked request that has begun to leave cannot be told from a whole one by its length.
+      x.pointee.requestFraming != .chunked
     else { return }
     guard let frame = t.pointee.pending.take() else { return }
     var at = replayMemory(x)
     let segments = frame.segmentCount
-    // A frame that is only the rest of a request (its beginning has left) cannot be replayed.
-    let whole = x.pointee.requestBytes == 0 || frame.count > Int(x.pointee.requestBytes)
+    // A frame that is only the rest of a request (its beginning has left) cannot be replayed; a
+    // whole one has its head before its content.
+    let whole = frame.count > Int(x.pointee.requestBytes)
     if whole {
       for i in 0..<segments {
         let segment = frame.segment(i)
@@ -224,7 +242,9 @@ extension Worker where E: ~Copyable {
     if t.pointee.pendingBytes > 0 { flushUpstream(u) }
     if u.pointee.exchange >= 0 {
       let x = exchanges[UInt32(u.pointee.exchange)]
-      if !x.pointee.requestComplete && !t.pointee.sending { t.pointee.deadline = .max }
+      if !x.pointee.requestComplete && !t.pointee.sending && x.pointee.phase == .request {
+        t.pointee.deadline = .max
+      }
       if x.pointee.requestBlocked && t.pointee.outstanding <= Watermark.low {
         requestUnblocked(x)
       }
@@ -297,8 +317,9 @@ extension Worker where E: ~Copyable {
       counters.upstreamFailures += 1
       guard u.pointee.exchange >= 0 else { return closeUpstream(u) }
       let x = exchanges[UInt32(u.pointee.exchange)]
+      let d = downstreams[x.pointee.downstream]
       failExchange(x, .responseTimeout)
-      flushDownstream(downstreams[x.pointee.downstream])
+      flushDownstream(d)
     }
   }
 
@@ -434,9 +455,11 @@ extension Worker where E: ~Copyable {
     x.pointee.replayLength = 0
     counters.retries += 1
     let failed = x.pointee.server
+    let d = downstreams[x.pointee.downstream]
     releaseUpstream(x, keep: false)
-    attach(x, frame, avoid: plan.upstreams[Int(x.pointee.group)].servers.count > 1 ? failed : -1)
-    if x.pointee.upstream >= 0 { flushUpstream(upstreams[UInt32(x.pointee.upstream)]) }
+    let several = plan.upstreams[Int(x.pointee.group)].servers.count > 1
+    attach(x, frame, avoid: several ? failed : -1, fresh: true)
+    flushAttached(x, d)
     return true
   }
 }

@@ -172,7 +172,7 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
     transport.pointee.sending = true
     transport.pointee.inFlightBytes = transport.pointee.pendingBytes
     transport.pointee.pendingBytes = 0
-    transport.pointee.progressSeen = 0
+    transport.pointee.progressSeen = .min
     engine.send(transport.pointee.socket, frame, urgency, token)
   }
 

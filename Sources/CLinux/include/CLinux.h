@@ -175,6 +175,7 @@ int clinux_open(const char *path, int flags, uint32_t mode);
 int clinux_accept4(int fd, int flags);
 int clinux_fallocate(int fd, int64_t offset, int64_t length);
 int clinux_pipe2(int *ends, int flags);
+int clinux_unacknowledged(int fd);
 int clinux_pin_self(int cpu);
 int clinux_affinity(uint64_t *words, int count);
 /* fork(2) is hidden from Swift; the probe's child runs only the probe and _exit(2)s. */

@@ -81,10 +81,11 @@ public struct SendFrame: ~Copyable {
   @inline(__always) public var count: Int { state.pointee.total }
   @inline(__always) public var isEmpty: Bool { state.pointee.total == 0 }
 
-  /// True while another slice (with some inline bytes around it) fits.
+  /// True while another piece of a chunked message fits, in the worst case: chunk header, content
+  /// and chunk end each in memory of their own, and the last chunk behind them.
   @inline(__always)
   public var hasRoom: Bool {
-    Int(state.pointee.sliceCount) < FrameLayout.sliceLimit - 1
+    Int(state.pointee.sliceCount) < FrameLayout.sliceLimit - 3
       && Int(state.pointee.segmentCount) < FrameLayout.segmentLimit - 3
   }
 

@@ -78,6 +78,7 @@ extension Epoll {
   public func sendProgress(_ socket: Descriptor) -> Int {
     guard let cell = sockets[socket.rawValue].pointee.sendCell else { return 0 }
     return cell.assumingMemoryBound(to: FrameState.self).pointee.sent
+      - Sockets.unacknowledged(socket.rawValue)
   }
 
   /// Nothing to do: here every send is tried at once.

@@ -111,6 +111,8 @@ extension Uring {
   ) {
     guard !more else { return }
     if record.pointee.state.contains(.stoppingReceive) {
+      // The kernel tells an error once: the next receive would see a clean end of stream.
+      if result < 0 && result != -ECANCELED { record.pointee.state.insert(.errorTaken) }
       return endReceive(record, result == 0 ? 0 : -ECANCELED)
     }
     switch result {

@@ -116,6 +116,7 @@ extension Uring {
   public func sendProgress(_ socket: Descriptor) -> Int {
     guard let cell = sockets[socket.rawValue].pointee.sendCell else { return 0 }
     return cell.assumingMemoryBound(to: FrameState.self).pointee.sent
+      - Sockets.unacknowledged(socket.rawValue)
   }
 
   public mutating func expediteSends() { if quietCount > 0 { expedited = true } }
