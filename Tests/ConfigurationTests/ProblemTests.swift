@@ -31,12 +31,12 @@ struct ProblemTests {
       ),
       (
         "workers: many",
-        "workers (m.yaml:3:10): is the text \"many\", expected a whole number from 1 to 1024,"
+        "workers (m.yaml:3:10): is the text \"many\", expected a whole number from 1 to 999,"
           + " or auto; write for example workers: 4"
       ),
       (
         "workers: \"4\"",
-        "workers (m.yaml:3:10): is the text \"4\", expected a whole number from 1 to 1024,"
+        "workers (m.yaml:3:10): is the text \"4\", expected a whole number from 1 to 999,"
           + " or auto; write for example workers: 4"
       ),
       (
@@ -47,11 +47,11 @@ struct ProblemTests {
       (
         "workers: 99999999999999999999",
         "workers (m.yaml:3:10): is 99999999999999999999, out of range;"
-          + " write a whole number from 1 to 1024, or auto, for example workers: 4"
+          + " write a whole number from 1 to 999, or auto, for example workers: 4"
       ),
       (
         "workers:",
-        "workers (m.yaml:3:9): has no value, expected a whole number from 1 to 1024, or auto;"
+        "workers (m.yaml:3:9): has no value, expected a whole number from 1 to 999, or auto;"
           + " write one, for example workers: 4, or remove the key"
       ),
       (

@@ -52,7 +52,7 @@ struct RangeTests {
   }
 
   static let edges: [Edge] = [
-    number("top", "workers", 1, 1024) {
+    number("top", "workers", 1, 999) {
       if case .count(let count) = $0.workers { count } else { -1 }
     },
     milliseconds("downstream", "head", 1, day) { $0.listeners[0].timeouts.headNanoseconds },
