@@ -53,7 +53,9 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(
       name: "ConfigurationTests", dependencies: ["Configuration"], swiftSettings: settings),
-    .testTarget(name: "ProxyTests", dependencies: ["Proxy", "Configuration", "MillraceEngine"], swiftSettings: settings),
+    .testTarget(
+      name: "ProxyTests", dependencies: ["Proxy", "Configuration", "MillraceEngine"],
+      swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -58,7 +58,8 @@ extension Worker where E: ~Copyable {
       let now = engine.now
       if d.pointee.auditWaitSince == 0 { d.pointee.auditWaitSince = now }
       d.pointee.auditWaitBytes = bytes
-      let behind = journal!.prepareError() == 0
+      let behind =
+        journal!.prepareError() == 0
         && now - d.pointee.auditWaitSince < Self.auditPatience
       if policy == .block || behind { return .blocked }
     }

@@ -49,8 +49,7 @@ extension Worker where E: ~Copyable {
   }
 
   @inline(__always)
-  private mutating func downstreamBytes(_ d: DownstreamPointer, _ slice: consuming BufferSlice)
-  {
+  private mutating func downstreamBytes(_ d: DownstreamPointer, _ slice: consuming BufferSlice) {
     let t = Self.transport(d)
     switch t.pointee.closing {
     case .open:

@@ -231,7 +231,8 @@ extension Worker where E: ~Copyable {
     facts.version = staticBytes(requestHead.version == .http11 ? "HTTP/1.1" : "HTTP/1.0")
     facts.method = requestHead.methodRange.slice(of: bytes)
     facts.host = requestHead.authority.slice(of: bytes)
-    facts.path = requestHead.path.isEmpty
+    facts.path =
+      requestHead.path.isEmpty
       ? requestHead.target.slice(of: bytes) : requestHead.path.slice(of: bytes)
     if requestHead.hasQuery { facts.query = requestHead.query.slice(of: bytes) }
     facts.redactsQuery = plan.audit?.redactQuery ?? false

@@ -70,7 +70,8 @@ extension Worker where E: ~Copyable {
     } catch {
       upstreams.release(slot)
       pools.server(x.pointee.group, x.pointee.server).pointee.active -= 1
-      let ending: Ending = error.code == EMFILE || error.code == ENFILE || error.code == ENOBUFS
+      let ending: Ending =
+        error.code == EMFILE || error.code == ENFILE || error.code == ENOBUFS
         ? .resourcesExhausted : .connectFailed
       return failExchange(x, ending)
     }
@@ -188,7 +189,8 @@ extension Worker where E: ~Copyable {
           urgency = .quiet
         }
       } else {
-        t.pointee.deadline = t.pointee.pendingBytes > 0 || t.pointee.sending
+        t.pointee.deadline =
+          t.pointee.pendingBytes > 0 || t.pointee.sending
           ? engine.now + timeout : .max
       }
     }

@@ -228,7 +228,9 @@ private func verify(_ files: [(name: String, content: [UInt8])]) throws -> Verif
   }
 
   @Test func memoryIsRefusedExactlyWhenItCouldRunOut() {
-    let world = world { $0.segmentSize = 4 << 20; $0.firstSegmentSize = 4 << 20 }
+    let world = world {
+      $0.segmentSize = 4 << 20; $0.firstSegmentSize = 4 << 20
+    }
     world.settle()
     let guaranteed = world.guaranteedBytes
     var taken = 0

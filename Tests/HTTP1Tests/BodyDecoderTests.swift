@@ -35,8 +35,9 @@ let chunkedSamples: [String] = [
   }
 
   @Test func contentAndTheEndOfChunkedMessages() {
-    #expect(body("5\r\nhello\r\n0\r\n\r\nNEXT")
-      == Body(content: Array("hello".utf8), end: .complete, consumed: 15))
+    #expect(
+      body("5\r\nhello\r\n0\r\n\r\nNEXT")
+        == Body(content: Array("hello".utf8), end: .complete, consumed: 15))
     #expect(body("0\r\n\r\n") == Body(end: .complete, consumed: 5))
     #expect(body("0000000000000001\r\nx\r\n0000000000000000\r\n\r\n").content == [0x78])
     #expect(body("aF\r\n").end == .open)
@@ -115,7 +116,8 @@ let chunkedSamples: [String] = [
     #expect(body(String(repeating: chunk, count: 64)).end == .open)
     #expect(body(String(repeating: chunk, count: 65)).end == .rejected(.chunkExtensionTooLarge))
     // Signed chunks of real size go on for ever.
-    let signed = "100;s=" + String(repeating: "a", count: 85) + "\r\n"
+    let signed =
+      "100;s=" + String(repeating: "a", count: 85) + "\r\n"
       + String(repeating: "x", count: 256) + "\r\n"
     #expect(body(String(repeating: signed, count: 500)).content.count == 128_000)
   }
@@ -274,8 +276,9 @@ let chunkedSamples: [String] = [
       #expect(result.end == (passes ? .complete : .rejected(.trailerTooLarge)))
       #expect(result.trailers == (passes ? ["A: 1"] : []))
     }
-    #expect(decode(Array("0\r\n\r\n".utf8), limits: HeadLimits(headBytes: 0, fields: 0)).end
-      == .complete)
+    #expect(
+      decode(Array("0\r\n\r\n".utf8), limits: HeadLimits(headBytes: 0, fields: 0)).end
+        == .complete)
   }
 
   @Test func aSectionThatGrowsPastItsFirstMemoryIsWhole() {

@@ -43,8 +43,9 @@ func forwarded(_ head: String, except: FieldSet = []) -> String {
       writer.append(hex: .max)
       writer.crlf()
     }
-    #expect(written.text == "HTTP/1.1 200 OK\r\nA: b\r\nC: 0\r\nD: d e\r\ne!18446744073709551615"
-      + "0abcdefffffffffffffffff\r\n")
+    #expect(
+      written.text == "HTTP/1.1 200 OK\r\nA: b\r\nC: 0\r\nD: d e\r\ne!18446744073709551615"
+        + "0abcdefffffffffffffffff\r\n")
     #expect(!written.overflowed)
   }
 

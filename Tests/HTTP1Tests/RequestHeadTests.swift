@@ -3,7 +3,8 @@ import Testing
 
 @Suite struct RequestHeadTests {
   @Test func everyPartOfAnOrdinaryHeadIsFound() {
-    let string = "POST /a/b?c=d&e HTTP/1.1\r\nHost: shop.example:8443\r\nX-Thing:\t v w \t\r\n"
+    let string =
+      "POST /a/b?c=d&e HTTP/1.1\r\nHost: shop.example:8443\r\nX-Thing:\t v w \t\r\n"
       + "Content-Length: 5\r\nEmpty:\r\n\r\nhello"
     let (outcome, request) = parseRequest(string)
     #expect(outcome == .complete(length: string.utf8.count - 5))
@@ -29,7 +30,8 @@ import Testing
 
   @Test func aHeadLeavesNothingOfTheOneBeforeIt() {
     var head = RequestHead(fieldCapacity: 8)
-    let first = "CONNECT h:1 HTTP/1.0\r\nHost: h:1\r\nTE: trailers\r\nConnection: keep-alive, x\r\n"
+    let first =
+      "CONNECT h:1 HTTP/1.0\r\nHost: h:1\r\nTE: trailers\r\nConnection: keep-alive, x\r\n"
       + "X: 1\r\nContent-Length: 3\r\nUpgrade: a\r\n\r\n"
     let second = "GET / HTTP/1.1\r\nHost: b\r\nX: 1\r\n\r\n"
     for string in [first, second] {
@@ -95,7 +97,8 @@ import Testing
   @Test(arguments: [
     Target(line: "GET /", form: .origin, path: "/", authority: "h"),
     Target(line: "GET /?", form: .origin, path: "/", query: "", authority: "h"),
-    Target(line: "GET //x/../y?a?b=/", form: .origin, path: "//x/../y", query: "a?b=/",
+    Target(
+      line: "GET //x/../y?a?b=/", form: .origin, path: "//x/../y", query: "a?b=/",
       authority: "h"),
     Target(line: "GET /a:b@c", form: .origin, path: "/a:b@c", authority: "h"),
     Target(line: "GET http://x:80/p?q", form: .absolute, path: "/p", query: "q", authority: "x:80"),
@@ -236,11 +239,13 @@ import Testing
   }
 
   @Test func nominatedFieldsAreHopByHopWhereverTheyStand() {
-    #expect(hopByHop("X-a: 1\r\nConnection: x-A, y\r\nY: 2\r\nX-A: 3\r\nX-ab: 4\r\n")
-      == ["X-a", "Connection", "Y", "X-A"])
+    #expect(
+      hopByHop("X-a: 1\r\nConnection: x-A, y\r\nY: 2\r\nX-A: 3\r\nX-ab: 4\r\n")
+        == ["X-a", "Connection", "Y", "X-A"])
     #expect(hopByHop("Cookie: 1\r\nConnection: close, cookie\r\n") == ["Cookie", "Connection"])
-    #expect(hopByHop("Connection: a\r\nA: 1\r\nB: 2\r\nConnection: ,,b ,\r\n")
-      == ["Connection", "A", "B", "Connection"])
+    #expect(
+      hopByHop("Connection: a\r\nA: 1\r\nB: 2\r\nConnection: ,,b ,\r\n")
+        == ["Connection", "A", "B", "Connection"])
   }
 
   @Test(arguments: [

@@ -164,24 +164,30 @@ struct Refused: Sendable, CustomTestStringConvertible {
   }
 
   @Test(arguments: [
-    Refused.fields("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+    Refused.fields(
+      "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
       .unsupportedTransferCoding),
     .fields("Transfer-Encoding: chunked\r\nTransfer-encoding: cow", .unsupportedTransferCoding),
-    .fields("Transfer-Encoding: identity\r\nTransfer-Encoding: chunked",
+    .fields(
+      "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked",
       .unsupportedTransferCoding),
-    Refused("POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+    Refused(
+      "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
       .unsupportedTransferCoding),
     .fields("Content-Length: 5\r\nTransfer-Encoding: chunked", .contentLengthAndTransferEncoding),
     .fields("Transfer-Encoding: chunked\r\nContent-Length: 5", .contentLengthAndTransferEncoding),
     .fields("Transfer-Encoding: chunked\r\nContent-Length: 0", .contentLengthAndTransferEncoding),
     .fields("Transfer-Encoding: identity\r\nContent-Length: 5", .contentLengthAndTransferEncoding),
     .fields("Transfer-Encoding:\r\nContent-Length: 5", .contentLengthAndTransferEncoding),
-    Refused("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
+    Refused(
+      "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
       .contentLengthAndTransferEncoding),
-    .fields("Content-Length: 5\r\nContent-Length: 6\r\nTransfer-Encoding: chunked",
+    .fields(
+      "Content-Length: 5\r\nContent-Length: 6\r\nTransfer-Encoding: chunked",
       .contentLengthAndTransferEncoding),
     // Nominating a framing field does not make it go away.
-    .fields("Connection: content-length\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",
+    .fields(
+      "Connection: content-length\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",
       .contentLengthAndTransferEncoding),
   ])
   func twoFramings(refused: Refused) { expectRefused(refused) }

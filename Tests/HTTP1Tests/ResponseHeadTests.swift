@@ -3,7 +3,8 @@ import Testing
 
 @Suite struct ResponseHeadTests {
   @Test func everyPartOfAnOrdinaryHeadIsFound() {
-    let string = "HTTP/1.1 404 Not  Found\r\nServer: x\r\nContent-Length: 12\r\n"
+    let string =
+      "HTTP/1.1 404 Not  Found\r\nServer: x\r\nContent-Length: 12\r\n"
       + "Connection: a\r\nA:\r\n\r\n"
     let (outcome, response) = parseResponse(string + "hello")
     #expect(outcome == .complete(length: string.utf8.count))
@@ -12,12 +13,13 @@ import Testing
     #expect(response.version == .http11)
     #expect(response.isPersistent)
     #expect(response.framing == .length(12))
-    #expect(response.lines == [
-      Line(name: "Server", value: "x", isHopByHop: false),
-      Line(name: "Content-Length", value: "12", isHopByHop: false),
-      Line(name: "Connection", value: "a", isHopByHop: true),
-      Line(name: "A", value: "", isHopByHop: true),
-    ])
+    #expect(
+      response.lines == [
+        Line(name: "Server", value: "x", isHopByHop: false),
+        Line(name: "Content-Length", value: "12", isHopByHop: false),
+        Line(name: "Connection", value: "a", isHopByHop: true),
+        Line(name: "A", value: "", isHopByHop: true),
+      ])
   }
 
   @Test(
@@ -74,8 +76,9 @@ import Testing
   }
 
   @Test func chunkedInHTTP10IsRefused() {
-    #expect(parseResponse("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").outcome
-      == .rejected(.unsupportedTransferCoding))
+    #expect(
+      parseResponse("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").outcome
+        == .rejected(.unsupportedTransferCoding))
   }
 
   @Test(
