@@ -1,5 +1,5 @@
-// From bytes to exchanges: heads parsed, requests routed, content passed on. Bytes that cannot be
-// used yet are held, and their sender is paused.
+// From a client's bytes to exchanges: input used as it comes or held for later, heads parsed and
+// routed, malformed ones refused. Bytes that cannot be used yet are held, and their sender pauses.
 
 import AuditLog
 import Configuration
@@ -39,21 +39,21 @@ extension Worker where E: ~Copyable {
   }
 
   /// Whether the active exchange takes request content now.
-  private func canUseInput(_ d: DownstreamPointer) -> Bool {
+  func canUseInput(_ d: DownstreamPointer) -> Bool {
     let x = exchanges[UInt32(d.pointee.exchange)]
     return !x.pointee.requestComplete && !x.pointee.requestBlocked
       && x.pointee.phase != .complete
   }
 
   /// Stops reading: what came is held, and what comes stays with the kernel.
-  private mutating func pauseInput(_ d: DownstreamPointer) {
+  mutating func pauseInput(_ d: DownstreamPointer) {
     let t = Self.transport(d)
     t.pointee.paused = true
     stopReceiving(t)
   }
 
   /// The loop over one piece of input. Nothing is held when it is entered.
-  private mutating func useInput(_ d: DownstreamPointer, _ input: consuming BufferSlice) {
+  mutating func useInput(_ d: DownstreamPointer, _ input: consuming BufferSlice) {
     var slice = input
     let t = Self.transport(d)
     while slice.count > 0 && t.pointee.closing == .open {
@@ -87,7 +87,7 @@ extension Worker where E: ~Copyable {
     if d.pointee.exchange >= 0 { requestProgressed(d) }
   }
 
-  private mutating func holdIncompleteHead(
+  mutating func holdIncompleteHead(
     _ d: DownstreamPointer, _ slice: consuming BufferSlice
   ) {
     let t = Self.transport(d)
@@ -109,7 +109,7 @@ extension Worker where E: ~Copyable {
 
   // MARK: Heads
 
-  private mutating func reject(_ d: DownstreamPointer, _ rejection: HeadRejection) {
+  mutating func reject(_ d: DownstreamPointer, _ rejection: HeadRejection) {
     counters.badRequests += 1
     rejectRequest(d, status: rejection.status, label: rejection.label)
   }
@@ -136,7 +136,7 @@ extension Worker where E: ~Copyable {
     flushDownstream(d)
   }
 
-  private mutating func makeExchange(
+  mutating func makeExchange(
     _ d: DownstreamPointer, method: HTTPMethod, version: HTTPVersion, framing: BodyFraming
   ) -> ExchangePointer {
     guard let slot = exchanges.take() else {
@@ -158,7 +158,7 @@ extension Worker where E: ~Copyable {
 
   /// Begins the exchange whose head is in `requestHead`.
   /// - Returns: false if the head must wait for room in the audit log.
-  private mutating func startExchange(
+  mutating func startExchange(
     _ d: DownstreamPointer, _ bytes: UnsafeRawBufferPointer, _ length: Int
   ) -> Bool {
     let x = makeExchange(
@@ -212,7 +212,7 @@ extension Worker where E: ~Copyable {
     return true
   }
 
-  private mutating func refuse(
+  mutating func refuse(
     _ d: DownstreamPointer, _ x: ExchangePointer, _ ending: Ending
   ) -> Bool {
     x.pointee.ending = ending
@@ -221,13 +221,13 @@ extension Worker where E: ~Copyable {
   }
 
   /// The path to route by: an absolute form without a path means "/", RFC 9110 4.2.3.
-  private func requestPath(_ bytes: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+  func requestPath(_ bytes: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
     if !requestHead.path.isEmpty { return requestHead.path.slice(of: bytes) }
     let slash: StaticString = "/"
     return UnsafeRawBufferPointer(start: slash.utf8Start, count: 1)
   }
 
-  private func fillRequestFacts(_ bytes: UnsafeRawBufferPointer, _ facts: inout RequestFacts) {
+  func fillRequestFacts(_ bytes: UnsafeRawBufferPointer, _ facts: inout RequestFacts) {
     facts.version = staticBytes(requestHead.version == .http11 ? "HTTP/1.1" : "HTTP/1.0")
     facts.method = requestHead.methodRange.slice(of: bytes)
     facts.host = requestHead.authority.slice(of: bytes)
@@ -241,220 +241,6 @@ extension Worker where E: ~Copyable {
       // version "-" trace-id "-" parent-id "-" flags, W3C Trace Context 3.2.
       facts.traceID = ByteRange(start: line.value.start + 3, count: 32).slice(of: bytes)
     }
-  }
-
-  // MARK: The head for the upstream
-
-  /// Fields that are written anew or never passed on as they came.
-  ///
-  /// What a client says of itself in Forwarded, X-Real-IP or X-Forwarded-* is not what the proxy
-  /// saw, and a server cannot tell the two apart.
-  private static var rewritten: FieldSet {
-    [
-      .host, .contentLength, .xForwardedFor, .xForwardedProto, .xForwardedHost, .xForwardedPort,
-      .forwarded, .xRealIP,
-    ]
-  }
-  /// What the rewritten head can need beyond the one received.
-  private static var headMargin: Int { 512 }
-
-  private mutating func writeRequestHead(
-    _ frame: inout SendFrame, _ x: ExchangePointer, _ d: DownstreamPointer,
-    _ bytes: UnsafeRawBufferPointer, _ length: Int
-  ) -> Bool {
-    let authority = requestHead.authority.slice(of: bytes)
-    let client = UnsafeRawBufferPointer(
-      start: clientText + Int(d.pointee.slot) * 64, count: d.pointee.clientLength)
-    let isTLS = d.pointee.isTLS
-    // A field line grows by the space behind its colon where it had none.
-    let capacity =
-      length + requestHead.fieldCount + 2 * authority.count + Self.headMargin
-    let written = frame.write(capacity: capacity) { room in
-      var w = HeadWriter(room)
-      w.append(requestHead.methodRange, of: bytes)
-      w.append(" ")
-      writeTarget(&w, bytes)
-      w.append(" HTTP/1.1\r\nHost: ")
-      w.append(authority)
-      w.append("\r\n")
-      w.endToEndFields(of: requestHead, in: bytes, except: Self.rewritten)
-      switch requestHead.framing {
-      case .length(let n): w.field("Content-Length", decimal: n)
-      case .chunked: w.append("Transfer-Encoding: chunked\r\n")
-      case .none, .untilClose: break
-      }
-      if requestHead.acceptsTrailers { w.append("TE: trailers\r\nConnection: TE\r\n") }
-      w.field("X-Forwarded-For", client)
-      w.append(
-        isTLS ? "X-Forwarded-Proto: https\r\n" : "X-Forwarded-Proto: http\r\n")
-      if authority.count > 0 { w.field("X-Forwarded-Host", authority) }
-      w.append(
-        requestHead.version == .http11
-          ? "Via: 1.1 millrace\r\n\r\n" : "Via: 1.0 millrace\r\n\r\n")
-      return w.overflowed ? -1 : w.count
-    }
-    return written > 0
-  }
-
-  /// The target in origin form (or asterisk form), RFC 9112 3.2.
-  private func writeTarget(_ w: inout HeadWriter, _ bytes: UnsafeRawBufferPointer) {
-    guard requestHead.targetForm == .absolute else {
-      w.append(requestHead.target, of: bytes)
-      return
-    }
-    if requestHead.path.isEmpty {
-      w.append(requestHead.method == .options && !requestHead.hasQuery ? "*" : "/")
-    } else {
-      w.append(requestHead.path, of: bytes)
-    }
-    if requestHead.hasQuery {
-      w.append("?")
-      w.append(requestHead.query, of: bytes)
-    }
-  }
-
-  // MARK: Content
-
-  /// Passes request content on. - Returns: false when the rest of `slice` has to wait.
-  private mutating func forwardContent(
-    _ d: DownstreamPointer, _ x: ExchangePointer, _ slice: inout BufferSlice
-  ) -> Bool {
-    guard x.pointee.upstream >= 0 else { return false }
-    let u = upstreams[UInt32(x.pointee.upstream)]
-    let ut = Self.transport(u)
-    var offset = 0
-    while true {
-      // With all bytes used the decoder is still asked: it may know that this was the end.
-      guard ensurePending(ut),
-        offset == slice.count
-          || (ut.pointee.pending!.canTakeMore() && ut.pointee.outstanding < Watermark.high)
-      else {
-        if ut.pointee.outstanding == 0 && u.pointee.phase == .busy {
-          // Nothing waits to leave, so nothing would ever make room.
-          failExchange(x, .resourcesExhausted)
-          slice.dropPrefix(slice.count)
-          return true
-        }
-        slice.dropPrefix(offset)
-        x.pointee.requestBlocked = true
-        return false
-      }
-      switch x.pointee.requestBody.next(slice.bytes, at: &offset) {
-      case .content(let start, let count):
-        x.pointee.requestBytes += UInt64(count)
-        appendContent(
-          &ut.pointee.pending!, &ut.pointee.pendingBytes,
-          slice.subslice(start: start, count: count),
-          chunked: x.pointee.requestFraming == .chunked)
-      case .needsMore:
-        slice.dropPrefix(slice.count)
-        return true
-      case .complete:
-        slice.dropPrefix(offset)
-        requestCompleted(x, ut)
-        return true
-      case .rejected:
-        counters.badRequests += 1
-        failExchange(x, .requestBodyMalformed)
-        slice.dropPrefix(slice.count)
-        return true
-      }
-    }
-  }
-
-  private mutating func requestCompleted(
-    _ x: ExchangePointer, _ ut: UnsafeMutablePointer<Transport>
-  ) {
-    x.pointee.requestComplete = true
-    guard x.pointee.requestFraming == .chunked else { return }
-    if x.pointee.requestBody.hasTrailers {
-      appendTrailers(&ut.pointee.pending!, &ut.pointee.pendingBytes, &x.pointee.requestBody)
-    } else {
-      ut.pointee.pending!.append(ChunkFraming.end)
-      ut.pointee.pendingBytes += ChunkFraming.end.utf8CodeUnitCount
-    }
-  }
-
-  /// Appends content to a frame, in a chunk of its own where the message is chunked.
-  @inline(__always)
-  mutating func appendContent(
-    _ frame: inout SendFrame, _ total: inout Int, _ slice: consuming BufferSlice, chunked: Bool
-  ) {
-    total += slice.count
-    if chunked {
-      let size = slice.count
-      total += frame.write(capacity: ChunkFraming.headerMaximum) { room in
-        ChunkFraming.writeHeader(size, to: room.baseAddress!)
-      }
-      frame.append(slice)
-      frame.append(ChunkFraming.chunkEnd)
-      total += ChunkFraming.chunkEnd.utf8CodeUnitCount
-    } else {
-      frame.append(slice)
-    }
-  }
-
-  /// Appends the last chunk with its trailer section.
-  mutating func appendTrailers(
-    _ frame: inout SendFrame, _ total: inout Int, _ body: inout BodyDecoder
-  ) {
-    let written = frame.write(capacity: HeadLimits.trailers.headBytes + 64) { room in
-      var w = HeadWriter(room)
-      w.append(ChunkFraming.lastChunk)
-      w.trailers(of: body)
-      w.crlf()
-      return w.overflowed ? -1 : w.count
-    }
-    if written > 0 { total += written }
-  }
-
-  /// All input of the turn is with the upstream's transport: send it, and say what is waited for.
-  private mutating func requestProgressed(_ d: DownstreamPointer) {
-    let x = exchanges[UInt32(d.pointee.exchange)]
-    let t = Self.transport(d)
-    if x.pointee.upstream >= 0 {
-      let u = upstreams[UInt32(x.pointee.upstream)]
-      flushUpstream(u)
-      // What waits behind a send or a connect pins no hot buffer while they are few.
-      if Self.transport(u).pointee.pendingBytes > 0 && engine.isLowOnBuffers {
-        Self.transport(u).pointee.pending!.evacuate()
-      }
-      if t.pointee.mode == .once && !x.pointee.requestComplete
-        && Self.transport(u).pointee.outstanding > Watermark.low
-      {
-        x.pointee.requestBlocked = true
-        t.pointee.paused = true
-      }
-    }
-    if x.pointee.requestComplete || x.pointee.requestBlocked || x.pointee.phase == .complete {
-      if d.pointee.phase == .body {
-        d.pointee.phase = .response
-        if !t.pointee.sending { t.pointee.deadline = .max }
-      }
-    } else {
-      d.pointee.phase = .body
-      t.pointee.deadline = engine.now + plan.listeners[Int(d.pointee.listener)].bodyTimeout
-    }
-  }
-
-  /// The upstream has room again for request content.
-  mutating func requestUnblocked(_ x: ExchangePointer) {
-    x.pointee.requestBlocked = false
-    let d = downstreams[x.pointee.downstream]
-    let t = Self.transport(d)
-    guard t.pointee.closing == .open else { return }
-    t.pointee.paused = false
-    useHeldInput(d)
-    if d.pointee.exchange == Int32(x.pointee.slot) && !x.pointee.requestComplete {
-      if t.pointee.readClosed && t.pointee.held.isEmpty {
-        counters.downstreamAborts += 1
-        return abortExchange(x, .downstreamClosed)
-      }
-      if !x.pointee.requestBlocked { requestProgressed(d) }
-    }
-    // What was held may have been refused: the answer leaves now.
-    flushDownstream(d)
-    armDownstream(d)
   }
 }
 

@@ -1,5 +1,5 @@
-// Connections to servers: taken from the pool or made, their deadlines, another try when one
-// fails, and their way back into the pool.
+// A connection to a server while it works: request out, response in, deadlines. How it is got and
+// let go is Worker+UpstreamPool.swift's.
 
 import Configuration
 import Glibc
@@ -11,152 +11,6 @@ extension Worker where E: ~Copyable {
   static func transport(_ u: UpstreamPointer) -> UnsafeMutablePointer<Transport> {
     // SAFETY: the transport is the first stored property, and the slot does not move.
     UnsafeMutableRawPointer(u).assumingMemoryBound(to: Transport.self)
-  }
-
-  // MARK: Getting one
-
-  /// Gives an exchange a connection, with the frame as the first thing to send on it.
-  /// - Parameters:
-  ///   - avoid: the server that just failed, or -1.
-  ///   - fresh: makes a new connection although idle ones are there: they may be as stale as the
-  ///     one that just failed.
-  mutating func attach(
-    _ x: ExchangePointer, _ frame: consuming SendFrame, avoid: Int32, fresh: Bool = false
-  ) {
-    let group = x.pointee.group
-    let upstream = plan.upstreams[Int(group)]
-    let server = pools.choose(
-      group, upstream, avoid: avoid, now: engine.now,
-      random: upstream.balance == .randomTwo ? randomWord() : 0)
-    x.pointee.server = server
-    let state = pools.server(group, server)
-    state.pointee.active += 1
-    if state.pointee.idleHead >= 0 && !fresh {
-      let u = upstreams[UInt32(state.pointee.idleHead)]
-      unlinkIdle(u)
-      u.pointee.phase = .busy
-      u.pointee.exchange = Int32(x.pointee.slot)
-      counters.upstreamReuses += 1
-      x.pointee.upstream = Int32(u.pointee.slot)
-      x.pointee.connected = engine.now
-      give(frame, to: u)
-      return
-    }
-    connect(x, frame)
-  }
-
-  private mutating func give(_ frame: consuming SendFrame, to u: UpstreamPointer) {
-    let t = Self.transport(u)
-    t.pointee.pendingBytes = frame.count
-    t.pointee.pending = consume frame
-  }
-
-  private mutating func randomWord() -> UInt32 {
-    var word: UInt32 = 0
-    withUnsafeMutableBytes(of: &word) { engine.randomBytes($0) }
-    return word
-  }
-
-  private mutating func connect(_ x: ExchangePointer, _ frame: consuming SendFrame) {
-    let plan = self.plan.upstreams[Int(x.pointee.group)]
-    guard let slot = upstreams.take() else {
-      pools.server(x.pointee.group, x.pointee.server).pointee.active -= 1
-      return failExchange(x, .resourcesExhausted)
-    }
-    let token = upstreamToken(.upstreamConnect, slot)
-    let socket: Descriptor
-    do {
-      socket = try engine.connect(plan.servers[Int(x.pointee.server)].address, token)
-    } catch {
-      upstreams.release(slot)
-      pools.server(x.pointee.group, x.pointee.server).pointee.active -= 1
-      let ending: Ending =
-        error.code == EMFILE || error.code == ENFILE || error.code == ENOBUFS
-        ? .resourcesExhausted : .connectFailed
-      return failExchange(x, ending)
-    }
-    counters.upstreamConnects += 1
-    let u = upstreams[slot]
-    u.initialize(
-      to: Upstream(
-        socket: socket, slot: slot, group: x.pointee.group, server: x.pointee.server))
-    u.pointee.exchange = Int32(x.pointee.slot)
-    if pools.server(x.pointee.group, x.pointee.server).pointee.prefersLarge {
-      u.pointee.transport.mode = .once
-    }
-    u.pointee.connectStart = engine.now
-    u.pointee.transport.deadline = engine.now + plan.connectTimeout
-    x.pointee.upstream = Int32(slot)
-    give(frame, to: u)
-    wheel.arm(
-      upstreamTimerBase + Int(slot), at: lookAt(u.pointee.transport.deadline, engine.now))
-  }
-
-  mutating func upstreamConnected(_ slot: UInt32, _ result: Int32) {
-    let u = upstreams[slot]
-    let t = Self.transport(u)
-    if t.pointee.closing == .joining {
-      t.pointee.receiving = false
-      u.pointee.phase = .idle
-      reapUpstreams.append(slot)
-      return
-    }
-    guard result == 0 else { return connectFailed(u, Self.ending(ofConnect: result)) }
-    u.pointee.phase = .busy
-    let now = engine.now
-    if u.pointee.exchange >= 0 {
-      let x = exchanges[UInt32(u.pointee.exchange)]
-      x.pointee.connected = now
-      x.pointee.connectMicroseconds = (now - u.pointee.connectStart) / 1000
-    }
-    armUpstream(u)
-    flushUpstream(u)
-  }
-
-  private static func ending(ofConnect result: Int32) -> Ending {
-    switch -result {
-    case ECONNREFUSED, ENOENT: .connectRefused
-    case EHOSTUNREACH, ENETUNREACH, EHOSTDOWN: .connectUnreachable
-    case ETIMEDOUT: .connectTimeout
-    default: .connectFailed
-    }
-  }
-
-  /// A server could not be reached: another one may be, and nothing was sent yet.
-  private mutating func connectFailed(_ u: UpstreamPointer, _ ending: Ending) {
-    counters.upstreamFailures += 1
-    let upstream = plan.upstreams[Int(u.pointee.group)]
-    let state = pools.server(u.pointee.group, u.pointee.server)
-    state.pointee.downUntil = engine.now + ServerPools.coolOffNanoseconds
-    let exchange = u.pointee.exchange
-    let frame = Self.transport(u).pointee.pending.take()
-    Self.transport(u).pointee.pendingBytes = 0
-    u.pointee.phase = .idle
-    detach(u)
-    closeUpstream(u)
-    guard exchange >= 0 else { return }
-    let x = exchanges[UInt32(exchange)]
-    let d = downstreams[x.pointee.downstream]
-    x.pointee.upstream = -1
-    if let frame, upstream.retryOnConnectFailure, x.pointee.attemptsLeft > 0,
-      x.pointee.phase == .request
-    {
-      x.pointee.attemptsLeft -= 1
-      counters.retries += 1
-      attach(x, frame, avoid: u.pointee.server)
-      return flushAttached(x, d)
-    }
-    failExchange(x, ending)
-    flushDownstream(d)
-  }
-
-  /// After `attach`: the request leaves, or the answer that took its place.
-  private mutating func flushAttached(_ x: ExchangePointer, _ d: DownstreamPointer) {
-    if d.pointee.exchange >= 0 && x.pointee.upstream >= 0 {
-      flushUpstream(upstreams[UInt32(x.pointee.upstream)])
-    } else {
-      flushDownstream(d)
-    }
   }
 
   // MARK: Sending and receiving
@@ -200,7 +54,7 @@ extension Worker where E: ~Copyable {
   /// Keeps a copy of a request that may be sent again: whole, small, and idempotent
   /// (RFC 9110 9.2.2).
   @inline(__always)
-  private mutating func keepReplay(
+  mutating func keepReplay(
     _ x: ExchangePointer, _ t: UnsafeMutablePointer<Transport>
   ) {
     guard !t.pointee.sending, x.pointee.replayLength == 0, x.pointee.attemptsLeft > 0,
@@ -226,7 +80,7 @@ extension Worker where E: ~Copyable {
   }
 
   @inline(__always)
-  private func replayMemory(_ x: ExchangePointer) -> UnsafeMutableRawPointer {
+  func replayMemory(_ x: ExchangePointer) -> UnsafeMutableRawPointer {
     scratch + Int(x.pointee.slot) * ExchangeScratch.bytes + ExchangeScratch.requestPart
   }
 
@@ -255,7 +109,7 @@ extension Worker where E: ~Copyable {
 
   /// The server takes no more of the request. It may have answered already: what it sent is read
   /// first; its end decides.
-  private mutating func upstreamSendFailed(_ u: UpstreamPointer) {
+  mutating func upstreamSendFailed(_ u: UpstreamPointer) {
     let t = Self.transport(u)
     t.pointee.pendingBytes = 0
     if let frame = t.pointee.pending.take() { _ = consume frame }
@@ -325,143 +179,11 @@ extension Worker where E: ~Copyable {
     }
   }
 
-  private mutating func connectTimedOut(_ u: UpstreamPointer) {
+  mutating func connectTimedOut(_ u: UpstreamPointer) {
     engine.cancelConnect(u.pointee.transport.socket)
     // `receiving` stands for the connect that is being cancelled: the join waits for it.
     Self.transport(u).pointee.receiving = true
     Self.transport(u).pointee.stopping = true
     connectFailed(u, .connectTimeout)
-  }
-
-  // MARK: Letting go
-
-  /// The response has been read: back to the pool, or closed.
-  mutating func releaseUpstream(_ x: ExchangePointer, keep: Bool) {
-    guard x.pointee.upstream >= 0 else { return }
-    let u = upstreams[UInt32(x.pointee.upstream)]
-    let t = Self.transport(u)
-    x.pointee.upstream = -1
-    detach(u)
-    let plan = self.plan.upstreams[Int(u.pointee.group)]
-    guard keep, u.pointee.phase == .busy, drain == .serving, !t.pointee.readClosed,
-      t.pointee.held.isEmpty, t.pointee.pendingBytes == 0, plan.idleLimit > 0
-    else { return closeUpstream(u) }
-    u.pointee.phase = .idle
-    u.pointee.isReused = true
-    t.pointee.paused = false
-    t.pointee.deadline = engine.now + plan.idleTimeout
-    linkIdle(u)
-    let state = pools.server(u.pointee.group, u.pointee.server)
-    state.pointee.prefersLarge = x.pointee.responseBytes > Watermark.largeBody
-    setMode(t, state.pointee.prefersLarge ? .once : .stream)
-    if state.pointee.idleCount > plan.idleLimit {
-      closeUpstream(upstreams[UInt32(state.pointee.idleTail)])
-    }
-    armUpstream(u)
-  }
-
-  /// Unties a connection from its exchange.
-  mutating func detach(_ u: UpstreamPointer) {
-    guard u.pointee.exchange >= 0 else { return }
-    u.pointee.exchange = -1
-    pools.server(u.pointee.group, u.pointee.server).pointee.active -= 1
-  }
-
-  private mutating func linkIdle(_ u: UpstreamPointer) {
-    let state = pools.server(u.pointee.group, u.pointee.server)
-    let slot = Int32(u.pointee.slot)
-    u.pointee.idlePrevious = -1
-    u.pointee.idleNext = state.pointee.idleHead
-    if state.pointee.idleHead >= 0 {
-      upstreams[UInt32(state.pointee.idleHead)].pointee.idlePrevious = slot
-    } else {
-      state.pointee.idleTail = slot
-    }
-    state.pointee.idleHead = slot
-    state.pointee.idleCount += 1
-  }
-
-  private mutating func unlinkIdle(_ u: UpstreamPointer) {
-    let state = pools.server(u.pointee.group, u.pointee.server)
-    let next = u.pointee.idleNext
-    let previous = u.pointee.idlePrevious
-    if next >= 0 {
-      upstreams[UInt32(next)].pointee.idlePrevious = previous
-    } else {
-      state.pointee.idleTail = previous
-    }
-    if previous >= 0 {
-      upstreams[UInt32(previous)].pointee.idleNext = next
-    } else {
-      state.pointee.idleHead = next
-    }
-    u.pointee.idleNext = -1
-    u.pointee.idlePrevious = -1
-    state.pointee.idleCount -= 1
-  }
-
-  private func isLinked(_ u: UpstreamPointer) -> Bool {
-    u.pointee.idlePrevious >= 0 || u.pointee.idleNext >= 0
-      || pools.server(u.pointee.group, u.pointee.server).pointee.idleHead
-        == Int32(u.pointee.slot)
-  }
-
-  /// Ends a connection: joined first, closed when nothing is in flight.
-  mutating func closeUpstream(_ u: UpstreamPointer) {
-    let t = Self.transport(u)
-    guard t.pointee.closing == .open else { return }
-    if isLinked(u) { unlinkIdle(u) }
-    t.pointee.closing = .joining
-    t.pointee.deadline = .max
-    if u.pointee.phase == .connecting {
-      engine.cancelConnect(t.pointee.socket)
-      t.pointee.receiving = true
-    } else {
-      stopReceiving(t)
-    }
-    if t.pointee.sending {
-      engine.shutdown(t.pointee.socket, .both)
-      engine.expediteSends()
-    }
-    reapUpstreams.append(u.pointee.slot)
-  }
-
-  mutating func reapUpstream(_ slot: UInt32) {
-    let u = upstreams[slot]
-    let t = Self.transport(u)
-    guard t.pointee.socket.isValid, t.pointee.closing == .joining, !t.pointee.receiving,
-      !t.pointee.sending
-    else { return }
-    precondition(u.pointee.exchange < 0, "an upstream connection closed under its exchange")
-    engine.close(t.pointee.socket)
-    wheel.disarm(upstreamTimerBase + Int(slot))
-    u.deinitialize(count: 1)
-    // The reap list may name a slot twice: a free slot is told by its socket.
-    t.pointee.socket = .none
-    upstreams.release(slot)
-  }
-
-  // MARK: Another try
-
-  /// Sends the request again on another connection, if that is safe and still allowed.
-  /// - Returns: false if the exchange has to fail.
-  mutating func retry(_ x: ExchangePointer) -> Bool {
-    guard x.pointee.phase == .request, x.pointee.replayLength > 0,
-      x.pointee.attemptsLeft > 0, plan.upstreams[Int(x.pointee.group)].retryOnReset,
-      let made = engine.frame()
-    else { return false }
-    var frame = made
-    frame.append(
-      UnsafeRawBufferPointer(start: replayMemory(x), count: x.pointee.replayLength))
-    x.pointee.attemptsLeft -= 1
-    x.pointee.replayLength = 0
-    counters.retries += 1
-    let failed = x.pointee.server
-    let d = downstreams[x.pointee.downstream]
-    releaseUpstream(x, keep: false)
-    let several = plan.upstreams[Int(x.pointee.group)].servers.count > 1
-    attach(x, frame, avoid: several ? failed : -1, fresh: true)
-    flushAttached(x, d)
-    return true
   }
 }

@@ -1,0 +1,78 @@
+// The request's head as the server gets it: end-to-end fields as received, framing and forwarding
+// fields written anew, RFC 9110 7.6.
+
+import AuditLog
+import Configuration
+import Glibc
+import HTTP1
+import MillraceEngine
+
+extension Worker where E: ~Copyable {
+  /// Fields that are written anew or never passed on as they came.
+  ///
+  /// What a client says of itself in Forwarded, X-Real-IP or X-Forwarded-* is not what the proxy
+  /// saw, and a server cannot tell the two apart.
+  static var rewritten: FieldSet {
+    [
+      .host, .contentLength, .xForwardedFor, .xForwardedProto, .xForwardedHost, .xForwardedPort,
+      .forwarded, .xRealIP,
+    ]
+  }
+  /// What the rewritten head can need beyond the one received.
+  static var headMargin: Int { 512 }
+
+  mutating func writeRequestHead(
+    _ frame: inout SendFrame, _ x: ExchangePointer, _ d: DownstreamPointer,
+    _ bytes: UnsafeRawBufferPointer, _ length: Int
+  ) -> Bool {
+    let authority = requestHead.authority.slice(of: bytes)
+    let client = UnsafeRawBufferPointer(
+      start: clientText + Int(d.pointee.slot) * 64, count: d.pointee.clientLength)
+    let isTLS = d.pointee.isTLS
+    // A field line grows by the space behind its colon where it had none.
+    let capacity =
+      length + requestHead.fieldCount + 2 * authority.count + Self.headMargin
+    let written = frame.write(capacity: capacity) { room in
+      var w = HeadWriter(room)
+      w.append(requestHead.methodRange, of: bytes)
+      w.append(" ")
+      writeTarget(&w, bytes)
+      w.append(" HTTP/1.1\r\nHost: ")
+      w.append(authority)
+      w.append("\r\n")
+      w.endToEndFields(of: requestHead, in: bytes, except: Self.rewritten)
+      switch requestHead.framing {
+      case .length(let n): w.field("Content-Length", decimal: n)
+      case .chunked: w.append("Transfer-Encoding: chunked\r\n")
+      case .none, .untilClose: break
+      }
+      if requestHead.acceptsTrailers { w.append("TE: trailers\r\nConnection: TE\r\n") }
+      w.field("X-Forwarded-For", client)
+      w.append(
+        isTLS ? "X-Forwarded-Proto: https\r\n" : "X-Forwarded-Proto: http\r\n")
+      if authority.count > 0 { w.field("X-Forwarded-Host", authority) }
+      w.append(
+        requestHead.version == .http11
+          ? "Via: 1.1 millrace\r\n\r\n" : "Via: 1.0 millrace\r\n\r\n")
+      return w.overflowed ? -1 : w.count
+    }
+    return written > 0
+  }
+
+  /// The target in origin form (or asterisk form), RFC 9112 3.2.
+  func writeTarget(_ w: inout HeadWriter, _ bytes: UnsafeRawBufferPointer) {
+    guard requestHead.targetForm == .absolute else {
+      w.append(requestHead.target, of: bytes)
+      return
+    }
+    if requestHead.path.isEmpty {
+      w.append(requestHead.method == .options && !requestHead.hasQuery ? "*" : "/")
+    } else {
+      w.append(requestHead.path, of: bytes)
+    }
+    if requestHead.hasQuery {
+      w.append("?")
+      w.append(requestHead.query, of: bytes)
+    }
+  }
+}
