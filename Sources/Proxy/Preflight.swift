@@ -88,10 +88,21 @@ public struct Preflight: Sendable {
     return nil
   }
 
+  /// A proxy that was killed a moment ago may still hold the address: the kernel ends a ring, and
+  /// with it its listeners, after the process. Half a second is more than that takes.
+  private static func bindPatiently(_ address: SocketAddress) -> SystemFailure? {
+    var failure = BindTrial.run(address)
+    for _ in 0..<10 where failure?.code == EADDRINUSE {
+      Pause.microseconds(50_000)
+      failure = BindTrial.run(address)
+    }
+    return failure
+  }
+
   private static func tryBinding(
     _ address: SocketAddress, _ listener: ListenerConfiguration, _ problems: inout [Problem]
   ) {
-    guard let failure = BindTrial.run(address) else { return }
+    guard let failure = bindPatiently(address) else { return }
     let text = listener.address.description
     let (message, cure): (String, String)
     switch failure.code {

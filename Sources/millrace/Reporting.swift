@@ -6,7 +6,7 @@ import Glibc
 
 enum Reporting {
   static func location(_ flag: String) -> SourceLocation {
-    SourceLocation(file: flag, line: 0, column: 0, keyPath: flag)
+    SourceLocation(file: flag)
   }
 
   static func flag(_ name: String, _ message: String, _ cure: String) -> Problem {

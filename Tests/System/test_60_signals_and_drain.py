@@ -6,6 +6,7 @@ failure, since nothing listens any more.
 
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -212,6 +213,27 @@ class Signals(SystemCase):
         for _ in range(1000):
             process.send_signal(signal.SIGUSR1)
             self.assertEqual(self.fetch(None, port=port).status, 200)
+
+    def test_a_start_right_after_a_kill_gets_the_address(self):
+        # The kernel ends a killed process's ring, and the listeners in it, a moment later.
+        # A UNIX socket shows it best: there is no SO_REUSEADDR that would look past them.
+        address = f"unix:{self.folder}/listener"
+        origin = self.start_origin()
+        for _ in range(3):
+            for end in ("kill", "stop"):
+                proxy = Proxy(
+                    self.folder,
+                    arguments=["run", "--from", address, "--to", f"127.0.0.1:{origin.port}"]
+                    + ["--engine", self.engine, "--workers", "2"],
+                )
+                self.addCleanup(proxy.clean_up)
+                proxy.start()
+                with socket.socket(socket.AF_UNIX) as client:
+                    client.settimeout(settings.HANG)
+                    client.connect(f"{self.folder}/listener")
+                    client.sendall(wire.get(Connection="close"))
+                    self.assertTrue(client.recv(65536).startswith(b"HTTP/1.1 200 "))
+                proxy.kill() if end == "kill" else proxy.stop()
 
     def test_a_stop_and_start_on_the_same_port_under_requests(self):
         origin = self.start_origin()
