@@ -31,6 +31,8 @@ extension Worker where E: ~Copyable {
     while x.pointee.phase == .response {
       // With all bytes used the decoder is still asked: it may know that this was the end.
       if offset < slice.count && !hasRoom(x, d) {
+        // Making room may have ended the exchange: what it sent could not be encrypted.
+        guard isActive(x, d) else { return }
         if Self.transport(d).pointee.outstanding == 0 && x.pointee.heldBytes == 0 {
           // Nothing waits to leave, so nothing would ever make room: there is no frame to be had.
           return failExchange(x, .resourcesExhausted)
@@ -63,7 +65,7 @@ extension Worker where E: ~Copyable {
     guard ensureHeld(x) else { return false }
     if x.pointee.held!.canTakeMore() { return true }
     pushHeld(x, d)
-    return ensureHeld(x) && x.pointee.held!.canTakeMore()
+    return isActive(x, d) && ensureHeld(x) && x.pointee.held!.canTakeMore()
   }
 
   /// Stops reading from the server until the client has taken what it has.

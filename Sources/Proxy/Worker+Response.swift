@@ -153,7 +153,10 @@ extension Worker where E: ~Copyable {
       return false
     }
     guard x.pointee.version == .http11 else { return true }
-    if !x.pointee.held!.canTakeMore() { pushHeld(x, d) }
+    if !x.pointee.held!.canTakeMore() {
+      pushHeld(x, d)
+      guard isActive(x, d) else { return false }
+    }
     // An interim response is a courtesy: a client that does not read loses it.
     guard ensureHeld(x), x.pointee.held!.canTakeMore() else { return true }
     writeInterimHead(x, bytes, length)
