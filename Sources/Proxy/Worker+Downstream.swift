@@ -285,13 +285,7 @@ extension Worker where E: ~Copyable {
   private mutating func joinDownstream(_ d: DownstreamPointer) {
     let t = Self.transport(d)
     guard t.pointee.closing != .joining else { return }
-    t.pointee.closing = .joining
-    t.pointee.deadline = .max
-    stopReceiving(t)
-    if t.pointee.sending {
-      engine.shutdown(t.pointee.socket, .both)
-      engine.expediteSends()
-    }
+    join(t)
     reapDownstreams.append(d.pointee.slot)
   }
 

@@ -231,17 +231,11 @@ extension Worker where E: ~Copyable {
     let t = Self.transport(u)
     guard t.pointee.closing == .open else { return }
     if isLinked(u) { unlinkIdle(u) }
-    t.pointee.closing = .joining
-    t.pointee.deadline = .max
+    join(t)
     if u.pointee.phase == .connecting {
+      // `receiving` stands for the connect that is being cancelled: the join waits for it.
       engine.cancelConnect(t.pointee.socket)
       t.pointee.receiving = true
-    } else {
-      stopReceiving(t)
-    }
-    if t.pointee.sending {
-      engine.shutdown(t.pointee.socket, .both)
-      engine.expediteSends()
     }
     reapUpstreams.append(u.pointee.slot)
   }

@@ -183,6 +183,17 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
     engine.stopReceiving(transport.pointee.socket)
   }
 
+  /// Begins the end of a connection: what is in flight is made to complete, and then reaped.
+  mutating func join(_ transport: UnsafeMutablePointer<Transport>) {
+    transport.pointee.closing = .joining
+    transport.pointee.deadline = .max
+    stopReceiving(transport)
+    if transport.pointee.sending {
+      engine.shutdown(transport.pointee.socket, .both)
+      engine.expediteSends()
+    }
+  }
+
   /// Closes what has nothing in flight any more.
   private mutating func reap() {
     while let slot = reapDownstreams.popLast() { reapDownstream(slot) }

@@ -50,8 +50,8 @@ enum FrameLayout {
   static let inlineOffset = slicesOffset + sliceLimit * MemoryLayout<BufferSlice>.stride
   static let inlineBytes = cellBytes - inlineOffset
   /// A slice of at most this many bytes is copied inline: its buffer goes back at once and the
-  /// send stays a single segment. Copying 2 KiB costs about 60 ns; a second segment and a buffer
-  /// held until completion cost more.
+  /// send stays a single segment. Copying 2 KiB costs 42 ns (memcpy in a loop, hot); where a second
+  /// segment becomes cheaper was not measured.
   static let copyLimit = 2048
 }
 

@@ -7,7 +7,7 @@ import Glibc
 public struct WorkerThread: Sendable {
   private let handle: pthread_t
 
-  /// 1 MiB: OpenSSL's handshakes use some 30 KiB, the deepest path of ours less than that.
+  /// 1 MiB, a bound and not a measurement: only the pages that are touched take memory.
   private static let stackBytes = 1 << 20
 
   private final class Body {
