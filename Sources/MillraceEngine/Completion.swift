@@ -19,6 +19,10 @@ public struct Completion: Sendable {
   static let moreFlag: UInt32 = 1
   static let largeFlag: UInt32 = 2
   static let fileFlag: UInt32 = 4
+  static let statusFlag: UInt32 = 8
+  static let datagramFlag: UInt32 = 16
+  static let listFlag: UInt32 = 32
+  private static let notBytes = fileFlag | statusFlag | datagramFlag | listFlag
 
   @inline(__always)
   init(token: Token, result: Int32, more: Bool = false, buffer: UInt32 = noBuffer) {
@@ -34,8 +38,19 @@ public struct Completion: Sendable {
   /// True when the completion carries received bytes. They must be redeemed with `takeSlice`,
   /// once, even by a caller who no longer wants them: until then their buffer counts as leased.
   @inline(__always) public var hasBytes: Bool {
-    buffer != Self.noBuffer && flags & Self.fileFlag == 0
+    buffer != Self.noBuffer && flags & Self.notBytes == 0
   }
+
+  /// True when the completion carries a datagram. It must be redeemed with `takeDatagram`, once.
+  @inline(__always) public var hasDatagram: Bool { flags & Self.datagramFlag != 0 }
+
+  /// True when the completion carries what statx(2) said. It must be redeemed with `takeStatus`,
+  /// once.
+  @inline(__always) public var hasStatus: Bool { flags & Self.statusFlag != 0 }
+
+  /// True when the completion gives several file buffers back. It must be redeemed with
+  /// `takeFileBuffers`, once.
+  @inline(__always) public var hasFileBuffers: Bool { flags & Self.listFlag != 0 }
 
   /// True when the completion gives a file buffer back. It must be redeemed with
   /// `takeFileBuffer`, once.

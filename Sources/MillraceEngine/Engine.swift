@@ -12,6 +12,17 @@ public struct Descriptor: Equatable, Sendable {
   @inline(__always)
   public var isValid: Bool { rawValue >= 0 }
   public static let none = Descriptor(rawValue: -1)
+
+  /// Set in the number of a direct slot.
+  static let directBit: Int32 = 1 << 30
+  /// A slot in the engine's table of registered files instead of a number of the process's: other
+  /// system calls cannot use it.
+  @inline(__always)
+  public var isDirect: Bool { rawValue >= Self.directBit }
+  /// The place in the table. - Precondition: `isDirect`.
+  @inline(__always)
+  var slot: Int32 { rawValue & ~Self.directBit }
+  init(slot: Int) { rawValue = Self.directBit | Int32(slot) }
 }
 
 /// What a receive asks for.
@@ -39,6 +50,8 @@ public enum ShutdownDirection: Sendable { case receive, send, both }
 public enum EngineKind: String, Sendable, CaseIterable {
   case uring = "io_uring"
   case epoll
+  /// In a world of its own, with a clock, a network and a disk made from a seed.
+  case simulated
 }
 
 /// Limits and sizes of an engine. Every one bounds a queue.
@@ -66,6 +79,32 @@ public struct EngineOptions: Sendable {
   public var fileThreads = 2
   /// What the probe found, so that set-up starts on a rung that works.
   public var setupFlags: UInt32 = 0
+  /// What to use of the kernel where it has it.
+  public var features = EngineFeatures.standard
+  /// Timeouts, polls, no-operations, messages, splices, reported shutdowns and closes in flight.
+  public var controlOperations = 256
+  /// Slots for direct descriptors; 0: none.
+  public var directDescriptors = 64
+  /// Registered file buffers and the size of each, a multiple of 4096; 0: none.
+  public var registeredBuffers = 0
+  public var registeredBufferSize = 65_536
+  /// Frames of at least this many bytes are sent without copying by `sendZeroCopy`.
+  public var zeroCopyThreshold = 16_384
+  /// Relays in flight, each with a pipe of `relayPipeBytes`.
+  public var relays = 1024
+  public var relayPipeBytes = 262_144
+  /// With `EngineFeatures.minWait`: a wait returns with this many completions, or with any once
+  /// this many microseconds have passed (Linux 6.12).
+  public var batchCompletions = 8
+  public var batchMicroseconds = 50
+  /// With `EngineFeatures.submissionThread`: how long the kernel's thread spins without work,
+  /// in milliseconds, and the CPU it is pinned to (nil: none).
+  public var submissionThreadIdle = 50
+  public var submissionThreadCPU: Int?
+  /// With `EngineFeatures.busyPoll`: microseconds to poll the device's queue before sleeping, and
+  /// packets per poll (more than 64 needs CAP_NET_ADMIN).
+  public var busyPollMicroseconds = 50
+  public var busyPollBudget = 8
 
   public init() {}
 }
@@ -89,6 +128,17 @@ public struct EngineCounters: Sendable {
   public var frameRefusals = 0
   /// Connections closed at once because their number was beyond `descriptorLimit`.
   public var connectionsRefused = 0
+  /// Control operations that ended with ENOBUFS because all their slots were in use.
+  public var operationsRefused = 0
+  /// Direct slots, or registered buffers, that were asked for when none was free.
+  public var slotRefusals = 0
+  public var registeredBufferRefusals = 0
+  public var directDescriptorsInUse = 0
+  public var registeredBuffersInUse = 0
+  /// Times that a kernel thread had to be woken to take submissions.
+  public var submissionThreadWakes = 0
+  /// Messages that another engine or thread sent here.
+  public var messages = 0
 }
 
 /// A completion engine: one ring or one epoll instance, owned by one thread.
@@ -99,53 +149,14 @@ public struct EngineCounters: Sendable {
 /// - At most one receive and one send are in flight per socket.
 /// - `close` is called when no operation of that descriptor is in flight.
 /// - Receive memory is the engine's: an idle socket pins no buffer.
-public protocol Engine: ~Copyable {
+public protocol Engine: SocketOperations, DatagramOperations, FileOperations, ControlOperations,
+  ~Copyable
+{
   init(_ options: EngineOptions) throws(EngineFailure)
 
   var kind: EngineKind { get }
-
-  // MARK: Sockets
-
-  /// A listening socket, bound with SO_REUSEADDR and, for IP addresses, SO_REUSEPORT if asked.
-  mutating func listen(
-    _ address: SocketAddress, backlog: Int32, reusePort: Bool
-  ) throws(SystemFailure) -> Descriptor
-  /// Accepts until `stopAccepting` or an error: each completion's result is a new descriptor.
-  mutating func accept(_ listener: Descriptor, _ token: Token)
-  /// Ends an accept; its terminal completion is ECANCELED. Connections that arrive first are
-  /// still reported.
-  mutating func stopAccepting(_ listener: Descriptor)
-  /// Takes one waiting connection without waiting, or nil: to empty a listener before closing.
-  mutating func acceptNow(_ listener: Descriptor) -> Descriptor?
-  /// Starts a connection. The descriptor is valid at once; the completion says how it went.
-  mutating func connect(_ address: SocketAddress, _ token: Token) throws(SystemFailure)
-    -> Descriptor
-  /// Ends a connect; its terminal completion is ECANCELED unless it was faster.
-  mutating func cancelConnect(_ socket: Descriptor)
-  mutating func receive(_ socket: Descriptor, _ mode: ReceiveMode, _ token: Token)
-  /// Ends a receive; its terminal completion is ECANCELED unless it was faster. Bytes that arrive
-  /// first are still reported.
-  mutating func stopReceiving(_ socket: Descriptor)
-  /// Sends the whole frame. Its completion is reported before bytes that were received after it
-  /// had left. The completion's result is the byte count (capped at Int32.max) or a
-  /// negated errno; a short send never shows.
-  mutating func send(
-    _ socket: Descriptor, _ frame: consuming SendFrame, _ urgency: SendUrgency, _ token: Token)
-  /// How far the send in flight has got: bytes that the kernel took, less those that the peer has
-  /// not acknowledged (SIOCOUTQ, tcp(7)). Grows while the peer reads, however slowly; negative at
-  /// first. A system call: for a deadline that has passed, not for every turn. 0 without a send.
-  func sendProgress(_ socket: Descriptor) -> Int
-  /// Makes the completion of a quiet send come with this turn.
-  mutating func expediteSends()
-  /// shutdown(2), at once, after the first try of a send that was submitted before it. Errors are
-  /// of no interest to anybody: the socket is about to go.
-  mutating func shutdown(_ socket: Descriptor, _ direction: ShutdownDirection)
-  /// Makes the following close send a reset, so that a peer sees a cut-off answer as cut off.
-  mutating func resetOnClose(_ socket: Descriptor)
-  /// Closes a descriptor that has no operation in flight. Reports nothing.
-  mutating func close(_ descriptor: Descriptor)
-  func peerAddress(_ socket: Descriptor) -> SocketAddress?
-  func localAddress(_ socket: Descriptor) -> SocketAddress?
+  /// What this engine uses of the kernel, by name: on, off or refused, and why.
+  var features: [ProbeFeature] { get }
 
   // MARK: Memory
 
@@ -161,25 +172,6 @@ public protocol Engine: ~Copyable {
   var isLowOnBuffers: Bool { get }
   /// An empty frame, or nil when all are in use.
   mutating func frame() -> SendFrame?
-
-  // MARK: Files
-
-  mutating func open(_ path: String, flags: Int32, mode: UInt32, _ token: Token)
-  mutating func read(
-    _ file: Descriptor, into buffer: consuming FileBuffer, count: Int, offset: Int64,
-    _ token: Token)
-  /// Writes at an offset; `durable` makes the data durable before completion (RWF_DSYNC).
-  mutating func write(
-    _ file: Descriptor, from buffer: consuming FileBuffer, count: Int, offset: Int64,
-    durable: Bool, _ token: Token)
-  /// The buffer of a completed read or write. Once.
-  mutating func takeFileBuffer(_ completion: Completion) -> FileBuffer
-  mutating func synchronize(_ file: Descriptor, dataOnly: Bool, _ token: Token)
-  mutating func allocate(_ file: Descriptor, offset: Int64, length: Int64, _ token: Token)
-  mutating func truncate(_ file: Descriptor, length: Int64, _ token: Token)
-  mutating func rename(_ from: String, to: String, _ token: Token)
-  mutating func unlink(_ path: String, _ token: Token)
-  mutating func closeFile(_ file: Descriptor, _ token: Token)
 
   // MARK: The loop
 

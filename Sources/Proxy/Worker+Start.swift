@@ -143,6 +143,8 @@ func startWorker(_ kind: EngineKind, _ seed: WorkerSeed, _ wakers: WakerBoard) {
       let engine = try Epoll(seed.options)
       wakers.set(seed.index, engine.waker)
       runWorker(seed, engine)
+    case .simulated:
+      preconditionFailure("a simulated worker runs in a world, not on a thread")
     }
   } catch {
     seed.logger.critical("worker could not start worker=\(seed.index) cause=\"\(error)\"")

@@ -101,7 +101,7 @@ extension Uring {
     // The listener blocks, so ask first whether somebody waits; and let no accept wait for
     // longer than a millisecond, because another process with the same listener may be faster.
     var ask = pollfd(fd: listener.rawValue, events: Int16(POLLIN), revents: 0)
-    guard poll(&ask, 1, 0) == 1, ask.revents & Int16(POLLIN) != 0 else { return nil }
+    guard Glibc.poll(&ask, 1, 0) == 1, ask.revents & Int16(POLLIN) != 0 else { return nil }
     Sockets.limitWaiting(listener.rawValue, microseconds: 1000)
     let descriptor = clinux_accept4(listener.rawValue, Int32(SOCK_CLOEXEC.rawValue))
     guard descriptor >= 0 else { return nil }

@@ -1,0 +1,70 @@
+// How engines of different threads tell each other things: a bounded box that any thread may put
+// messages in. Between two rings the kernel carries the message instead (IORING_OP_MSG_RING).
+
+import CLinux
+import Glibc
+import Synchronization
+
+/// The receiving end of `post`, for other threads. Lives as long as somebody holds it, engine or
+/// not.
+public final class Mailbox: Sendable {
+  /// Messages that may wait, 1 and up.
+  public static let capacity = 1024
+
+  struct Message {
+    let token: Token
+    let value: Int32
+  }
+
+  private struct State {
+    var messages: [Message] = []
+    var isClosed = false
+  }
+
+  private let state: Mutex<State>
+  private let waker: Waker
+  /// A duplicate of the ring's descriptor, so that the number cannot come to mean another ring
+  /// while somebody holds this mailbox; -1 where messages go through memory.
+  let ringDescriptor: Int32
+
+  init(waker: Waker, ring: Int32) {
+    state = Mutex(State())
+    self.waker = waker
+    ringDescriptor = ring < 0 ? -1 : fcntl(ring, F_DUPFD_CLOEXEC, 0)
+  }
+
+  deinit {
+    if ringDescriptor >= 0 { Glibc.close(ringDescriptor) }
+  }
+
+  /// Puts a message in from any thread, without an engine of one's own.
+  /// - Returns: 0, or a negated errno: ENOBUFS when full, ESHUTDOWN when the engine has ended.
+  public func put(_ value: Int32, _ token: Token) -> Int32 {
+    let (code, wasEmpty) = state.withLock { state -> (Int32, Bool) in
+      if state.isClosed { return (-ESHUTDOWN, false) }
+      guard state.messages.count < Self.capacity else { return (-ENOBUFS, false) }
+      state.messages.append(Message(token: token, value: value))
+      return (0, state.messages.count == 1)
+    }
+    if wasEmpty { waker.wake() }
+    return code
+  }
+
+  var isClosed: Bool { state.withLock { $0.isClosed } }
+
+  /// Takes all messages, in order; the engine's side.
+  func takeAll(_ into: inout [Message]) {
+    state.withLock { state in
+      swap(&state.messages, &into)
+      state.messages.removeAll(keepingCapacity: true)
+    }
+  }
+
+  /// The engine has ended.
+  func close() {
+    state.withLock {
+      $0.isClosed = true
+      $0.messages = []
+    }
+  }
+}

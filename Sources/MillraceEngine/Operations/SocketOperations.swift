@@ -1,0 +1,150 @@
+// What an engine does with stream sockets. The meaning of each operation stands here once; each
+// engine's folder has a file of the same family that does it.
+
+/// Operations on listening and connected stream sockets (TCP and UNIX).
+public protocol SocketOperations: ~Copyable {
+  /// A listening socket, bound with SO_REUSEADDR and, for IP addresses, SO_REUSEPORT if asked.
+  mutating func listen(
+    _ address: SocketAddress, backlog: Int32, reusePort: Bool
+  ) throws(SystemFailure) -> Descriptor
+  /// Accepts until `stopAccepting` or an error: each completion's result is a new descriptor.
+  mutating func accept(_ listener: Descriptor, _ token: Token)
+  /// Accepts one connection. The completion's result is a new descriptor, or with `slot` (a
+  /// direct one that `takeSlot` gave) 0: the connection is then in the slot.
+  ///
+  /// May be a step of a chain. Ended by `stopAccepting`, as the other accept is.
+  mutating func acceptOne(_ listener: Descriptor, into slot: Descriptor?, _ token: Token)
+  /// Ends an accept; its terminal completion is ECANCELED. Connections that arrive first are
+  /// still reported.
+  mutating func stopAccepting(_ listener: Descriptor)
+  /// Takes one waiting connection without waiting, or nil: to empty a listener before closing.
+  mutating func acceptNow(_ listener: Descriptor) -> Descriptor?
+  /// Starts a connection. The descriptor is valid at once; the completion says how it went.
+  mutating func connect(_ address: SocketAddress, _ token: Token) throws(SystemFailure)
+    -> Descriptor
+  /// Starts a connection from a local address of the caller's choosing.
+  mutating func connect(
+    _ address: SocketAddress, from origin: ConnectionOrigin, _ token: Token
+  ) throws(SystemFailure) -> Descriptor
+  /// Ends a connect; its terminal completion is ECANCELED unless it was faster.
+  mutating func cancelConnect(_ socket: Descriptor)
+  /// Receives bytes; at most one receive is in flight per socket. `.once` may be a step of a chain.
+  mutating func receive(_ socket: Descriptor, _ mode: ReceiveMode, _ token: Token)
+  /// Ends a receive; its terminal completion is ECANCELED unless it was faster. Bytes that arrive
+  /// first are still reported.
+  mutating func stopReceiving(_ socket: Descriptor)
+  /// Sends the whole frame. Its completion is reported before bytes that were received after it
+  /// had left. The completion's result is the byte count (capped at Int32.max) or a
+  /// negated errno; a short send never shows.
+  ///
+  /// May be a step of a chain; it is then an awaited one.
+  mutating func send(
+    _ socket: Descriptor, _ frame: consuming SendFrame, _ urgency: SendUrgency, _ token: Token)
+  /// Sends the whole frame without copying it into the kernel (IORING_OP_SENDMSG_ZC, 6.1), where
+  /// the engine and the socket can and the frame has at least `EngineOptions.zeroCopyThreshold`
+  /// bytes; copies otherwise.
+  ///
+  /// Two completions: the first, not terminal, has the result of `send`; the terminal one says
+  /// that the frame's memory is free again, with result 0 if nothing was copied, 1 if it was
+  /// (IORING_NOTIF_USAGE_ZC_COPIED). After an error the first completion is the terminal one.
+  mutating func sendZeroCopy(
+    _ socket: Descriptor, _ frame: consuming SendFrame, _ token: Token)
+  /// How far the send in flight has got: bytes that the kernel took, less those that the peer has
+  /// not acknowledged (SIOCOUTQ, tcp(7)). Grows while the peer reads, however slowly; negative at
+  /// first. A system call: for a deadline that has passed, not for every turn. 0 without a send.
+  func sendProgress(_ socket: Descriptor) -> Int
+  /// Makes the completion of a quiet send come with this turn.
+  mutating func expediteSends()
+  /// shutdown(2), at once, after the first try of a send that was submitted before it. Errors are
+  /// of no interest to anybody: the socket is about to go. Not for direct descriptors.
+  mutating func shutdown(_ socket: Descriptor, _ direction: ShutdownDirection)
+  /// shutdown(2) as an operation: its completion has 0 or a negated errno. May be a step of a
+  /// chain.
+  mutating func shutdown(_ socket: Descriptor, _ direction: ShutdownDirection, _ token: Token)
+  /// Makes the following close send a reset, so that a peer sees a cut-off answer as cut off.
+  mutating func resetOnClose(_ socket: Descriptor)
+  /// Closes a descriptor that has no operation in flight. Reports nothing.
+  mutating func close(_ descriptor: Descriptor)
+  /// Closes a descriptor as an operation: its completion has 0 or a negated errno. When it comes,
+  /// the number may be somebody else's already. May be a step of a chain, after steps on the same
+  /// descriptor; a direct slot is free again.
+  ///
+  /// In a chain that breaks before this step, the descriptor stays open and the caller's.
+  mutating func close(_ descriptor: Descriptor, _ token: Token)
+  /// Moves up to `count` bytes between a pipe and another descriptor, splice(2): the completion's
+  /// result is what was moved, 0 at the end of the input. One side must be a pipe. Waits where the
+  /// input is empty or the output full.
+  mutating func splice(
+    from input: Descriptor, to output: Descriptor, count: Int, _ token: Token)
+  /// A pipe for `splice`: what is written to `input` is read from `output`, pipe2(2). Its capacity
+  /// is raised to `capacity` bytes where the kernel allows it (F_SETPIPE_SZ).
+  mutating func pipe(capacity: Int) throws(SystemFailure) -> (output: Descriptor, input: Descriptor)
+  /// Moves exactly `count` bytes from one connected socket to another without showing them to the
+  /// caller: through a pipe by splice(2), or by copying, as `RelayMethod` says. No receive of
+  /// `from` and no send of `to` may be in flight.
+  ///
+  /// Each completion that is not terminal says how many bytes have left since the last one
+  /// (progress for timeouts); the terminal one has how many left since then, fewer than `count`
+  /// in all if the input ended first, or a negated errno. Ended early by `stopRelay`.
+  mutating func relay(
+    from source: Descriptor, to sink: Descriptor, count: Int, _ method: RelayMethod,
+    _ token: Token)
+  /// Ends a relay; its terminal completion is ECANCELED unless it was faster. Bytes that were read
+  /// and not yet written are lost: for connections that are about to be closed.
+  mutating func stopRelay(from source: Descriptor)
+  /// nil for a direct descriptor, which other system calls cannot use.
+  func peerAddress(_ socket: Descriptor) -> SocketAddress?
+  /// nil for a direct descriptor, which other system calls cannot use.
+  func localAddress(_ socket: Descriptor) -> SocketAddress?
+
+  // MARK: Direct descriptors
+
+  /// A free direct slot: a descriptor whose number is known before anything is open in it, so that
+  /// the steps of a chain can name it. nil (counted) when all `EngineOptions.directDescriptors`
+  /// are taken. `close` frees the slot, and so does `returnSlot` while nothing is open in it.
+  mutating func takeSlot() -> Descriptor?
+  /// Gives back a slot in which nothing is open.
+  mutating func returnSlot(_ slot: Descriptor)
+
+  // MARK: Placement
+
+  /// Has the kernel give each new connection of a SO_REUSEPORT group to the listener whose position
+  /// in the group is the CPU that handled the packet, modulo `count` (SO_ATTACH_REUSEPORT_CBPF,
+  /// 4.6; positions are in the order of binding). Once per group suffices.
+  /// - Returns: 0 or a negated errno.
+  mutating func placeByCPU(_ listener: Descriptor, count: Int) -> Int32
+  /// Prefers this listener of its SO_REUSEPORT group for packets that `cpu` handles
+  /// (SO_INCOMING_CPU, 4.4; without effect on groups from 4.6 until 6.2, and 6.1.x before its fix).
+  /// - Returns: 0 or a negated errno.
+  mutating func preferCPU(_ listener: Descriptor, cpu: Int) -> Int32
+  /// The CPU that handled the socket's last packet (SO_INCOMING_CPU, 3.19), or nil.
+  func incomingCPU(_ socket: Descriptor) -> Int?
+  /// The NAPI instance of the socket's last packet (SO_INCOMING_NAPI_ID, 4.12); nil where it has
+  /// none, as on loopback.
+  func incomingQueue(_ socket: Descriptor) -> Int?
+}
+
+/// Where an outgoing connection comes from.
+public struct ConnectionOrigin: Sendable {
+  /// Bound before connecting with IP_BIND_ADDRESS_NO_PORT (4.2), so that the kernel chooses the
+  /// port at connect(2) and ports are shared between different destinations. nil: the kernel's.
+  public var address: SocketAddress?
+  /// First and last port that the kernel may choose (IP_LOCAL_PORT_RANGE, 6.3); nil: the host's
+  /// range. Ignored by kernels without it.
+  public var ports: ClosedRange<UInt16>?
+
+  public init(address: SocketAddress? = nil, ports: ClosedRange<UInt16>? = nil) {
+    self.address = address
+    self.ports = ports
+  }
+}
+
+/// How `relay` moves bytes.
+public enum RelayMethod: Sendable, CaseIterable {
+  /// The engine chooses by `count`: see docs/performance.md for the measurement.
+  case automatic
+  /// Through a large buffer of the pool.
+  case copy
+  /// Through a pipe, splice(2).
+  case splice
+}
