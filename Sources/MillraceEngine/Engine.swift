@@ -121,6 +121,8 @@ public struct EngineCounters: Sendable {
   public var completions = 0
   /// Receives that waited because no buffer was free.
   public var receivesStarved = 0
+  /// Receives that the kernel had lost the end of, and that the engine found and armed again.
+  public var receivesRevived = 0
   public var sendsShort = 0
   public var framesEvacuated = 0
   public var submissionQueueFull = 0
