@@ -27,6 +27,12 @@ extension Contract {
       let engine = try Uring(Self.options { _ in })
       let features = engine.features
       #expect(features.map(\.name) == Self.names)
+      // Linux 6.6 has all of these; where this runs on an older one, the cause names a version.
+      for feature in features {
+        let wanted = EngineFeatures.standard.contains(EngineFeatures(name: feature.name)!)
+        #expect(feature.state != .refused || feature.cause.contains("Linux"), "\(feature)")
+        #expect(wanted || feature.state == .off, "\(feature)")
+      }
       for feature in features { #expect((feature.state == .on) == feature.cause.isEmpty) }
     }
 
@@ -183,28 +189,27 @@ extension Contract {
 
     @Test func theRingsSurviveGrowthWithEntriesAndCompletionsInThem() throws {
       let flags = UInt32(
-        CLINUX_SETUP_CQSIZE | CLINUX_SETUP_SINGLE_ISSUER | CLINUX_SETUP_DEFER_TASKRUN)
-      for extra in [UInt32(CLINUX_SETUP_NO_SQARRAY), 0] {
-        var ring = try Ring(entries: 8, completions: 16, flags: flags | extra)
-        func fill(_ ring: inout Ring, _ data: Range<UInt64>) throws {
-          for i in data {
-            guard let entry = ring.nextEntry() else { throw StageFailure("the ring is full") }
-            entry.pointee.opcode = UInt8(CLINUX_OP_NOP)
-            entry.pointee.user_data = i
-          }
+        CLINUX_SETUP_CQSIZE | CLINUX_SETUP_SINGLE_ISSUER | CLINUX_SETUP_DEFER_TASKRUN
+          | CLINUX_SETUP_NO_SQARRAY)
+      var ring = try Ring(entries: 8, completions: 16, flags: flags)
+      func fill(_ ring: inout Ring, _ data: Range<UInt64>) throws {
+        for i in data {
+          guard let entry = ring.nextEntry() else { throw StageFailure("the ring is full") }
+          entry.pointee.opcode = UInt8(CLINUX_OP_NOP)
+          entry.pointee.user_data = i
         }
-        try fill(&ring, 0..<5)
-        let submitted = ring.enter(wait: 5, timeoutNanoseconds: -1)
-        var seen = [ring.take().user_data]
-        try fill(&ring, 5..<8)
-        let grown = ring.growCompletions(to: 64)
-        let (places, pending) = (ring.cqEntries, ring.pending)
-        let rest = ring.enter(wait: 7, timeoutNanoseconds: -1)
-        while ring.ready > 0 { seen.append(ring.take().user_data) }
-        ring.commitTaken()
-        #expect(submitted == 5 && grown == 0 && places == 64 && pending == 3 && rest == 3)
-        #expect(seen == Array(0..<8))
       }
+      try fill(&ring, 0..<5)
+      let submitted = ring.enter(wait: 5, timeoutNanoseconds: -1)
+      var seen = [ring.take().user_data]
+      try fill(&ring, 5..<8)
+      let grown = ring.growCompletions(to: 64)
+      let (places, pending) = (ring.cqEntries, ring.pending)
+      let rest = ring.enter(wait: 7, timeoutNanoseconds: -1)
+      while ring.ready > 0 { seen.append(ring.take().user_data) }
+      ring.commitTaken()
+      #expect([submitted, grown, Int32(places), Int32(pending), rest] == [5, 0, 64, 3, 3])
+      #expect(seen == Array(0..<8))
     }
 
     @Test func aWaitForABatchKeepsItsDeadline() throws {

@@ -204,6 +204,8 @@ int clinux_uring_setup(uint32_t entries, struct clinux_uring_params *p);
 int clinux_uring_enter(int fd, uint32_t submit, uint32_t wait, uint32_t flags, const void *arg,
                        size_t size);
 int clinux_uring_register(int fd, uint32_t op, const void *arg, uint32_t n);
+/* The same where the kernel answers in the argument: Swift may pass a copy for a const pointer. */
+int clinux_uring_ask(int fd, uint32_t op, void *arg, uint32_t n);
 ssize_t clinux_pwritev2(int fd, const struct iovec *v, int n, off_t off, int flags);
 int clinux_open(const char *path, int flags, uint32_t mode);
 int clinux_accept4(int fd, int flags);

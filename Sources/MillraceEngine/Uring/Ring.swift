@@ -164,7 +164,7 @@ struct Ring: ~Copyable {
   /// - Returns: 0 or a negated errno.
   mutating func register() -> Int32 {
     var update = clinux_rsrc_update(offset: .max, resv: 0, data: UInt64(descriptor))
-    let code = clinux_uring_register(
+    let code = clinux_uring_ask(
       descriptor, UInt32(CLINUX_REGISTER_RING_FDS), &update, 1)
     guard code == 1 else { return code < 0 ? code : -EINVAL }
     enterTarget = Int32(update.offset)
@@ -187,8 +187,8 @@ struct Ring: ~Copyable {
   @inline(__always)
   var cqEntries: UInt32 { cqMask &+ 1 }
 
-  /// Gives the completion queue at least this many places (6.13, DEFER_TASKRUN only). What waits
-  /// in either queue stays there.
+  /// Gives the completion queue at least this many places (6.13; DEFER_TASKRUN, and NO_SQARRAY
+  /// because the kernel does not tell where the new array lies). What waits in either queue stays there.
   /// - Returns: 0 or a negated errno; after an error nothing has changed.
   mutating func growCompletions(to wanted: Int) -> Int32 {
     publish()
@@ -197,7 +197,7 @@ struct Ring: ~Copyable {
     parameters.flags = UInt32(CLINUX_SETUP_CQSIZE | CLINUX_SETUP_CLAMP)
     parameters.sq_entries = sqEntries
     parameters.cq_entries = UInt32(wanted)
-    let code = clinux_uring_register(
+    let code = clinux_uring_ask(
       descriptor, UInt32(CLINUX_REGISTER_RESIZE_RINGS), &parameters, 1)
     guard code >= 0 else { return code }
     let maps: RingMaps

@@ -13,7 +13,7 @@ struct RingOperations {
     let list = UnsafeMutablePointer<clinux_probe>.allocate(capacity: 1)
     defer { list.deallocate() }
     memset(list, 0, MemoryLayout<clinux_probe>.size)
-    code = clinux_uring_register(ring, UInt32(CLINUX_REGISTER_PROBE), list, 256)
+    code = clinux_uring_ask(ring, UInt32(CLINUX_REGISTER_PROBE), list, 256)
     guard code >= 0 else { return }
     // SAFETY: the kernel filled `ops_len` entries, at most the 256 that there is room for.
     let entries = (UnsafeMutableRawPointer(list) + 16)

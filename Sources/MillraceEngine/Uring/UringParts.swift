@@ -124,7 +124,10 @@ struct UringParts: ~Copyable {
       use.refuse(.deferTaskrun, errno: EINVAL)
       use.giveUp(.ringResize, "needs defer_taskrun")
     }
-    if flags & UInt32(CLINUX_SETUP_NO_SQARRAY) == 0 { use.refuse(.noSQArray, errno: EINVAL) }
+    if flags & UInt32(CLINUX_SETUP_NO_SQARRAY) == 0 {
+      use.refuse(.noSQArray, errno: EINVAL)
+      use.giveUp(.ringResize, "needs no_sqarray")
+    }
     if use.contains(.submissionThread) {
       use.giveUp(.quietSends, "not with sqpoll: submission is asynchronous")
     }
@@ -231,14 +234,14 @@ struct UringParts: ~Copyable {
     var setting = clinux_napi()
     setting.busy_poll_to = wanted
     setting.prefer_busy_poll = 1
-    var code = clinux_uring_register(
+    var code = clinux_uring_ask(
       ring.descriptor, UInt32(CLINUX_REGISTER_NAPI), &setting, 1)
     guard code >= 0 else { return use.refuse(.busyPoll, errno: -code) }
     // The call gives the earlier setting back: ask for the same again to read it.
     setting = clinux_napi()
     setting.busy_poll_to = wanted
     setting.prefer_busy_poll = 1
-    code = clinux_uring_register(ring.descriptor, UInt32(CLINUX_REGISTER_NAPI), &setting, 1)
+    code = clinux_uring_ask(ring.descriptor, UInt32(CLINUX_REGISTER_NAPI), &setting, 1)
     if code < 0 || setting.busy_poll_to != wanted {
       use.refuse(.busyPoll, "the kernel took the setting and did not keep it")
     }
