@@ -14,6 +14,7 @@ extension Contract {
       switch kind {
       case .uring: try measure(Uring.self)
       case .epoll: try measure(Epoll.self)
+      case .simulated: preconditionFailure("not an engine of this suite")
       }
     }
 
