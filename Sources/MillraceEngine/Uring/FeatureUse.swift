@@ -16,6 +16,11 @@ struct FeatureUse {
     active = wanted
   }
 
+  /// Those that this kernel does not let us use.
+  var refused: EngineFeatures {
+    refusals.reduce(into: EngineFeatures()) { $0.formUnion($1.feature) }
+  }
+
   @inline(__always)
   func contains(_ feature: EngineFeatures) -> Bool { active.contains(feature) }
 

@@ -34,15 +34,15 @@ extension Uring {
     if now >= suspectsDue { lookAtSuspects() }
   }
 
-  /// The longest wait that `waitForBatch` makes: without a general timeout the kernel would end
-  /// a wait of no event at all with the minimum's end.
+  /// The longest wait that `waitForBatch` makes: without a general timeout, or with one that the
+  /// kernel takes for endless, it would end a wait of no event at all with the minimum's end.
   private static let longWait: Int64 = 3_600_000_000_000
 
   /// Waits for several completions, or after the minimum for any; never past the deadline.
   @inline(never)
   private mutating func waitForBatch(_ timeout: Int64) {
     statistics.systemCalls += 1
-    let limit = timeout < 0 ? Self.longWait : timeout
+    let limit = timeout < 0 ? Self.longWait : min(timeout, Self.longWait)
     // A minimum that reaches the deadline adds nothing; the kernel then waits for the deadline.
     let minimum = min(Int64(minWaitMicroseconds), limit / 1000)
     guard minimum > 0 else {

@@ -79,6 +79,8 @@ final class Stage {
 
   /// One turn, and everything that it reports.
   func turn(within milliseconds: Int64 = 0) {
+    // A turn beside a kernel thread returns at once: give the thread the time that an enter takes.
+    if Stage.features.contains(.submissionThread) && milliseconds == 0 { usleep(200) }
     engine.refreshClocks()
     engine.wait(until: engine.now + milliseconds * 1_000_000)
     drain()
