@@ -84,9 +84,11 @@ struct LoadTests {
         retries: {attempts: 2, on: [connect_failure]}
         timeouts: {connect: 2s, response: 3s, idle: 4s}
         idle_connections: 5
-        source_address: 10.0.0.9
+      web:
+        servers: ["unix:/run/web.sock"]
+        balance: random_two
+        source_address: FE80::9
         source_ports: 20000-20001
-      web: {servers: ["unix:/run/web.sock"], balance: random_two}
     audit:
       directory: /var/log/millrace
       durability: interval
@@ -142,9 +144,9 @@ struct LoadTests {
           connectNanoseconds: 2_000_000_000, responseNanoseconds: 3_000_000_000,
           idleNanoseconds: 4_000_000_000))
     #expect(it.upstreams[0].idleConnections == 5)
-    #expect(it.upstreams[0].source.address == "10.0.0.9")
-    #expect(it.upstreams[0].source.ports == 20_000...20_001)
-    #expect(it.upstreams[1].source == SourceConfiguration())
+    #expect(it.upstreams[0].source == SourceConfiguration())
+    #expect(it.upstreams[1].source.address == "fe80::9")
+    #expect(it.upstreams[1].source.ports == 20_000...20_001)
     #expect(
       it.limits
         == LimitsConfiguration(
