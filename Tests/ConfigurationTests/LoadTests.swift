@@ -52,7 +52,6 @@ struct LoadTests {
     engine: {kind: io_uring, sqpoll: true, quiet_sends: false, sqpoll_cpu: 0, batch_completions: 16}
     workers: 3
     pin: off
-    placement: cpu
     listeners:
       - name: edge
         address: :8443
@@ -84,11 +83,7 @@ struct LoadTests {
         retries: {attempts: 2, on: [connect_failure]}
         timeouts: {connect: 2s, response: 3s, idle: 4s}
         idle_connections: 5
-      web:
-        servers: ["unix:/run/web.sock"]
-        balance: random_two
-        source_address: FE80::9
-        source_ports: 20000-20001
+      web: {servers: ["unix:/run/web.sock"], balance: random_two, source_address: "FE80::9", source_ports: 20000-20001}
     audit:
       directory: /var/log/millrace
       durability: interval
@@ -98,6 +93,7 @@ struct LoadTests {
       redact_query: true
     limits: {connections: 10, request_head: 16KiB, request_target: 4096, request_fields: 50}
     drain: {deadline: 5s}
+    placement: cpu
     """
 
   @Test("every key reaches its place in the value")
