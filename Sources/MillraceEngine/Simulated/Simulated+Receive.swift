@@ -37,13 +37,16 @@ extension Simulated {
     ended(handle.receiveToken, wasReset ? -ECONNRESET : result)
   }
 
-  mutating func serveReceive(_ number: Int32, _ handle: SimulatedHandle, _ end: SimulatedEnd) {
+  /// - Parameter mayStarve: whether the dice may keep a buffer back; not twice in a row.
+  mutating func serveReceive(
+    _ number: Int32, _ handle: SimulatedHandle, _ end: SimulatedEnd, mayStarve: Bool = true
+  ) {
     guard let mode = handle.receiving, !handle.isStarved || handle.stopsReceiving else { return }
     let reads = mode == .once ? 1 : Self.readsInRow
     var left = reads
     while left > 0, end.isReadable, handle.receiving != nil {
       // A stopped receive that waits for a buffer has nothing to be faster with.
-      if !readPiece(number, handle, end, mode) { break }
+      if !readPiece(number, handle, end, mode, mayStarve) { break }
       left -= 1
     }
     guard handle.receiving != nil else { return }
@@ -53,7 +56,8 @@ extension Simulated {
 
   /// - Returns: false when nothing more can be read now.
   private mutating func readPiece(
-    _ number: Int32, _ handle: SimulatedHandle, _ end: SimulatedEnd, _ mode: ReceiveMode
+    _ number: Int32, _ handle: SimulatedHandle, _ end: SimulatedEnd, _ mode: ReceiveMode,
+    _ mayStarve: Bool
   ) -> Bool {
     let isLarge = mode == .once
     if end.arrived.isEmpty {
@@ -61,7 +65,7 @@ extension Simulated {
       endReceive(handle, Int32(result))
       return false
     }
-    let hasNone = world.dice.chance(world.conditions.starvation)
+    let hasNone = mayStarve && world.dice.chance(world.conditions.starvation)
     guard !hasNone, let index = isLarge ? large.takeFree() : small.takeFree() else {
       if handle.stopsReceiving { return false }
       statistics.receivesStarved += 1
@@ -104,7 +108,7 @@ extension Simulated {
         continue
       }
       handle.isStarved = false
-      serveReceive(number, handle, end)
+      serveReceive(number, handle, end, mayStarve: false)
     }
   }
 

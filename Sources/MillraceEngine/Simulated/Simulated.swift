@@ -70,7 +70,6 @@ public struct Simulated: Engine, ~Copyable {
     statistics.turns += 1
     queue.rewind()
     makeDeferredSends()
-    serveStarved()
     // Time passes in a turn, however little there is to do.
     world.tick(2000)
     world.catchUp()
@@ -78,6 +77,9 @@ public struct Simulated: Engine, ~Copyable {
     if mayWait && world.dice.chance(world.conditions.emptyWaits) { mayWait = false }
     expedited = false
     while true {
+      // Before sleeping, always: nothing on the schedule tells that buffers have come back.
+      serveStarved()
+      if !queue.isEmpty { mayWait = false }
       if mayWait { mayWait = sleep(until: deadline) }
       takeNews()
       if !queue.isEmpty || !mayWait { break }

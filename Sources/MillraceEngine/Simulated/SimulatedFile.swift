@@ -291,7 +291,8 @@ public final class SimulatedOpenFile {
 
   var status: FileStatus {
     guard let file else {
-      return FileStatus(mode: UInt16(Glibc.S_IFDIR) | 0o755, size: 4096, blocks: 8, links: 2, inode: 2)
+      return FileStatus(
+        mode: UInt16(Glibc.S_IFDIR) | 0o755, size: 4096, blocks: 8, links: 2, inode: 2)
     }
     let type = file.device == nil ? Glibc.S_IFREG : Glibc.S_IFCHR
     return FileStatus(

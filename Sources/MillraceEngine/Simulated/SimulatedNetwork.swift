@@ -144,8 +144,7 @@ extension SimulatedWorld {
   ) throws(SystemFailure) -> SimulatedListener {
     var bound = address
     if !address.isUnix && address.port == 0 {
-      repeat { bound = address.with(port: network.takePort()) } while
-        !network.group(bound).isEmpty
+      repeat { bound = address.with(port: network.takePort()) } while !network.group(bound).isEmpty
     }
     let name = "\(bound)"
     let group = network.listeners[name] ?? []
