@@ -1,23 +1,11 @@
-// One engine, what it has reported, and the plain sockets at the other end. A test says what to do
-// and what must come of it; the stage turns the loop, redeems every completion, and at the end
-// demands that every counter is back at zero.
+// One engine, what it has reported, and the world outside of it. A test says what to do and what
+// must come of it; the stage turns the loop, redeems every completion, and at the end demands that
+// every counter is back at zero and that the transcript is the one of the other engines.
 
 import CLinux
 import Glibc
 import MillraceEngine
 import Testing
-
-/// What became of an operation, so far.
-struct Outcome {
-  /// Results of the completions without bytes, in order.
-  var results: [Int32] = []
-  /// Received bytes, in order, whatever the pieces.
-  var bytes: [UInt8] = []
-  var pieces = 0
-  var terminals = 0
-  /// The result of the terminal completion.
-  var ending: Int32?
-}
 
 final class Stage {
   let engine: any ContractEngine
@@ -30,17 +18,30 @@ final class Stage {
   var held: [HeldSlice] = []
   /// Set by a test that lets the kernel's completion queue overflow on purpose.
   var overflows = false
+  /// Set by a test about a failure that has no errno, like nil for a lease.
+  var showedFailure = false
+  /// Called for each completion before it is noted.
+  var watch: ((Completion) -> Void)?
   /// File buffers that came back, by token.
   private var files: [UInt64: HeldFileBuffer] = [:]
-  private var peers: [Peer] = []
+  private var lists: [UInt64: HeldFileBuffers] = [:]
+  private var peers: [any Peer] = []
+  let outside: any Outside
 
   init(_ kind: EngineKind, _ options: EngineOptions = Stage.options) throws {
-    engine =
-      switch kind {
-      case .uring: try EngineBox<Uring>(options)
-      case .epoll: try EngineBox<Epoll>(options)
-      }
+    switch kind {
+    case .uring:
+      engine = EngineBox(try Uring(options))
+      outside = KernelOutside()
+    case .epoll:
+      engine = EngineBox(try Epoll(options))
+      outside = KernelOutside()
+    case .simulated:
+      throw StageFailure("not here yet")
+    }
   }
+
+  deinit { outside.end() }
 
   /// Small enough to be made hundreds of times in a run.
   static let options: EngineOptions = {
@@ -51,9 +52,12 @@ final class Stage {
     return options
   }()
 
-  func token() -> Token {
+  /// A token, known in the transcript by the place of the script that made it.
+  func token(file: String = #fileID, line: Int = #line) -> Token {
     lastToken += 1
-    return Token(rawValue: lastToken)
+    let token = Token(rawValue: lastToken)
+    engine.transcript.made(token, "\(file.split(separator: "/").last!):\(line)")
+    return token
   }
 
   subscript(_ token: Token) -> Outcome { outcomes[token.rawValue] ?? Outcome() }
@@ -74,25 +78,45 @@ final class Stage {
   }
 
   private func note(_ completion: Completion) {
+    watch?(completion)
     let key = completion.token.rawValue
     var outcome = outcomes.removeValue(forKey: key) ?? Outcome()
     if completion.hasBytes {
       let slice = engine.takeSlice(completion)
-      outcome.bytes.append(contentsOf: slice.bytes)
+      let bytes = Array(slice.bytes)
+      outcome.bytes += bytes
       outcome.pieces += 1
+      engine.transcript.note(bytes, completion.token)
       if holdsSlices { held.append(HeldSlice(slice)) }
+    } else if completion.hasDatagram {
+      let datagram = takeDatagram(completion)
+      outcome.datagrams.append(datagram)
+      engine.transcript.note(datagram.content, completion.token)
     } else {
       outcome.results.append(completion.result)
       order.append(key)
+      engine.transcript.note(
+        completion.result, isTerminal: completion.isTerminal, completion.token)
     }
+    if completion.hasStatus { outcome.status = engine.takeStatus(completion) }
     if completion.hasFileBuffer {
       files[key] = HeldFileBuffer(engine.takeFileBuffer(completion))
+    }
+    if completion.hasFileBuffers {
+      lists[key] = HeldFileBuffers(engine.takeFileBuffers(completion))
     }
     if completion.isTerminal {
       outcome.terminals += 1
       outcome.ending = completion.result
     }
     outcomes[key] = outcome
+  }
+
+  private func takeDatagram(_ completion: Completion) -> ReceivedDatagram {
+    let datagram = engine.takeDatagram(completion)
+    return ReceivedDatagram(
+      content: Array(datagram.content.bytes), sender: datagram.sender,
+      segmentSize: datagram.segmentSize, isTruncated: datagram.isTruncated)
   }
 
   /// Turns the loop until the condition holds. A test that waits for what never comes fails here.
@@ -128,14 +152,18 @@ final class Stage {
     try #require(engine.localAddress(listener))
   }
 
-  func peer(to listener: Descriptor) throws -> Peer {
-    let peer = try Peer.connected(to: address(of: listener))
+  func peer(to listener: Descriptor) throws -> any Peer {
+    try peer(at: address(of: listener))
+  }
+
+  func peer(at address: SocketAddress) throws -> any Peer {
+    let peer = try outside.peer(to: address)
     peers.append(peer)
     return peer
   }
 
   /// A connection: the engine's end, accepted, and the plain end.
-  func connection() throws -> (socket: Descriptor, peer: Peer) {
+  func connection() throws -> (socket: Descriptor, peer: any Peer) {
     let listener = try listener()
     let peer = try peer(to: listener)
     var socket: Descriptor?
@@ -172,7 +200,7 @@ final class Stage {
   }
 
   /// What a plain end gets until `count` bytes are there, while the loop turns.
-  func received(by peer: Peer, _ count: Int) throws -> [UInt8] {
+  func received(by peer: any Peer, _ count: Int) throws -> [UInt8] {
     var bytes: [UInt8] = []
     try turn(
       until: {
@@ -183,7 +211,7 @@ final class Stage {
   }
 
   /// Waits until the plain end sees the end of the stream (0) or an errno.
-  func endSeen(by peer: Peer) throws -> Int32 {
+  func endSeen(by peer: any Peer) throws -> Int32 {
     try turn(until: { peer.receive() == nil }, "end at the plain end")
     return peer.lastError
   }
@@ -194,6 +222,23 @@ final class Stage {
     return try #require(file)
   }
 
+  /// The buffers that a vectored read or write gave back.
+  func fileBuffers(_ token: Token) throws -> HeldFileBuffers {
+    let list = lists.removeValue(forKey: token.rawValue)
+    return try #require(list)
+  }
+
+  /// Starts an operation and waits for its end.
+  @discardableResult
+  func ending(
+    file: String = #fileID, line: Int = #line, at location: SourceLocation = #_sourceLocation,
+    of start: (Token) -> Void
+  ) throws -> Int32 {
+    let token = token(file: file, line: line)
+    start(token)
+    return try end(token, at: location)
+  }
+
   // MARK: The end
 
   /// Demands that nothing is left: no operation, no lease, no frame, no cold memory, and that no
@@ -201,12 +246,15 @@ final class Stage {
   func finish(at location: SourceLocation = #_sourceLocation) {
     held = []
     files = [:]
+    lists = [:]
     turn()
     let counters = engine.counters
     #expect(counters.operationsInFlight == 0, "operations", sourceLocation: location)
     #expect(counters.leasedBuffers == 0, "leases", sourceLocation: location)
     #expect(counters.framesInUse == 0, "frames", sourceLocation: location)
     #expect(counters.coldBytes == 0, "cold bytes", sourceLocation: location)
+    #expect(counters.directDescriptorsInUse == 0, "direct slots", sourceLocation: location)
+    #expect(counters.registeredBuffersInUse == 0, "registered buffers", sourceLocation: location)
     #expect(
       overflows || counters.completionQueueOverflows == 0, "overflows",
       sourceLocation: location)
@@ -217,26 +265,21 @@ final class Stage {
   }
 }
 
-/// Received bytes that a test keeps.
-final class HeldSlice {
-  let slice: BufferSlice
-  init(_ slice: consuming BufferSlice) { self.slice = slice }
-}
-
-final class HeldFileBuffer {
-  let buffer: FileBuffer
-  init(_ buffer: consuming FileBuffer) { self.buffer = buffer }
-}
-
-/// Runs a test on one engine and checks that it leaves nothing behind.
+/// Runs a script on one engine, checks that it leaves nothing behind, and compares its transcript
+/// with those of the other engines.
+///
+/// - Parameter isComparable: false for a script whose deeds depend on time, like a dice that is
+///   thrown once per turn.
 func onStage(
-  _ kind: EngineKind, _ options: EngineOptions = Stage.options,
+  _ kind: EngineKind, _ options: EngineOptions = Stage.options, isComparable: Bool = true,
   at location: SourceLocation = #_sourceLocation, _ body: (Stage) throws -> Void
 ) throws {
   let stage = try Stage(kind, options)
   do {
     try body(stage)
     stage.finish(at: location)
+    if isComparable { Transcripts.add(stage.engine.transcript, kind, at: location) }
+    Census.note(stage)
   } catch {
     // The test has failed with operations in flight, and an engine that ends with those traps.
     _ = Unmanaged.passRetained(stage)
