@@ -41,7 +41,9 @@ extension Contract {
 
     @Test func theTranscriptWouldShowADifference() {
       #expect(lines(.receive, ends(-ECONNRESET)) != lines(.receive, ends(0)))
-      #expect(lines(.receive) { $0.note([1, 2], Self.token) } != lines(.receive) { $0.note([2, 1], Self.token) })
+      #expect(
+        lines(.receive) { $0.note([1, 2], Self.token) }
+          != lines(.receive) { $0.note([2, 1], Self.token) })
       #expect(lines(.receive, ends(0)) != lines(.send, ends(0)))
       #expect(lines(.write, ends(1)) != lines(.write, ends(2)))
       #expect(lines(.send, ends(-EPIPE)) != lines(.send, ends(5)))
@@ -49,7 +51,9 @@ extension Contract {
       #expect(lines(.relay, ends(5, 6)) != lines(.relay, ends(5, 7)))
       #expect(lines(.relay, ends(5, -ECANCELED)) != lines(.relay, ends(5, 0)))
       #expect(lines(.nop, ends()) != lines(.nop, ends(0)), "an operation that never ended")
-      #expect(lines(.nop) { _ = try? $0.thrown(.listen) { throw StageFailure("x") } } != lines(.nop) { _ in })
+      #expect(
+        lines(.nop) { _ = try? $0.thrown(.listen) { throw StageFailure("x") } }
+          != lines(.nop) { _ in })
     }
 
     @Test func theTranscriptLeavesOutOnlyWhatMayDiffer() {
@@ -58,10 +62,14 @@ extension Contract {
       #expect(lines(.relay, ends(5, 6)) == lines(.relay, ends(11)))
       #expect(lines(.sendZeroCopy, ends(9, 0)) == lines(.sendZeroCopy, ends(9, 1)))
       let whole = lines(.receive) { $0.note([1, 2], Self.token) }
-      let parts = lines(.receive) { $0.note([1], Self.token); $0.note([2], Self.token) }
+      let parts = lines(.receive) {
+        $0.note([1], Self.token); $0.note([2], Self.token)
+      }
       #expect(whole == parts)
       for result in [0, -ECANCELED] as [Int32] {
-        let raced = lines(.connect) { $0.mayRace(Self.token); self.ends(result)($0) }
+        let raced = lines(.connect) {
+          $0.mayRace(Self.token); self.ends(result)($0)
+        }
         #expect(raced == ["here connect: raced"])
       }
     }

@@ -20,6 +20,10 @@ final class Stage {
   var overflows = false
   /// Set by a test about a failure that has no errno, like nil for a lease.
   var showedFailure = false
+  /// Tokens that were given to several operations on purpose.
+  private var shared: Set<UInt64> = []
+  /// A descriptor that one part of a script leaves to the next.
+  var kept = Descriptor.none
   /// Called for each completion before it is noted.
   var watch: ((Completion) -> Void)?
   /// File buffers that came back, by token.
@@ -142,6 +146,24 @@ final class Stage {
     return ending(token)!
   }
 
+  /// Turns the loop until the operation has ended, and demands its result.
+  func expect(
+    _ token: Token, _ result: Int32, _ comment: Comment? = nil,
+    at location: SourceLocation = #_sourceLocation
+  ) throws {
+    let ending = try end(token, at: location)
+    #expect(ending == result, comment, sourceLocation: location)
+  }
+
+  /// Starts an operation, waits for its end and demands its result.
+  func expect(
+    _ result: Int32, file: String = #fileID, line: Int = #line,
+    at location: SourceLocation = #_sourceLocation, of start: (Token) -> Void
+  ) throws {
+    let ending = try ending(file: file, line: line, at: location, of: start)
+    #expect(ending == result, sourceLocation: location)
+  }
+
   // MARK: Sockets
 
   func listener(backlog: Int32 = 1024) throws -> Descriptor {
@@ -241,6 +263,9 @@ final class Stage {
 
   // MARK: The end
 
+  /// This token was given to several operations.
+  func expectSeveralEndings(of token: Token) { shared.insert(token.rawValue) }
+
   /// Demands that nothing is left: no operation, no lease, no frame, no cold memory, and that no
   /// operation had two endings.
   func finish(at location: SourceLocation = #_sourceLocation) {
@@ -258,7 +283,7 @@ final class Stage {
     #expect(
       overflows || counters.completionQueueOverflows == 0, "overflows",
       sourceLocation: location)
-    for (token, outcome) in outcomes where outcome.terminals != 1 {
+    for (token, outcome) in outcomes where outcome.terminals != 1 && !shared.contains(token) {
       Issue.record(
         "operation \(token) ended \(outcome.terminals) times", sourceLocation: location)
     }
