@@ -43,6 +43,9 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: settings),
+    .executableTarget(
+      name: "steady-state", dependencies: ["MillraceEngine"], path: "Tests/SteadyState/Driver",
+      swiftSettings: settings),
     .testTarget(
       name: "MillraceEngineTests", dependencies: ["MillraceEngine", "CLinux"],
       path: "Tests/Contract", swiftSettings: settings),
