@@ -203,6 +203,8 @@ public struct Waker: Sendable {
   let eventDescriptor: Int32
 
   public func wake() {
+    // An engine of a simulated world.
+    if eventDescriptor < -1 { return SimulatedWake.leave(eventDescriptor) }
     var one: UInt64 = 1
     _ = Glibc.write(eventDescriptor, &one, 8)
   }
