@@ -82,7 +82,7 @@ extension Contract {
         let listener = try stage.listener()
         let accept = stage.token()
         let peer = try stage.peer(to: listener)
-        try withDescriptorLimit {
+        try stage.outside.withoutDescriptors {
           // io_uring notes the limit when it is asked to accept, so the accept comes after it.
           stage.engine.accept(listener, accept)
           let ending = try stage.end(accept)
@@ -102,10 +102,12 @@ extension Contract {
     @Test(.tags(.failure), arguments: engines)
     func aConnectionBeyondTheEnginesTableIsClosedAndCounted(_ kind: EngineKind) throws {
       var options = Stage.options
-      options.descriptorLimit = 64
+      // A simulated process has no other descriptors.
+      options.descriptorLimit = kind == .simulated ? 24 : 64
       let fill = (0..<40).map { _ in Glibc.open("/dev/null", O_RDONLY | O_CLOEXEC) }
       defer { for descriptor in fill { Glibc.close(descriptor) } }
-      try onStage(kind, options) { stage in
+      // How many fit depends on the numbers that are taken already.
+      try onStage(kind, options, isComparable: false) { stage in
         let listener = try stage.listener()
         let accept = stage.token()
         stage.engine.accept(listener, accept)
@@ -175,7 +177,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(arguments: kernelEngines)
     func acceptedSocketsHaveNoDelay(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let (socket, _) = try stage.connection()

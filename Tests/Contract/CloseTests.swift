@@ -98,7 +98,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(arguments: kernelEngines)
     func closesThatWaitForATurnHappenWhenTheEngineEnds(_ kind: EngineKind) throws {
       let before = openDescriptors()
       do {
@@ -117,7 +117,7 @@ extension Contract {
       #expect(after == before)
     }
 
-    @Test(arguments: engines)
+    @Test(arguments: kernelEngines)
     func anEngineThatEndsGivesItsMemoryAndDescriptorsBack(_ kind: EngineKind) throws {
       let before = openDescriptors()
       for _ in 0..<20 {

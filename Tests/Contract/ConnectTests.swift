@@ -43,7 +43,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: kernelEngines)
     func anUnreachableNetworkIsACompletionAndNotAThrow(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         // 255.255.255.255 takes no connection: ENETUNREACH or EACCES, depending on the routes.
@@ -150,7 +150,7 @@ extension Contract {
     func noDescriptorLeftIsThrownAsEMFILE(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let address = try SocketAddress.loopback(9)
-        try withDescriptorLimit {
+        try stage.outside.withoutDescriptors {
           do {
             _ = try stage.engine.connect(address, stage.token())
             Issue.record("connected without a descriptor")

@@ -6,7 +6,7 @@ import Testing
 
 @Suite(.serialized, Counted()) struct Contract {
   /// The engines that this machine lets run.
-  static let engines: [EngineKind] = kernelEngines
+  static let engines: [EngineKind] = kernelEngines + [.simulated]
   /// Those of them that are the kernel's: for tests whose subject is a property of the process.
   static let kernelEngines: [EngineKind] = ringFailure == nil ? [.uring, .epoll] : [.epoll]
 

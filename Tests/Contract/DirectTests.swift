@@ -327,13 +327,12 @@ extension Contract {
       }
     }
 
-    /// The process's limit on descriptors.
-    @Test(.tags(.failure), arguments: kernelEngines)
+    @Test(.tags(.failure), arguments: engines)
     func noDescriptorLeftEndsTheSingleAcceptWithEMFILE(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let listener = try stage.listener()
         let peer = try stage.peer(to: listener)
-        try withDescriptorLimit {
+        try stage.outside.withoutDescriptors {
           try stage.expect(-EMFILE) { stage.engine.acceptOne(listener, into: nil, $0) }
         }
         let socket = Descriptor(

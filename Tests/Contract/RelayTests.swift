@@ -406,10 +406,10 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: kernelEngines)
+    @Test(.tags(.failure), arguments: engines)
     func noDescriptorLeftForAPipeIsThrownAsEMFILE(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
-        try withDescriptorLimit {
+        try stage.outside.withoutDescriptors {
           do {
             _ = try stage.engine.pipe(capacity: 4096)
             Issue.record("a pipe without descriptors")

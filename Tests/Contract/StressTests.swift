@@ -51,7 +51,9 @@ extension Contract {
             receives.allSatisfy { stage[$0].bytes.count == 10 * round }
           })
         }
+        // The others have no queue of the kernel's that could overflow.
         if kind == .uring { #expect(stage.engine.counters.completionQueueOverflows > 0) }
+        stage.showedFailure = kind != .uring
         for (socket, _) in connections { stage.engine.shutdown(socket, .both) }
         for receive in receives { #expect(try stage.end(receive) == 0) }
         for (socket, _) in connections { stage.engine.close(socket) }

@@ -29,6 +29,8 @@ final class KernelOutside: Outside {
     return count == bytes.count ? bytes : nil
   }
 
+  func withoutDescriptors(_ body: () throws -> Void) throws { try withDescriptorLimit(body) }
+
   func end() {
     if let made { removeDirectory(made) }
     made = nil

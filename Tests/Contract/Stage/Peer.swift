@@ -54,6 +54,8 @@ protocol Outside: AnyObject {
   func directory() throws -> String
   /// The bytes of a file, or nil if there is none.
   func content(of path: String) -> [UInt8]?
+  /// Runs `body` while no further descriptor can be had.
+  func withoutDescriptors(_ body: () throws -> Void) throws
   func end()
 }
 

@@ -41,11 +41,16 @@ final class Stage {
       engine = EngineBox(try Epoll(options))
       outside = KernelOutside()
     case .simulated:
-      throw StageFailure("not here yet")
+      let world = SimulatedWorld(seed: Stage.worldSeed)
+      engine = EngineBox(Simulated(options, world: world))
+      outside = SimulatedOutside(world)
     }
   }
 
   deinit { outside.end() }
+
+  /// The seed of the simulated worlds, MILLRACE_SEED: the scripts hold for any.
+  static let worldSeed = getenv("MILLRACE_SEED").flatMap { UInt64(String(cString: $0)) } ?? 1
 
   /// Small enough to be made hundreds of times in a run.
   static let options: EngineOptions = {
