@@ -148,7 +148,7 @@ public struct Teardown<E: Engine & ~Copyable>: ~Copyable {
 
   mutating func turn(takes: Bool) {
     engine.refreshClocks()
-    engine.wait(until: engine.now + 1_000_000)
+    engine.wait(until: engine.now + 100_000)
     while takes, let completion = engine.next() { note(completion) }
   }
 
