@@ -35,6 +35,10 @@ int clinux_uring_register(int fd, uint32_t op, const void *arg, uint32_t n) {
   return r < 0 ? -errno : (int)r;
 }
 
+int clinux_uring_ask(int fd, uint32_t op, void *arg, uint32_t n) {
+  return clinux_uring_register(fd, op, arg, n);
+}
+
 ssize_t clinux_pwritev2(int fd, const struct iovec *v, int n, off_t off, int flags) {
   return pwritev2(fd, v, n, off, flags);
 }

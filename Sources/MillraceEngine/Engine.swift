@@ -125,6 +125,10 @@ public struct EngineCounters: Sendable {
   public var framesEvacuated = 0
   public var submissionQueueFull = 0
   public var completionQueueOverflows = 0
+  /// Times that the completion queue was doubled (`EngineFeatures.ringResize`).
+  public var completionQueueGrowths = 0
+  /// Times that the rings were halved at set-up because memory was short.
+  public var ringReductions = 0
   public var frameRefusals = 0
   /// Connections closed at once because their number was beyond `descriptorLimit`.
   public var connectionsRefused = 0

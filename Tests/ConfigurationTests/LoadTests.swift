@@ -49,7 +49,7 @@ struct LoadTests {
   }
 
   static let everything = """
-    engine: {kind: io_uring}
+    engine: {kind: io_uring, sqpoll: true, quiet_sends: false, sqpoll_cpu: 0, batch_completions: 16}
     workers: 3
     pin: off
     placement: cpu
@@ -104,6 +104,10 @@ struct LoadTests {
     #expect(result.problems == [])
     let it = try #require(result.configuration)
     #expect(it.engine == .uring)
+    #expect(it.engineSettings.features == ["sqpoll": true, "quiet_sends": false])
+    #expect(it.engineSettings.submissionThreadCPU == 0)
+    #expect(it.engineSettings.batchCompletions == 16)
+    #expect(it.engineSettings.batchMicroseconds == nil)
     #expect(it.workers == .count(3))
     #expect(it.pin == .off)
     #expect(it.placement == .cpu)

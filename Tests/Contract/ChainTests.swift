@@ -9,7 +9,7 @@ import Testing
 extension Contract {
   @Suite struct Chains {
     /// With the kernel's links, and with the steps run by the engine itself.
-    static let ways: [EngineFeatures] = [.standard, .standard.subtracting(.linkedChains)]
+    static let ways: [EngineFeatures] = [Stage.features, Stage.features.subtracting(.linkedChains)]
 
     static func options(_ features: EngineFeatures) -> EngineOptions {
       var options = Stage.options

@@ -9,7 +9,9 @@ import Testing
 extension Contract {
   @Suite struct Direct {
     /// In the kernel's table, and kept by the engine.
-    static let ways: [EngineFeatures] = [.standard, .standard.subtracting(.directDescriptors)]
+    static let ways: [EngineFeatures] = [
+      Stage.features, Stage.features.subtracting(.directDescriptors),
+    ]
 
     private static func options(_ features: EngineFeatures, slots: Int = 8) -> EngineOptions {
       var options = Stage.options
@@ -44,7 +46,7 @@ extension Contract {
 
     @Test(.tags(.failure), arguments: engines)
     func anEngineWithoutSlotsHasNone(_ kind: EngineKind) throws {
-      try onStage(kind, Self.options(.standard, slots: 0)) { stage in
+      try onStage(kind, Self.options(Stage.features, slots: 0)) { stage in
         #expect(stage.engine.takeSlot() == nil)
         #expect(stage.engine.counters.slotRefusals == 1)
       }

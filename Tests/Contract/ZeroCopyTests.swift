@@ -9,7 +9,7 @@ import Testing
 extension Contract {
   @Suite struct ZeroCopy {
     /// With the kernel's operation, and without.
-    static let ways: [EngineFeatures] = [.standard, .standard.subtracting(.zeroCopySend)]
+    static let ways: [EngineFeatures] = [Stage.features, Stage.features.subtracting(.zeroCopySend)]
 
     private static func options(_ features: EngineFeatures) -> EngineOptions {
       var options = Stage.options

@@ -91,7 +91,19 @@ struct clinux_probe {
   struct clinux_probe_op ops[256];
 };
 
+struct clinux_rsrc_update {
+  uint32_t offset, resv;
+  uint64_t data;
+};
+struct clinux_napi {
+  uint32_t busy_poll_to; /* microseconds */
+  uint8_t prefer_busy_poll, opcode, pad[2];
+  uint32_t op_param, resv;
+};
+
 enum {
+  CLINUX_SETUP_SQPOLL = 1u << 1,
+  CLINUX_SETUP_SQ_AFF = 1u << 2,
   CLINUX_SETUP_CQSIZE = 1u << 3,
   CLINUX_SETUP_CLAMP = 1u << 4,
   CLINUX_SETUP_R_DISABLED = 1u << 6,
@@ -107,16 +119,33 @@ enum {
   CLINUX_FEAT_EXT_ARG = 1u << 8,
   CLINUX_FEAT_CQE_SKIP = 1u << 11,
 
-  CLINUX_ENTER_GETEVENTS = 1u << 0,
-  CLINUX_ENTER_EXT_ARG = 1u << 3,
+  CLINUX_FEAT_LINKED_FILE = 1u << 12,
+  CLINUX_FEAT_RECVSEND_BUNDLE = 1u << 14,
+  CLINUX_FEAT_MIN_TIMEOUT = 1u << 15,
 
+  CLINUX_ENTER_GETEVENTS = 1u << 0,
+  CLINUX_ENTER_SQ_WAKEUP = 1u << 1,
+  CLINUX_ENTER_SQ_WAIT = 1u << 2,
+  CLINUX_ENTER_EXT_ARG = 1u << 3,
+  CLINUX_ENTER_REGISTERED_RING = 1u << 4,
+
+  CLINUX_REGISTER_BUFFERS = 0,
   CLINUX_REGISTER_PROBE = 8,
+  CLINUX_REGISTER_IOWQ_AFF = 17,
   CLINUX_REGISTER_IOWQ_MAX_WORKERS = 19,
+  CLINUX_REGISTER_RING_FDS = 20,
+  CLINUX_UNREGISTER_RING_FDS = 21,
   CLINUX_REGISTER_PBUF_RING = 22,
   CLINUX_UNREGISTER_PBUF_RING = 23,
+  CLINUX_REGISTER_NAPI = 27,
+  CLINUX_UNREGISTER_NAPI = 28,
+  CLINUX_REGISTER_RESIZE_RINGS = 33,
+  CLINUX_PBUF_RING_INC = 2,
 
   CLINUX_OP_NOP = 0,
   CLINUX_OP_FSYNC = 3,
+  CLINUX_OP_READ_FIXED = 4,
+  CLINUX_OP_WRITE_FIXED = 5,
   CLINUX_OP_SENDMSG = 9,
   CLINUX_OP_ACCEPT = 13,
   CLINUX_OP_ASYNC_CANCEL = 14,
@@ -131,6 +160,8 @@ enum {
   CLINUX_OP_SHUTDOWN = 34,
   CLINUX_OP_RENAMEAT = 35,
   CLINUX_OP_UNLINKAT = 36,
+  CLINUX_OP_MSG_RING = 40,
+  CLINUX_OP_SENDMSG_ZC = 48,
   CLINUX_OP_FTRUNCATE = 55,
 
   CLINUX_SQE_BUFFER_SELECT = 1u << 5,
@@ -139,6 +170,7 @@ enum {
   CLINUX_ACCEPT_MULTISHOT = 1u << 0,
   CLINUX_RECVSEND_POLL_FIRST = 1u << 0,
   CLINUX_RECV_MULTISHOT = 1u << 1,
+  CLINUX_RECVSEND_BUNDLE = 1u << 4,
   CLINUX_FSYNC_DATASYNC = 1u << 0,
   CLINUX_ASYNC_CANCEL_ANY = 1u << 2,
   CLINUX_ASYNC_CANCEL_ALL = 1u << 0,
@@ -146,8 +178,10 @@ enum {
   CLINUX_CQE_F_BUFFER = 1u << 0,
   CLINUX_CQE_F_MORE = 1u << 1,
   CLINUX_CQE_F_SOCK_NONEMPTY = 1u << 2,
+  CLINUX_CQE_F_BUF_MORE = 1u << 4,
   CLINUX_CQE_BUFFER_SHIFT = 16,
 
+  CLINUX_SQ_NEED_WAKEUP = 1u << 0,
   CLINUX_SQ_CQ_OVERFLOW = 1u << 1,
   CLINUX_PROBE_OP_SUPPORTED = 1u << 0,
 };
@@ -170,6 +204,8 @@ int clinux_uring_setup(uint32_t entries, struct clinux_uring_params *p);
 int clinux_uring_enter(int fd, uint32_t submit, uint32_t wait, uint32_t flags, const void *arg,
                        size_t size);
 int clinux_uring_register(int fd, uint32_t op, const void *arg, uint32_t n);
+/* The same where the kernel answers in the argument: Swift may pass a copy for a const pointer. */
+int clinux_uring_ask(int fd, uint32_t op, void *arg, uint32_t n);
 ssize_t clinux_pwritev2(int fd, const struct iovec *v, int n, off_t off, int flags);
 int clinux_open(const char *path, int flags, uint32_t mode);
 int clinux_accept4(int fd, int flags);
@@ -195,6 +231,8 @@ static inline uint32_t clinux_load_relaxed(const uint32_t *p) {
 static inline void clinux_store_release(uint32_t *p, uint32_t v) {
   __atomic_store_n(p, v, __ATOMIC_RELEASE);
 }
+/* Orders a store before a later load: the tail of the submission queue before its flags. */
+static inline void clinux_full_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 static inline void clinux_store_release16(uint16_t *p, uint16_t v) {
   __atomic_store_n(p, v, __ATOMIC_RELEASE);
 }

@@ -39,6 +39,7 @@ extension Epoll {
     let slot = files.take(kind, token)
     let operation = files.slots + Int(slot)
     operation.pointee.bufferCapacity = buffer.capacity
+    operation.pointee.bufferOwner = buffer.owner
     operation.pointee.buffer = buffer.surrender()
     operation.pointee.descriptor = file.rawValue
     operation.pointee.count = count
@@ -46,6 +47,8 @@ extension Epoll {
     operation.pointee.durable = durable
     submit(slot)
   }
+
+  public mutating func registeredBuffer() -> FileBuffer? { registered.take() }
 
   public mutating func takeFileBuffer(_ completion: Completion) -> FileBuffer {
     files.takeBuffer(completion)

@@ -55,7 +55,6 @@ extension Epoll {
     _ token: Token
   ) { pending() }
   public mutating func takeFileBuffers(_ completion: Completion) -> FileBufferList { pending() }
-  public mutating func registeredBuffer() -> FileBuffer? { pending() }
   public mutating func beginChain() { pending() }
   public mutating func endChain() { pending() }
   public mutating func timeout(at deadline: Int64, _ token: Token) { pending() }

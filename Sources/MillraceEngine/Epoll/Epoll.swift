@@ -23,6 +23,7 @@ public struct Epoll: Engine, ~Copyable {
   var starvedSmall: DescriptorList
   var starvedLarge: DescriptorList
   let threads: FileThreads
+  let registered: RegisteredBuffers
   let wakeDescriptor: Int32
   var statistics = EngineCounters()
   public private(set) var now: Int64 = 0
@@ -75,6 +76,8 @@ public struct Epoll: Engine, ~Copyable {
     threads = FileThreads(
       limit: options.fileThreads, capacity: options.fileOperations, slots: files.slots,
       waker: Waker(eventDescriptor: wakeDescriptor))
+    registered = RegisteredBuffers(
+      count: options.registeredBuffers, size: options.registeredBufferSize)
     _ = sockets.open(wakeDescriptor)
     refreshClocks()
   }
@@ -161,6 +164,8 @@ public struct Epoll: Engine, ~Copyable {
     counters.coldBytes = small.state.pointee.coldBytes + large.state.pointee.coldBytes
     counters.framesInUse = frames.inUse
     counters.frameRefusals = frames.state.pointee.refusals
+    counters.registeredBuffersInUse = registered.inUse
+    counters.registeredBufferRefusals = registered.refusals
     return counters
   }
 

@@ -24,6 +24,8 @@ struct FileOperation {
   var result: Int32
   var buffer: UnsafeMutableRawPointer?
   var bufferCapacity: Int
+  /// The pool of `buffer`, or nil.
+  var bufferOwner: UnsafeMutablePointer<RegisteredBufferState>?
   var path: UnsafeMutablePointer<CChar>?
   var secondPath: UnsafeMutablePointer<CChar>?
 }
@@ -47,7 +49,7 @@ struct FileOperationSlab: ~Copyable {
           token: Token(rawValue: 0), kind: .open, durable: false, inUse: false, generation: 0,
           descriptor: -1,
           flags: 0, mode: 0, count: 0, offset: 0, result: 0, buffer: nil, bufferCapacity: 0,
-          path: nil, secondPath: nil))
+          bufferOwner: nil, path: nil, secondPath: nil))
     }
   }
 
@@ -105,8 +107,9 @@ struct FileOperationSlab: ~Copyable {
     else { preconditionFailure("a file buffer was redeemed twice") }
     slot.pointee.buffer = nil
     let capacity = slot.pointee.bufferCapacity
+    let owner = slot.pointee.bufferOwner
     release(index)
-    return FileBuffer(adopting: base, capacity: capacity)
+    return FileBuffer(adopting: base, capacity: capacity, owner: owner)
   }
 
   private mutating func release(_ index: UInt32) {

@@ -31,7 +31,7 @@ extension Uring {
     entry.pointee.opcode = UInt8(CLINUX_OP_RECV)
     entry.pointee.flags = UInt8(CLINUX_SQE_BUFFER_SELECT)
     entry.pointee.ioprio =
-      (stream ? UInt16(CLINUX_RECV_MULTISHOT) : 0)
+      (stream ? streamFlags : 0)
       | (afterPoll ? UInt16(CLINUX_RECVSEND_POLL_FIRST) : 0)
     entry.pointee.fd = descriptor
     entry.pointee.buf_index = stream ? 0 : 1
@@ -70,6 +70,9 @@ extension Uring {
       !record.pointee.state.isDisjoint(with: .receiving)
     else { return engineBug("a receive completed that nobody has in flight") }
     let more = completion.flags & UInt32(CLINUX_CQE_F_MORE) != 0
+    if stream && smallRing.isTracked {
+      return receivedInParts(descriptor, record, completion)
+    }
     var buffer = Completion.noBuffer
     if completion.flags & UInt32(CLINUX_CQE_F_BUFFER) != 0 {
       buffer = completion.flags >> UInt32(CLINUX_CQE_BUFFER_SHIFT)
@@ -86,13 +89,7 @@ extension Uring {
         Completion(
           token: record.pointee.receiveToken, result: completion.res, more: true,
           buffer: small.report(buffer)))
-      guard !more else { return }
-      if record.pointee.state.contains(.stoppingReceive) {
-        endReceive(record, -ECANCELED)
-      } else {
-        // The kernel ends a multishot now and then (a full queue, fairness): arm it again.
-        armReceive(descriptor, record)
-      }
+      if !more { rearmStream(descriptor, record) }
     } else {
       record.pointee.state.subtract([.receiving, .stoppingReceive])
       statistics.operationsInFlight -= 1
@@ -104,8 +101,21 @@ extension Uring {
     }
   }
 
+  /// The kernel ends a multishot now and then (a full queue, fairness), and a single shot always:
+  /// arm it again.
+  @inline(__always)
+  mutating func rearmStream(
+    _ descriptor: Int32, _ record: UnsafeMutablePointer<SocketRecord>
+  ) {
+    if record.pointee.state.contains(.stoppingReceive) {
+      endReceive(record, -ECANCELED)
+    } else {
+      armReceive(descriptor, record)
+    }
+  }
+
   /// A completion without bytes: end of stream, an error, or no buffer.
-  private mutating func receiveEnded(
+  mutating func receiveEnded(
     _ descriptor: Int32, _ record: UnsafeMutablePointer<SocketRecord>, _ result: Int32,
     _ more: Bool
   ) {
@@ -173,6 +183,7 @@ extension Uring {
   @inline(__always)
   public mutating func takeSlice(_ completion: Completion) -> BufferSlice {
     precondition(completion.hasBytes, "a completion without bytes was redeemed")
+    if completion.flags & Completion.pieceFlag != 0 { return small.redeemPiece(completion) }
     return completion.flags & Completion.largeFlag != 0
       ? large.redeem(completion) : small.redeem(completion)
   }
