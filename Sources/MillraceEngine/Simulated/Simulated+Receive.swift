@@ -8,11 +8,17 @@ extension Simulated {
   private static let readsInRow = 16
 
   public mutating func receive(_ socket: Descriptor, _ mode: ReceiveMode, _ token: Token) {
-    let handle = known(socket)
-    precondition(handle.receiving == nil, "two receives on one socket")
+    if openChain != nil {
+      precondition(mode == .once, "a receive that stays armed is no step of a chain")
+      if isStep(token, { $0.receive(socket, mode, token) }) { return }
+    }
+    guard let handle = handle(socket.rawValue) else { return refuse(token, -EBADF) }
+    precondition(
+      handle.receiving == nil && handle.relayFrom == nil, "two receives on one socket")
     world.note(.receive, token.rawValue, mode == .stream ? 0 : 1)
     handle.receiveToken = token
     handle.receiving = mode
+    handle.receiveChain = beginning
     statistics.operationsInFlight += 1
     if case .stream(let end) = handle.thing, end.isReadable { inbox.mark(socket.rawValue) }
   }
@@ -29,12 +35,15 @@ extension Simulated {
     }
   }
 
-  private mutating func endReceive(_ handle: SimulatedHandle, _ result: Int32) {
+  mutating func endReceive(_ handle: SimulatedHandle, _ result: Int32) {
     let wasReset = result == 0 && handle.errorTaken
+    let chain = handle.receiveChain
+    handle.receiveChain = nil
     handle.receiving = nil
     handle.stopsReceiving = false
     handle.isStarved = false
     ended(handle.receiveToken, wasReset ? -ECONNRESET : result)
+    advance(chain, result >= 0 && !wasReset)
   }
 
   /// - Parameter mayStarve: whether the dice may keep a buffer back; not twice in a row.
@@ -84,13 +93,17 @@ extension Simulated {
     var report = Completion(
       token: handle.receiveToken, result: Int32(count), more: !isLarge,
       buffer: isLarge ? large.report(index) : small.report(index))
+    var chain: SimulatedChain?
     if isLarge {
+      chain = handle.receiveChain
+      handle.receiveChain = nil
       report.flags = Completion.largeFlag
       handle.receiving = nil
       handle.stopsReceiving = false
       statistics.operationsInFlight -= 1
     }
     queue.append(report)
+    advance(chain, true)
     return true
   }
 
@@ -100,15 +113,20 @@ extension Simulated {
     let waiting = starved
     starved = []
     for number in waiting {
-      guard let handle = handle(number), handle.isStarved, let mode = handle.receiving,
-        case .stream(let end) = handle.thing
-      else { continue }
-      guard (mode == .once ? large.freeCount : small.freeCount) > 0 else {
+      guard let handle = handle(number), handle.isStarved else { continue }
+      let needsSmall = handle.receiving == .stream && !handle.isDatagrams
+      guard (needsSmall ? small.freeCount : large.freeCount) > 0 else {
         starved.append(number)
         continue
       }
       handle.isStarved = false
-      serveReceive(number, handle, end, mayStarve: false)
+      switch handle.thing {
+      case .stream(let end):
+        serveReceive(number, handle, end, mayStarve: false)
+        if let relay = handle.relayFrom { pump(relay) }
+      case .datagrams(let socket): serveDatagrams(number, handle, socket, mayStarve: false)
+      default: break
+      }
     }
   }
 
