@@ -26,7 +26,8 @@ final class SimulatedOutside: Outside {
   }
 
   func datagrams() throws -> any OutsideDatagrams {
-    throw StageFailure("no datagrams in this world yet")
+    nextPort += 1
+    return WorldDatagrams(world.datagrams(at: try .loopback(nextPort)), world)
   }
 
   func pause(milliseconds: Int) { world.advance(by: Int64(milliseconds) * 1_000_000) }
@@ -113,4 +114,21 @@ private final class WorldListener: OutsideListener {
     try outside.pass("accept") { !waiting.isEmpty }
     return waiting.removeFirst()
   }
+}
+
+private final class WorldDatagrams: OutsideDatagrams {
+  private let end: SimulatedDatagramPeer
+  // The end does not keep its world.
+  private let world: SimulatedWorld
+
+  init(_ end: SimulatedDatagramPeer, _ world: SimulatedWorld) {
+    self.end = end
+    self.world = world
+  }
+
+  deinit { end.close() }
+
+  var address: SocketAddress { end.address }
+  func send(_ bytes: [UInt8], to address: SocketAddress) -> Int { end.send(bytes, to: address) }
+  func receive() -> [UInt8]? { end.receive()?.bytes }
 }
