@@ -149,6 +149,13 @@ struct BufferPool: ~Copyable {
       base: address(of: index), count: Int(completion.result), owner: owner)
   }
 
+  /// Makes the first slice of a buffer that a completion names, over all of the buffer.
+  func redeemWhole(_ completion: Completion) -> BufferSlice {
+    var whole = completion
+    whole.result = Int32(state.pointee.bufferSize)
+    return redeem(whole)
+  }
+
   /// Takes a free buffer as one slice, or nil (counted) when none is free.
   func lease() -> BufferSlice? {
     guard let index = takeFree() else {

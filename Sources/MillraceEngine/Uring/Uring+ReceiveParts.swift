@@ -25,7 +25,7 @@ extension Uring {
     } else {
       reportBundle(record, first, Int(completion.res))
     }
-    if !more { rearmStream(descriptor, record) }
+    if more { suspect(descriptor, record) } else { rearmStream(descriptor, record) }
   }
 
   private mutating func reportPiece(

@@ -13,8 +13,9 @@ extension Uring {
     var wanted: UInt32 = 1
     if !queue.isEmpty || expedited || receivesWait {
       wanted = 0
-    } else if let deadline {
-      if deadline <= now { wanted = 0 } else { timeout = deadline - now }
+    } else {
+      let deadline = min(deadline ?? .max, suspectsDue)
+      if deadline <= now { wanted = 0 } else if deadline != .max { timeout = deadline - now }
     }
     expedited = false
     if ring.hasThread {
@@ -30,6 +31,7 @@ extension Uring {
     refreshClocks()
     takeCompletions()
     if allTaken && quietCount > 0 { finishQuietSends() }
+    if now >= suspectsDue { lookAtSuspects() }
   }
 
   /// The longest wait that `waitForBatch` makes: without a general timeout, or with one that the

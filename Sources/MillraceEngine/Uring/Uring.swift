@@ -42,6 +42,9 @@ public struct Uring: Engine, ~Copyable {
   /// Descriptors whose receive waits for a buffer, by pool.
   var starvedSmall: DescriptorList
   var starvedLarge: DescriptorList
+  /// Sockets whose multishot receive may have missed its end, and when to look at them.
+  var suspects: DescriptorList
+  var suspectsDue: Int64 = .max
   /// Addresses of connects until the kernel has copied them (SUBMIT_STABLE, 5.5).
   let addresses: UnsafeMutablePointer<sockaddr_storage>
   let wakeDescriptor: Int32
@@ -92,6 +95,7 @@ public struct Uring: Engine, ~Copyable {
     sockets = SocketTable(limit: options.descriptorLimit)
     starvedSmall = DescriptorList(limit: options.descriptorLimit, mark: .listedSmall)
     starvedLarge = DescriptorList(limit: options.descriptorLimit, mark: .listedLarge)
+    suspects = DescriptorList(limit: options.descriptorLimit, mark: .listedSuspect)
     files = FileOperationSlab(capacity: options.fileOperations)
     queue = CompletionQueue(capacity: powerOfTwo(atMost: options.completionEntries) * 2)
     let places = Int(ring.sqEntries)
