@@ -17,7 +17,7 @@ extension Contract {
       return options
     }
 
-    @Test(arguments: engines, ways)
+    @Test(arguments: completeEngines, ways)
     func stepsRunOneAfterAnotherAndAreReportedInOrder(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
@@ -29,7 +29,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines, ways)
+    @Test(arguments: completeEngines, ways)
     func aChainOfOneStepIsThatStep(_ kind: EngineKind, _ way: EngineFeatures) throws {
       try onStage(kind, Self.options(way)) { stage in
         let step = stage.token()
@@ -38,7 +38,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, ways)
+    @Test(.tags(.failure), arguments: completeEngines, ways)
     func aBreakAtAnyPositionCancelsWhatComesAfterItAndNothingBefore(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
@@ -60,7 +60,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines, ways)
+    @Test(arguments: completeEngines, ways)
     func aRecordIsWrittenMadeDurableAndReadBackInOneChain(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
@@ -82,7 +82,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, ways)
+    @Test(.tags(.failure), arguments: completeEngines, ways)
     func aReadThatIsShortByOneByteBreaksTheChain(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
@@ -105,7 +105,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, ways)
+    @Test(.tags(.failure), arguments: completeEngines, ways)
     func aReadBeyondTheEndBreaksTheChainWithZero(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
@@ -124,7 +124,7 @@ extension Contract {
     }
 
     /// A limit on file sizes makes a write stop short (setrlimit(2)): the kernel's engines only.
-    @Test(.tags(.failure), arguments: kernelEngines, ways)
+    @Test(.tags(.failure), arguments: completeKernelEngines, ways)
     func aWriteThatIsShortBreaksTheChain(_ kind: EngineKind, _ way: EngineFeatures) throws {
       try onStage(kind, Self.options(way)) { stage in
         let file = try stage.open(stage.outside.directory() + "/limited", O_RDWR | O_CREAT)
@@ -145,7 +145,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, ways)
+    @Test(.tags(.failure), arguments: completeEngines, ways)
     func theBuffersOfStepsThatNeverBeganComeBack(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
@@ -171,7 +171,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines, ways)
+    @Test(arguments: completeEngines, ways)
     func anAnswerIsSentShutDownAndClosedInOneChain(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
@@ -191,7 +191,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines, ways)
+    @Test(arguments: completeEngines, ways)
     func aReceiveStepWaitsForBytesAndThenTheAnswerLeaves(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
@@ -214,7 +214,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, ways)
+    @Test(.tags(.failure), arguments: completeEngines, ways)
     func aResetBreaksAChainThatWaitsForBytes(_ kind: EngineKind, _ way: EngineFeatures) throws {
       try onStage(kind, Self.options(way)) { stage in
         let (socket, peer) = try stage.connection()
@@ -234,7 +234,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, ways)
+    @Test(.tags(.failure), arguments: completeEngines, ways)
     func aSendThatFailsBreaksTheChainAndTheSocketStaysOpen(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
@@ -254,7 +254,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, ways)
+    @Test(.tags(.failure), arguments: completeEngines, ways)
     func aSendThatIsCutOffBreaksTheChain(_ kind: EngineKind, _ way: EngineFeatures) throws {
       try onStage(kind, Self.options(way)) { stage in
         let (socket, peer) = try stage.connection()
@@ -273,7 +273,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines, ways)
+    @Test(arguments: completeEngines, ways)
     func aSendThatTakesManyTurnsEndsWholeBeforeTheNextStep(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
@@ -294,7 +294,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines, ways)
+    @Test(arguments: completeEngines, ways)
     func aTimeoutStepDelaysTheNextAndCountsAsSuccess(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
@@ -312,7 +312,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, ways)
+    @Test(.tags(.failure), arguments: completeEngines, ways)
     func cancellingTheStepThatRunsCancelsTheRest(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
@@ -332,7 +332,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, ways)
+    @Test(.tags(.failure), arguments: completeEngines, ways)
     func stepsThatWereCancelledBeforeTheirTurnNeverRun(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
@@ -351,7 +351,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, ways)
+    @Test(.tags(.failure), arguments: completeEngines, ways)
     func cancellingAllOfADescriptorEndsAChainOnIt(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
@@ -371,7 +371,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, ways)
+    @Test(.tags(.failure), arguments: completeEngines, ways)
     func aChainInTheTurnOfItsCancellationEndsOnce(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
@@ -388,7 +388,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines, ways)
+    @Test(arguments: completeEngines, ways)
     func manyChainsInOneTurnStayWhole(_ kind: EngineKind, _ way: EngineFeatures) throws {
       var options = Self.options(way)
       // Not a multiple of the limit, so that chains would be cut at the end of the queue.
@@ -411,7 +411,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, ways)
+    @Test(.tags(.failure), arguments: completeEngines, ways)
     func aBrokenChainDoesNotTouchItsNeighbours(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
@@ -435,7 +435,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func aChainOfMoreStepsThanTheLimitTraps(_ kind: EngineKind) async {
       await traps(kind) { stage in
         let steps = (0...Chain.limit).map { _ in stage.token() }
@@ -443,12 +443,12 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func aChainWithoutAStepTraps(_ kind: EngineKind) async {
       await traps(kind) { stage in chain(stage) {} }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func aChainWithinAChainTraps(_ kind: EngineKind) async {
       await traps(kind) { stage in
         stage.engine.beginChain()
@@ -457,12 +457,12 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func anEndWithoutABeginningTraps(_ kind: EngineKind) async {
       await traps(kind) { stage in stage.engine.endChain() }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func aReceiveThatStaysArmedIsNoStep(_ kind: EngineKind) async {
       await traps(kind, before: { stage in stage.kept = try stage.connection().socket }) { stage in
         stage.engine.beginChain()
@@ -470,7 +470,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func anAcceptThatStaysArmedIsNoStep(_ kind: EngineKind) async {
       await traps(kind, before: { stage in stage.kept = try stage.listener() }) { stage in
         stage.engine.beginChain()
@@ -478,7 +478,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func aConnectIsNoStep(_ kind: EngineKind) async {
       await traps(kind) { stage in
         let address = try SocketAddress.loopback(9)
@@ -487,7 +487,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func aSendWithoutCopyingIsNoStep(_ kind: EngineKind) async {
       await traps(kind, before: { stage in stage.kept = try stage.connection().socket }) { stage in
         let frame = try stage.frame("x")
@@ -496,7 +496,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func aRelayIsNoStep(_ kind: EngineKind) async {
       await traps(kind, before: { stage in stage.kept = try stage.connection().socket }) { stage in
         stage.engine.beginChain()
@@ -504,7 +504,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func aMessageIsNoStep(_ kind: EngineKind) async {
       await traps(kind, before: { stage in stage.engine.nop(stage.token()) }) { stage in
         let mailbox = stage.engine.mailbox
@@ -513,7 +513,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func aDatagramIsNoStep(_ kind: EngineKind) async {
       await traps(
         kind,

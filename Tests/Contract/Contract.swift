@@ -15,6 +15,12 @@ import Testing
   /// Those of them that are the kernel's: for tests whose subject is a property of the process.
   static let kernelEngines = engines.filter { $0 != .simulated }
 
+  /// Engines that do not do every operation of the seam yet and would trap at the others. Empty in
+  /// the end: `theSuiteRunsOnEveryEngine` fails until then.
+  private static let unfinished: Set<EngineKind> = [.uring, .epoll]
+  static let completeEngines = engines.filter { !unfinished.contains($0) }
+  static let completeKernelEngines = kernelEngines.filter { !unfinished.contains($0) }
+
   static let ringFailure: String? = {
     do throws(EngineFailure) {
       _ = try Uring(Stage.options)
@@ -27,5 +33,6 @@ import Testing
   @Test(.enabled(if: ringFailure == nil, "io_uring is refused: the suite ran on the others only"))
   func theSuiteRunsOnEveryEngine() {
     #expect(Self.engines == EngineKind.allCases || getenv("MILLRACE_ENGINES") != nil)
+    #expect(Self.completeEngines == Self.engines, "an engine does not do everything yet")
   }
 }

@@ -9,7 +9,7 @@ private let second: Int64 = 1_000_000_000
 
 extension Contract {
   @Suite struct Control {
-    @Test(arguments: engines)
+    @Test(arguments: completeEngines)
     func doingNothingEndsWithZeroInTheNextTurn(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let nops = (0..<100).map { _ in stage.token() }
@@ -19,7 +19,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(arguments: completeEngines)
     func aNopEndsAWaitForEver(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let nop = stage.token()
@@ -30,7 +30,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(arguments: completeEngines)
     func timeoutsEndInTheOrderOfTheirDeadlinesAndNotBefore(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         stage.engine.refreshClocks()
@@ -53,7 +53,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines, [Int64(1), 1000, 999_999, 1_000_000, 1_000_001, 12_345_678])
+    @Test(arguments: completeEngines, [Int64(1), 1000, 999_999, 1_000_000, 1_000_001, 12_345_678])
     func aTimeoutEndsAWaitForEverSoonAfterItsDeadline(_ kind: EngineKind, _ delay: Int64) throws {
       try onStage(kind) { stage in
         stage.engine.refreshClocks()
@@ -71,7 +71,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines, [Int64.min, -1, 0, 1])
+    @Test(arguments: completeEngines, [Int64.min, -1, 0, 1])
     func aTimeoutInThePastEndsAtOnce(_ kind: EngineKind, _ deadline: Int64) throws {
       try onStage(kind) { stage in
         let timeout = stage.token()
@@ -82,7 +82,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, [Int64.max, Int64.max - 1])
+    @Test(.tags(.failure), arguments: completeEngines, [Int64.max, Int64.max - 1])
     func aTimeoutThatNeverComesCanBeCancelled(_ kind: EngineKind, _ deadline: Int64) throws {
       try onStage(kind) { stage in
         let timeout = stage.token()
@@ -95,7 +95,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func cancellingOneOfManyTimeoutsLeavesTheOthersAlone(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         stage.engine.refreshClocks()
@@ -111,7 +111,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(arguments: completeEngines)
     func cancellingWhatIsNotThereIsNothing(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         stage.engine.cancel(Token(rawValue: 1 << 50))
@@ -127,7 +127,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, [ReceiveMode.stream, .once])
+    @Test(.tags(.failure), arguments: completeEngines, [ReceiveMode.stream, .once])
     func aReceiveIsCancelledByItsToken(_ kind: EngineKind, _ mode: ReceiveMode) throws {
       try onStage(kind) { stage in
         let (socket, peer) = try stage.connection()
@@ -145,7 +145,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func anAcceptIsCancelledByItsToken(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let listener = try stage.listener()
@@ -158,7 +158,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func aConnectIsCancelledByItsToken(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let plain = try stage.outside.listener(backlog: 0)
@@ -180,7 +180,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, [SendUrgency.quiet, .awaited])
+    @Test(.tags(.failure), arguments: completeEngines, [SendUrgency.quiet, .awaited])
     func aSendIsCancelledByItsTokenAndEndsShort(
       _ kind: EngineKind, _ urgency: SendUrgency
     ) throws {
@@ -205,7 +205,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func everyOperationOfATokenIsCancelled(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let (first, _) = try stage.connection()
@@ -227,7 +227,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func cancellingAllOfASocketEndsBothDirections(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let (socket, _) = try stage.connection()
@@ -242,7 +242,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func cancellingAllOfAListenerEndsItsAccept(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let listener = try stage.listener()
@@ -255,7 +255,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func cancellingAllInTheTurnOfTheSubmissionEndsEachOnce(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let (socket, _) = try stage.connection()
@@ -268,7 +268,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, [-1, 0, 1])
+    @Test(.tags(.failure), arguments: completeEngines, [-1, 0, 1])
     func oneTimeoutMoreThanThereAreSlotsIsENOBUFSAndCounted(
       _ kind: EngineKind, _ beyond: Int
     ) throws {
@@ -295,7 +295,7 @@ extension Contract {
     }
 
     /// Foreign descriptors are the process's own.
-    @Test(arguments: kernelEngines)
+    @Test(arguments: completeKernelEngines)
     func aForeignPipeIsPolledOnce(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let pipe = try ForeignPipe()
@@ -317,7 +317,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: kernelEngines)
+    @Test(.tags(.failure), arguments: completeKernelEngines)
     func aPollThatNothingHappensToIsCancelled(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let pipe = try ForeignPipe()
@@ -332,7 +332,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: kernelEngines)
+    @Test(.tags(.failure), arguments: completeKernelEngines)
     func theOtherEndThatGoesAwayIsAHangUp(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let pipe = try ForeignPipe()
@@ -346,14 +346,14 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: kernelEngines)
+    @Test(.tags(.failure), arguments: completeKernelEngines)
     func aDescriptorThatIsNotOpenCannotBePolled(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         try stage.expect(-EBADF) { stage.engine.poll(60_000, .readable, $0) }
       }
     }
 
-    @Test(arguments: kernelEngines)
+    @Test(arguments: completeKernelEngines)
     func aRegularFileIsAlwaysReady(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let path = try stage.outside.directory() + "/ready"
@@ -364,7 +364,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: kernelEngines)
+    @Test(arguments: completeKernelEngines)
     func theDescriptorForOtherLoopsIsReadableWhenThereIsWork(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         func isReadable(_ milliseconds: Int32) -> Bool {
@@ -397,7 +397,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func closingASocketThatIsShutDownAsAnOperationEndsWithZeroEach(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let (socket, peer) = try stage.connection()
@@ -410,7 +410,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func shuttingDownWhatIsNotConnectedIsENOTCONN(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let closed = try stage.listener()
@@ -425,7 +425,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func aNumberThatIsNotOpenIsEBADFToShutdownAndClose(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let none = Descriptor(rawValue: 60_000)
@@ -434,7 +434,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func aShutdownAsAnOperationEndsAReceiveWithZeroAndASendWithEPIPE(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let (socket, _) = try stage.connection()
@@ -450,7 +450,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func closingAsAnOperationWithAReceiveInFlightTraps(_ kind: EngineKind) async {
       await traps(
         kind,
@@ -463,7 +463,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func twoReceivesOnOneSocketTrap(_ kind: EngineKind) async {
       await traps(
         kind,

@@ -7,7 +7,7 @@ import Testing
 
 extension Contract {
   @Suite struct Datagrams {
-    @Test(arguments: engines)
+    @Test(arguments: completeEngines)
     func aDatagramIsEchoedToItsSender(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let (socket, address) = try bound(stage)
@@ -32,7 +32,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(arguments: completeEngines)
     func anEmptyDatagramIsADatagram(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let (socket, address) = try bound(stage)
@@ -52,7 +52,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(arguments: completeEngines)
     func twoHundredInFlightAllArriveWhole(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let (socket, _) = try bound(stage)
@@ -73,7 +73,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, [-1, 0, 1])
+    @Test(.tags(.failure), arguments: completeEngines, [-1, 0, 1])
     func theLargestDatagramLeavesAndOneByteMoreIsEMSGSIZE(
       _ kind: EngineKind, _ beyond: Int
     ) throws {
@@ -101,7 +101,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func aDatagramThatIsTooLargeForTheBufferIsCutAndSaysSo(_ kind: EngineKind) throws {
       var options = Stage.options
       options.largeBufferSize = 8192
@@ -124,7 +124,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(arguments: completeEngines)
     func aSegmentedFrameArrivesAsManyDatagrams(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let (socket, _) = try bound(stage)
@@ -145,7 +145,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func segmentsLargerThanThePathTakesAreRefused(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let (socket, _) = try bound(stage)
@@ -159,7 +159,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(arguments: completeEngines)
     func coalescedDatagramsSayTheirSize(_ kind: EngineKind) throws {
       // How many are joined is the kernel's choice.
       try onStage(kind) { stage in
@@ -188,7 +188,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(arguments: completeEngines)
     func withoutCoalescingEachArrivesAlone(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let (receiver, address) = try bound(stage)
@@ -208,7 +208,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func stoppingKeepsWhatComesLaterForTheNextReceive(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let (socket, address) = try bound(stage)
@@ -231,7 +231,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func aReceiveOfDatagramsIsCancelledByItsTokenAndByItsSocket(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let (socket, _) = try bound(stage)
@@ -246,7 +246,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func withoutABufferDatagramsWaitInTheSocket(_ kind: EngineKind) throws {
       var options = Stage.options
       options.largeBuffers = 4
@@ -269,7 +269,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func aDatagramToAnAddressOfAnotherFamilyIsRefused(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let (socket, _) = try bound(stage)
@@ -281,7 +281,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func aDatagramToPortZeroIsEINVAL(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let (socket, _) = try bound(stage)
@@ -293,7 +293,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func anAddressInUseIsThrownUnlessThePortIsShared(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let first = try stage.engine.bindDatagrams(.loopback(), reusePort: true, coalesce: false)
@@ -310,7 +310,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func closingWithAReceiveOfDatagramsInFlightTraps(_ kind: EngineKind) async {
       await traps(
         kind,
@@ -323,7 +323,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func redeemingADatagramTwiceTraps(_ kind: EngineKind) async {
       var found: Completion?
       await traps(

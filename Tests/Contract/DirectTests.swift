@@ -20,7 +20,7 @@ extension Contract {
       return options
     }
 
-    @Test(.tags(.failure), arguments: engines, ways)
+    @Test(.tags(.failure), arguments: completeEngines, ways)
     func slotsAreAsManyAsTheLimitAndOneMoreIsNilAndCounted(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
@@ -44,7 +44,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func anEngineWithoutSlotsHasNone(_ kind: EngineKind) throws {
       try onStage(kind, Self.options(Stage.features, slots: 0)) { stage in
         #expect(stage.engine.takeSlot() == nil)
@@ -52,7 +52,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines, ways)
+    @Test(arguments: completeEngines, ways)
     func aConnectionInASlotCarriesBytesBothWays(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
@@ -73,7 +73,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines, ways)
+    @Test(arguments: completeEngines, ways)
     func aWholeExchangeInOneChainNeedsNoNumber(_ kind: EngineKind, _ way: EngineFeatures) throws {
       try onStage(kind, Self.options(way)) { stage in
         let listener = try stage.listener()
@@ -100,7 +100,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, ways)
+    @Test(.tags(.failure), arguments: completeEngines, ways)
     func anExchangeThatBreaksLeavesTheSlotToTheCaller(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
@@ -129,7 +129,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines, ways)
+    @Test(arguments: completeEngines, ways)
     func aFileIsOpenedWrittenMadeDurableAndClosedInOneChain(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
@@ -152,7 +152,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, ways)
+    @Test(.tags(.failure), arguments: completeEngines, ways)
     func aFileThatIsNotThereLeavesTheSlotEmpty(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
@@ -173,7 +173,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, ways)
+    @Test(.tags(.failure), arguments: completeEngines, ways)
     func anEmptySlotIsEBADF(_ kind: EngineKind, _ way: EngineFeatures) throws {
       try onStage(kind, Self.options(way)) { stage in
         let slot = try #require(stage.engine.takeSlot())
@@ -187,7 +187,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines, ways)
+    @Test(arguments: completeEngines, ways)
     func aSlotIsUsedAgainManyTimes(_ kind: EngineKind, _ way: EngineFeatures) throws {
       try onStage(kind, Self.options(way, slots: 2)) { stage in
         let path = try stage.outside.directory() + "/again"
@@ -209,7 +209,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, ways)
+    @Test(.tags(.failure), arguments: completeEngines, ways)
     func aResetReachesASlot(_ kind: EngineKind, _ way: EngineFeatures) throws {
       try onStage(kind, Self.options(way)) { stage in
         let (slot, peer) = try acceptedIntoASlot(stage)
@@ -222,7 +222,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, ways)
+    @Test(.tags(.failure), arguments: completeEngines, ways)
     func aSlotIsShutDownByAnOperation(_ kind: EngineKind, _ way: EngineFeatures) throws {
       try onStage(kind, Self.options(way)) { stage in
         let (slot, peer) = try acceptedIntoASlot(stage)
@@ -238,7 +238,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, ways)
+    @Test(.tags(.failure), arguments: completeEngines, ways)
     func everythingOnASlotIsCancelled(_ kind: EngineKind, _ way: EngineFeatures) throws {
       try onStage(kind, Self.options(way)) { stage in
         let (slot, _) = try acceptedIntoASlot(stage)
@@ -253,7 +253,7 @@ extension Contract {
 
     // MARK: The single accept
 
-    @Test(arguments: engines)
+    @Test(arguments: completeEngines)
     func aSingleAcceptTakesOneConnectionAndLeavesTheRest(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let listener = try stage.listener()
@@ -277,7 +277,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(arguments: completeEngines)
     func aSingleAcceptWaitsForItsConnection(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let listener = try stage.listener()
@@ -293,7 +293,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, [false, true])
+    @Test(.tags(.failure), arguments: completeEngines, [false, true])
     func aSingleAcceptIsStopped(_ kind: EngineKind, _ isDirect: Bool) throws {
       try onStage(kind) { stage in
         let listener = try stage.listener()
@@ -308,7 +308,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func aSingleAcceptIsCancelledByItsToken(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let listener = try stage.listener()
@@ -329,7 +329,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func noDescriptorLeftEndsTheSingleAcceptWithEMFILE(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let listener = try stage.listener()

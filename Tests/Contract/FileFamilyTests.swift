@@ -8,7 +8,7 @@ import Testing
 
 extension Contract {
   @Suite struct FileFamily {
-    @Test(arguments: engines)
+    @Test(arguments: completeEngines)
     func theStatusOfAFileIsThatOfItsPath(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let path = try stage.outside.directory() + "/known"
@@ -35,7 +35,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(arguments: completeEngines)
     func aDirectoryHasAStatus(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let status = stage.token()
@@ -46,7 +46,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func whatIsNotThereHasNoStatus(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let directory = try stage.outside.directory()
@@ -61,7 +61,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines, [1, 2, FileBufferList.limit])
+    @Test(arguments: completeEngines, [1, 2, FileBufferList.limit])
     func severalBuffersAreWrittenAndReadInOrder(_ kind: EngineKind, _ count: Int) throws {
       try onStage(kind) { stage in
         let path = try stage.outside.directory() + "/parts"
@@ -83,7 +83,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, [0, 1, 149, 150, 151, 300])
+    @Test(.tags(.failure), arguments: completeEngines, [0, 1, 149, 150, 151, 300])
     func aVectoredReadAtTheEndIsShort(_ kind: EngineKind, _ there: Int) throws {
       try onStage(kind) { stage in
         let file = try stage.open(stage.outside.directory() + "/end", O_RDWR | O_CREAT)
@@ -101,7 +101,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func aFailedVectoredOperationGivesItsBuffersBack(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let none = Descriptor(rawValue: 60_000)
@@ -116,7 +116,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: kernelEngines)
+    @Test(.tags(.failure), arguments: completeKernelEngines)
     func aVectoredWriteToAFullDeviceIsENOSPC(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let file = try stage.open("/dev/full", O_WRONLY)
@@ -129,7 +129,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func aDirectoryIsNoFile(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let directory = try stage.outside.directory()
@@ -144,7 +144,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func aNameThatIsTooLongIsENAMETOOLONG(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let path = try stage.outside.directory() + "/" + String(repeating: "n", count: 256)
@@ -156,7 +156,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func renamingReplacesTheTargetAndNeedsItsSource(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let directory = try stage.outside.directory()
@@ -175,7 +175,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func anOffsetBelowZeroIsEINVAL(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let file = try stage.open(stage.outside.directory() + "/offset", O_RDWR | O_CREAT)
@@ -186,7 +186,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func aFileWithoutWritingRightsIsNotWritten(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let path = try stage.outside.directory() + "/readable"
@@ -209,7 +209,7 @@ extension Contract {
       return options
     }()
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func registeredBuffersAreAsManyAsTheLimitAndOneMoreIsNilAndCounted(
       _ kind: EngineKind
     ) throws {
@@ -241,7 +241,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines, [true, false])
+    @Test(arguments: completeEngines, [true, false])
     func registeredMemoryIsWrittenAndRead(_ kind: EngineKind, _ isRegistered: Bool) throws {
       var options = Self.registered
       if !isRegistered { options.features.remove(.registeredBuffers) }
@@ -272,7 +272,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func aFailedWriteGivesARegisteredBufferBack(_ kind: EngineKind) throws {
       try onStage(kind, Self.registered) { stage in
         guard let buffer = stage.engine.registeredBuffer() else {
@@ -288,7 +288,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func anEngineWithoutRegisteredMemoryHasNone(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let buffer = stage.engine.registeredBuffer()
@@ -299,7 +299,7 @@ extension Contract {
 
     // MARK: Traps
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func redeemingAStatusTwiceTraps(_ kind: EngineKind) async {
       var found: Completion?
       await traps(
@@ -314,7 +314,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func redeemingAListOfBuffersTwiceTraps(_ kind: EngineKind) async {
       var found: Completion?
       await traps(
@@ -330,12 +330,12 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func aListOfMoreBuffersThanItsLimitTraps(_ kind: EngineKind) async {
       await traps(kind) { _ in _ = blank(Array(repeating: 1, count: FileBufferList.limit + 1)) }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func moreBytesThanABufferHasTrap(_ kind: EngineKind) async {
       await traps(kind) { stage in
         stage.engine.read(

@@ -36,7 +36,7 @@ extension Contract {
         let address = try #require(SocketAddress(unixPath: path))
         let listener = try stage.engine.listen(address, backlog: 16, reusePort: false)
         for round in 0..<1500 {
-          let peer = Peer(adopting: socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0))
+          let peer = KernelPeer(adopting: socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0))
           let connected = address.withRaw { Glibc.connect(peer.descriptor, $0, $1) }
           #expect(connected == 0)
           let socket = try #require(stage.engine.acceptNow(listener))

@@ -7,7 +7,7 @@ import Testing
 
 extension Contract {
   @Suite struct Placement {
-    @Test(arguments: engines)
+    @Test(arguments: completeEngines)
     func aConnectionComesFromTheAddressOfTheCallersChoosing(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let listener = try stage.listener()
@@ -24,7 +24,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(arguments: completeEngines)
     func manyDestinationsShareOneSourcePort(_ kind: EngineKind) throws {
       // With the port bound early this would be EADDRINUSE: the kernel chooses it at connect(2).
       try onStage(kind) { stage in
@@ -49,7 +49,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func aRangeThatIsUsedUpIsEADDRNOTAVAIL(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let listener = try stage.listener()
@@ -78,7 +78,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func anAddressThatIsNotOursIsThrownAndLeavesNothing(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let listener = try stage.listener()
@@ -96,7 +96,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func aRefusalIsTheSameFromAChosenAddress(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let listener = try stage.listener()
@@ -111,7 +111,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(arguments: completeEngines)
     func aGroupIsPlacedByCPUAndEveryConnectionIsStillAccepted(_ kind: EngineKind) throws {
       try onStage(kind, isComparable: false) { stage in
         let first = try stage.engine.listen(.loopback(), backlog: 64, reusePort: true)
@@ -134,7 +134,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func aListenerThatSharesNothingCannotBePlaced(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let listener = try stage.listener()
@@ -146,7 +146,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(arguments: completeEngines)
     func theCPUOfAConnectionIsOneOfTheMachines(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let (socket, peer) = try stage.connection()
@@ -164,7 +164,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func whatIsNotOpenHasNoCPUAndNoQueue(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let none = Descriptor(rawValue: 60_000)

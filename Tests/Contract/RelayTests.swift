@@ -8,7 +8,7 @@ import Testing
 
 extension Contract {
   @Suite struct Relaying {
-    @Test(arguments: engines, RelayMethod.allCases)
+    @Test(arguments: completeEngines, RelayMethod.allCases)
     func exactlyTheCountMovesAndTheRestStays(_ kind: EngineKind, _ method: RelayMethod) throws {
       try onStage(kind) { stage in
         for count in [1, 4095, 65_536, 300_000] {
@@ -32,7 +32,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines, RelayMethod.allCases)
+    @Test(arguments: completeEngines, RelayMethod.allCases)
     func nothingToMoveEndsAtOnceWithZero(_ kind: EngineKind, _ method: RelayMethod) throws {
       try onStage(kind) { stage in
         let pair = try Pair(stage)
@@ -45,7 +45,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines, RelayMethod.allCases)
+    @Test(arguments: completeEngines, RelayMethod.allCases)
     func aSlowReaderSetsThePaceAndProgressShows(_ kind: EngineKind, _ method: RelayMethod) throws {
       try onStage(kind) { stage in
         let pair = try Pair(stage)
@@ -80,7 +80,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines, RelayMethod.allCases)
+    @Test(arguments: completeEngines, RelayMethod.allCases)
     func bothDirectionsGoOnAtOnce(_ kind: EngineKind, _ method: RelayMethod) throws {
       try onStage(kind) { stage in
         let pair = try Pair(stage)
@@ -110,7 +110,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, RelayMethod.allCases)
+    @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
     func anInputThatEndsEarlyEndsTheRelayWithWhatThereWas(
       _ kind: EngineKind, _ method: RelayMethod
     ) throws {
@@ -131,7 +131,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, RelayMethod.allCases)
+    @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
     func aResetOfTheSourceIsECONNRESET(_ kind: EngineKind, _ method: RelayMethod) throws {
       try onStage(kind) { stage in
         let pair = try Pair(stage)
@@ -144,7 +144,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, RelayMethod.allCases)
+    @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
     func aResetOfTheSinkEndsTheRelayWithAnError(_ kind: EngineKind, _ method: RelayMethod) throws {
       try onStage(kind) { stage in
         let pair = try Pair(stage)
@@ -163,7 +163,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, RelayMethod.allCases)
+    @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
     func aResetOfASinkThatIsFullEndsTheRelay(_ kind: EngineKind, _ method: RelayMethod) throws {
       try onStage(kind) { stage in
         let pair = try Pair(stage)
@@ -182,7 +182,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, RelayMethod.allCases)
+    @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
     func aRelayThatWaitsForBytesIsStopped(_ kind: EngineKind, _ method: RelayMethod) throws {
       try onStage(kind) { stage in
         let pair = try Pair(stage)
@@ -196,7 +196,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, RelayMethod.allCases)
+    @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
     func aRelayThatWaitsForItsReaderIsStopped(_ kind: EngineKind, _ method: RelayMethod) throws {
       try onStage(kind, isComparable: false) { stage in
         let pair = try Pair(stage)
@@ -214,7 +214,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, RelayMethod.allCases)
+    @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
     func aRelayIsCancelledByItsTokenAndByItsSource(
       _ kind: EngineKind, _ method: RelayMethod
     ) throws {
@@ -231,7 +231,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, RelayMethod.allCases)
+    @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
     func aRelayInTheTurnOfItsStopEndsOnce(_ kind: EngineKind, _ method: RelayMethod) throws {
       try onStage(kind) { stage in
         let pair = try Pair(stage)
@@ -243,7 +243,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, RelayMethod.allCases)
+    @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
     func aShutdownOfTheSourceEndsTheRelay(_ kind: EngineKind, _ method: RelayMethod) throws {
       try onStage(kind) { stage in
         let pair = try Pair(stage)
@@ -257,7 +257,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func oneRelayMoreThanTheLimitIsENOBUFS(_ kind: EngineKind) throws {
       var options = Stage.options
       options.relays = 2
@@ -283,7 +283,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func aRelayThatCopiesWaitsWhenNoBufferIsFree(_ kind: EngineKind) throws {
       var options = Stage.options
       options.largeBuffers = 4
@@ -310,7 +310,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func closingTheSourceOfARelayInFlightTraps(_ kind: EngineKind) async {
       await traps(
         kind,
@@ -326,7 +326,7 @@ extension Contract {
 
     // MARK: One splice
 
-    @Test(arguments: engines)
+    @Test(arguments: completeEngines)
     func bytesGoThroughAPipeFromSocketToSocket(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let pair = try Pair(stage)
@@ -346,7 +346,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(arguments: completeEngines)
     func aSpliceWaitsForItsInput(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let pair = try Pair(stage)
@@ -363,7 +363,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func theEndOfTheInputIsZeroAndABrokenOutputIsEPIPE(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let pair = try Pair(stage)
@@ -384,7 +384,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func aSpliceWithoutAPipeIsEINVALAndWithoutADescriptorEBADF(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let pair = try Pair(stage)
@@ -406,7 +406,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func noDescriptorLeftForAPipeIsThrownAsEMFILE(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         try stage.outside.withoutDescriptors {

@@ -18,7 +18,7 @@ extension Contract {
       return options
     }
 
-    @Test(arguments: engines, ways)
+    @Test(arguments: completeEngines, ways)
     func aroundTheThresholdBothCompletionsComeAndTheBytesArrive(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
@@ -37,7 +37,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines, ways)
+    @Test(arguments: completeEngines, ways)
     func theFrameIsInUseUntilTheSecondCompletion(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
@@ -59,7 +59,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines, ways)
+    @Test(arguments: completeEngines, ways)
     func aLocalSocketCopies(_ kind: EngineKind, _ way: EngineFeatures) throws {
       try onStage(kind, Self.options(way)) { stage in
         let path = try stage.outside.directory() + "/local"
@@ -78,7 +78,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines, ways)
+    @Test(arguments: completeEngines, ways)
     func aSlowReaderGetsEveryByteInOrder(_ kind: EngineKind, _ way: EngineFeatures) throws {
       try onStage(kind, Self.options(way)) { stage in
         let (socket, peer) = try stage.connection()
@@ -94,7 +94,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines, ways)
+    @Test(arguments: completeEngines, ways)
     func sendsFollowOneAnotherInOrder(_ kind: EngineKind, _ way: EngineFeatures) throws {
       try onStage(kind, Self.options(way)) { stage in
         let (socket, peer) = try stage.connection()
@@ -116,7 +116,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, ways)
+    @Test(.tags(.failure), arguments: completeEngines, ways)
     func aResetWhileTheMemoryIsHeldEndsItOnce(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
@@ -135,7 +135,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, ways)
+    @Test(.tags(.failure), arguments: completeEngines, ways)
     func aSendAfterTheOwnShutdownHasOneCompletionWithEPIPE(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
@@ -152,7 +152,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, ways)
+    @Test(.tags(.failure), arguments: completeEngines, ways)
     func aShutdownWhileItWaitsIsEPIPE(_ kind: EngineKind, _ way: EngineFeatures) throws {
       try onStage(kind, Self.options(way)) { stage in
         let (socket, _) = try stage.connection()
@@ -165,7 +165,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines, ways)
+    @Test(.tags(.failure), arguments: completeEngines, ways)
     func aSendThatWaitsIsCancelledAndItsMemoryComesBack(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
@@ -185,7 +185,7 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: engines)
+    @Test(.tags(.failure), arguments: completeEngines)
     func twoSendsAtOnceTrap(_ kind: EngineKind) async {
       await traps(
         kind,
