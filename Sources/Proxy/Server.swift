@@ -31,7 +31,7 @@ public struct Server {
   public func run(afterProbe: () -> Void) -> Int32 {
     let signals = SignalWaiter(blocking: [SIGTERM, SIGINT, SIGUSR1])
     var configuration = configuration
-    var options = EngineOptions()
+    var options = EngineOptions(configuration.engineSettings)
     fitDescriptors(&configuration, &options)
     // Before any thread exists: the probe forks.
     guard let kind = chooseEngine(configuration.engine, &options) else { return 1 }
@@ -105,12 +105,16 @@ public struct Server {
     let report = ProbeReport.run(options)
     if report.usable {
       options.setupFlags = report.setupFlags
-      let off = report.features.filter { $0.state != .on }.map(\.name)
+      let off = report.features.filter { $0.state == .off }.map(\.name)
+      let refused = report.features.filter { $0.state == .refused }
+        .map { "\($0.name) (\($0.cause))" }
+      let refusals = refused.isEmpty ? "" : " refused=\"\(refused.joined(separator: ", "))\""
       logger.info(
         """
         engine selected engine=io_uring cause=\(choice == .uring ? "configured" : "probed") \
-        setup=\(report.setup) off="\(off.joined(separator: " "))"
+        setup=\(report.setup) off="\(off.joined(separator: " "))"\(refusals)
         """)
+      options.features.formIntersection(report.provenFeatures)
       return .uring
     }
     let refusal = report.refusal
@@ -201,16 +205,16 @@ public struct Server {
     var threads: [WorkerThread] = []
     for i in 0..<count {
       (controls + i).initialize(to: WorkerControl())
+      let cpu = pins ? processors.allowed[i % processors.allowed.count] : nil
       let seed = WorkerSeed(
         plan: plan, index: i, workerCount: count, options: options, control: controls + i,
         connectionCount: connections, logger: logger,
-        journal: journals.isEmpty ? nil : journals[i])
+        journal: journals.isEmpty ? nil : journals[i], cpu: cpu)
       do {
         threads.append(
-          try WorkerThread.start(
-            name: "millrace-\(i)",
-            cpu: pins ? processors.allowed[i % processors.allowed.count] : nil
-          ) { startWorker(kind, seed, wakers) })
+          try WorkerThread.start(name: "millrace-\(i)", cpu: cpu) {
+            startWorker(kind, seed, wakers)
+          })
       } catch {
         logger.critical("worker could not start worker=\(i) cause=\"\(error)\"")
         controls[i].state.store(WorkerControl.failed, ordering: .releasing)

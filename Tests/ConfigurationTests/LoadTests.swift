@@ -34,6 +34,8 @@ struct LoadTests {
     #expect(upstream.timeouts.responseNanoseconds == 30_000_000_000)
     #expect(upstream.timeouts.idleNanoseconds == 60_000_000_000)
     #expect(upstream.idleConnections == 256)
+    #expect(upstream.source == SourceConfiguration())
+    #expect(configuration.placement == .off)
     #expect(configuration.limits.connections == 65536)
     #expect(configuration.limits.requestHead == 65536)
     #expect(configuration.limits.requestTarget == 8192)
@@ -47,7 +49,7 @@ struct LoadTests {
   }
 
   static let everything = """
-    engine: {kind: io_uring}
+    engine: {kind: io_uring, sqpoll: true, quiet_sends: false, sqpoll_cpu: 0, batch_completions: 16}
     workers: 3
     pin: off
     listeners:
@@ -81,7 +83,7 @@ struct LoadTests {
         retries: {attempts: 2, on: [connect_failure]}
         timeouts: {connect: 2s, response: 3s, idle: 4s}
         idle_connections: 5
-      web: {servers: ["unix:/run/web.sock"], balance: random_two}
+      web: {servers: ["unix:/run/web.sock"], balance: random_two, source_address: "FE80::9", source_ports: 20000-20001}
     audit:
       directory: /var/log/millrace
       durability: interval
@@ -91,6 +93,7 @@ struct LoadTests {
       redact_query: true
     limits: {connections: 10, request_head: 16KiB, request_target: 4096, request_fields: 50}
     drain: {deadline: 5s}
+    placement: cpu
     """
 
   @Test("every key reaches its place in the value")
@@ -99,8 +102,13 @@ struct LoadTests {
     #expect(result.problems == [])
     let it = try #require(result.configuration)
     #expect(it.engine == .uring)
+    #expect(it.engineSettings.features == ["sqpoll": true, "quiet_sends": false])
+    #expect(it.engineSettings.submissionThreadCPU == 0)
+    #expect(it.engineSettings.batchCompletions == 16)
+    #expect(it.engineSettings.batchMicroseconds == nil)
     #expect(it.workers == .count(3))
     #expect(it.pin == .off)
+    #expect(it.placement == .cpu)
     #expect(it.listeners.map(\.name) == ["edge", "[0:0::1]:8080", "unix:/run/in.sock"])
     #expect(
       it.listeners.map(\.address) == [
@@ -132,6 +140,9 @@ struct LoadTests {
           connectNanoseconds: 2_000_000_000, responseNanoseconds: 3_000_000_000,
           idleNanoseconds: 4_000_000_000))
     #expect(it.upstreams[0].idleConnections == 5)
+    #expect(it.upstreams[0].source == SourceConfiguration())
+    #expect(it.upstreams[1].source.address == "fe80::9")
+    #expect(it.upstreams[1].source.ports == 20_000...20_001)
     #expect(
       it.limits
         == LimitsConfiguration(

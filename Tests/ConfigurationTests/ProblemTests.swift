@@ -20,9 +20,8 @@ struct ProblemTests {
           + " (auto, io_uring or epoll); write for example kind: epoll"
       ),
       (
-        "engine: {sqpoll: true}",
-        "engine.sqpoll (m.yaml:3:10): sqpoll is not available in this version;"
-          + " remove it; the engine submits from its own thread"
+        "engine: {sqpol: true}",
+        "engine.sqpol (m.yaml:3:10): is not a key of an engine; did you mean sqpoll?"
       ),
       (
         "engine: [epoll]",
@@ -66,7 +65,7 @@ struct ProblemTests {
       (
         "xyzzy: {}",
         "xyzzy (m.yaml:3:1): is not a key of a configuration; known: engine, workers, pin,"
-          + " listeners, routes, upstreams, audit, limits, drain"
+          + " placement, listeners, routes, upstreams, audit, limits, drain"
       ),
       (
         "admin: {address: 127.0.0.1:9901}",
@@ -273,6 +272,30 @@ struct ProblemTests {
         "health: {path: /}", "upstreams.web.health",
         "health is not available in this version; remove it;"
           + " a failed attempt goes to another server by retries"
+      ),
+      (
+        "source_address: web.internal", "upstreams.web.source_address",
+        "is \"web.internal\", which is no IP address;"
+          + " write an address of this machine without a port, for example 10.0.0.9"
+      ),
+      (
+        "source_address: \"::1\"", "upstreams.web.source_address",
+        "is ::1, and the server 127.0.0.1:3000 is of the other family;"
+          + " use one family, IPv4 or IPv6, in an upstream that has a source_address"
+      ),
+      (
+        "source_ports: 20000-", "upstreams.web.source_ports",
+        "is \"20000-\", which is no range of ports;"
+          + " write the first and the last port, for example 20000-29999"
+      ),
+      (
+        "source_ports: 1-65536", "upstreams.web.source_ports",
+        "is \"1-65536\", which is no range of ports;"
+          + " write the first and the last port, for example 20000-29999"
+      ),
+      (
+        "source_ports: 200-100", "upstreams.web.source_ports",
+        "is \"200-100\", a range that ends before it begins; write 100-200"
       ),
       (
         "retries: {on: []}", "upstreams.web.retries.on",

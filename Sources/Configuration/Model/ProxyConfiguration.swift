@@ -30,11 +30,21 @@ public enum Pinning: String, Sendable, Equatable, CaseIterable {
   case off = "off"
 }
 
+/// Which worker a new connection goes to.
+public enum Placement: String, Sendable, Equatable, CaseIterable {
+  /// Any, by a hash of its addresses: evenly spread.
+  case off
+  /// The one that is pinned to the CPU that handled the connection's first packet.
+  case cpu
+}
+
 /// Everything that a proxy is told at start.
 public struct ProxyConfiguration: Sendable, Equatable {
   public var engine: EngineChoice
+  public var engineSettings: EngineSettings
   public var workers: WorkerCount
   public var pin: Pinning
+  public var placement: Placement
   /// In file order; routes refer to them by index.
   public var listeners: [ListenerConfiguration]
   /// In file order; the first that matches wins.
@@ -48,8 +58,10 @@ public struct ProxyConfiguration: Sendable, Equatable {
 
   public init(
     engine: EngineChoice = .automatic,
+    engineSettings: EngineSettings = EngineSettings(),
     workers: WorkerCount = .automatic,
     pin: Pinning = .automatic,
+    placement: Placement = .off,
     listeners: [ListenerConfiguration] = [],
     routes: [RouteConfiguration] = [],
     upstreams: [UpstreamConfiguration] = [],
@@ -58,8 +70,10 @@ public struct ProxyConfiguration: Sendable, Equatable {
     drain: DrainConfiguration = DrainConfiguration()
   ) {
     self.engine = engine
+    self.engineSettings = engineSettings
     self.workers = workers
     self.pin = pin
+    self.placement = placement
     self.listeners = listeners
     self.routes = routes
     self.upstreams = upstreams

@@ -19,6 +19,8 @@ package enum Shapes {
         .either([.integer(WorkerCount.range), .choice(Choice("a number of workers", ["auto"]))]),
         default: "auto"),
       KeyShape("pin", .choice(Choice("a way to pin", ["auto", "on", "off"])), default: "auto"),
+      KeyShape(
+        "placement", .choice(Choice("a placement of connections", ["off", "cpu"])), default: "off"),
       KeyShape("listeners", .list(.mapping(listener), count: 1...256), required: true),
       KeyShape("routes", .list(.mapping(route), count: 1...1024)),
       KeyShape("upstreams", .named(upstream, count: 1...1024), required: true),
@@ -35,10 +37,18 @@ package enum Shapes {
   private static let engineKind = Choice("an engine", ["auto", "io_uring", "epoll"])
 
   package static let engine = MappingShape(
-    "an engine", [KeyShape("kind", .choice(engineKind), default: "auto")],
-    unavailable: [
-      Unavailable("sqpoll", instead: "remove it; the engine submits from its own thread")
-    ])
+    "an engine",
+    [KeyShape("kind", .choice(engineKind), default: "auto")]
+      + EngineSettings.switches.map {
+        KeyShape($0.name, .boolean, default: $0.isStandard ? "true" : "false")
+      } + [
+        KeyShape("sqpoll_idle", .integer(1...60_000), default: "50"),
+        KeyShape("sqpoll_cpu", .integer(0...1023)),
+        KeyShape("batch_completions", .integer(1...4096), default: "8"),
+        KeyShape("batch_microseconds", .integer(1...100_000), default: "50"),
+        KeyShape("busy_poll_microseconds", .integer(1...100_000), default: "50"),
+        KeyShape("busy_poll_budget", .integer(1...64), default: "8"),
+      ])
 
   package static let listener = MappingShape(
     "a listener",
@@ -144,6 +154,8 @@ package enum Shapes {
       KeyShape("retries", .mapping(retries)),
       KeyShape("timeouts", .mapping(upstreamTimeouts)),
       KeyShape("idle_connections", .integer(0...65536), default: "256"),
+      KeyShape("source_address", .text(maximum: 45, example: "10.0.0.9")),
+      KeyShape("source_ports", .text(maximum: 11, example: "20000-29999")),
     ],
     unavailable: [
       Unavailable(
