@@ -28,6 +28,8 @@ struct ControlOperation {
   /// A splice's output, an accept's slot, a shutdown's direction.
   var second: Int32
   var events: UInt32
+  /// io_uring: what a splice waited for before it last moved bytes.
+  var after: UInt32
   var count: Int
   /// Monotonic nanoseconds, and the same as the kernel wants it.
   var deadline: Int64
@@ -55,7 +57,8 @@ struct ControlSlab: ~Copyable {
       (slots + i).initialize(
         to: ControlOperation(
           token: Token(rawValue: 0), kind: .nop, inUse: false, started: false, cancelled: false,
-          generation: 0, chain: -1, descriptor: -1, second: -1, events: 0, count: 0, deadline: 0,
+          generation: 0, chain: -1, descriptor: -1, second: -1, events: 0, after: 0, count: 0,
+          deadline: 0,
           time: clinux_timespec64()))
     }
   }
