@@ -193,8 +193,8 @@ extension Epoll {
     _ value: Int32, _ remoteToken: Token, to mailbox: Mailbox, _ token: Token
   ) {
     precondition(!chains.isOpen, "a message cannot be a step of a chain")
-    let code = mailbox.put(value, remoteToken)
-    submit(.message, token) { $0.pointee.second = code }
+    // Only with a slot: what is refused must not arrive.
+    submit(.message, token) { $0.pointee.second = mailbox.put(value, remoteToken) }
   }
 
   mutating func takeMessages() {
