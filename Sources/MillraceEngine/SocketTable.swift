@@ -69,6 +69,8 @@ struct SocketState: OptionSet {
   static let listedSuspect = SocketState(rawValue: 1 << 28)
   /// io_uring: the receive was cancelled by the engine, to be armed again.
   static let reviving = SocketState(rawValue: 1 << 29)
+  /// epoll: a file is in the slot, for which there are no edges.
+  static let file = SocketState(rawValue: 1 << 30)
 
   /// What says where the *number* is, whoever owns it now, and so outlives its owner.
   static let ofTheNumber: SocketState = [.queued, .listedSmall, .listedLarge, .listedSuspect]

@@ -30,6 +30,12 @@ struct ControlOperation {
   /// Monotonic nanoseconds, and the same as the kernel wants it.
   var deadline: Int64
   var time: clinux_timespec64
+  /// epoll, a splice with a file on one side: true while a thread has it; what system calls take
+  /// for both sides, and what came of it.
+  var onThread = false
+  var realInput: Int32 = -1
+  var realOutput: Int32 = -1
+  var result: Int32 = 0
 }
 
 extension ControlOperation {
@@ -90,6 +96,7 @@ struct ControlSlab: ~Copyable {
     slot.pointee.chain = -1
     slot.pointee.descriptor = -1
     slot.pointee.second = -1
+    slot.pointee.onThread = false
     return index
   }
 
