@@ -36,6 +36,12 @@ struct ControlOperation {
   var time: clinux_timespec64
   /// io_uring: whom a message woke, retained until it is known that the wake worked.
   var mailbox: Unmanaged<Mailbox>?
+  /// epoll, a splice with a file on one side: true while a thread has it; what system calls take
+  /// for both sides, and what came of it.
+  var onThread = false
+  var realInput: Int32 = -1
+  var realOutput: Int32 = -1
+  var result: Int32 = 0
 }
 
 struct ControlSlab: ~Copyable {
@@ -93,6 +99,7 @@ struct ControlSlab: ~Copyable {
     slot.pointee.chain = -1
     slot.pointee.descriptor = -1
     slot.pointee.second = -1
+    slot.pointee.onThread = false
     return index
   }
 
