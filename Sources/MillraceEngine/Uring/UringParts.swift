@@ -131,6 +131,10 @@ struct UringParts: ~Copyable {
     }
     if use.contains(.submissionThread) {
       use.giveUp(.quietSends, "not with sqpoll: submission is asynchronous")
+      // A process that crashes waits for the kernel's thread before it closes its sockets, and the
+      // thread waits, spinning, for the notifications. Where the receiver is the same process, no
+      // signal ends either (seen on Linux 6.18).
+      use.giveUp(.zeroCopySend, "not with sqpoll: a crash could not end")
     }
     func needs(_ bit: Int, _ feature: EngineFeatures) {
       if ring.features & UInt32(bit) == 0 { use.refuse(feature, errno: EINVAL) }
