@@ -142,7 +142,10 @@ final class Core: Sendable {
   }
 
   func finish(_ ticket: Ticket, _ result: Result<Reply, any Error>) {
-    if ticket.finish(result) { underWay.subtract(1, ordering: .relaxed) }
+    guard let waiting = ticket.take() else { return }
+    // Before the task runs, so that it finds room for what it does next.
+    underWay.subtract(1, ordering: .relaxed)
+    waiting.resume(with: result)
   }
 
   /// The engine is gone.

@@ -1,5 +1,5 @@
 // A ticket is one operation between the task that waits for it and the thread that does it. It decides
-// the race between submission and cancellation, and it resumes its task exactly once.
+// the race between submission and cancellation, and gives its task up exactly once.
 
 import Synchronization
 
@@ -56,14 +56,12 @@ final class Ticket: Sendable {
     }
   }
 
-  /// - Returns: true the first time.
-  func finish(_ result: Result<Reply, any Error>) -> Bool {
-    let waiting = phase.withLock { phase -> CheckedContinuation<Reply, any Error>? in
+  /// The task that waits, once: to be resumed by whoever took it.
+  func take() -> CheckedContinuation<Reply, any Error>? {
+    phase.withLock { phase in
       guard case .submitted(let continuation) = phase else { return nil }
       phase = .over
       return continuation
     }
-    waiting?.resume(with: result)
-    return waiting != nil
   }
 }

@@ -6,6 +6,9 @@ import MillraceAsync
 import MillraceEngine
 import Testing
 
+/// More than any socket buffer of this machine takes, tcp_wmem and tcp_rmem.
+private let large = [UInt8](repeating: 7, count: 24 << 20)
+
 @Suite(.serialized, .timeLimit(.minutes(2))) struct EndingTests {
   @Test(arguments: engines)
   func aCancelledReceiveThrowsAndTheConnectionLivesOn(_ kind: EngineKind) async throws {
@@ -63,7 +66,7 @@ import Testing
   func aCancelledSendThatHasBegunShutsItsConnectionDown(_ kind: EngineKind) async throws {
     try await withEngine(kind) { engine in
       let (near, far, _) = try await pair(engine)
-      let first = Task { try await near.send(pattern(24 << 20)) }
+      let first = Task { try await near.send(large) }
       try await settle(engine)
       let second = Task { try await near.send([1]) }
       let third = Task { try await near.send([2]) }
@@ -107,7 +110,7 @@ import Testing
     try await withEngine(kind) { engine in
       let (near, far, listener) = try await pair(engine)
       let receiving = Task { try await near.receive() }
-      let sending = Task { try await near.send(pattern(24 << 20)) }
+      let sending = Task { try await near.send(large) }
       let accepting = Task { try await listener.accept() }
       try await settle(engine)
       await #expect(throws: AsyncEngineFailure.receiving) { _ = try await near.receive() }
@@ -134,7 +137,7 @@ import Testing
         let tasks: [Task<Void, any Error>] = [
           Task { _ = try await near.receive() },
           Task { _ = try await far.receive() },
-          Task { try await near.send(pattern(24 << 20)) },
+          Task { try await near.send(large) },
           Task { try await engine.sleep(for: .seconds(3600)) },
           Task { for try await _ in listener.connections {} },
           Task { for _ in 0..<1000 { try await file.write(pattern(4096), at: 0) } },
