@@ -112,7 +112,8 @@ final class Echo<E: Engine & SendableMetatype & ~Copyable>: @unchecked Sendable 
   let source = DispatchSource.makeReadSource(
     fileDescriptor: echo.pollDescriptor, queue: DispatchQueue(label: "engine"))
   nonisolated(unsafe) let watch = source
-  source.setEventHandler {
+  // @Sendable: it runs on the queue, not on the main actor as the rest of this function.
+  source.setEventHandler { @Sendable in
     watch.suspend()
     loop.execute {
       echo.turn()

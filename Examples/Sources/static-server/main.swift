@@ -116,8 +116,9 @@ struct Server<E: Engine & ~Copyable>: ~Copyable {
   /// Looks whether the request's head is whole, and what it asks for.
   mutating func request(_ slot: Int) {
     let head = connections[slot].head
-    guard let end = head.firstEnd() else {
-      guard head.count < Self.headLimit else { return answer(slot, 431) }
+    let end = head.firstEnd()
+    guard end ?? head.count <= Self.headLimit else { return answer(slot, 431) }
+    guard let end else {
       return engine.receive(connections[slot].socket, .once, token(.receive, slot))
     }
     let words = head[..<end].prefix { $0 != 13 }.split(separator: 32)
