@@ -34,6 +34,11 @@ let package = Package(
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
       ]),
+    // The steps of the tutorial in the documentation; their files are links to it.
+    example("tutorial-1"),
+    example("tutorial-2"),
+    example("tutorial-3"),
+    example("tutorial-4"),
     example("async-echo", [.product(name: "MillraceAsync", package: "millrace")]),
   ],
   swiftLanguageModes: [.v6]

@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 
-from harness import examples, settings
+from harness import examples, ports, settings
 from harness.case import SystemCase, on_both_engines
 
 SIZES = [1, 2, 1000, 4095, 4096, 4097, 65_536, 131_071, 131_072, 131_073, 300_001, 1 << 20]
@@ -386,6 +386,30 @@ class StaticServer(ExampleCase):
         received += slow.makefile("rb").read()
         self.assertSameBytes(received.partition(b"\r\n\r\n")[2], data)
         example.stop()
+
+
+class Tutorial(ExampleCase):
+    """The last step of the tutorial in the documentation, which names its engine itself."""
+
+    def test_its_server_echoes_and_ends_in_order(self):
+        port = ports.free_port()
+        process = subprocess.Popen([examples.FOLDER / "tutorial-4", str(port)])
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        deadline = time.monotonic() + settings.HANG
+        while True:
+            try:
+                connection = self.dial(port)
+                break
+            except ConnectionRefusedError:
+                self.assertLess(time.monotonic(), deadline, "it never listened")
+                time.sleep(0.01)
+        idle = self.dial(port)
+        for size in SIZES:
+            self.assertSameBytes(self.exchange(connection, noise(size)), noise(size))
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(settings.HANG), 0)
+        self.assertEqual((connection.recv(1), idle.recv(1)), (b"", b""))
 
 
 del ExampleCase, Echo
