@@ -8,7 +8,7 @@ SWIFT ?= swift
 TOOLS := .build/test-tools
 FORMATTED = $(wildcard Package.swift Sources Tests Fuzz Examples/Package.swift Examples/Sources)
 
-.PHONY: help bootstrap demo demo-refused test test-unit test-system test-features test-refused check build \
+.PHONY: help bootstrap demo demo-refused test test-unit test-system test-features test-refused test-steady test-snippets test-teardown test-sanitizers check build \
   release examples docs format lint bench clean
 
 help: ## list the targets
@@ -41,6 +41,18 @@ test-features: bootstrap ## the contract suite, once for each feature of the rin
 
 test-refused: bootstrap ## system tests with engine auto, io_uring refused by EPERM, then by ENOSYS
 	@scripts/test --refused
+
+test-steady: ## count malloc, free, retain and release per hot operation: all must be zero
+	@scripts/steady-state
+
+test-snippets: ## what must not compile does not, with the words that it should
+	@scripts/snippets
+
+test-teardown: ## end engines in the middle of everything, 3000 times each
+	@scripts/teardown
+
+test-sanitizers: ## the same under the address sanitizer and under valgrind (minutes)
+	@scripts/sanitizers
 
 check: lint build ## what must hold before a commit: style, and a build
 

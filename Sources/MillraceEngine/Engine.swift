@@ -251,6 +251,8 @@ public struct Waker: Sendable {
 
   /// Ends the `wait` that is under way, or the next one. Never blocks; from any thread.
   public func wake() {
+    // An engine of a simulated world.
+    if eventDescriptor < -1 { return SimulatedWake.leave(eventDescriptor) }
     var one: UInt64 = 1
     _ = Glibc.write(eventDescriptor, &one, 8)
   }

@@ -31,6 +31,9 @@ struct FrameState {
   var notices: Int16
   /// One of them said that bytes were copied.
   var wasCopied: Bool
+  /// Of a zero-copy send: nothing more is to be sent, and with which error it ended.
+  var isSent: Bool
+  var failure: Int32
   /// A send that was cancelled ends at its next word from the kernel.
   var cancelled: Bool
   /// The next frame of a datagram socket's queue.
@@ -327,8 +330,18 @@ struct FrameSlab: ~Copyable {
     frame.pointee.notices = 0
     frame.pointee.wasCopied = false
     frame.pointee.cancelled = false
+    frame.pointee.isSent = false
+    frame.pointee.failure = 0
     frame.pointee.next = nil
     return SendFrame(cell: cell)
+  }
+
+  /// The frames that are not free: a look at all of them, for the rare case.
+  func indicesInUse() -> [UInt32] {
+    guard inUse > 0 else { return [] }
+    var isFree = [Bool](repeating: false, count: state.pointee.capacity)
+    for i in 0..<state.pointee.freeCount { isFree[Int(state.pointee.free[i])] = true }
+    return isFree.indices.filter { !isFree[$0] }.map { UInt32($0) }
   }
 
   @inline(__always)

@@ -32,6 +32,10 @@ struct ControlOperation {
   var time: clinux_timespec64
 }
 
+extension ControlOperation {
+  static let timeOffset = MemoryLayout<ControlOperation>.offset(of: \.time)!
+}
+
 struct ControlSlab: ~Copyable {
   let slots: UnsafeMutablePointer<ControlOperation>
   let capacity: Int

@@ -25,6 +25,7 @@ extension Uring {
   public mutating func accept(_ listener: Descriptor, _ token: Token) {
     let record = sockets[listener.rawValue]
     precondition(!record.pointee.state.contains(.accepting), "two accepts on one listener")
+    precondition(!isMakingChain, "of accepts only acceptOne can be a step of a chain")
     record.pointee.setupToken = token
     record.pointee.state.insert(.accepting)
     statistics.operationsInFlight += 1
@@ -48,6 +49,9 @@ extension Uring {
     guard record.pointee.state.contains(.accepting),
       !record.pointee.state.contains(.stoppingAccept)
     else { return }
+    if record.pointee.state.contains(.acceptingOne) {
+      return cancelControl(UInt32(record.pointee.setupToken.rawValue))
+    }
     record.pointee.state.insert(.stoppingAccept)
     cancel(
       Self.userData(
@@ -124,7 +128,20 @@ extension Uring {
   public mutating func connect(
     _ address: SocketAddress, _ token: Token
   ) throws(SystemFailure) -> Descriptor {
-    let descriptor = try Sockets.make(for: address, nonblocking: false)
+    try begin(try Sockets.make(for: address, nonblocking: false), address, token)
+  }
+
+  public mutating func connect(
+    _ address: SocketAddress, from origin: ConnectionOrigin, _ token: Token
+  ) throws(SystemFailure) -> Descriptor {
+    try begin(
+      try Sockets.make(for: address, from: origin, nonblocking: false), address, token)
+  }
+
+  private mutating func begin(
+    _ descriptor: Int32, _ address: SocketAddress, _ token: Token
+  ) throws(SystemFailure) -> Descriptor {
+    precondition(!isMakingChain, "a connect cannot be a step of a chain")
     try checkLimit(descriptor)
     let record = sockets.open(descriptor)
     record.pointee.setupToken = token
@@ -187,24 +204,38 @@ extension Uring {
   /// Closes through the ring, in the enter of this turn: no system call of its own. A listener
   /// is closed at once, so that its address can be bound again in the same turn.
   public mutating func close(_ descriptor: Descriptor) {
-    let listening = sockets[descriptor.rawValue].pointee.state.contains(.listening)
-    sockets.retire(descriptor.rawValue)
+    let number = descriptor.rawValue
+    let listening = sockets[number].pointee.state.contains(.listening)
+    let wasOpen = sockets[number].pointee.state.contains(.open)
+    sockets.retire(number)
     if listening {
       statistics.systemCalls += 1
-      Glibc.close(descriptor.rawValue)
+      Glibc.close(number)
       return
     }
+    if descriptor.isDirect {
+      let real = kernelKeepsSlots ? -1 : direct[descriptor.slot]
+      direct.giveBack(descriptor)
+      guard wasOpen else { return }
+      if kernelKeepsSlots { return closeEntry(0, place: descriptor.slot + 1) }
+      return closeEntry(real, place: 0)
+    }
+    closeEntry(number, place: 0)
+  }
+
+  private mutating func closeEntry(_ descriptor: Int32, place: Int32) {
     let entry = self.entry()
     entry.pointee.opcode = UInt8(CLINUX_OP_CLOSE)
     entry.pointee.flags = UInt8(CLINUX_SQE_CQE_SKIP_SUCCESS)
-    entry.pointee.fd = descriptor.rawValue
+    entry.pointee.fd = descriptor
+    entry.pointee.file_index = place
     entry.pointee.user_data = Self.userData(.ignored, 0, 0)
   }
 
   public func peerAddress(_ socket: Descriptor) -> SocketAddress? {
-    Sockets.peer(socket.rawValue)
+    socket.isDirect ? nil : Sockets.peer(socket.rawValue)
   }
   public func localAddress(_ socket: Descriptor) -> SocketAddress? {
-    Sockets.local(socket.rawValue)
+    socket.isDirect ? nil : Sockets.local(socket.rawValue)
   }
 }

@@ -6,9 +6,11 @@ import Glibc
 
 extension Uring {
   public mutating func receive(_ socket: Descriptor, _ mode: ReceiveMode, _ token: Token) {
+    if isMakingChain { return addReceive(socket, mode, token) }
     let record = sockets[socket.rawValue]
     precondition(
-      record.pointee.state.isDisjoint(with: .receiving), "two receives on one socket")
+      record.pointee.state.isDisjoint(with: [.receiving, .relaySource]),
+      "two receives on one socket")
     record.pointee.receiveToken = token
     record.pointee.state.insert(mode == .stream ? .receivingStream : .receivingOnce)
     statistics.operationsInFlight += 1
@@ -31,13 +33,15 @@ extension Uring {
     // back (axboe/liburing#1549, seen up to 6.18): there a receive is for one arrival.
     let multishot = stream && !record.pointee.state.contains(.local)
     let entry = self.entry()
-    entry.pointee.opcode = UInt8(CLINUX_OP_RECV)
     entry.pointee.flags = UInt8(CLINUX_SQE_BUFFER_SELECT)
-    entry.pointee.ioprio =
-      multishot ? streamFlags : stream ? streamFlags & ~UInt16(CLINUX_RECV_MULTISHOT) : 0
-    entry.pointee.fd = descriptor
+    aim(entry, at: descriptor)
     entry.pointee.buf_index = stream ? 0 : 1
     entry.pointee.user_data = receiveUserData(descriptor, record)
+    if record.pointee.state.contains(.receivingDatagrams) { return askForDatagrams(entry) }
+    entry.pointee.opcode = UInt8(CLINUX_OP_RECV)
+    entry.pointee.ioprio =
+      multishot ? streamFlags : stream ? streamFlags & ~UInt16(CLINUX_RECV_MULTISHOT) : 0
+    if linkedCount >= 0 { link(entry) }
   }
 
   public mutating func stopReceiving(_ socket: Descriptor) {
@@ -53,15 +57,18 @@ extension Uring {
     }
   }
 
-  private mutating func endReceive(
+  mutating func endReceive(
     _ record: UnsafeMutablePointer<SocketRecord>, _ result: Int32
   ) {
     let wasReset = result == 0 && record.pointee.state.contains(.errorTaken)
-    record.pointee.state.subtract([.receiving, .stoppingReceive, .starved, .reviving])
+    let wasChained = record.pointee.state.contains(.receiveChained)
+    record.pointee.state.subtract([
+      .receiving, .stoppingReceive, .starved, .reviving, .receiveChained,
+    ])
     statistics.operationsInFlight -= 1
-    queue.append(
-      Completion(
-        token: record.pointee.receiveToken, result: wasReset ? -ECONNRESET : result))
+    let result = wasReset ? -ECONNRESET : result
+    queue.append(Completion(token: record.pointee.receiveToken, result: result))
+    if wasChained { receiveStepEnded(record, succeeded: result >= 0) }
   }
 
   @inline(__always)
@@ -92,14 +99,19 @@ extension Uring {
           token: record.pointee.receiveToken, result: completion.res, more: true,
           buffer: small.report(buffer)))
       if more { suspect(descriptor, record) } else { rearmStream(descriptor, record) }
+    } else if record.pointee.state.contains(.receivingDatagrams) {
+      reportDatagram(record, buffer)
+      if !more { rearmStream(descriptor, record) }
     } else {
-      record.pointee.state.subtract([.receiving, .stoppingReceive])
+      let wasChained = record.pointee.state.contains(.receiveChained)
+      record.pointee.state.subtract([.receiving, .stoppingReceive, .receiveChained])
       statistics.operationsInFlight -= 1
       var report = Completion(
         token: record.pointee.receiveToken, result: completion.res,
         buffer: large.report(buffer))
       report.flags = Completion.largeFlag
       queue.append(report)
+      if wasChained { receiveStepEnded(record, succeeded: true) }
     }
   }
 
@@ -131,6 +143,8 @@ extension Uring {
       record.pointee.state.remove(.reviving)
       return armReceive(descriptor, record)
     }
+    // A step of a chain cannot be armed again: the kernel has ended the rest by now.
+    if record.pointee.state.contains(.receiveChained) { return endReceive(record, result) }
     switch result {
     case -ENOBUFS:
       statistics.receivesStarved += 1
@@ -170,7 +184,8 @@ extension Uring {
     }
     budget = hasLarge ? largeRing.provided : 0
     while budget > 0, let descriptor = starvedLarge.popFirst(sockets) {
-      budget -= rearm(descriptor, .receivingOnce)
+      let isForDatagrams = sockets[descriptor].pointee.state.contains(.receivingDatagrams)
+      budget -= rearm(descriptor, isForDatagrams ? .receivingDatagrams : .receivingOnce)
     }
     return (hasSmall && !starvedSmall.isEmpty) || (hasLarge && !starvedLarge.isEmpty)
   }

@@ -15,11 +15,12 @@ extension Uring {
   public mutating func send(
     _ socket: Descriptor, _ frame: consuming SendFrame, _ urgency: SendUrgency, _ token: Token
   ) {
-    let record = sockets[socket.rawValue]
-    precondition(record.pointee.sendCell == nil, "two sends on one socket")
     let state = frame.state
     state.pointee.token = token
     state.pointee.descriptor = socket.rawValue
+    if isMakingChain { return addSend(frame.surrender(), socket, token) }
+    let record = sockets[socket.rawValue]
+    precondition(record.pointee.sendCell == nil, "two sends on one socket")
     let cell = frame.surrender()
     record.pointee.sendCell = cell
     statistics.operationsInFlight += 1
@@ -31,8 +32,11 @@ extension Uring {
     submitSend(cell, flags: Self.tryFlags, quiet: state.pointee.quietIndex >= 0)
   }
 
+  /// Flags of a send in a chain, which must not end before it is whole: the kernel waits.
+  static let wholeFlags = UInt32(MSG_NOSIGNAL | MSG_WAITALL)
+
   @inline(__always)
-  private mutating func submitSend(
+  mutating func submitSend(
     _ cell: UnsafeMutableRawPointer, flags: UInt32, quiet: Bool
   ) {
     let state = cell.assumingMemoryBound(to: FrameState.self)
@@ -40,9 +44,9 @@ extension Uring {
     let first = Int(state.pointee.segmentsSent)
     let count = Int(state.pointee.segmentCount) - first
     let entry = self.entry()
-    entry.pointee.fd = state.pointee.descriptor
-    entry.pointee.op_flags = flags
     entry.pointee.flags = quiet ? UInt8(CLINUX_SQE_CQE_SKIP_SUCCESS) : 0
+    aim(entry, at: state.pointee.descriptor)
+    entry.pointee.op_flags = flags
     entry.pointee.user_data = Self.userData(.send, 0, state.pointee.index)
     if count == 1 {
       entry.pointee.opcode = UInt8(CLINUX_OP_SEND)
@@ -57,14 +61,21 @@ extension Uring {
       entry.pointee.addr = UInt64(UInt(bitPattern: message))
       entry.pointee.len = 1
     }
+    if linkedCount >= 0 { link(entry) }
   }
 
-  mutating func sent(_ index: UInt32, _ result: Int32) {
+  @inline(__always)
+  mutating func sent(_ index: UInt32, _ completion: clinux_cqe) {
     let cell = frames.cell(index)
     let state = cell.assumingMemoryBound(to: FrameState.self)
+    let result = completion.res
+    if state.pointee.mode != .stream { return sentOtherwise(cell, completion) }
     if state.pointee.quietIndex >= 0 {
       quiet[Int(state.pointee.quietIndex)] = nil
       state.pointee.quietIndex = -1
+    }
+    if state.pointee.cancelled && result < Int32(clamping: state.pointee.total - state.pointee.sent) {
+      return endSend(cell, -ECANCELED)
     }
     if result >= 0 {
       if advanceFrame(cell, by: Int(result)) { return endSend(cell, nil) }
@@ -82,7 +93,7 @@ extension Uring {
   }
 
   @inline(__always)
-  private mutating func endSend(_ cell: UnsafeMutableRawPointer, _ failure: Int32?) {
+  mutating func endSend(_ cell: UnsafeMutableRawPointer, _ failure: Int32?) {
     let state = cell.assumingMemoryBound(to: FrameState.self)
     let record = sockets[state.pointee.descriptor]
     record.pointee.sendCell = nil
@@ -90,7 +101,9 @@ extension Uring {
     if let failure, failure != -EPIPE { record.pointee.state.insert(.errorTaken) }
     let result = failure ?? Int32(clamping: state.pointee.total)
     queue.append(Completion(token: state.pointee.token, result: result))
+    let chain = state.pointee.chain
     SendFrame.recycle(cell)
+    if chain >= 0 { stepEnded(chain, succeeded: failure == nil) }
   }
 
   /// Ends the sends of this turn that posted nothing: they have succeeded. Called only when the
@@ -114,7 +127,12 @@ extension Uring {
   }
 
   public func sendProgress(_ socket: Descriptor) -> Int {
-    guard let cell = sockets[socket.rawValue].pointee.sendCell else { return 0 }
+    let record = sockets[socket.rawValue]
+    guard let cell = record.pointee.sendCell, !socket.isDirect else { return 0 }
+    if record.pointee.state.contains(.relaySink) {
+      return relays.relays[Int(relays.index(cell))].written
+        - Sockets.unacknowledged(socket.rawValue)
+    }
     return cell.assumingMemoryBound(to: FrameState.self).pointee.sent
       - Sockets.unacknowledged(socket.rawValue)
   }

@@ -8,10 +8,12 @@ extension Uring {
   public mutating func wait(until deadline: Int64?) {
     statistics.turns += 1
     queue.rewind()
+    while let completion = later.popFirst() { queue.append(completion) }
+    if !readyRelays.isEmpty { runReadyRelays() }
     let receivesWait = restock()
     var timeout: Int64 = -1
     var wanted: UInt32 = 1
-    if !queue.isEmpty || expedited || receivesWait {
+    if !queue.isEmpty || expedited || receivesWait || !readyRelays.isEmpty {
       wanted = 0
     } else {
       let deadline = min(deadline ?? .max, suspectsDue)

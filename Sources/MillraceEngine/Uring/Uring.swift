@@ -8,13 +8,13 @@ import Glibc
 
 /// What an entry of ours was, in the top byte of its user data.
 enum UringOperation: UInt8 {
-  case accept = 1, receive, connect, send, file, wake
+  case accept = 1, receive, connect, send, file, wake, control, relay
   /// A cancellation or a close: nobody waits for its completion.
   case ignored
 }
 
 /// The io_uring engine. Owned by the thread that made it.
-public struct Uring: Engine, ~Copyable {
+public struct Uring: Engine, ChainRunner, ~Copyable {
   var ring: Ring
   var small: BufferPool
   var large: BufferPool
@@ -47,6 +47,29 @@ public struct Uring: Engine, ~Copyable {
   var suspectsDue: Int64 = .max
   /// Addresses of connects until the kernel has copied them (SUBMIT_STABLE, 5.5).
   let addresses: UnsafeMutablePointer<sockaddr_storage>
+  var control: ControlSlab
+  var relays: RelaySlab
+  /// Relays that have had their share of a turn and go on in the next.
+  var readyRelays: [UInt32] = []
+  var direct: DirectSlots
+  /// The kernel knows direct slots (a table of registered files); else the engine keeps them.
+  let kernelKeepsSlots: Bool
+  /// Chains that the engine runs itself, where the kernel's links are not used.
+  var chains: ChainSlab
+  /// Entries of operations that wait for their turn in such a chain, by slot.
+  let fileEntries: UnsafeMutablePointer<clinux_sqe>
+  let controlEntries: UnsafeMutablePointer<clinux_sqe>
+  let linksChains: Bool
+  /// While a chain of the kernel's is being made: its last entry, and its steps so far.
+  var linked: UnsafeMutablePointer<clinux_sqe>?
+  var linkedCount = -1
+  let zeroCopyThreshold: Int
+  /// What a receive of datagrams asks for: room for a name and for control data.
+  let datagramHeader: UnsafeMutablePointer<msghdr>
+  /// Completions of what ended inside its submission, for the next turn.
+  var later: CompletionQueue
+  let box: Mailbox
+  var messages: [Mailbox.Message] = []
   let wakeDescriptor: Int32
   let wakeValue: UnsafeMutablePointer<UInt64>
   var expedited = false
@@ -92,10 +115,35 @@ public struct Uring: Engine, ~Copyable {
       watermark: (options.largeBuffers - largeRing.depth) / 4)
     if smallRing.isIncremental { small.preparePieces() }
     frames = FrameSlab(capacity: options.frames, ledger: small.state)
-    sockets = SocketTable(limit: options.descriptorLimit)
-    starvedSmall = DescriptorList(limit: options.descriptorLimit, mark: .listedSmall)
-    starvedLarge = DescriptorList(limit: options.descriptorLimit, mark: .listedLarge)
-    suspects = DescriptorList(limit: options.descriptorLimit, mark: .listedSuspect)
+    sockets = SocketTable(limit: options.descriptorLimit, slots: options.directDescriptors)
+    control = ControlSlab(capacity: options.controlOperations)
+    relays = RelaySlab(capacity: options.relays, pipeBytes: options.relayPipeBytes)
+    readyRelays.reserveCapacity(options.relays)
+    direct = DirectSlots(count: options.directDescriptors)
+    kernelKeepsSlots = use.contains(.directDescriptors) && options.directDescriptors > 0
+    chains = ChainSlab(capacity: options.chains)
+    fileEntries = .allocate(capacity: options.fileOperations)
+    fileEntries.initialize(repeating: clinux_sqe(), count: options.fileOperations)
+    controlEntries = .allocate(capacity: options.controlOperations)
+    controlEntries.initialize(repeating: clinux_sqe(), count: options.controlOperations)
+    // A chain may name a slot, which only the kernel's own table can follow.
+    linksChains =
+      use.contains(.linkedChains) && (kernelKeepsSlots || options.directDescriptors == 0)
+    zeroCopyThreshold = use.contains(.zeroCopySend) ? options.zeroCopyThreshold : .max
+    datagramHeader = .allocate(capacity: 1)
+    datagramHeader.initialize(to: msghdr())
+    datagramHeader.pointee.msg_namelen = socklen_t(DatagramLayout.nameBytes)
+    datagramHeader.pointee.msg_controllen = DatagramLayout.controlBytes
+    later = CompletionQueue(capacity: powerOfTwo(atMost: options.controlOperations) * 2)
+    box = Mailbox(
+      waker: Waker(eventDescriptor: wakeDescriptor),
+      ring: use.contains(.ringMessages) ? ring.descriptor : -1)
+    starvedSmall = DescriptorList(
+      limit: options.descriptorLimit + options.directDescriptors, mark: .listedSmall)
+    starvedLarge = DescriptorList(
+      limit: options.descriptorLimit + options.directDescriptors, mark: .listedLarge)
+    suspects = DescriptorList(
+      limit: options.descriptorLimit + options.directDescriptors, mark: .listedSuspect)
     files = FileOperationSlab(capacity: options.fileOperations)
     queue = CompletionQueue(capacity: powerOfTwo(atMost: options.completionEntries) * 2)
     let places = Int(ring.sqEntries)
@@ -121,6 +169,7 @@ public struct Uring: Engine, ~Copyable {
 
   /// Frees the rings. The owner has drained: see `EngineCounters.operationsInFlight`.
   deinit {
+    box.close()
     // Closes that wait for a turn that will not come.
     if ring.pending > 0 { flushAtEnd() }
     if statistics.operationsInFlight > 0 {
@@ -133,6 +182,9 @@ public struct Uring: Engine, ~Copyable {
     Glibc.close(wakeDescriptor)
     quiet.deallocate()
     addresses.deallocate()
+    fileEntries.deallocate()
+    controlEntries.deallocate()
+    datagramHeader.deallocate()
     // `wakeValue` stays: the read of the wake descriptor is still armed, and the kernel ends it
     // asynchronously. Eight bytes per engine.
   }
@@ -146,6 +198,24 @@ public struct Uring: Engine, ~Copyable {
     UInt64(operation.rawValue) << 56 | UInt64(generation) << 32 | UInt64(index)
   }
 
+  /// Has an entry name a descriptor, which may be a slot.
+  @inline(__always)
+  func aim(_ entry: UnsafeMutablePointer<clinux_sqe>, at descriptor: Int32) {
+    entry.pointee.fd = descriptor
+    if descriptor >= Descriptor.directBit { aimAtSlot(entry, descriptor) }
+  }
+
+  @inline(never)
+  private func aimAtSlot(_ entry: UnsafeMutablePointer<clinux_sqe>, _ descriptor: Int32) {
+    let slot = descriptor & ~Descriptor.directBit
+    if kernelKeepsSlots {
+      entry.pointee.fd = slot
+      entry.pointee.flags |= UInt8(CLINUX_SQE_FIXED_FILE)
+    } else {
+      entry.pointee.fd = direct[slot]
+    }
+  }
+
   /// A cleared entry. When the queue is full, what is pending is submitted first (counted).
   @inline(__always)
   mutating func entry() -> UnsafeMutablePointer<clinux_sqe> {
@@ -153,8 +223,17 @@ public struct Uring: Engine, ~Copyable {
     return entryAfterSubmitting()
   }
 
+  /// Submits what is pending so that there is room for more.
+  @inline(never)
+  mutating func makeRoom() {
+    statistics.submissionQueueFull += 1
+    submitNow()
+    takeCompletions()
+  }
+
   @inline(never)
   private mutating func entryAfterSubmitting() -> UnsafeMutablePointer<clinux_sqe> {
+    precondition(linkedCount < 0, "a chain that is being made met a full queue")
     statistics.submissionQueueFull += 1
     while true {
       submitNow()
@@ -182,6 +261,9 @@ public struct Uring: Engine, ~Copyable {
     counters.coldBytes = small.state.pointee.coldBytes + large.state.pointee.coldBytes
     counters.framesInUse = frames.inUse
     counters.frameRefusals = frames.state.pointee.refusals
+    counters.operationsRefused = control.refusals + relays.refusals
+    counters.slotRefusals = direct.refusals
+    counters.directDescriptorsInUse = direct.inUse
     counters.registeredBuffersInUse = registered.inUse
     counters.registeredBufferRefusals = registered.refusals
     return counters
@@ -189,18 +271,27 @@ public struct Uring: Engine, ~Copyable {
 
   @inline(__always)
   mutating func dispatch(_ completion: clinux_cqe) {
+    // No buffer's number reaches so far: another ring has sent this one.
+    if completion.flags & Self.messageMark != 0 { return messageCame(completion) }
     let index = UInt32(truncatingIfNeeded: completion.user_data)
     let generation = UInt32(truncatingIfNeeded: completion.user_data >> 32) & 0xFF_FFFF
     switch UringOperation(rawValue: UInt8(truncatingIfNeeded: completion.user_data >> 56)) {
     case .receive: received(Int32(bitPattern: index), generation, completion)
-    case .send: sent(index, completion.res)
+    case .send: sent(index, completion)
     case .accept: accepted(Int32(bitPattern: index), generation, completion)
     case .connect: connected(Int32(bitPattern: index), generation, completion.res)
     case .file: fileOperationEnded(index, completion.res)
-    case .wake: armWake()
+    case .control: controlEnded(index, generation, completion.res)
+    case .relay: relayIsReady(index, completion.res)
+    case .wake: woken()
     case .ignored: break
     case nil: engineBug("a completion of an unknown operation")
     }
+  }
+
+  private mutating func woken() {
+    armWake()
+    takeMessages()
   }
 
   private mutating func armWake() {

@@ -22,7 +22,7 @@ struct UringParts: ~Copyable {
     do throws(SystemFailure) {
       var reductions = 0
       var ring = try Self.open(options, &use, &reductions)
-      Self.judge(ring, &use)
+      Self.judge(ring, options, &use)
       if use.contains(.ringResize) { Self.tryGrowth(&ring, options, &use) }
       let smallRing = try Self.smallRing(ring, options, &use)
       let largeRing = try ProvidedBuffers(
@@ -115,7 +115,9 @@ struct UringParts: ~Copyable {
   }
 
   /// Compares what is wanted with the ring that came of it.
-  private static func judge(_ ring: borrowing Ring, _ use: inout FeatureUse) {
+  private static func judge(
+    _ ring: borrowing Ring, _ options: EngineOptions, _ use: inout FeatureUse
+  ) {
     let flags = ring.setupFlags
     if flags & UInt32(CLINUX_SETUP_DEFER_TASKRUN) == 0 {
       if use.contains(.submissionThread) {
@@ -154,6 +156,19 @@ struct UringParts: ~Copyable {
       if !operations.has(opcode) { use.refuse(feature, errno: EINVAL) }
     }
     has(CLINUX_OP_SENDMSG_ZC, .zeroCopySend)
+    if use.contains(.directDescriptors) {
+      if options.directDescriptors > 0 {
+        var table = clinux_rsrc_register(
+          nr: UInt32(options.directDescriptors), flags: UInt32(CLINUX_RSRC_REGISTER_SPARSE),
+          resv2: 0, data: 0, tags: 0)
+        let code = clinux_uring_register(
+          ring.descriptor, UInt32(CLINUX_REGISTER_FILES2), &table,
+          UInt32(MemoryLayout<clinux_rsrc_register>.size))
+        if code < 0 { use.refuse(.directDescriptors, errno: -code) }
+      } else {
+        use.giveUp(.directDescriptors, "no direct descriptors were asked for")
+      }
+    }
     has(CLINUX_OP_MSG_RING, .ringMessages)
   }
 
