@@ -31,13 +31,13 @@ struct FrameState {
   var notices: Int16
   /// One of them said that bytes were copied.
   var wasCopied: Bool
-  /// Of a zero-copy send: nothing more is to be sent, and with which error it ended.
-  var isSent: Bool
-  var failure: Int32
   /// A send that was cancelled ends at its next word from the kernel.
   var cancelled: Bool
-  /// The next frame of a datagram socket's queue.
+  /// The next frame of a datagram socket's queue, and the one before.
   var next: UnsafeMutableRawPointer?
+  var previous: UnsafeMutableRawPointer?
+  /// How a zero-copy send failed that waits for its notifications, or 0.
+  var failure: Int32
 }
 
 enum FrameMode: UInt8 {
@@ -330,18 +330,10 @@ struct FrameSlab: ~Copyable {
     frame.pointee.notices = 0
     frame.pointee.wasCopied = false
     frame.pointee.cancelled = false
-    frame.pointee.isSent = false
-    frame.pointee.failure = 0
     frame.pointee.next = nil
+    frame.pointee.previous = nil
+    frame.pointee.failure = 0
     return SendFrame(cell: cell)
-  }
-
-  /// The frames that are not free: a look at all of them, for the rare case.
-  func indicesInUse() -> [UInt32] {
-    guard inUse > 0 else { return [] }
-    var isFree = [Bool](repeating: false, count: state.pointee.capacity)
-    for i in 0..<state.pointee.freeCount { isFree[Int(state.pointee.free[i])] = true }
-    return isFree.indices.filter { !isFree[$0] }.map { UInt32($0) }
   }
 
   @inline(__always)

@@ -10,22 +10,24 @@ extension Uring {
     // Blocking on purpose: io_uring answers EAGAIN on a non-blocking socket instead of waiting.
     let descriptor = try Sockets.listen(
       address, backlog: backlog, reusePort: reusePort, nonblocking: false)
-    try checkLimit(descriptor)
-    sockets.open(descriptor).pointee.state.insert(address.isUnix ? [.listening, .local] : .listening)
+    try adopt(descriptor, as: address.isUnix ? [.listening, .local] : .listening)
     return Descriptor(rawValue: descriptor)
   }
 
-  private func checkLimit(_ descriptor: Int32) throws(SystemFailure) {
+  /// Makes the record of a descriptor that was just opened, or closes it if its number is beyond
+  /// the engine's limit.
+  mutating func adopt(_ descriptor: Int32, as state: SocketState) throws(SystemFailure) {
     guard Int(descriptor) < sockets.limit else {
       Glibc.close(descriptor)
       throw SystemFailure(code: EMFILE, operation: "descriptor limit of the engine")
     }
+    settle(descriptor)
+    sockets.open(descriptor).pointee.state.formUnion(state)
   }
 
   public mutating func accept(_ listener: Descriptor, _ token: Token) {
     let record = sockets[listener.rawValue]
     precondition(!record.pointee.state.contains(.accepting), "two accepts on one listener")
-    precondition(!isMakingChain, "of accepts only acceptOne can be a step of a chain")
     record.pointee.setupToken = token
     record.pointee.state.insert(.accepting)
     statistics.operationsInFlight += 1
@@ -49,10 +51,12 @@ extension Uring {
     guard record.pointee.state.contains(.accepting),
       !record.pointee.state.contains(.stoppingAccept)
     else { return }
-    if record.pointee.state.contains(.acceptingOne) {
-      return cancelControl(UInt32(record.pointee.setupToken.rawValue))
-    }
     record.pointee.state.insert(.stoppingAccept)
+    if record.pointee.state.contains(.acceptingOne) {
+      let index = UInt32(record.pointee.setupToken.rawValue)
+      control.slots[Int(index)].cancelled = true
+      return cancel(controlUserData(index))
+    }
     cancel(
       Self.userData(
         .accept, record.pointee.generation, UInt32(bitPattern: listener.rawValue)))
@@ -65,6 +69,10 @@ extension Uring {
     let more = completion.flags & UInt32(CLINUX_CQE_F_MORE) != 0
     if completion.res >= 0 {
       if Int(completion.res) < sockets.limit {
+        // See Uring+AcceptOne.swift.
+        if sockets[completion.res].pointee.state.contains(.closingStep) {
+          return postponed.append(completion)
+        }
         admit(completion.res, from: record)
         queue.append(
           Completion(token: record.pointee.setupToken, result: completion.res, more: true))
@@ -114,6 +122,7 @@ extension Uring {
       Glibc.close(descriptor)
       return nil
     }
+    settle(descriptor)
     admit(descriptor, from: sockets[listener.rawValue])
     return Descriptor(rawValue: descriptor)
   }
@@ -141,9 +150,9 @@ extension Uring {
   private mutating func begin(
     _ descriptor: Int32, _ address: SocketAddress, _ token: Token
   ) throws(SystemFailure) -> Descriptor {
-    precondition(!isMakingChain, "a connect cannot be a step of a chain")
-    try checkLimit(descriptor)
-    let record = sockets.open(descriptor)
+    precondition(!chainIsOpen, "a connect cannot be a step of a chain")
+    try adopt(descriptor, as: [])
+    let record = sockets[descriptor]
     record.pointee.setupToken = token
     if address.isUnix {
       record.pointee.state.insert(.local)
@@ -192,44 +201,38 @@ extension Uring {
   public mutating func shutdown(_ socket: Descriptor, _ direction: ShutdownDirection) {
     // A send that was submitted before the shutdown goes first.
     if sockets[socket.rawValue].pointee.sendCell != nil { submitAndTry() }
+    guard let number = systemDescriptor(socket.rawValue) else {
+      return shutdownSlot(socket.rawValue, direction)
+    }
     statistics.systemCalls += 1
-    Sockets.shutdown(socket.rawValue, direction)
+    Sockets.shutdown(number, direction)
   }
 
   public mutating func resetOnClose(_ socket: Descriptor) {
+    guard let number = systemDescriptor(socket.rawValue) else {
+      return resetOnCloseOfSlot(socket.rawValue)
+    }
     statistics.systemCalls += 1
-    Sockets.resetOnClose(socket.rawValue)
+    Sockets.resetOnClose(number)
   }
 
   /// Closes through the ring, in the enter of this turn: no system call of its own. A listener
   /// is closed at once, so that its address can be bound again in the same turn.
   public mutating func close(_ descriptor: Descriptor) {
-    let number = descriptor.rawValue
-    let listening = sockets[number].pointee.state.contains(.listening)
-    let wasOpen = sockets[number].pointee.state.contains(.open)
-    sockets.retire(number)
+    let listening = sockets[descriptor.rawValue].pointee.state.contains(.listening)
+    requireNoReceiveStep(descriptor.rawValue)
+    sockets.retire(descriptor.rawValue)
     if listening {
       statistics.systemCalls += 1
-      Glibc.close(number)
+      Glibc.close(descriptor.rawValue)
       return
     }
-    if descriptor.isDirect {
-      let real = kernelKeepsSlots ? -1 : direct[descriptor.slot]
-      direct.giveBack(descriptor)
-      guard wasOpen else { return }
-      if kernelKeepsSlots { return closeEntry(0, place: descriptor.slot + 1) }
-      return closeEntry(real, place: 0)
-    }
-    closeEntry(number, place: 0)
-  }
-
-  private mutating func closeEntry(_ descriptor: Int32, place: Int32) {
     let entry = self.entry()
-    entry.pointee.opcode = UInt8(CLINUX_OP_CLOSE)
+    fillClose(entry, descriptor.rawValue)
     entry.pointee.flags = UInt8(CLINUX_SQE_CQE_SKIP_SUCCESS)
-    entry.pointee.fd = descriptor
-    entry.pointee.file_index = place
     entry.pointee.user_data = Self.userData(.ignored, 0, 0)
+    // Whoever takes the slot next submits behind this entry.
+    if descriptor.isDirect { direct.giveBack(descriptor) }
   }
 
   public func peerAddress(_ socket: Descriptor) -> SocketAddress? {

@@ -1,104 +1,94 @@
-// Chains: entries that the kernel links (IOSQE_IO_LINK), taken whole in one submission; or, without
-// its links, steps that the engine starts one after another.
+// Chains. The kernel runs the steps (IOSQE_IO_LINK): all entries of a chain go into one submission,
+// each but the last linked to the next, and what a break leaves ends with ECANCELED there. Where links
+// are not used, or a limit is near, the engine runs the steps itself.
+//
+// No step is a quiet one (a skipped completion in a chain can hang, axboe/liburing#1235), and none is
+// tried again: what would be, outside a chain, is a failure in it.
 
 import CLinux
 import Glibc
 
+/// The chain that is being made for the kernel to run.
+struct ChainLinks {
+  var isOpen = false
+  var count = 0
+  var last: UnsafeMutablePointer<clinux_sqe>?
+}
+
 extension Uring {
-  /// True between `beginChain` and `endChain`.
-  @inline(__always)
-  var isMakingChain: Bool { linkedCount >= 0 || chains.isOpen }
+  /// In place of a chain's number: the kernel runs it.
+  static let linked: Int32 = -2
 
   public mutating func beginChain() {
-    precondition(!isMakingChain, "a chain was begun inside a chain")
-    guard linksChains else { return chains.begin() }
-    // The kernel ends a chain where a submission ends: the queue must have room for all of it.
-    while ring.sqEntries - ring.pending < UInt32(Chain.limit) { makeRoom() }
-    linked = nil
-    linkedCount = 0
+    precondition(!chainIsOpen, "a chain was begun inside a chain")
+    // A step that found no slot would have to break a chain that the kernel has not seen yet.
+    let hasSlots = control.capacity - control.inUse >= Chain.limit
+    if use.contains(.linkedChains) && hasSlots && ring.sqEntries >= UInt32(Chain.limit) {
+      makeRoomForChain()
+      // A receive in it cannot wait for a buffer.
+      _ = largeRing.refill(from: large)
+      linking.isOpen = true
+    } else {
+      chains.begin()
+    }
+    chainIsOpen = true
   }
 
   public mutating func endChain() {
-    guard linksChains else { return launch(chains.finishMaking()) }
-    precondition(linkedCount >= 0, "no chain was begun")
-    linked = nil
-    linkedCount = -1
-  }
-
-  /// Adds an entry to the kernel's chain that is being made.
-  @inline(never)
-  mutating func link(_ entry: UnsafeMutablePointer<clinux_sqe>) {
-    precondition(linkedCount < Chain.limit, "a chain of more than Chain.limit steps")
-    if let linked { linked.pointee.flags |= UInt8(CLINUX_SQE_IO_LINK) }
-    linked = entry
-    linkedCount += 1
-  }
-
-  // MARK: Steps that need more than an entry
-
-  /// A receive as a step. Its record may be a slot's in which nothing is open yet.
-  @inline(never)
-  mutating func addReceive(_ socket: Descriptor, _ mode: ReceiveMode, _ token: Token) {
-    precondition(mode == .once, "of receives only .once can be a step of a chain")
-    statistics.operationsInFlight += 1
-    let step = ChainStep(
-      kind: .receive, index: 0, cell: nil, descriptor: socket.rawValue, token: token)
-    if linksChains { startReceive(step) } else { _ = chains.append(step) }
-  }
-
-  mutating func startReceive(_ step: ChainStep) {
-    let record = sockets[step.descriptor]
-    precondition(
-      record.pointee.state.isDisjoint(with: [.receiving, .relaySource]),
-      "two receives on one socket")
-    record.pointee.receiveToken = step.token
-    record.pointee.state.formUnion([.receivingOnce, .receiveChained])
-    armReceive(step.descriptor, record)
-  }
-
-  @inline(never)
-  mutating func receiveStepEnded(
-    _ record: UnsafeMutablePointer<SocketRecord>, succeeded: Bool
-  ) {
-    guard !linksChains else { return }
-    let chain = chains.running(receiveOn: sockets.descriptor(of: record))
-    if chain >= 0 { stepEnded(chain, succeeded: succeeded) }
-  }
-
-  @inline(never)
-  mutating func addSend(_ cell: UnsafeMutableRawPointer, _ socket: Descriptor, _ token: Token) {
-    statistics.operationsInFlight += 1
-    let step = ChainStep(
-      kind: .send, index: 0, cell: cell, descriptor: socket.rawValue, token: token)
-    if linksChains {
-      startSend(step)
+    precondition(chainIsOpen, "no chain was begun")
+    chainIsOpen = false
+    if linking.isOpen {
+      precondition(linking.count > 0, "a chain without a step")
+      linking = ChainLinks()
     } else {
-      cell.assumingMemoryBound(to: FrameState.self).pointee.chain = chains.append(step)
+      precondition(chains.chains[Int(chains.open)].count > 0, "a chain without a step")
+      launch(chains.finishMaking())
     }
   }
 
-  mutating func startSend(_ step: ChainStep) {
-    let record = sockets[step.descriptor]
-    precondition(record.pointee.sendCell == nil, "two sends on one socket")
-    record.pointee.sendCell = step.cell
-    submitSend(step.cell!, flags: Self.wholeFlags, quiet: false)
+  /// The kernel takes a chain only whole: chains do not span submissions.
+  private mutating func makeRoomForChain() {
+    while ring.sqEntries - ring.pending < UInt32(Chain.limit) {
+      statistics.submissionQueueFull += 1
+      submitNow()
+      // See `entryAfterSubmitting`.
+      if ring.sqEntries - ring.pending < UInt32(Chain.limit) { takeCompletions() }
+    }
   }
 
-  // MARK: Chains that the engine runs
+  /// An entry for an operation that may be a step of a chain.
+  @inline(__always)
+  mutating func stepEntry() -> UnsafeMutablePointer<clinux_sqe> {
+    linking.isOpen ? linkedEntry() : entry()
+  }
+
+  @inline(never)
+  private mutating func linkedEntry() -> UnsafeMutablePointer<clinux_sqe> {
+    precondition(linking.count < Chain.limit, "a chain of more than Chain.limit steps")
+    guard let entry = ring.nextEntry() else {
+      preconditionFailure("no room for a chain that was begun with room")
+    }
+    linking.last?.pointee.flags |= UInt8(CLINUX_SQE_IO_LINK)
+    linking.last = entry
+    linking.count += 1
+    return entry
+  }
+
+  // MARK: Steps that the engine runs
 
   mutating func start(_ step: ChainStep, of chain: Int32) {
     switch step.kind {
-    case .file: startFile(step)
+    case .file: issueFile(step.index)
     case .control:
       if step.index == .max {
         statistics.operationsInFlight -= 1
         queue.append(Completion(token: step.token, result: -ENOBUFS))
         stepEnded(chain, succeeded: false)
       } else {
-        startControl(step.index)
+        issue(step.index)
       }
     case .send: startSend(step)
-    case .receive: startReceive(step)
+    case .receive: engineBug("a receive that is no control operation")
     }
   }
 
@@ -106,14 +96,52 @@ extension Uring {
     statistics.operationsInFlight -= 1
     switch step.kind {
     case .file: queue.append(files.finish(step.index, -ECANCELED))
-    case .control:
+    case .control, .receive:
       if step.index != .max { control.release(step.index) }
       queue.append(Completion(token: step.token, result: -ECANCELED))
     case .send:
       SendFrame.recycle(step.cell!)
       queue.append(Completion(token: step.token, result: -ECANCELED))
-    case .receive:
-      queue.append(Completion(token: step.token, result: -ECANCELED))
     }
+  }
+
+  // MARK: Receives
+
+  /// A receive as a step has a slot of its own, so that a chain may have several on one socket.
+  @inline(never)
+  mutating func receiveStep(_ socket: Descriptor, _ mode: ReceiveMode, _ token: Token) {
+    precondition(mode == .once, "of receives only .once can be a step of a chain")
+    submit(.receive, token) { $0.pointee.descriptor = socket.rawValue }
+  }
+
+  mutating func stopReceiveSteps(_ socket: Int32) {
+    cancelControl { $0.pointee.kind == .receive && $0.pointee.descriptor == socket }
+  }
+
+  mutating func receivedInChain(_ index: UInt32, _ completion: clinux_cqe) {
+    let slot = control.slots + Int(index)
+    var result = completion.res
+    var buffer = Completion.noBuffer
+    if completion.flags & UInt32(CLINUX_CQE_F_BUFFER) != 0 {
+      buffer = completion.flags >> UInt32(CLINUX_CQE_BUFFER_SHIFT)
+      largeRing.taken()
+    }
+    if result > 0 && buffer != Completion.noBuffer {
+      chainedReceives -= 1
+      return endControl(index, result, buffer: large.report(buffer))
+    }
+    if buffer != Completion.noBuffer { large.putBack(buffer) }
+    if result == -EINTR || result == -EAGAIN {
+      guard slot.pointee.chain == Self.linked || slot.pointee.cancelled else {
+        return armControl(index)
+      }
+      result = -ECANCELED
+    }
+    if result == -ENOBUFS { statistics.receivesStarved += 1 }
+    if result == 0 && sockets[slot.pointee.descriptor].pointee.state.contains(.errorTaken) {
+      result = -ECONNRESET
+    }
+    chainedReceives -= 1
+    endControl(index, result)
   }
 }

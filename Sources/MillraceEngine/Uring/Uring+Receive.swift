@@ -6,7 +6,7 @@ import Glibc
 
 extension Uring {
   public mutating func receive(_ socket: Descriptor, _ mode: ReceiveMode, _ token: Token) {
-    if isMakingChain { return addReceive(socket, mode, token) }
+    if chainIsOpen { return receiveStep(socket, mode, token) }
     let record = sockets[socket.rawValue]
     precondition(
       record.pointee.state.isDisjoint(with: [.receiving, .relaySource]),
@@ -21,7 +21,10 @@ extension Uring {
   func receiveUserData(
     _ descriptor: Int32, _ record: UnsafeMutablePointer<SocketRecord>
   ) -> UInt64 {
-    Self.userData(.receive, record.pointee.generation, UInt32(bitPattern: descriptor))
+    let isDatagrams = record.pointee.state.contains(.receivingDatagrams)
+    return Self.userData(
+      isDatagrams ? .datagrams : .receive, record.pointee.generation,
+      UInt32(bitPattern: descriptor))
   }
 
   @inline(__always)
@@ -33,18 +36,17 @@ extension Uring {
     // back (axboe/liburing#1549, seen up to 6.18): there a receive is for one arrival.
     let multishot = stream && !record.pointee.state.contains(.local)
     let entry = self.entry()
+    entry.pointee.opcode = UInt8(CLINUX_OP_RECV)
     entry.pointee.flags = UInt8(CLINUX_SQE_BUFFER_SELECT)
+    entry.pointee.ioprio =
+      multishot ? streamFlags : stream ? streamFlags & ~UInt16(CLINUX_RECV_MULTISHOT) : 0
     aim(entry, at: descriptor)
     entry.pointee.buf_index = stream ? 0 : 1
     entry.pointee.user_data = receiveUserData(descriptor, record)
-    if record.pointee.state.contains(.receivingDatagrams) { return askForDatagrams(entry) }
-    entry.pointee.opcode = UInt8(CLINUX_OP_RECV)
-    entry.pointee.ioprio =
-      multishot ? streamFlags : stream ? streamFlags & ~UInt16(CLINUX_RECV_MULTISHOT) : 0
-    if linkedCount >= 0 { link(entry) }
   }
 
   public mutating func stopReceiving(_ socket: Descriptor) {
+    if chainedReceives > 0 { stopReceiveSteps(socket.rawValue) }
     let record = sockets[socket.rawValue]
     guard !record.pointee.state.isDisjoint(with: .receiving),
       !record.pointee.state.contains(.stoppingReceive)
@@ -61,14 +63,11 @@ extension Uring {
     _ record: UnsafeMutablePointer<SocketRecord>, _ result: Int32
   ) {
     let wasReset = result == 0 && record.pointee.state.contains(.errorTaken)
-    let wasChained = record.pointee.state.contains(.receiveChained)
-    record.pointee.state.subtract([
-      .receiving, .stoppingReceive, .starved, .reviving, .receiveChained,
-    ])
+    record.pointee.state.subtract([.receiving, .stoppingReceive, .starved, .reviving])
     statistics.operationsInFlight -= 1
-    let result = wasReset ? -ECONNRESET : result
-    queue.append(Completion(token: record.pointee.receiveToken, result: result))
-    if wasChained { receiveStepEnded(record, succeeded: result >= 0) }
+    queue.append(
+      Completion(
+        token: record.pointee.receiveToken, result: wasReset ? -ECONNRESET : result))
   }
 
   @inline(__always)
@@ -99,19 +98,14 @@ extension Uring {
           token: record.pointee.receiveToken, result: completion.res, more: true,
           buffer: small.report(buffer)))
       if more { suspect(descriptor, record) } else { rearmStream(descriptor, record) }
-    } else if record.pointee.state.contains(.receivingDatagrams) {
-      reportDatagram(record, buffer)
-      if !more { rearmStream(descriptor, record) }
     } else {
-      let wasChained = record.pointee.state.contains(.receiveChained)
-      record.pointee.state.subtract([.receiving, .stoppingReceive, .receiveChained])
+      record.pointee.state.subtract([.receiving, .stoppingReceive])
       statistics.operationsInFlight -= 1
       var report = Completion(
         token: record.pointee.receiveToken, result: completion.res,
         buffer: large.report(buffer))
       report.flags = Completion.largeFlag
       queue.append(report)
-      if wasChained { receiveStepEnded(record, succeeded: true) }
     }
   }
 
@@ -143,8 +137,6 @@ extension Uring {
       record.pointee.state.remove(.reviving)
       return armReceive(descriptor, record)
     }
-    // A step of a chain cannot be armed again: the kernel has ended the rest by now.
-    if record.pointee.state.contains(.receiveChained) { return endReceive(record, result) }
     switch result {
     case -ENOBUFS:
       statistics.receivesStarved += 1
@@ -184,8 +176,7 @@ extension Uring {
     }
     budget = hasLarge ? largeRing.provided : 0
     while budget > 0, let descriptor = starvedLarge.popFirst(sockets) {
-      let isForDatagrams = sockets[descriptor].pointee.state.contains(.receivingDatagrams)
-      budget -= rearm(descriptor, isForDatagrams ? .receivingDatagrams : .receivingOnce)
+      budget -= rearm(descriptor, [])
     }
     return (hasSmall && !starvedSmall.isEmpty) || (hasLarge && !starvedLarge.isEmpty)
   }
@@ -194,12 +185,18 @@ extension Uring {
   ///
   /// Without RECVSEND_POLL_FIRST: a multishot receive that polls first on a socket which holds
   /// bytes and a reset reports the bytes and never the reset (Linux 6.18).
+  /// - Parameter mode: `.receivingStream`, or nothing for receives into large buffers.
   /// - Returns: receives armed.
   private mutating func rearm(_ descriptor: Int32, _ mode: SocketState) -> Int {
     let record = sockets[descriptor]
     guard record.pointee.state.isSuperset(of: mode.union(.starved)) else { return 0 }
+    if mode.isEmpty && record.pointee.state.contains(.receivingStream) { return 0 }
     record.pointee.state.remove(.starved)
-    armReceive(descriptor, record)
+    if record.pointee.state.contains(.receivingDatagrams) {
+      armDatagrams(descriptor, record)
+    } else {
+      armReceive(descriptor, record)
+    }
     return 1
   }
 

@@ -1,43 +1,148 @@
-// Relays: the steps are the engine's own system calls, which do not wait; for a side that is not
-// ready the ring waits with a poll. (IORING_OP_SPLICE would give each to a worker thread.)
+// Pipes, splices and relays. The kernel hands every splice of a ring to a worker thread, where one that
+// waits would keep the thread from others; so the ring is asked to poll, and what moves bytes never
+// waits: a splice of the ring without waiting, or, in a relay, plain system calls.
 
 import CLinux
 import Glibc
 
 extension Uring {
+  public mutating func pipe(
+    capacity: Int
+  ) throws(SystemFailure) -> (output: Descriptor, input: Descriptor) {
+    var ends: (Int32, Int32) = (-1, -1)
+    let code = withUnsafeMutableBytes(of: &ends) {
+      clinux_pipe2($0.assumingMemoryBound(to: Int32.self).baseAddress!, O_CLOEXEC)
+    }
+    guard code == 0 else { throw SystemFailure(code: errno, operation: "pipe2") }
+    _ = clinux_set_pipe_size(ends.1, Int32(clamping: capacity))
+    do throws(SystemFailure) {
+      try adopt(ends.0, as: [])
+    } catch {
+      Glibc.close(ends.1)
+      throw error
+    }
+    do throws(SystemFailure) {
+      try adopt(ends.1, as: [])
+    } catch {
+      self.close(Descriptor(rawValue: ends.0))
+      throw error
+    }
+    return (Descriptor(rawValue: ends.0), Descriptor(rawValue: ends.1))
+  }
+
+  // MARK: Splice
+
+  /// What a splice's entry does next; it stands in the slot's `events`.
+  private enum SpliceStep {
+    static let awaitInput: UInt32 = 0
+    static let move: UInt32 = 1
+    static let awaitOutput: UInt32 = 2
+  }
+
+  public mutating func splice(
+    from input: Descriptor, to output: Descriptor, count: Int, _ token: Token
+  ) {
+    precondition(!chainIsOpen, "a splice cannot be a step of a chain")
+    submit(.splice, token) {
+      $0.pointee.descriptor = input.rawValue
+      $0.pointee.second = output.rawValue
+      $0.pointee.count = count
+      $0.pointee.events = SpliceStep.awaitInput
+    }
+  }
+
+  func fillSplice(
+    _ entry: UnsafeMutablePointer<clinux_sqe>, _ slot: UnsafeMutablePointer<ControlOperation>
+  ) {
+    switch slot.pointee.events {
+    case SpliceStep.awaitInput: fillPoll(entry, slot.pointee.descriptor, CLINUX_EPOLLIN)
+    case SpliceStep.awaitOutput: fillPoll(entry, slot.pointee.second, CLINUX_EPOLLOUT)
+    default:
+      entry.pointee.opcode = UInt8(CLINUX_OP_SPLICE)
+      aim(entry, at: slot.pointee.second)
+      // Both offsets: where the files are.
+      entry.pointee.off = .max
+      entry.pointee.addr = .max
+      entry.pointee.len = UInt32(clamping: slot.pointee.count)
+      entry.pointee.op_flags = UInt32(CLINUX_SPLICE_MOVE | CLINUX_SPLICE_NONBLOCK)
+      entry.pointee.file_index = slot.pointee.descriptor
+      if slot.pointee.descriptor >= Descriptor.directBit {
+        let number = slot.pointee.descriptor & ~Descriptor.directBit
+        entry.pointee.file_index = hasTable ? number : direct[number]
+        if hasTable { entry.pointee.op_flags |= CLINUX_SPLICE_F_FD_IN_FIXED }
+      }
+    }
+  }
+
+  /// A step has ended. Input, move; where that finds no room, output, move; and so on, because EAGAIN
+  /// does not say which side it was.
+  mutating func continueSplice(_ index: UInt32, _ result: Int32) {
+    let slot = control.slots + Int(index)
+    let step = slot.pointee.events
+    if step == SpliceStep.move {
+      guard result == -EAGAIN, !slot.pointee.cancelled else {
+        return endControl(index, result == -EAGAIN ? -ECANCELED : result)
+      }
+      slot.pointee.events =
+        slot.pointee.deadline == 0 ? SpliceStep.awaitOutput : SpliceStep.awaitInput
+      slot.pointee.deadline = 1 - slot.pointee.deadline
+    } else {
+      if result < 0 { return endControl(index, result) }
+      if slot.pointee.cancelled { return endControl(index, -ECANCELED) }
+      slot.pointee.events = SpliceStep.move
+    }
+    armControl(index)
+  }
+
+  // MARK: Relay
+
+  /// Before 6.5 a splice towards a socket that blocks could wait, whatever its flags say.
+  private static let spliceMayWait =
+    KernelRelease.current.map { $0.isBetween((0, 0), and: (6, 4)) } ?? true
+
   public mutating func relay(
     from source: Descriptor, to sink: Descriptor, count: Int, _ method: RelayMethod,
     _ token: Token
   ) {
-    precondition(!isMakingChain, "a relay cannot be a step of a chain")
+    precondition(!chainIsOpen, "a relay cannot be a step of a chain")
     precondition(count >= 0)
-    precondition(!source.isDirect && !sink.isDirect, "a relay of a direct descriptor")
     let from = sockets[source.rawValue]
     let to = sockets[sink.rawValue]
     precondition(
       from.pointee.state.isDisjoint(with: [.receiving, .relaySource]),
       "a relay from a socket that is being read")
     precondition(to.pointee.sendCell == nil, "a relay to a socket that is being written")
-    let (index, code) = relays.take(count, method, token)
+    guard let input = systemDescriptor(source.rawValue),
+      let output = systemDescriptor(sink.rawValue)
+    else { return later.append(Completion(token: token, result: -EOPNOTSUPP)) }
+    let (index, code) = relays.take(count, Self.spliceMayWait ? .copy : method, token)
     guard code == 0 else { return later.append(Completion(token: token, result: code)) }
     RelaySlab.ignoreBrokenPipes()
     let relay = relays.relays + Int(index)
     relay.pointee.source = source.rawValue
     relay.pointee.sink = sink.rawValue
-    relay.pointee.sourceDescriptor = source.rawValue
-    relay.pointee.sinkDescriptor = sink.rawValue
-    // splice(2) out of a socket waits unless the file says not to.
-    relay.pointee.sourceFlags = fcntl(source.rawValue, F_GETFL)
-    _ = fcntl(source.rawValue, F_SETFL, relay.pointee.sourceFlags | O_NONBLOCK)
-    statistics.systemCalls += 2
+    relay.pointee.sourceDescriptor = input
+    relay.pointee.sinkDescriptor = output
     from.pointee.receiveToken = Token(rawValue: UInt64(index))
     from.pointee.state.insert(.relaySource)
     to.pointee.sendCell = relays.pointer(index)
     to.pointee.state.insert(.relaySink)
     statistics.operationsInFlight += 1
     // The first run comes with the next turn.
-    relay.pointee.waiting = .turn
-    readyRelays.append(index)
+    armRelay(index, .turn)
+  }
+
+  /// A relay has an entry in flight at all times: a poll, or nothing at all for its next turn.
+  private mutating func armRelay(_ index: UInt32, _ side: RelayWait) {
+    let relay = relays.relays + Int(index)
+    relay.pointee.waiting = side
+    let entry = self.entry()
+    entry.pointee.user_data = Self.userData(.relay, 0, index)
+    switch side {
+    case .source: fillPoll(entry, relay.pointee.source, CLINUX_EPOLLIN)
+    case .sink: fillPoll(entry, relay.pointee.sink, CLINUX_EPOLLOUT)
+    case .turn, .none: entry.pointee.opcode = UInt8(CLINUX_OP_NOP)
+    }
   }
 
   public mutating func stopRelay(from source: Descriptor) {
@@ -50,31 +155,16 @@ extension Uring {
     if relay.pointee.waiting != .turn { cancel(Self.userData(.relay, 0, index)) }
   }
 
-  /// Gives each relay that has more to do its share of this turn.
-  @inline(never)
-  mutating func runReadyRelays() {
-    for _ in 0..<readyRelays.count {
-      let index = readyRelays.removeFirst()
-      if relays.relays[Int(index)].cancelled {
-        endRelay(index, -ECANCELED)
-      } else {
-        continueRelay(index)
-      }
-    }
-  }
-
-  /// The side that a relay waited for is ready, or the wait was cancelled.
-  mutating func relayIsReady(_ index: UInt32, _ result: Int32) {
-    if relays.relays[Int(index)].cancelled { return endRelay(index, -ECANCELED) }
-    continueRelay(index)
-  }
-
-  private mutating func continueRelay(_ index: UInt32) {
+  mutating func relayReady(_ index: UInt32, _ result: Int32) {
     let relay = relays.relays + Int(index)
+    guard relay.pointee.inUse else {
+      return engineBug("a relay went on that nobody has in flight")
+    }
+    if relay.pointee.cancelled { return endRelay(index, -ECANCELED) }
+    if result < 0 { return endRelay(index, result) }
     switch relays.run(index, calls: &statistics.systemCalls) {
     case .ended(let result): endRelay(index, result)
     case .waits(let side):
-      relay.pointee.waiting = side
       if relay.pointee.unreported > 0 {
         queue.append(
           Completion(
@@ -82,27 +172,14 @@ extension Uring {
             more: true))
         relay.pointee.unreported = 0
       }
-      if side == .turn { readyRelays.append(index) } else { wait(for: side, index) }
+      armRelay(index, side)
     }
-  }
-
-  private mutating func wait(for side: RelayWait, _ index: UInt32) {
-    let relay = relays.relays + Int(index)
-    let entry = self.entry()
-    entry.pointee.opcode = UInt8(CLINUX_OP_POLL_ADD)
-    entry.pointee.fd =
-      side == .source ? relay.pointee.sourceDescriptor : relay.pointee.sinkDescriptor
-    entry.pointee.op_flags = side == .source ? CLINUX_EPOLLIN : CLINUX_EPOLLOUT
-    entry.pointee.user_data = Self.userData(.relay, 0, index)
   }
 
   private mutating func endRelay(_ index: UInt32, _ result: Int32) {
     let relay = relays.relays + Int(index)
-    let from = sockets[relay.pointee.source]
     let to = sockets[relay.pointee.sink]
-    statistics.systemCalls += 1
-    _ = fcntl(relay.pointee.sourceDescriptor, F_SETFL, relay.pointee.sourceFlags)
-    from.pointee.state.remove(.relaySource)
+    sockets[relay.pointee.source].pointee.state.remove(.relaySource)
     to.pointee.state.remove(.relaySink)
     to.pointee.sendCell = nil
     statistics.operationsInFlight -= 1

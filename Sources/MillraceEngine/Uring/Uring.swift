@@ -8,7 +8,8 @@ import Glibc
 
 /// What an entry of ours was, in the top byte of its user data.
 enum UringOperation: UInt8 {
-  case accept = 1, receive, connect, send, file, wake, control, relay
+  case accept = 1, receive, connect, send, file, wake
+  case datagrams, control, relay, message
   /// A cancellation or a close: nobody waits for its completion.
   case ignored
 }
@@ -24,6 +25,27 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
   var sockets: SocketTable
   var files: FileOperationSlab
   var queue: CompletionQueue
+  /// Completions of what ended inside its submission, for the next turn.
+  var later: CompletionQueue
+  var control: ControlSlab
+  var chains: ChainSlab
+  var linking = ChainLinks()
+  var chainIsOpen = false
+  var direct: DirectSlots
+  var relays: RelaySlab
+  /// True when the kernel keeps the table of direct slots.
+  let hasTable: Bool
+  /// Steps of chains that receive.
+  var chainedReceives = 0
+  /// Accepts whose number a chain has closed without that having been seen yet.
+  var postponed: [clinux_cqe] = []
+  let zeroCopyThreshold: Int
+  /// What every receive of datagrams asks for.
+  let datagramHeader: UnsafeMutablePointer<msghdr>
+  /// What `resetOnClose` of a direct slot sets.
+  let lingering: UnsafeMutablePointer<linger>
+  let box: Mailbox
+  var messages: [Mailbox.Message] = []
   /// Sends submitted in this turn whose success the kernel will not report.
   let quiet: UnsafeMutablePointer<UnsafeMutableRawPointer?>
   var quietCount = 0
@@ -47,29 +69,6 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
   var suspectsDue: Int64 = .max
   /// Addresses of connects until the kernel has copied them (SUBMIT_STABLE, 5.5).
   let addresses: UnsafeMutablePointer<sockaddr_storage>
-  var control: ControlSlab
-  var relays: RelaySlab
-  /// Relays that have had their share of a turn and go on in the next.
-  var readyRelays: [UInt32] = []
-  var direct: DirectSlots
-  /// The kernel knows direct slots (a table of registered files); else the engine keeps them.
-  let kernelKeepsSlots: Bool
-  /// Chains that the engine runs itself, where the kernel's links are not used.
-  var chains: ChainSlab
-  /// Entries of operations that wait for their turn in such a chain, by slot.
-  let fileEntries: UnsafeMutablePointer<clinux_sqe>
-  let controlEntries: UnsafeMutablePointer<clinux_sqe>
-  let linksChains: Bool
-  /// While a chain of the kernel's is being made: its last entry, and its steps so far.
-  var linked: UnsafeMutablePointer<clinux_sqe>?
-  var linkedCount = -1
-  let zeroCopyThreshold: Int
-  /// What a receive of datagrams asks for: room for a name and for control data.
-  let datagramHeader: UnsafeMutablePointer<msghdr>
-  /// Completions of what ended inside its submission, for the next turn.
-  var later: CompletionQueue
-  let box: Mailbox
-  var messages: [Mailbox.Message] = []
   let wakeDescriptor: Int32
   let wakeValue: UnsafeMutablePointer<UInt64>
   var expedited = false
@@ -115,37 +114,30 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
       watermark: (options.largeBuffers - largeRing.depth) / 4)
     if smallRing.isIncremental { small.preparePieces() }
     frames = FrameSlab(capacity: options.frames, ledger: small.state)
+    let numbers = options.descriptorLimit + options.directDescriptors
     sockets = SocketTable(limit: options.descriptorLimit, slots: options.directDescriptors)
+    starvedSmall = DescriptorList(limit: numbers, mark: .listedSmall)
+    starvedLarge = DescriptorList(limit: numbers, mark: .listedLarge)
+    suspects = DescriptorList(limit: numbers, mark: .listedSuspect)
+    files = FileOperationSlab(capacity: options.fileOperations)
+    queue = CompletionQueue(capacity: powerOfTwo(atMost: options.completionEntries) * 2)
+    later = CompletionQueue(capacity: powerOfTwo(atMost: options.controlOperations) * 2)
     control = ControlSlab(capacity: options.controlOperations)
-    relays = RelaySlab(capacity: options.relays, pipeBytes: options.relayPipeBytes)
-    readyRelays.reserveCapacity(options.relays)
-    direct = DirectSlots(count: options.directDescriptors)
-    kernelKeepsSlots = use.contains(.directDescriptors) && options.directDescriptors > 0
     chains = ChainSlab(capacity: options.chains)
-    fileEntries = .allocate(capacity: options.fileOperations)
-    fileEntries.initialize(repeating: clinux_sqe(), count: options.fileOperations)
-    controlEntries = .allocate(capacity: options.controlOperations)
-    controlEntries.initialize(repeating: clinux_sqe(), count: options.controlOperations)
-    // A chain may name a slot, which only the kernel's own table can follow.
-    linksChains =
-      use.contains(.linkedChains) && (kernelKeepsSlots || options.directDescriptors == 0)
+    direct = DirectSlots(count: options.directDescriptors)
+    hasTable = use.contains(.directDescriptors)
+    relays = RelaySlab(
+      capacity: options.relays, pipeBytes: options.relayPipeBytes, asksFirst: true)
     zeroCopyThreshold = use.contains(.zeroCopySend) ? options.zeroCopyThreshold : .max
     datagramHeader = .allocate(capacity: 1)
     datagramHeader.initialize(to: msghdr())
     datagramHeader.pointee.msg_namelen = socklen_t(DatagramLayout.nameBytes)
     datagramHeader.pointee.msg_controllen = DatagramLayout.controlBytes
-    later = CompletionQueue(capacity: powerOfTwo(atMost: options.controlOperations) * 2)
+    lingering = .allocate(capacity: 1)
+    lingering.initialize(to: linger(l_onoff: 1, l_linger: 0))
     box = Mailbox(
       waker: Waker(eventDescriptor: wakeDescriptor),
       ring: use.contains(.ringMessages) ? ring.descriptor : -1)
-    starvedSmall = DescriptorList(
-      limit: options.descriptorLimit + options.directDescriptors, mark: .listedSmall)
-    starvedLarge = DescriptorList(
-      limit: options.descriptorLimit + options.directDescriptors, mark: .listedLarge)
-    suspects = DescriptorList(
-      limit: options.descriptorLimit + options.directDescriptors, mark: .listedSuspect)
-    files = FileOperationSlab(capacity: options.fileOperations)
-    queue = CompletionQueue(capacity: powerOfTwo(atMost: options.completionEntries) * 2)
     let places = Int(ring.sqEntries)
     quiet = .allocate(capacity: places)
     quiet.initialize(repeating: nil, count: places)
@@ -169,7 +161,6 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
 
   /// Frees the rings. The owner has drained: see `EngineCounters.operationsInFlight`.
   deinit {
-    box.close()
     // Closes that wait for a turn that will not come.
     if ring.pending > 0 { flushAtEnd() }
     if statistics.operationsInFlight > 0 {
@@ -179,12 +170,12 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
       frames.state.pointee.abandoned = true
       engineBug("a ring was torn down with operations in flight")
     }
+    box.close()
     Glibc.close(wakeDescriptor)
+    datagramHeader.deallocate()
+    lingering.deallocate()
     quiet.deallocate()
     addresses.deallocate()
-    fileEntries.deallocate()
-    controlEntries.deallocate()
-    datagramHeader.deallocate()
     // `wakeValue` stays: the read of the wake descriptor is still armed, and the kernel ends it
     // asynchronously. Eight bytes per engine.
   }
@@ -198,42 +189,16 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
     UInt64(operation.rawValue) << 56 | UInt64(generation) << 32 | UInt64(index)
   }
 
-  /// Has an entry name a descriptor, which may be a slot.
-  @inline(__always)
-  func aim(_ entry: UnsafeMutablePointer<clinux_sqe>, at descriptor: Int32) {
-    entry.pointee.fd = descriptor
-    if descriptor >= Descriptor.directBit { aimAtSlot(entry, descriptor) }
-  }
-
-  @inline(never)
-  private func aimAtSlot(_ entry: UnsafeMutablePointer<clinux_sqe>, _ descriptor: Int32) {
-    let slot = descriptor & ~Descriptor.directBit
-    if kernelKeepsSlots {
-      entry.pointee.fd = slot
-      entry.pointee.flags |= UInt8(CLINUX_SQE_FIXED_FILE)
-    } else {
-      entry.pointee.fd = direct[slot]
-    }
-  }
-
   /// A cleared entry. When the queue is full, what is pending is submitted first (counted).
   @inline(__always)
   mutating func entry() -> UnsafeMutablePointer<clinux_sqe> {
+    precondition(!chainIsOpen, "an operation that cannot be a step of a chain")
     if let entry = ring.nextEntry() { return entry }
     return entryAfterSubmitting()
   }
 
-  /// Submits what is pending so that there is room for more.
-  @inline(never)
-  mutating func makeRoom() {
-    statistics.submissionQueueFull += 1
-    submitNow()
-    takeCompletions()
-  }
-
   @inline(never)
   private mutating func entryAfterSubmitting() -> UnsafeMutablePointer<clinux_sqe> {
-    precondition(linkedCount < 0, "a chain that is being made met a full queue")
     statistics.submissionQueueFull += 1
     while true {
       submitNow()
@@ -271,8 +236,6 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
 
   @inline(__always)
   mutating func dispatch(_ completion: clinux_cqe) {
-    // No buffer's number reaches so far: another ring has sent this one.
-    if completion.flags & Self.messageMark != 0 { return messageCame(completion) }
     let index = UInt32(truncatingIfNeeded: completion.user_data)
     let generation = UInt32(truncatingIfNeeded: completion.user_data >> 32) & 0xFF_FFFF
     switch UringOperation(rawValue: UInt8(truncatingIfNeeded: completion.user_data >> 56)) {
@@ -281,17 +244,16 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
     case .accept: accepted(Int32(bitPattern: index), generation, completion)
     case .connect: connected(Int32(bitPattern: index), generation, completion.res)
     case .file: fileOperationEnded(index, completion.res)
-    case .control: controlEnded(index, generation, completion.res)
-    case .relay: relayIsReady(index, completion.res)
-    case .wake: woken()
+    case .control: controlEnded(index, generation, completion)
+    case .datagrams: receivedDatagram(Int32(bitPattern: index), generation, completion)
+    case .relay: relayReady(index, completion.res)
+    case .message: takeMessages()
+    case .wake:
+      armWake()
+      takeMessages()
     case .ignored: break
     case nil: engineBug("a completion of an unknown operation")
     }
-  }
-
-  private mutating func woken() {
-    armWake()
-    takeMessages()
   }
 
   private mutating func armWake() {
