@@ -80,10 +80,13 @@ import Testing
     try await withEngine(kind) { engine in
       let (near, far, _) = try await pair(engine)
       // More than any socket buffer of this machine takes, tcp_wmem and tcp_rmem.
-      let bytes = pattern(24 << 20)
+      let part = pattern(1 << 20)
+      var bytes: [UInt8] = []
+      for _ in 0..<24 { bytes += part }
+      let all = bytes
       let isSent = Flag()
       let sending = Task {
-        try await near.send(bytes)
+        try await near.send(all)
         isSent.set()
       }
       try await engine.sleep(for: .milliseconds(200))

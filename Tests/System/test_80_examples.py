@@ -153,7 +153,10 @@ class ForeignLoop(Echo, ExampleCase):
     name = "foreign-loop"
 
     def start(self, name, *arguments):
-        return super().start(name, "--tell", "0", *arguments)
+        example = super().start(name, "--tell", "0", *arguments)
+        # By then both loops have opened what they need.
+        example.wait_for(r"telling on")
+        return example
 
     def test_the_other_loop_sees_what_the_engine_did(self):
         example = self.start(self.name)
