@@ -101,6 +101,13 @@ int clinux_epoll_get(int fd, struct clinux_epoll_params *p) {
   return ioctl(fd, _IOR(0x8A, 0x02, struct clinux_epoll_params), p) < 0 ? -errno : 0;
 }
 
+_Static_assert(sizeof(struct clinux_mmsghdr) == sizeof(struct mmsghdr), "struct mmsghdr");
+
+int clinux_recvmmsg(int fd, struct clinux_mmsghdr *messages, unsigned count) {
+  int r = recvmmsg(fd, (struct mmsghdr *)messages, count, MSG_DONTWAIT, NULL);
+  return r < 0 ? -errno : r;
+}
+
 int clinux_reuseport_by_cpu(int fd, uint32_t count) {
   struct sock_filter code[] = {
       {BPF_LD | BPF_W | BPF_ABS, 0, 0, SKF_AD_OFF + SKF_AD_CPU},

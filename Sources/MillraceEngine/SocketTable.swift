@@ -69,6 +69,8 @@ struct SocketState: OptionSet {
   static let listedSuspect = SocketState(rawValue: 1 << 28)
   /// io_uring: the receive was cancelled by the engine, to be armed again.
   static let reviving = SocketState(rawValue: 1 << 29)
+  /// epoll: a file is in the slot, for which there are no edges.
+  static let file = SocketState(rawValue: 1 << 30)
 
   /// io_uring: a chain that the kernel runs closes it. The number may be somebody else's before
   /// the completion has been seen.

@@ -283,8 +283,8 @@ extension Contract {
       }
     }
 
-    @Test(.tags(.failure), arguments: completeEngines)
-    func aRelayThatCopiesWaitsWhenNoBufferIsFree(_ kind: EngineKind) throws {
+    @Test(arguments: completeEngines)
+    func aRelayThatCopiesTakesNoBufferOfThePool(_ kind: EngineKind) throws {
       var options = Stage.options
       options.largeBuffers = 4
       try onStage(kind, options) { stage in
@@ -294,17 +294,12 @@ extension Contract {
         let relay = stage.token()
         stage.engine.relay(from: pair.source, to: pair.sink, count: 5000, .copy, relay)
         pair.writer.send(pattern(5000))
-        for _ in 0..<5 { stage.turn(within: 2) }
-        let early = stage.ending(relay)
-        #expect(early == nil, "an empty pool is no error")
-        held = []
         try stage.turn(until: {
           pair.read()
           return pair.got.count == 5000
         })
         #expect(try stage.end(relay) >= 0)
         #expect(pair.got == pattern(5000))
-        stage.showedFailure = true
         _ = held
         pair.close()
       }

@@ -11,6 +11,8 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -295,6 +297,12 @@ ssize_t clinux_preadv(int fd, const struct iovec *v, int n, off_t off);
 int clinux_epoll_wait(int fd, struct epoll_event *events, int n, int64_t nanoseconds);
 int clinux_epoll_set(int fd, const struct clinux_epoll_params *p);
 int clinux_epoll_get(int fd, struct clinux_epoll_params *p);
+/* struct mmsghdr of recvmmsg(2) */
+struct clinux_mmsghdr {
+  struct msghdr header;
+  unsigned length;
+};
+int clinux_recvmmsg(int fd, struct clinux_mmsghdr *messages, unsigned count);
 /* A classic BPF program that returns the number of the current CPU modulo `count`. */
 int clinux_reuseport_by_cpu(int fd, uint32_t count);
 /* cmsg(3): the macros that Swift cannot see. Writes the segment size as control data. */

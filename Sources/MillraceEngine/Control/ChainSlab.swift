@@ -117,7 +117,7 @@ protocol ChainRunner: ~Copyable {
 extension ChainRunner where Self: ~Copyable {
   mutating func launch(_ chain: Int32) {
     let state = chains.chains + Int(chain)
-    guard state.pointee.count > 0 else { return chains.release(chain) }
+    precondition(state.pointee.count > 0, "a chain without a step")
     start(state.pointee.steps[0], of: chain)
   }
 

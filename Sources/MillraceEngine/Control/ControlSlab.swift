@@ -28,12 +28,20 @@ struct ControlOperation {
   /// A splice's output, an accept's slot, a shutdown's direction.
   var second: Int32
   var events: UInt32
+  /// io_uring: what a splice waited for before it last moved bytes.
+  var after: UInt32
   var count: Int
   /// Monotonic nanoseconds, and the same as the kernel wants it.
   var deadline: Int64
   var time: clinux_timespec64
   /// io_uring: whom a message woke, retained until it is known that the wake worked.
   var mailbox: Unmanaged<Mailbox>?
+  /// epoll, a splice with a file on one side: true while a thread has it; what system calls take
+  /// for both sides, and what came of it.
+  var onThread = false
+  var realInput: Int32 = -1
+  var realOutput: Int32 = -1
+  var result: Int32 = 0
 }
 
 struct ControlSlab: ~Copyable {
@@ -55,7 +63,8 @@ struct ControlSlab: ~Copyable {
       (slots + i).initialize(
         to: ControlOperation(
           token: Token(rawValue: 0), kind: .nop, inUse: false, started: false, cancelled: false,
-          generation: 0, chain: -1, descriptor: -1, second: -1, events: 0, count: 0, deadline: 0,
+          generation: 0, chain: -1, descriptor: -1, second: -1, events: 0, after: 0, count: 0,
+          deadline: 0,
           time: clinux_timespec64()))
     }
   }
@@ -90,6 +99,7 @@ struct ControlSlab: ~Copyable {
     slot.pointee.chain = -1
     slot.pointee.descriptor = -1
     slot.pointee.second = -1
+    slot.pointee.onThread = false
     return index
   }
 

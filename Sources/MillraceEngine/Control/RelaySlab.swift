@@ -35,8 +35,9 @@ struct Relay {
   var isDirty: Bool
   /// The buffer of a relay by copy.
   var buffer: UnsafeMutableRawPointer?
-  /// fcntl(2) flags of the source before the relay.
+  /// fcntl(2) flags of the two before the relay, where it changes them.
   var sourceFlags: Int32
+  var sinkFlags: Int32
 }
 
 enum RelayWait: UInt8 { case none, source, sink, turn }
@@ -53,9 +54,9 @@ struct RelaySlab: ~Copyable {
   private let free: UnsafeMutablePointer<UInt32>
   private var freeCount: Int
   private let pipeBytes: Int
-  /// The sockets of io_uring block, and a splice from one waits whatever its flags say: such a relay
-  /// asks first whether there is something to read.
-  private let asksFirst: Bool
+  /// The sockets of io_uring block, and a splice(2) from or to a socket that blocks waits whatever
+  /// its own flags say (SPLICE_F_NONBLOCK is for pipes): while such a relay runs, they do not.
+  private let socketsBlock: Bool
   private(set) var refusals = 0
 
   /// Bytes that one relay moves before others get their turn.
@@ -65,10 +66,10 @@ struct RelaySlab: ~Copyable {
   /// From here on a relay by splice costs less than one by copy: docs/performance.md.
   static let spliceFrom = 65_536
 
-  init(capacity: Int, pipeBytes: Int, asksFirst: Bool = false) {
+  init(capacity: Int, pipeBytes: Int, socketsBlock: Bool = false) {
     self.capacity = capacity
     self.pipeBytes = pipeBytes
-    self.asksFirst = asksFirst
+    self.socketsBlock = socketsBlock
     relays = .allocate(capacity: max(capacity, 1))
     free = .allocate(capacity: max(capacity, 1))
     freeCount = capacity
@@ -79,7 +80,8 @@ struct RelaySlab: ~Copyable {
           token: Token(rawValue: 0), inUse: false, source: -1, sink: -1, sourceDescriptor: -1,
           sinkDescriptor: -1, bySplice: false, toRead: 0, held: 0, offset: 0, unreported: 0,
           written: 0, sourceEnded: false, cancelled: false, waiting: .none, pipeOutput: -1,
-          pipeInput: -1, pipeCapacity: 0, isDirty: false, buffer: nil, sourceFlags: 0))
+          pipeInput: -1, pipeCapacity: 0, isDirty: false, buffer: nil, sourceFlags: 0, sinkFlags: 0)
+      )
     }
   }
 
@@ -165,12 +167,30 @@ struct RelaySlab: ~Copyable {
   /// - Parameter calls: counts the system calls.
   func run(_ index: UInt32, calls: inout Int) -> RelayOutcome {
     let relay = relays + Int(index)
+    guard socketsBlock && relay.pointee.bySplice else { return move(relay, &calls) }
+    calls += 4
+    setFlags(relay, adding: O_NONBLOCK)
+    let outcome = move(relay, &calls)
+    setFlags(relay, adding: 0)
+    return outcome
+  }
+
+  /// fcntl(2) flags of both sockets. Two file descriptions whose flags nobody else changes: the
+  /// sockets are the engine's.
+  private func setFlags(_ relay: UnsafeMutablePointer<Relay>, adding flag: Int32) {
+    _ = fcntl(relay.pointee.sourceDescriptor, F_SETFL, relay.pointee.sourceFlags | flag)
+    _ = fcntl(relay.pointee.sinkDescriptor, F_SETFL, relay.pointee.sinkFlags | flag)
+  }
+
+  private func move(
+    _ relay: UnsafeMutablePointer<Relay>, _ calls: inout Int
+  ) -> RelayOutcome {
     var budget = Self.turnBytes
     while true {
       if relay.pointee.held == 0 {
         if relay.pointee.toRead == 0 || relay.pointee.sourceEnded { return .ended(0) }
         if budget <= 0 { return .waits(.turn) }
-        calls += asksFirst && relay.pointee.bySplice ? 2 : 1
+        calls += 1
         let got = relay.pointee.bySplice ? spliceIn(relay) : copyIn(relay)
         if got == -EAGAIN { return .waits(.source) }
         if got == -EINTR { continue }
@@ -197,13 +217,7 @@ struct RelaySlab: ~Copyable {
   }
 
   private func spliceIn(_ relay: UnsafeMutablePointer<Relay>) -> Int {
-    if asksFirst {
-      var ask = pollfd(
-        fd: relay.pointee.sourceDescriptor, events: Int16(CLINUX_EPOLLIN), revents: 0)
-      let code = Glibc.poll(&ask, 1, 0)
-      if code <= 0 { return code == 0 ? -Int(EAGAIN) : -Int(errno) }
-    }
-    return clinux_splice(
+    clinux_splice(
       relay.pointee.sourceDescriptor, relay.pointee.pipeInput,
       min(relay.pointee.toRead, relay.pointee.pipeCapacity),
       UInt32(CLINUX_SPLICE_MOVE | CLINUX_SPLICE_NONBLOCK))

@@ -87,6 +87,7 @@ extension Epoll {
         } else {
           try adopt(socket, interest: Self.streamInterest)
         }
+        expectBytes(slot >= 0 ? slot : socket)
         return endAcceptOne(record, slot >= 0 ? 0 : socket)
       } catch {
         statistics.connectionsRefused += 1
@@ -135,7 +136,7 @@ extension Epoll {
       }
       do throws(SystemFailure) {
         try adopt(socket, interest: Self.streamInterest)
-        if wantsBusyPoll { preferBusyPoll(socket) }
+        expectBytes(socket)
         queue.append(
           Completion(token: record.pointee.setupToken, result: socket, more: true))
       } catch {
@@ -145,11 +146,18 @@ extension Epoll {
     enqueue(listener)
   }
 
+  /// Of a fresh connection nothing is known: its first receive is tried rather than waited for.
+  @inline(__always)
+  private func expectBytes(_ socket: Int32) {
+    if use.contains(.speculativeReceive) { sockets[socket].pointee.state.insert(.readable) }
+  }
+
   public mutating func acceptNow(_ listener: Descriptor) -> Descriptor? {
     let socket = clinux_accept4(listener.rawValue, Self.acceptFlags)
     guard socket >= 0 else { return nil }
     do throws(SystemFailure) {
       try adopt(socket, interest: Self.streamInterest)
+      expectBytes(socket)
       return Descriptor(rawValue: socket)
     } catch {
       statistics.connectionsRefused += 1

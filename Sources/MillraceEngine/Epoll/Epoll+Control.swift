@@ -143,8 +143,6 @@ extension Epoll {
   /// In an event's data: the rest is a control slot and its generation.
   static let foreignMark: UInt64 = 1 << 63
 
-  public var pollDescriptor: Int32 { descriptor }
-
   public mutating func poll(_ foreign: Int32, _ events: PollEvents, _ token: Token) {
     precondition(!chains.isOpen, "a poll cannot be a step of a chain")
     submit(.poll, token) {
@@ -169,6 +167,8 @@ extension Epoll {
   mutating func foreignReady(_ event: epoll_event) {
     let index = UInt32(truncatingIfNeeded: event.data.u64)
     let generation = UInt32(truncatingIfNeeded: event.data.u64 >> 32) & 0xFFFF
+    // The alarm has no slot: it has done its work by ending the foreign loop's sleep.
+    guard Int(index) < control.capacity else { return }
     let slot = control.slots + Int(index)
     guard slot.pointee.inUse, slot.pointee.kind == .poll,
       slot.pointee.generation == generation
@@ -193,8 +193,8 @@ extension Epoll {
     _ value: Int32, _ remoteToken: Token, to mailbox: Mailbox, _ token: Token
   ) {
     precondition(!chains.isOpen, "a message cannot be a step of a chain")
-    let code = mailbox.put(value, remoteToken)
-    submit(.message, token) { $0.pointee.second = code }
+    // Only with a slot: what is refused must not arrive.
+    submit(.message, token) { $0.pointee.second = mailbox.put(value, remoteToken) }
   }
 
   mutating func takeMessages() {
@@ -275,9 +275,7 @@ extension Epoll {
       switch slot.pointee.kind {
       case .timeout: if timers.remove(index) { endControl(index, -ECANCELED) }
       case .poll: endPoll(index, -ECANCELED)
-      case .splice:
-        waitingSplices.removeAll { $0 == index }
-        endSplice(index, -ECANCELED)
+      case .splice: cancelSplice(index)
       case .acceptOne: stopAccepting(Descriptor(rawValue: slot.pointee.descriptor))
       case .nop, .shutdown, .close, .message, .receive: break
       }

@@ -5,8 +5,8 @@ import CLinux
 import Glibc
 
 extension Epoll {
-  /// Datagrams of one socket in a row before others get their turn.
-  private static let datagramsInRow = 16
+  /// Batches of one socket in a row before others get their turn.
+  private static let batchesInRow = 2
 
   public mutating func bindDatagrams(
     _ address: SocketAddress, reusePort: Bool, coalesce: Bool
@@ -30,48 +30,42 @@ extension Epoll {
   }
 
   mutating func readDatagrams(_ socket: Int32, _ record: UnsafeMutablePointer<SocketRecord>) {
-    for _ in 0..<Self.datagramsInRow {
-      guard let index = large.takeFree() else { return starve(socket, record) }
+    for _ in 0..<Self.batchesInRow {
+      let wanted = aimBatch()
+      guard wanted > 0 else { return starve(socket, record) }
       statistics.systemCalls += 1
-      let base = large.address(of: index)
-      let got = receiveOne(socket, base, large.state.pointee.bufferSize)
-      guard got >= 0 else {
-        large.putBack(index)
-        return readFailed(record, Int32(got), socket)
+      let count = batch.receive(target(socket), wanted)
+      for position in (max(count, 0)..<wanted).reversed() { large.putBack(batch.buffer(position)) }
+      guard count >= 0 else { return readFailed(record, Int32(count), socket) }
+      for position in 0..<count { reportDatagram(position, record) }
+      // Fewer than asked for have emptied the socket: the next edge will tell.
+      if count < wanted {
+        record.pointee.state.remove(.readable)
+        return
       }
-      var report = Completion(
-        token: record.pointee.receiveToken, result: Int32(got), more: true,
-        buffer: large.report(index))
-      report.flags |= Completion.largeFlag | Completion.datagramFlag
-      queue.append(report)
     }
     enqueue(socket)
   }
 
-  /// recvmsg(2) into the layout of `DatagramLayout`. - Returns: bytes, or a negated errno.
-  private func receiveOne(
-    _ socket: Int32, _ base: UnsafeMutableRawPointer, _ size: Int
-  ) -> Int {
-    var vector = iovec(
-      iov_base: base + DatagramLayout.contentOffset,
-      iov_len: size - DatagramLayout.contentOffset)
-    return withUnsafeMutablePointer(to: &vector) { vector in
-      var message = msghdr()
-      message.msg_name = base + DatagramLayout.nameOffset
-      message.msg_namelen = socklen_t(DatagramLayout.nameBytes)
-      message.msg_control = base + DatagramLayout.controlOffset
-      message.msg_controllen = DatagramLayout.controlBytes
-      message.msg_iov = vector
-      message.msg_iovlen = 1
-      let got = recvmsg(target(socket), &message, 0)
-      guard got >= 0 else { return -Int(errno) }
-      base.storeBytes(
-        of: clinux_recvmsg_out(
-          namelen: message.msg_namelen, controllen: UInt32(message.msg_controllen),
-          payloadlen: UInt32(got), flags: UInt32(bitPattern: message.msg_flags)),
-        as: clinux_recvmsg_out.self)
-      return got
+  /// Takes large buffers for a batch, as far as there are some. - Returns: how many.
+  private func aimBatch() -> Int {
+    for position in 0..<DatagramBatch.limit {
+      guard let index = large.takeFree() else { return position }
+      batch.aim(position, at: large.address(of: index), large.state.pointee.bufferSize, index)
     }
+    return DatagramBatch.limit
+  }
+
+  private mutating func reportDatagram(
+    _ position: Int, _ record: UnsafeMutablePointer<SocketRecord>
+  ) {
+    let index = batch.buffer(position)
+    let length = batch.describe(position, at: large.address(of: index))
+    var report = Completion(
+      token: record.pointee.receiveToken, result: Int32(length), more: true,
+      buffer: large.report(index))
+    report.flags |= Completion.largeFlag | Completion.datagramFlag
+    queue.append(report)
   }
 
   public mutating func takeDatagram(_ completion: Completion) -> Datagram {
@@ -97,17 +91,23 @@ extension Epoll {
     DatagramLayout.address(cell, to: address, segmentSize: segmentSize)
     guard record.pointee.sendCell == nil else { return append(cell, to: record) }
     if !sendNow(cell) {
-      record.pointee.sendCell = cell
+      append(cell, to: record)
       record.pointee.state.insert(.sendParked)
     }
   }
 
+  /// Adds a frame to the socket's queue. Its last one stands where other sockets have the token
+  /// of an accept or a connect.
   private func append(
     _ cell: UnsafeMutableRawPointer, to record: UnsafeMutablePointer<SocketRecord>
   ) {
-    var last = record.pointee.sendCell!
-    while let next = last.assumingMemoryBound(to: FrameState.self).pointee.next { last = next }
-    last.assumingMemoryBound(to: FrameState.self).pointee.next = cell
+    if record.pointee.sendCell == nil {
+      record.pointee.sendCell = cell
+    } else {
+      let last = UnsafeMutableRawPointer(bitPattern: UInt(record.pointee.setupToken.rawValue))!
+      last.assumingMemoryBound(to: FrameState.self).pointee.next = cell
+    }
+    record.pointee.setupToken = Token(rawValue: UInt64(UInt(bitPattern: cell)))
   }
 
   /// - Returns: false if the socket has no room.
@@ -148,9 +148,8 @@ extension Epoll {
   mutating func cancelDatagrams(
     _ record: UnsafeMutablePointer<SocketRecord>, where matches: (Token) -> Bool
   ) {
-    var kept: UnsafeMutableRawPointer?
-    var last: UnsafeMutableRawPointer?
     var cell = record.pointee.sendCell
+    record.pointee.sendCell = nil
     while let one = cell {
       let state = one.assumingMemoryBound(to: FrameState.self)
       cell = state.pointee.next
@@ -159,14 +158,8 @@ extension Epoll {
         continue
       }
       state.pointee.next = nil
-      if let last {
-        last.assumingMemoryBound(to: FrameState.self).pointee.next = one
-      } else {
-        kept = one
-      }
-      last = one
+      append(one, to: record)
     }
-    record.pointee.sendCell = kept
-    if kept == nil { record.pointee.state.remove(.sendParked) }
+    if record.pointee.sendCell == nil { record.pointee.state.remove(.sendParked) }
   }
 }

@@ -117,7 +117,8 @@ extension Epoll {
     let slot = files.slots + Int(index)
     if slot.pointee.kind == .openDirect && slot.pointee.result >= 0 {
       direct[Int32(slot.pointee.count)] = slot.pointee.result
-      _ = sockets.open(Descriptor.directBit | Int32(slot.pointee.count))
+      sockets.open(Descriptor.directBit | Int32(slot.pointee.count))
+        .pointee.state.insert(.file)
       slot.pointee.result = 0
     }
     endFile(index, slot.pointee.result)
@@ -192,14 +193,5 @@ extension Epoll {
 
   public mutating func takeFileBuffers(_ completion: Completion) -> FileBufferList {
     files.takeList(completion)
-  }
-
-  /// A splice that has a file on one side, which only a thread can wait for.
-  mutating func spliceOnThread(_ input: Int32, _ output: Int32, _ count: Int, _ token: Token) {
-    let index = files.take(.splice, token)
-    files.slots[Int(index)].descriptor = input
-    files.slots[Int(index)].flags = output
-    files.slots[Int(index)].count = count
-    submit(index)
   }
 }

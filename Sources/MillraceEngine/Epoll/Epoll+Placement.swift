@@ -19,6 +19,8 @@ extension Epoll {
       if code < 0 { use.refuse(.preciseWait, errno: -code) }
     }
     guard use.contains(.busyPoll) else { return }
+    // What the kernel polls for an epoll instance is said here alone: SO_BUSY_POLL and
+    // SO_PREFER_BUSY_POLL of a socket concern calls that wait on that one socket.
     var wanted = clinux_epoll_params(
       busy_poll_usecs: UInt32(clamping: options.busyPollMicroseconds),
       busy_poll_budget: UInt16(clamping: options.busyPollBudget), prefer_busy_poll: 1, pad: 0)
@@ -36,11 +38,6 @@ extension Epoll {
     {
       use.refuse(.busyPoll, "the kernel took the setting and did not keep it")
     }
-  }
-
-  /// Has the kernel leave the device's queue to whoever polls it (5.11).
-  func preferBusyPoll(_ socket: Int32) {
-    Sockets.set(socket, SOL_SOCKET, Int32(CLINUX_SO_PREFER_BUSY_POLL), 1)
   }
 
   public mutating func takeSlot() -> Descriptor? {

@@ -33,13 +33,6 @@ extension Epoll {
   public mutating func splice(
     from input: Descriptor, to output: Descriptor, count: Int, _ token: Token
   ) {
-    // What has no record is a file: it is never waited for, and may keep the disk busy.
-    let isPolled =
-      sockets[input.rawValue].pointee.state.contains(.open)
-      && sockets[output.rawValue].pointee.state.contains(.open)
-    guard isPolled else {
-      return spliceOnThread(input.rawValue, output.rawValue, count, token)
-    }
     submit(.splice, token) {
       $0.pointee.descriptor = input.rawValue
       $0.pointee.second = output.rawValue
@@ -47,8 +40,19 @@ extension Epoll {
     }
   }
 
+  /// Whether a descriptor has edges. One without is a file: never waited for, and slow.
+  private func isPolled(_ descriptor: Int32) -> Bool {
+    if Int(descriptor) >= sockets.limit && descriptor < Descriptor.directBit { return false }
+    let state = sockets[descriptor].pointee.state
+    return state.contains(.open) && !state.contains(.file)
+  }
+
   mutating func trySplice(_ index: UInt32) {
     let slot = control.slots + Int(index)
+    // Asked here and not at submission: a step of a chain may name what an earlier one opens.
+    guard isPolled(slot.pointee.descriptor) && isPolled(slot.pointee.second) else {
+      return spliceOnThread(index)
+    }
     statistics.systemCalls += 1
     let moved = clinux_splice(
       target(slot.pointee.descriptor), target(slot.pointee.second), slot.pointee.count,
@@ -56,14 +60,59 @@ extension Epoll {
     guard moved == -EAGAIN || moved == -EINTR else {
       return endSplice(index, Int32(clamping: moved))
     }
-    sockets[slot.pointee.descriptor].pointee.state.insert(.splicing)
-    sockets[slot.pointee.second].pointee.state.insert(.splicing)
+    park(index)
+  }
+
+  /// Has a splice tried again at the next edge of either side that has edges. Its end leaves the
+  /// marks: the next edge finds out whether anything still waits.
+  private mutating func park(_ index: UInt32) {
+    let slot = control.slots + Int(index)
+    mark(slot.pointee.descriptor)
+    mark(slot.pointee.second)
     waitingSplices.append(index)
   }
 
-  /// Unmarks both sides, unless another splice waits for them; the next edge finds out.
+  private func mark(_ side: Int32) {
+    if isPolled(side) { sockets[side].pointee.state.insert(.splicing) }
+  }
+
   mutating func endSplice(_ index: UInt32, _ result: Int32) {
     endControl(index, result)
+  }
+
+  /// A splice that has a file on one side, which only a thread can wait for.
+  private mutating func spliceOnThread(_ index: UInt32) {
+    let slot = control.slots + Int(index)
+    slot.pointee.realInput = target(slot.pointee.descriptor)
+    slot.pointee.realOutput = target(slot.pointee.second)
+    slot.pointee.onThread = true
+    threads.submit(index | FileThreads.controlBit)
+  }
+
+  /// A thread is done with a splice. Pipes of ours do not wait: for an empty or a full one it is
+  /// the loop that waits, so that no thread is kept.
+  mutating func spliceReturned(_ index: UInt32) {
+    let slot = control.slots + Int(index)
+    slot.pointee.onThread = false
+    guard slot.pointee.result == -EAGAIN else { return endSplice(index, slot.pointee.result) }
+    let pipeIsInput = isPolled(slot.pointee.descriptor)
+    guard pipeIsInput || isPolled(slot.pointee.second) else { return endSplice(index, -EAGAIN) }
+    // The edge may have come while the thread was returning.
+    var ready = pollfd(
+      fd: pipeIsInput ? slot.pointee.realInput : slot.pointee.realOutput,
+      events: Int16(pipeIsInput ? POLLIN : POLLOUT), revents: 0)
+    statistics.systemCalls += 1
+    if Glibc.poll(&ready, 1, 0) > 0 { spliceOnThread(index) } else { park(index) }
+  }
+
+  /// Ends a splice, unless a thread is at it: that one runs to its end.
+  mutating func cancelSplice(_ index: UInt32) {
+    if control.slots[Int(index)].onThread {
+      guard threads.withdraw(index | FileThreads.controlBit) else { return }
+    } else {
+      waitingSplices.removeAll { $0 == index }
+    }
+    endSplice(index, -ECANCELED)
   }
 
   private mutating func retrySplices(_ descriptor: Int32) {
@@ -166,10 +215,14 @@ extension Epoll {
   mutating func edgeForRelays(
     _ descriptor: Int32, _ record: UnsafeMutablePointer<SocketRecord>
   ) {
-    if record.pointee.state.contains(.relaySource) { continueRelay(record) }
+    // An edge of the other side is no news: each run tries both.
+    if record.pointee.state.contains(.relaySource) {
+      let relay = relays.relays + Int(record.pointee.receiveToken.rawValue)
+      if relay.pointee.waiting == .source { continueRelay(record) }
+    }
     if record.pointee.state.contains(.relaySink), let cell = record.pointee.sendCell {
-      let source = cell.assumingMemoryBound(to: Relay.self).pointee.source
-      continueRelay(sockets[source])
+      let relay = cell.assumingMemoryBound(to: Relay.self)
+      if relay.pointee.waiting == .sink { continueRelay(sockets[relay.pointee.source]) }
     }
     if record.pointee.state.contains(.splicing) { retrySplices(descriptor) }
   }

@@ -25,6 +25,8 @@ public struct Epoll: Engine, ChainRunner, ~Copyable {
   let threads: FileThreads
   var control: ControlSlab
   var timers: TimeoutHeap
+  /// Behind a pointer because `pollDescriptor`, which asks for it, changes nothing else.
+  let alarm: UnsafeMutablePointer<Alarm>
   var chains: ChainSlab
   var direct: DirectSlots
   var relays: RelaySlab
@@ -32,10 +34,10 @@ public struct Epoll: Engine, ChainRunner, ~Copyable {
   var later: CompletionQueue
   /// Splices that wait for an edge, by control slot.
   var waitingSplices: [UInt32] = []
+  let batch = DatagramBatch()
   let box: Mailbox
   var messages: [Mailbox.Message] = []
   var use: FeatureUse
-  let wantsBusyPoll: Bool
   let registered: RegisteredBuffers
   let wakeDescriptor: Int32
   var statistics = EngineCounters()
@@ -62,7 +64,8 @@ public struct Epoll: Engine, ChainRunner, ~Copyable {
         failure: SystemFailure(code: EMFILE, operation: "descriptor limit of the engine"))
     }
     // The record that `sockets.open` makes for it below is of generation 1.
-    guard Self.register(wake, generation: 1, events: CLINUX_EPOLLIN, in: epoll, as: wake) == 0 else {
+    guard Self.register(wake, generation: 1, events: CLINUX_EPOLLIN, in: epoll, as: wake) == 0
+    else {
       let failure = Self.failure("epoll_ctl")
       Glibc.close(wake)
       Glibc.close(epoll)
@@ -79,6 +82,8 @@ public struct Epoll: Engine, ChainRunner, ~Copyable {
     frames = FrameSlab(capacity: options.frames, ledger: small.state)
     sockets = SocketTable(limit: options.descriptorLimit, slots: options.directDescriptors)
     control = ControlSlab(capacity: options.controlOperations)
+    alarm = .allocate(capacity: 1)
+    alarm.initialize(to: Alarm())
     timers = TimeoutHeap(capacity: options.controlOperations)
     chains = ChainSlab(capacity: options.chains)
     direct = DirectSlots(count: options.directDescriptors)
@@ -88,7 +93,6 @@ public struct Epoll: Engine, ChainRunner, ~Copyable {
     box = Mailbox(waker: Waker(eventDescriptor: wakeDescriptor), ring: -1)
     use = FeatureUse(options.features.intersection(Self.concerned))
     Self.judge(epoll, options, &use)
-    wantsBusyPoll = use.contains(.busyPoll)
     ready = DescriptorList(
       limit: options.descriptorLimit + options.directDescriptors, mark: .queued)
     starvedSmall = DescriptorList(
@@ -101,8 +105,9 @@ public struct Epoll: Engine, ChainRunner, ~Copyable {
     events = .allocate(capacity: eventLimit)
     events.initialize(repeating: epoll_event(), count: eventLimit)
     threads = FileThreads(
-      limit: options.fileThreads, capacity: options.fileOperations, slots: files.slots,
-      waker: Waker(eventDescriptor: wakeDescriptor))
+      limit: options.fileThreads,
+      capacity: options.fileOperations + options.controlOperations, slots: files.slots,
+      control: control.slots, waker: Waker(eventDescriptor: wakeDescriptor))
     registered = RegisteredBuffers(
       count: options.registeredBuffers, size: options.registeredBufferSize)
     _ = sockets.open(wakeDescriptor)
@@ -119,6 +124,8 @@ public struct Epoll: Engine, ChainRunner, ~Copyable {
     }
     threads.stop()
     box.close()
+    if alarm.pointee.descriptor >= 0 { Glibc.close(alarm.pointee.descriptor) }
+    alarm.deallocate()
     Glibc.close(wakeDescriptor)
     Glibc.close(descriptor)
     events.deallocate()
@@ -164,17 +171,25 @@ public struct Epoll: Engine, ChainRunner, ~Copyable {
       timeout = 0
     } else {
       let deadline = min(deadline ?? .max, timers.nextDeadline)
-      if deadline != .max { timeout = deadline <= now ? 0 : deadline - now }
+      if deadline != .max { timeout = deadline <= now ? 0 : nanosecondsUntil(deadline) }
     }
     statistics.systemCalls += 1
     let count = pollEvents(timeoutNanoseconds: timeout)
     refreshClocks()
     for i in 0..<max(0, Int(count)) { dispatch(events[i]) }
     if timers.nextDeadline <= now { fireTimers() }
+    if alarm.pointee.descriptor >= 0 { setAlarm() }
   }
 
-  /// epoll_pwait2(2) where it is used. epoll_wait(2) has millisecond resolution: rounded up, so that a deadline is never reported
-  /// early and the loop does not spin through its last millisecond.
+  /// `now` is as old as the work of the last turn was long, which a sleep must not add.
+  @inline(__always)
+  private func nanosecondsUntil(_ deadline: Int64) -> Int64 {
+    max(0, deadline - SystemClock.monotonicNanoseconds())
+  }
+
+  /// epoll_pwait2(2) where it is used. epoll_wait(2) has millisecond resolution: rounded up, so
+  /// that a deadline is never reported early and the loop does not spin through its last
+  /// millisecond.
   private func pollEvents(timeoutNanoseconds: Int64) -> Int32 {
     if use.contains(.preciseWait) {
       return clinux_epoll_wait(descriptor, events, Int32(eventLimit), timeoutNanoseconds)
@@ -251,7 +266,13 @@ public struct Epoll: Engine, ChainRunner, ~Copyable {
   private mutating func woken() {
     var value: UInt64 = 0
     _ = Glibc.read(wakeDescriptor, &value, 8)
-    while let index = threads.takeFinished() { fileOperationEnded(index) }
+    while let job = threads.takeFinished() {
+      if job & FileThreads.controlBit != 0 {
+        spliceReturned(job & ~FileThreads.controlBit)
+      } else {
+        fileOperationEnded(job)
+      }
+    }
     takeMessages()
   }
 

@@ -1,5 +1,6 @@
 // A small bounded set of threads that make blocking file calls for an epoll engine. Started on
-// first use. The queue is as long as there are slots, so that a submission never waits.
+// first use. A job is the number of a slot: of a file operation, or of a control operation that has
+// a file on one side. The queue is as long as there are slots, so that a submission never waits.
 
 import CLinux
 import Glibc
@@ -11,6 +12,7 @@ final class FileThreads: @unchecked Sendable {
   private let mutex: UnsafeMutablePointer<pthread_mutex_t>
   private let condition: UnsafeMutablePointer<pthread_cond_t>
   private let slots: UnsafeMutablePointer<FileOperation>
+  private let control: UnsafeMutablePointer<ControlOperation>
   private let waker: Waker
   private let limit: Int
   private let capacity: Int
@@ -24,12 +26,18 @@ final class FileThreads: @unchecked Sendable {
   private var stopping = false
   private var threads: [WorkerThread] = []
 
+  /// Set in the number of a job that is a control operation.
+  static let controlBit: UInt32 = 1 << 31
+
+  /// - Parameter capacity: jobs that may be in flight, of both kinds.
   init(
-    limit: Int, capacity: Int, slots: UnsafeMutablePointer<FileOperation>, waker: Waker
+    limit: Int, capacity: Int, slots: UnsafeMutablePointer<FileOperation>,
+    control: UnsafeMutablePointer<ControlOperation>, waker: Waker
   ) {
     self.limit = limit
     self.capacity = capacity
     self.slots = slots
+    self.control = control
     self.waker = waker
     mutex = .allocate(capacity: 1)
     mutex.initialize(to: pthread_mutex_t())
@@ -46,7 +54,7 @@ final class FileThreads: @unchecked Sendable {
     waiting[waitingTail % capacity] = slot
     waitingTail += 1
     let wanted = idle < waitingTail - waitingHead && threads.count < limit
-    pthread_cond_signal(condition)
+    if idle > 0 { pthread_cond_signal(condition) }
     pthread_mutex_unlock(mutex)
     if wanted { startThread() }
   }
@@ -125,12 +133,28 @@ final class FileThreads: @unchecked Sendable {
   }
 
   private func perform(_ slot: UInt32) {
-    slots[Int(slot)].result = Self.call(slots + Int(slot))
+    if slot & Self.controlBit != 0 {
+      let operation = control + Int(slot & ~Self.controlBit)
+      operation.pointee.result = Self.splice(operation)
+    } else {
+      slots[Int(slot)].result = Self.call(slots + Int(slot))
+    }
     pthread_mutex_lock(mutex)
+    // The loop takes until nothing is left: one wake is enough for all that it has not taken.
+    let isFirst = finishedHead == finishedTail
     finished[finishedTail % capacity] = slot
     finishedTail += 1
     pthread_mutex_unlock(mutex)
-    waker.wake()
+    if isFirst { waker.wake() }
+  }
+
+  private static func splice(_ operation: UnsafeMutablePointer<ControlOperation>) -> Int32 {
+    while true {
+      let moved = clinux_splice(
+        operation.pointee.realInput, operation.pointee.realOutput, operation.pointee.count,
+        UInt32(CLINUX_SPLICE_MOVE))
+      if moved != -Int(EINTR) { return Int32(clamping: moved) }
+    }
   }
 
   private static func call(_ operation: UnsafeMutablePointer<FileOperation>) -> Int32 {
@@ -153,9 +177,6 @@ final class FileThreads: @unchecked Sendable {
       result = clinux_pwritev2(
         o.descriptor, o.list!.pointee.vectors, Int32(o.list!.pointee.count), off_t(o.offset),
         o.durable ? CLINUX_RWF_DSYNC : 0)
-    case .splice:
-      return Int32(
-        clamping: clinux_splice(o.descriptor, o.flags, o.count, UInt32(CLINUX_SPLICE_MOVE)))
     case .read: result = pread(o.descriptor, o.buffer, o.count, off_t(o.offset))
     case .write:
       var vector = iovec(iov_base: o.buffer, iov_len: o.count)

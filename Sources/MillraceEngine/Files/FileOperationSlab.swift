@@ -9,8 +9,6 @@ enum FileOperationKind: UInt8 {
   /// Into a direct slot, whose number stands in `count`.
   case openDirect
   case status, readVector, writeVector
-  /// Between a pipe and a file: `count` bytes from `descriptor` to `flags`.
-  case splice
 }
 
 struct FileOperation {
@@ -97,6 +95,7 @@ struct FileOperationSlab: ~Copyable {
     slot.pointee.inUse = true
     slot.pointee.generation = (slot.pointee.generation &+ 1) & 0xFFFF
     slot.pointee.durable = false
+    slot.pointee.descriptor = -1
     slot.pointee.buffer = nil
     slot.pointee.list = nil
     slot.pointee.chain = -1

@@ -19,7 +19,7 @@ struct RegisteredBufferState {
 
 struct RegisteredBuffers: ~Copyable {
   let count: Int
-  private let state: UnsafeMutablePointer<RegisteredBufferState>?
+  private let state: UnsafeMutablePointer<RegisteredBufferState>
 
   /// - Parameters:
   ///   - count: buffers, 0...1024 (the kernel takes up to UIO_MAXIOV in one registration, and 16384
@@ -28,44 +28,40 @@ struct RegisteredBuffers: ~Copyable {
   init(count: Int, size: Int) {
     precondition(count >= 0 && count <= 1024, "registered buffers: 0 to 1024")
     self.count = count
-    guard count > 0 else {
-      state = nil
-      return
-    }
-    precondition(size > 0 && size % 4096 == 0, "registered buffers: a multiple of 4096 bytes")
+    precondition(
+      count == 0 || (size > 0 && size % 4096 == 0),
+      "registered buffers: a multiple of 4096 bytes")
+    // At least a page, so that an empty pool differs in nothing but its count.
     let base = mmap(
-      nil, count * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+      nil, max(count * size, 4096), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
     guard let base, base != MAP_FAILED else {
       preconditionFailure("no address space for \(count * size) bytes of file buffers")
     }
-    let free = UnsafeMutablePointer<UInt16>.allocate(capacity: count)
+    let free = UnsafeMutablePointer<UInt16>.allocate(capacity: max(count, 1))
     for i in 0..<count { (free + i).initialize(to: UInt16(count - 1 - i)) }
-    let state = UnsafeMutablePointer<RegisteredBufferState>.allocate(capacity: 1)
+    state = .allocate(capacity: 1)
     state.initialize(
       to: RegisteredBufferState(
         base: base, size: size, free: free, freeCount: count, refusals: 0, isRegistered: false))
-    self.state = state
   }
 
   /// A pool with buffers out is left to the process's end: memory that is freed under its user
   /// would be worse.
   deinit {
-    guard let state else { return }
     if state.pointee.freeCount != count {
       engineBug("registered buffers were out when their pool was torn down")
       return
     }
-    munmap(state.pointee.base, count * state.pointee.size)
+    munmap(state.pointee.base, max(count * state.pointee.size, 4096))
     state.pointee.free.deallocate()
     state.deallocate()
   }
 
-  var inUse: Int { count - (state?.pointee.freeCount ?? 0) }
-  var refusals: Int { state?.pointee.refusals ?? 0 }
+  var inUse: Int { count - state.pointee.freeCount }
+  var refusals: Int { state.pointee.refusals }
 
   /// Has the kernel map the pages of all buffers. - Returns: 0 or a negated errno.
   func register(with ring: Int32) -> Int32 {
-    guard let state else { return 0 }
     let size = state.pointee.size
     let vectors = (0..<count).map { iovec(iov_base: state.pointee.base + $0 * size, iov_len: size) }
     let code = vectors.withUnsafeBufferPointer {
@@ -78,7 +74,6 @@ struct RegisteredBuffers: ~Copyable {
 
   /// A free buffer, or nil (counted).
   func take() -> FileBuffer? {
-    guard let state else { return nil }
     guard state.pointee.freeCount > 0 else {
       state.pointee.refusals += 1
       return nil

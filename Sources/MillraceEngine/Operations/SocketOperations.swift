@@ -146,7 +146,8 @@ public struct ConnectionOrigin: Sendable {
 public enum RelayMethod: Sendable, CaseIterable {
   /// The engine chooses by `count`: see docs/performance.md for the measurement.
   case automatic
-  /// Through a large buffer of the pool.
+  /// Through a buffer of the relay's own, 128 KiB that stay with its slot: `EngineOptions.relays`
+  /// bounds them.
   case copy
   /// Through a pipe, splice(2).
   case splice

@@ -51,7 +51,7 @@ extension Simulated {
       method == .copy || (method == .automatic && world.dice.chance(500))
     let relay = SimulatedRelay(
       token, source.rawValue, sink.rawValue, count: count,
-      room: copies ? large.state.pointee.bufferSize : options.relayPipeBytes, copies: copies)
+      room: copies ? RelaySlab.bufferBytes : options.relayPipeBytes, copies: copies)
     from.relayFrom = relay
     to.relayTo = relay
     inbox.mark(source.rawValue)
@@ -65,7 +65,6 @@ extension Simulated {
 
   private mutating func endRelay(_ relay: SimulatedRelay, _ result: Int32) {
     handle(relay.source)?.relayFrom = nil
-    handle(relay.source)?.isStarved = false
     handle(relay.sink)?.relayTo = nil
     relays -= 1
     ended(relay.token, result)
@@ -80,18 +79,14 @@ extension Simulated {
     while goesOn {
       goesOn = false
       if relay.left > 0 && !relay.inputHasEnded && relay.between.count < relay.room {
-        if relay.copies && large.freeCount == 0 {
-          starve(relay.source, from)
-        } else {
-          let got = fill(relay, source)
-          if got < 0 && got != -Int(EAGAIN) { return endRelay(relay, Int32(got)) }
-          if got == 0 {
-            // A send of ours has heard of the reset before.
-            if from.errorTaken { return endRelay(relay, -ECONNRESET) }
-            relay.inputHasEnded = true
-          }
-          goesOn = got > 0
+        let got = fill(relay, source)
+        if got < 0 && got != -Int(EAGAIN) { return endRelay(relay, Int32(got)) }
+        if got == 0 {
+          // A send of ours has heard of the reset before.
+          if from.errorTaken { return endRelay(relay, -ECONNRESET) }
+          relay.inputHasEnded = true
         }
+        goesOn = got > 0
       }
       if !relay.between.isEmpty {
         let put = relay.between.consume(atMost: .max) { sink.write($0) }
@@ -122,13 +117,5 @@ extension Simulated {
       relay.left -= got
       return got
     }
-  }
-
-  /// A relay that copies waits for a buffer, as a receive does.
-  private mutating func starve(_ number: Int32, _ handle: SimulatedHandle) {
-    guard !handle.isStarved else { return }
-    statistics.receivesStarved += 1
-    handle.isStarved = true
-    starved.append(number)
   }
 }

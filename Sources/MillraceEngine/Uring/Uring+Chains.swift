@@ -41,7 +41,6 @@ extension Uring {
       precondition(linking.count > 0, "a chain without a step")
       linking = ChainLinks()
     } else {
-      precondition(chains.chains[Int(chains.open)].count > 0, "a chain without a step")
       launch(chains.finishMaking())
     }
   }

@@ -32,7 +32,8 @@ extension Uring {
 
   /// Has an entry that opens something put it into a slot. The file gets no number of the
   /// process's, so it needs no O_CLOEXEC, which the kernel refuses with a slot (EINVAL).
-  func fill(_ slot: Int32, by entry: UnsafeMutablePointer<clinux_sqe>, flags: Int32, cloexec: Int32) {
+  func fill(_ slot: Int32, by entry: UnsafeMutablePointer<clinux_sqe>, flags: Int32, cloexec: Int32)
+  {
     if hasTable {
       entry.pointee.op_flags = UInt32(bitPattern: flags & ~cloexec)
       entry.pointee.file_index = (slot & ~Descriptor.directBit) + 1

@@ -44,7 +44,6 @@ extension Uring {
     case .close:
       entry.pointee.opcode = UInt8(CLINUX_OP_CLOSE)
       entry.pointee.fd = slot.pointee.descriptor
-    case .splice: engineBug("a splice that is no control operation")
     }
   }
 

@@ -1,6 +1,6 @@
-// Pipes, splices and relays. The kernel hands every splice of a ring to a worker thread, where one that
-// waits would keep the thread from others; so the ring is asked to poll, and what moves bytes never
-// waits: a splice of the ring without waiting, or, in a relay, plain system calls.
+// Pipes, splices and relays. The kernel hands every splice of a ring to a worker thread, and one that
+// waits there keeps the thread from others; so the ring polls, and between sockets and pipes plain
+// system calls move the bytes, which never wait. Only a file is the ring's to splice.
 
 import CLinux
 import Glibc
@@ -43,6 +43,7 @@ extension Uring {
     from input: Descriptor, to output: Descriptor, count: Int, _ token: Token
   ) {
     precondition(!chainIsOpen, "a splice cannot be a step of a chain")
+    RelaySlab.ignoreBrokenPipes()
     submit(.splice, token) {
       $0.pointee.descriptor = input.rawValue
       $0.pointee.second = output.rawValue
@@ -80,25 +81,53 @@ extension Uring {
     let slot = control.slots + Int(index)
     let step = slot.pointee.events
     if step == SpliceStep.move {
-      guard result == -EAGAIN, !slot.pointee.cancelled else {
-        return endControl(index, result == -EAGAIN ? -ECANCELED : result)
-      }
-      slot.pointee.events =
-        slot.pointee.deadline == 0 ? SpliceStep.awaitOutput : SpliceStep.awaitInput
-      slot.pointee.deadline = 1 - slot.pointee.deadline
-    } else {
-      if result < 0 { return endControl(index, result) }
-      if slot.pointee.cancelled { return endControl(index, -ECANCELED) }
-      slot.pointee.events = SpliceStep.move
+      return moved(index, result)
     }
+    if result < 0 { return endControl(index, result) }
+    if slot.pointee.cancelled { return endControl(index, -ECANCELED) }
+    slot.pointee.after = step
+    slot.pointee.events = SpliceStep.move
+    if let input = polled(slot.pointee.descriptor), let output = polled(slot.pointee.second) {
+      moved(index, spliceNow(input, output, slot.pointee.count))
+    } else {
+      armControl(index)
+    }
+  }
+
+  private mutating func moved(_ index: UInt32, _ result: Int32) {
+    let slot = control.slots + Int(index)
+    guard result == -EAGAIN, !slot.pointee.cancelled else {
+      return endControl(index, result == -EAGAIN ? -ECANCELED : result)
+    }
+    slot.pointee.events =
+      slot.pointee.after == SpliceStep.awaitInput
+      ? SpliceStep.awaitOutput : SpliceStep.awaitInput
     armControl(index)
   }
 
-  // MARK: Relay
+  /// What system calls take for a socket or a pipe; nil for a file, which has no record and for
+  /// which nobody can wait, and for a slot of the kernel's.
+  private func polled(_ descriptor: Int32) -> Int32? {
+    guard Int(descriptor) < sockets.limit || descriptor >= Descriptor.directBit,
+      sockets[descriptor].pointee.state.contains(.open)
+    else { return nil }
+    return systemDescriptor(descriptor)
+  }
 
-  /// Before 6.5 a splice towards a socket that blocks could wait, whatever its flags say.
-  private static let spliceMayWait =
-    KernelRelease.current.map { $0.isBetween((0, 0), and: (6, 4)) } ?? true
+  /// splice(2) that does not wait, see `RelaySlab.socketsBlock`.
+  private mutating func spliceNow(_ input: Int32, _ output: Int32, _ count: Int) -> Int32 {
+    statistics.systemCalls += 7
+    let before = (fcntl(input, F_GETFL), fcntl(output, F_GETFL))
+    _ = fcntl(input, F_SETFL, before.0 | O_NONBLOCK)
+    _ = fcntl(output, F_SETFL, before.1 | O_NONBLOCK)
+    let result = clinux_splice(
+      input, output, count, UInt32(CLINUX_SPLICE_MOVE | CLINUX_SPLICE_NONBLOCK))
+    _ = fcntl(input, F_SETFL, before.0)
+    _ = fcntl(output, F_SETFL, before.1)
+    return Int32(clamping: result == -Int(EINTR) ? -Int(EAGAIN) : result)
+  }
+
+  // MARK: Relay
 
   public mutating func relay(
     from source: Descriptor, to sink: Descriptor, count: Int, _ method: RelayMethod,
@@ -115,7 +144,7 @@ extension Uring {
     guard let input = systemDescriptor(source.rawValue),
       let output = systemDescriptor(sink.rawValue)
     else { return later.append(Completion(token: token, result: -EOPNOTSUPP)) }
-    let (index, code) = relays.take(count, Self.spliceMayWait ? .copy : method, token)
+    let (index, code) = relays.take(count, method, token)
     guard code == 0 else { return later.append(Completion(token: token, result: code)) }
     RelaySlab.ignoreBrokenPipes()
     let relay = relays.relays + Int(index)
@@ -123,6 +152,10 @@ extension Uring {
     relay.pointee.sink = sink.rawValue
     relay.pointee.sourceDescriptor = input
     relay.pointee.sinkDescriptor = output
+    if relay.pointee.bySplice {
+      relay.pointee.sourceFlags = fcntl(input, F_GETFL)
+      relay.pointee.sinkFlags = fcntl(output, F_GETFL)
+    }
     from.pointee.receiveToken = Token(rawValue: UInt64(index))
     from.pointee.state.insert(.relaySource)
     to.pointee.sendCell = relays.pointer(index)

@@ -128,7 +128,7 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
     direct = DirectSlots(count: options.directDescriptors)
     hasTable = use.contains(.directDescriptors)
     relays = RelaySlab(
-      capacity: options.relays, pipeBytes: options.relayPipeBytes, asksFirst: true)
+      capacity: options.relays, pipeBytes: options.relayPipeBytes, socketsBlock: true)
     zeroCopyThreshold = use.contains(.zeroCopySend) ? options.zeroCopyThreshold : .max
     datagramHeader = .allocate(capacity: 1)
     datagramHeader.initialize(to: msghdr())
