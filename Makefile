@@ -64,6 +64,7 @@ release: ## optimised build of the proxy; prints where it is
 	@printf '%s/millrace\n' "$$($(SWIFT) build -c release --show-bin-path)"
 
 examples: ## build the examples of the library (Examples/)
+	@rm -f Examples/.build/debug.yaml # or files that are new in the library would not be seen
 	@$(SWIFT) build --package-path Examples
 
 docs: ## the documentation of the library, as a site in .build/docs
