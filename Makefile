@@ -6,10 +6,10 @@ SHELL := /bin/bash
 
 SWIFT ?= swift
 TOOLS := .build/test-tools
-FORMATTED = $(wildcard Package.swift Sources Tests Fuzz)
+FORMATTED = $(wildcard Package.swift Sources Tests Fuzz Examples/Package.swift Examples/Sources)
 
 .PHONY: help bootstrap demo demo-refused test test-unit test-system test-features test-refused test-steady test-snippets test-teardown test-sanitizers check build \
-  release format lint bench clean
+  release examples docs format lint bench clean
 
 help: ## list the targets
 	@printf 'Millrace: make TARGET\n\n'
@@ -63,17 +63,25 @@ release: ## optimised build of the proxy; prints where it is
 	@$(SWIFT) build -c release --product millrace
 	@printf '%s/millrace\n' "$$($(SWIFT) build -c release --show-bin-path)"
 
+examples: ## build the examples of the library (Examples/)
+	@rm -f Examples/.build/debug.yaml # or files that are new in the library would not be seen
+	@$(SWIFT) build --package-path Examples
+
+docs: ## the documentation of the library, as a site in .build/docs
+	@scripts/docs
+
 format: ## rewrite the sources in the house style
 	@$(SWIFT) format format --in-place --parallel --recursive $(FORMATTED)
 
-lint: ## report what breaks the house style
+lint: ## report what breaks the house style, and public symbols without documentation
 	@$(SWIFT) format lint --strict --parallel --recursive $(FORMATTED)
+	@scripts/check-documentation
 
 bench: bootstrap ## side by side with nginx and with a bare forwarder
 	@Benchmarks/run
 
 clean: ## remove what was built
-	@rm -rf .build
+	@rm -rf .build Examples/.build
 	@find Tests Benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(TOOLS)/seccomp-deny: Tests/System/seccomp-deny.c

@@ -13,6 +13,7 @@ let package = Package(
   products: [
     .executable(name: "millrace", targets: ["millrace"]),
     .library(name: "MillraceEngine", targets: ["MillraceEngine"]),
+    .library(name: "MillraceAsync", targets: ["MillraceAsync"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
@@ -23,6 +24,7 @@ let package = Package(
     .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
     .target(name: "MillraceEngine", dependencies: ["CLinux"], swiftSettings: settings),
+    .target(name: "MillraceAsync", dependencies: ["MillraceEngine"], swiftSettings: settings),
     .target(name: "TLS", dependencies: ["COpenSSL"], swiftSettings: settings),
     .target(name: "HTTP1", swiftSettings: settings),
     .target(
@@ -55,6 +57,9 @@ let package = Package(
     .testTarget(
       name: "MillraceEngineTests", dependencies: ["MillraceEngine", "CLinux", "TeardownMix"],
       path: "Tests/Contract", swiftSettings: settings),
+    .testTarget(
+      name: "MillraceAsyncTests", dependencies: ["MillraceAsync", "MillraceEngine"],
+      swiftSettings: settings),
     .testTarget(name: "TLSTests", dependencies: ["TLS", "COpenSSL"], swiftSettings: settings),
     .testTarget(name: "HTTP1Tests", dependencies: ["HTTP1"], swiftSettings: settings),
     .testTarget(

@@ -9,8 +9,10 @@ public struct Descriptor: Equatable, Sendable {
   public let rawValue: Int32
   @inline(__always)
   public init(rawValue: Int32) { self.rawValue = rawValue }
+  /// False for `none`, and for what a failed operation would have made.
   @inline(__always)
   public var isValid: Bool { rawValue >= 0 }
+  /// No descriptor: -1.
   public static let none = Descriptor(rawValue: -1)
 
   /// Set in the number of a direct slot.
@@ -44,11 +46,21 @@ public enum SendUrgency: Sendable {
   case awaited
 }
 
-public enum ShutdownDirection: Sendable { case receive, send, both }
+/// Which side of a connection shutdown(2) ends.
+public enum ShutdownDirection: Sendable {
+  /// SHUT_RD: a receive ends with 0 as soon as what has arrived is read.
+  case receive
+  /// SHUT_WR: the peer sees the end of the stream.
+  case send
+  /// SHUT_RDWR.
+  case both
+}
 
 /// Which engine runs.
 public enum EngineKind: String, Sendable, CaseIterable {
+  /// Completions by the kernel: `Uring`. Linux 6.1 and up, where nothing forbids it.
   case uring = "io_uring"
+  /// Completions made from readiness: `Epoll`. Every kernel.
   case epoll
   /// In a world of its own, with a clock, a network and a disk made from a seed.
   case simulated
@@ -60,10 +72,12 @@ public struct EngineOptions: Sendable {
   public var descriptorLimit = 65_536
   /// Small, hot receive buffers: 4 KiB, because a larger one per socket falls out of the cache.
   public var smallBufferSize = 4096
+  /// How many of them, at most 65,535.
   public var smallBuffers = 2048
   /// Buffers for a stream that fills the small ones. 64 KiB and up halve the system calls per
   /// byte once more; see docs/performance.md.
   public var largeBufferSize = 131_072
+  /// How many of them, at most 65,535.
   public var largeBuffers = 128
   /// Sends in flight or in the making.
   public var frames = 131_072
@@ -88,61 +102,80 @@ public struct EngineOptions: Sendable {
   public var chains = 256
   /// Slots for direct descriptors; 0: none.
   public var directDescriptors = 64
-  /// Registered file buffers and the size of each, a multiple of 4096; 0: none.
+  /// Registered file buffers; 0: none.
   public var registeredBuffers = 0
+  /// Bytes of each registered buffer, a multiple of 4096.
   public var registeredBufferSize = 65_536
   /// Frames of at least this many bytes are sent without copying by `sendZeroCopy`.
   public var zeroCopyThreshold = 16_384
   /// Relays in flight, each with a pipe of `relayPipeBytes`.
   public var relays = 1024
+  /// Bytes of each relay's pipe (F_SETPIPE_SZ); the kernel rounds up to a power of two.
   public var relayPipeBytes = 262_144
   /// With `EngineFeatures.minWait`: a wait returns with this many completions, or with any once
   /// this many microseconds have passed (Linux 6.12).
   public var batchCompletions = 8
+  /// Microseconds after which a wait returns with fewer than `batchCompletions`.
   public var batchMicroseconds = 50
   /// With `EngineFeatures.submissionThread`: how long the kernel's thread spins without work,
-  /// in milliseconds, and the CPU it is pinned to (nil: none).
+  /// in milliseconds.
   public var submissionThreadIdle = 50
+  /// The CPU that the submission thread is pinned to; nil: none.
   public var submissionThreadCPU: Int?
-  /// With `EngineFeatures.busyPoll`: microseconds to poll the device's queue before sleeping, and
-  /// packets per poll (more than 64 needs CAP_NET_ADMIN).
+  /// With `EngineFeatures.busyPoll`: microseconds to poll the device's queue before sleeping.
   public var busyPollMicroseconds = 50
+  /// Packets per poll of the device; more than 64 needs CAP_NET_ADMIN.
   public var busyPollBudget = 8
 
+  /// The defaults: one busy proxy worker.
   public init() {}
 }
 
 /// An operator's view of an engine: gauges and counters.
 public struct EngineCounters: Sendable {
+  /// Buffers that somebody outside the engine holds, now.
   public var leasedBuffers = 0
+  /// Bytes of memory outside the pools, now.
   public var coldBytes = 0
+  /// Sends in the making or in flight, now.
   public var framesInUse = 0
   /// Operations that have not had their terminal completion.
   public var operationsInFlight = 0
+  /// Calls of `wait`.
   public var turns = 0
+  /// System calls on the path of data; those of set-up are not counted.
   public var systemCalls = 0
+  /// Completions of the kernel; on epoll, readiness events.
   public var completions = 0
   /// Receives that waited because no buffer was free.
   public var receivesStarved = 0
   /// Receives that the kernel had lost the end of, and that the engine found and armed again.
   public var receivesRevived = 0
+  /// Sends that needed more than one try: a measure of slow readers.
   public var sendsShort = 0
+  /// Frames whose bytes were copied out of the pools because buffers were few.
   public var framesEvacuated = 0
+  /// Times that the submission queue was full within a turn and was submitted early.
   public var submissionQueueFull = 0
+  /// Times that the completion queue was full; should stay 0.
   public var completionQueueOverflows = 0
   /// Times that the completion queue was doubled (`EngineFeatures.ringResize`).
   public var completionQueueGrowths = 0
   /// Times that the rings were halved at set-up because memory was short.
   public var ringReductions = 0
+  /// Frames that were asked for when all were in use.
   public var frameRefusals = 0
   /// Connections closed at once because their number was beyond `descriptorLimit`.
   public var connectionsRefused = 0
   /// Control operations that ended with ENOBUFS because all their slots were in use.
   public var operationsRefused = 0
-  /// Direct slots, or registered buffers, that were asked for when none was free.
+  /// Direct slots that were asked for when none was free.
   public var slotRefusals = 0
+  /// Registered buffers that were asked for when all were out.
   public var registeredBufferRefusals = 0
+  /// Direct slots that are taken, now.
   public var directDescriptorsInUse = 0
+  /// Registered buffers that are out, now.
   public var registeredBuffersInUse = 0
   /// Times that a kernel thread had to be woken to take submissions.
   public var submissionThreadWakes = 0
@@ -161,8 +194,11 @@ public struct EngineCounters: Sendable {
 public protocol Engine: SocketOperations, DatagramOperations, FileOperations, ControlOperations,
   ~Copyable
 {
+  /// Makes an engine, which belongs to the calling thread from now on.
+  /// - Throws: `EngineFailure` with the system call that failed and its errno.
   init(_ options: EngineOptions) throws(EngineFailure)
 
+  /// Which engine this is.
   var kind: EngineKind { get }
   /// What this engine uses of the kernel, by name: on, off or refused, and why.
   var features: [ProbeFeature] { get }
@@ -201,8 +237,10 @@ public protocol Engine: SocketOperations, DatagramOperations, FileOperations, Co
   var wallMicroseconds: Int64 { get }
   /// Reads both clocks again.
   mutating func refreshClocks()
+  /// Fills `room` with random bytes: the machine's, or those of the simulated world's seed.
   mutating func randomBytes(_ room: UnsafeMutableRawBufferPointer)
 
+  /// Gauges and counters as of now.
   var counters: EngineCounters { get }
 }
 
@@ -211,6 +249,7 @@ public protocol Engine: SocketOperations, DatagramOperations, FileOperations, Co
 public struct Waker: Sendable {
   let eventDescriptor: Int32
 
+  /// Ends the `wait` that is under way, or the next one. Never blocks; from any thread.
   public func wake() {
     // An engine of a simulated world.
     if eventDescriptor < -1 { return SimulatedWake.leave(eventDescriptor) }
@@ -226,18 +265,22 @@ public struct SystemFailure: Error, Sendable, CustomStringConvertible {
   /// The call and what it was about.
   public let operation: String
 
+  /// A failure of `operation` with a positive errno.
   public init(code: Int32, operation: String) {
     self.code = code
     self.operation = operation
   }
 
+  /// The errno in words, strerror(3).
   public var reason: String { String(cString: strerror(code)) }
   public var description: String { "\(operation): \(reason)" }
 }
 
 /// An engine that could not be set up.
 public struct EngineFailure: Error, Sendable, CustomStringConvertible {
+  /// Which engine was to be made.
   public let kind: EngineKind
+  /// The call that failed.
   public let failure: SystemFailure
   public var description: String { "\(kind.rawValue): \(failure)" }
 }

@@ -64,6 +64,7 @@ public struct EngineFeatures: OptionSet, Sendable {
   /// A receive that is armed is tried at once where bytes are likely to wait.
   public static let speculativeReceive = EngineFeatures(rawValue: 1 << 41)
 
+  /// What an engine uses where it is not told otherwise: what measurements favour.
   public static let standard: EngineFeatures = [
     .deferTaskrun, .noSQArray, .multishotAccept, .multishotReceive, .quietSends,
     .registeredRing, .directDescriptors, .registeredBuffers, .linkedChains, .zeroCopySend,

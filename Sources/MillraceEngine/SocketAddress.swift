@@ -16,6 +16,7 @@ public struct SocketAddress: Sendable {
 
   /// AF_INET, AF_INET6 or AF_UNIX.
   public var family: Int32 { Int32(storage.ss_family) }
+  /// True for a UNIX address.
   public var isUnix: Bool { family == AF_UNIX }
 
   /// The port of an IP address in host order; 0 for a UNIX address.
@@ -119,7 +120,9 @@ extension SocketAddress: CustomStringConvertible {
 
 /// A host name that could not be resolved.
 public struct ResolutionFailure: Error, CustomStringConvertible {
+  /// The name that was to be resolved.
   public let host: String
+  /// The resolver's words, gai_strerror(3).
   public let reason: String
   public var description: String { "cannot resolve \(host): \(reason)" }
 }

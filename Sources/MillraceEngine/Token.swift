@@ -17,9 +17,12 @@ public struct Token: Equatable, Sendable {
     rawValue = UInt64(kind) << 56 | UInt64(generation & 0xFF_FFFF) << 32 | UInt64(slot)
   }
 
+  /// The top 8 bits.
   @inline(__always) public var kind: UInt8 { UInt8(truncatingIfNeeded: rawValue >> 56) }
+  /// The 24 bits below the kind.
   @inline(__always) public var generation: UInt32 {
     UInt32(truncatingIfNeeded: rawValue >> 32) & 0xFF_FFFF
   }
+  /// The low 32 bits.
   @inline(__always) public var slot: UInt32 { UInt32(truncatingIfNeeded: rawValue) }
 }

@@ -364,6 +364,52 @@ extension Contract {
       }
     }
 
+    /// epoll, because poll(2) looks once more when its time is over: it would find the work that
+    /// nobody woke it for.
+    @Test(arguments: completeKernelEngines)
+    func theDescriptorForOtherLoopsWakesOneThatSleepsAlready(_ kind: EngineKind) throws {
+      try onStage(kind) { stage in
+        let (socket, peer) = try stage.connection()
+        let receive = stage.token()
+        stage.engine.receive(socket, .stream, receive)
+        let descriptor = stage.engine.pollDescriptor
+        let foreign = epoll_create1(Int32(EPOLL_CLOEXEC))
+        defer { Glibc.close(foreign) }
+        var interest = epoll_event(
+          events: EPOLLIN.rawValue, data: epoll_data_t(fd: descriptor))
+        #expect(epoll_ctl(foreign, EPOLL_CTL_ADD, descriptor, &interest) == 0)
+        for round in 1...5 {
+          for _ in 0..<3 {
+            stage.engine.wait(until: 0)
+            stage.drain()
+          }
+          // Asleep on another thread, as a foreign loop may be; its answer comes through a pipe.
+          var answer: (Int32, Int32) = (0, 0)
+          withUnsafeMutableBytes(of: &answer) {
+            _ = Glibc.pipe($0.baseAddress!.assumingMemoryBound(to: Int32.self))
+          }
+          let tell = answer.1
+          let sleeper = try WorkerThread.start(name: "foreign", cpu: nil) {
+            var event = epoll_event()
+            var ready = UInt8(truncatingIfNeeded: clinux_epoll_wait(foreign, &event, 1, 5 * second))
+            _ = Glibc.write(tell, &ready, 1)
+          }
+          usleep(20_000)
+          peer.send("work")
+          var ready: UInt8 = 0
+          _ = Glibc.read(answer.0, &ready, 1)
+          sleeper.join()
+          Glibc.close(answer.0)
+          Glibc.close(answer.1)
+          #expect(ready == 1, "round \(round): the foreign loop was not told")
+        }
+        stage.engine.wait(until: 0)
+        stage.drain()
+        #expect(stage[receive].bytes.count == 20)
+        try stage.close(socket, joining: receive)
+      }
+    }
+
     @Test(arguments: completeKernelEngines)
     func theDescriptorForOtherLoopsIsReadableWhenThereIsWork(_ kind: EngineKind) throws {
       try onStage(kind) { stage in

@@ -101,6 +101,7 @@ public struct SendFrame: ~Copyable {
 
   /// Bytes in the frame.
   @inline(__always) public var count: Int { state.pointee.total }
+  /// True while nothing has been written into it.
   @inline(__always) public var isEmpty: Bool { state.pointee.total == 0 }
 
   /// True while another piece of a chunked message fits, in the worst case: chunk header, content

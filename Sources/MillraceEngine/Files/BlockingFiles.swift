@@ -13,6 +13,7 @@ public struct Errno: Error, Equatable, Sendable, CustomStringConvertible {
   /// The path, or what is known of the file.
   public let path: String
 
+  /// A failure of `operation` on `path` with a positive errno.
   public init(code: Int32, operation: String, path: String) {
     self.code = code
     self.operation = operation
@@ -27,7 +28,9 @@ public struct Errno: Error, Equatable, Sendable, CustomStringConvertible {
 
 /// An open file that is closed when it goes out of scope.
 public struct BlockingFile: ~Copyable, Sendable {
+  /// The number of the open file.
   public let descriptor: Int32
+  /// The path that it was opened by.
   public let path: String
 
   init(descriptor: Int32, path: String) {
@@ -112,6 +115,7 @@ public struct DirectoryLease: ~Copyable, Sendable {
 
 /// Blocking file calls for set-up, recovery and verification.
 public enum BlockingFiles {
+  /// What a file is opened for.
   public enum Access: Sendable {
     /// The file exists and is only read.
     case read
@@ -121,6 +125,8 @@ public enum BlockingFiles {
     case create
   }
 
+  /// Opens a file; it is closed when the result goes out of scope.
+  /// - Throws: `Errno` of open(2).
   public static func open(_ path: String, _ access: Access) throws(Errno) -> BlockingFile {
     let flags: Int32
     switch access {
@@ -137,10 +143,12 @@ public enum BlockingFiles {
     try file.synchronize()
   }
 
+  /// rename(2): replaces what is at `to`. Durable after `synchronizeDirectory`.
   public static func rename(_ from: String, to: String) throws(Errno) {
     if Glibc.rename(from, to) < 0 { throw Errno(code: errno, operation: "rename", path: from) }
   }
 
+  /// unlink(2). Durable after `synchronizeDirectory`.
   public static func unlink(_ path: String) throws(Errno) {
     if Glibc.unlink(path) < 0 { throw Errno(code: errno, operation: "unlink", path: path) }
   }

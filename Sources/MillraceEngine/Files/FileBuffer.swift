@@ -14,7 +14,9 @@ public struct FileBuffer: ~Copyable, @unchecked Sendable {
   let owner: UnsafeMutablePointer<RegisteredBufferState>?
 
   /// Allocates `capacity` bytes. Untouched pages cost address space and no memory.
-  /// - Parameter alignment: a power of two; 4096 satisfies O_DIRECT on every common device.
+  /// - Parameters:
+  ///   - capacity: 1 and up.
+  ///   - alignment: a power of two; 4096 satisfies O_DIRECT on every common device.
   public init(capacity: Int, alignment: Int = 4096) {
     precondition(capacity > 0 && alignment.nonzeroBitCount == 1)
     self.base = UnsafeMutableRawPointer.allocate(byteCount: capacity, alignment: alignment)

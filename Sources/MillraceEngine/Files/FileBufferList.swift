@@ -18,6 +18,7 @@ public struct FileBufferList: ~Copyable, @unchecked Sendable {
 
   private let storage: UnsafeMutablePointer<Storage>
 
+  /// An empty list.
   public init() {
     let vectors = UnsafeMutablePointer<iovec>.allocate(capacity: Self.limit)
     vectors.initialize(repeating: iovec(), count: Self.limit)

@@ -63,9 +63,13 @@ public protocol ControlOperations: ~Copyable {
 public struct PollEvents: OptionSet, Sendable {
   public let rawValue: UInt32
   public init(rawValue: UInt32) { self.rawValue = rawValue }
+  /// POLLIN: bytes, a connection, or the end of the stream wait.
   public static let readable = PollEvents(rawValue: 0x001)
+  /// POLLOUT: there is room.
   public static let writable = PollEvents(rawValue: 0x004)
+  /// POLLERR; reported whether asked for or not.
   public static let error = PollEvents(rawValue: 0x008)
+  /// POLLHUP: both sides have ended; reported whether asked for or not.
   public static let hangUp = PollEvents(rawValue: 0x010)
 }
 

@@ -28,6 +28,7 @@ public protocol DatagramOperations: ~Copyable {
 public struct Datagram: ~Copyable {
   /// The content, whole unless `isTruncated`.
   public var content: BufferSlice
+  /// Who sent it.
   public let sender: SocketAddress
   /// With coalescing: every datagram in `content` has this many bytes, but the last may be shorter.
   /// `content.count` if there is only one.

@@ -42,11 +42,19 @@ public protocol FileOperations: ~Copyable {
   /// kernel need not map its pages for each operation (IORING_REGISTER_BUFFERS). It goes back when
   /// it ends, on the engine's own thread.
   mutating func registeredBuffer() -> FileBuffer?
+  /// fsync(2), or fdatasync(2) with `dataOnly`: what was written is durable when it completes with 0.
+  /// May be a step of a chain.
   mutating func synchronize(_ file: Descriptor, dataOnly: Bool, _ token: Token)
+  /// fallocate(2): reserves `length` bytes at `offset`, and makes the file longer if need be. Result 0,
+  /// or ENOSPC, EOPNOTSUPP, ….
   mutating func allocate(_ file: Descriptor, offset: Int64, length: Int64, _ token: Token)
+  /// ftruncate(2): sets the length in bytes. Result 0 or a negated errno.
   mutating func truncate(_ file: Descriptor, length: Int64, _ token: Token)
+  /// rename(2): replaces what is at `to`. Result 0 or a negated errno.
   mutating func rename(_ from: String, to: String, _ token: Token)
+  /// unlink(2). Result 0 or a negated errno.
   mutating func unlink(_ path: String, _ token: Token)
+  /// Closes a file that has no operation in flight. Result 0, or an errno that a delayed write left.
   mutating func closeFile(_ file: Descriptor, _ token: Token)
 }
 
@@ -60,12 +68,14 @@ public struct FileStatus: Sendable, Equatable {
   public var blocks: Int64
   /// Hard links.
   public var links: UInt32
+  /// The number of the file in its file system.
   public var inode: UInt64
   /// Last change of the content, nanoseconds since the epoch.
   public var modifiedNanoseconds: Int64
   /// Alignment of offset and length for O_DIRECT (STATX_DIOALIGN, 6.1); 0: not told.
   public var directAlignment: UInt32
 
+  /// A status of the given parts: for worlds without a disk.
   public init(
     mode: UInt16 = 0, size: Int64 = 0, blocks: Int64 = 0, links: UInt32 = 0, inode: UInt64 = 0,
     modifiedNanoseconds: Int64 = 0, directAlignment: UInt32 = 0

@@ -135,6 +135,7 @@ public struct ConnectionOrigin: Sendable {
   /// range. Ignored by kernels without it.
   public var ports: ClosedRange<UInt16>?
 
+  /// An origin; what is nil is left to the kernel.
   public init(address: SocketAddress? = nil, ports: ClosedRange<UInt16>? = nil) {
     self.address = address
     self.ports = ports

@@ -2,6 +2,7 @@
 
 /// What the probe found out about one feature of the ring.
 public struct ProbeFeature: Sendable, Equatable {
+  /// Whether a feature is used.
   public enum State: String, Sendable {
     /// Tried, and it did what it must.
     case on
@@ -11,7 +12,9 @@ public struct ProbeFeature: Sendable, Equatable {
     case refused
   }
 
+  /// Its name, as operators switch it and logs show it.
   public let name: String
+  /// How it went.
   public let state: State
   /// Why it is not on; empty if it is.
   public let cause: String

@@ -18,6 +18,7 @@ public struct SimulatedConditions: Sendable {
   public var shortSends = 0
   /// A segment comes late, by a latency spike.
   public var latencySpikes = 0
+  /// Nanoseconds of such a spike.
   public var latencySpike: ClosedRange<Int> = 1_000_000...200_000_000
   /// A segment arrives together with the one before it.
   public var coalescing = 0
@@ -31,9 +32,11 @@ public struct SimulatedConditions: Sendable {
   public var acceptExhaustions = 0
   /// A connection is gone before it is accepted: ECONNABORTED.
   public var acceptAborts = 0
-  /// A datagram is lost; comes twice; comes late.
+  /// A datagram is lost.
   public var datagramLoss = 0
+  /// A datagram comes twice.
   public var datagramDuplicates = 0
+  /// A datagram comes late, after others that were sent later.
   public var datagramDelays = 0
   /// Bytes of datagrams that may wait in a socket.
   public var datagramRoom = 212_992
@@ -58,17 +61,22 @@ public struct SimulatedConditions: Sendable {
   public var shortReceives = 0
   /// A zero-copy send copies after all.
   public var copiedZeroCopies = 0
-  /// Fewer buffers and frames than the options say; nil: as they say.
+  /// Small buffers at most; nil: as the options say.
   public var smallBuffers: Int?
+  /// Large buffers at most; nil: as the options say.
   public var largeBuffers: Int?
+  /// Frames at most; nil: as the options say.
   public var frames: Int?
 
   // MARK: The disk
 
+  /// Nanoseconds of an operation on a file.
   public var diskLatency: ClosedRange<Int> = 10_000...80_000
+  /// Nanoseconds of making data durable.
   public var syncLatency: ClosedRange<Int> = 50_000...400_000
   /// A sync takes very long.
   public var slowSyncs = 0
+  /// Nanoseconds of a slow one.
   public var slowSync: ClosedRange<Int> = 50_000_000...2_000_000_000
   /// Bytes that the disk holds.
   public var diskCapacity = 1 << 40

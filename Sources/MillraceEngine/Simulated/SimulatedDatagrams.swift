@@ -55,6 +55,7 @@ public final class SimulatedDatagramPeer {
   /// Told in virtual time when something has arrived.
   public var onArrival: ((SimulatedDatagramPeer) -> Void)?
 
+  /// Where it is bound.
   public var address: SocketAddress { socket.address }
 
   init(_ world: SimulatedWorld, _ socket: SimulatedDatagramSocket) {
@@ -78,6 +79,7 @@ public final class SimulatedDatagramPeer {
     return (datagram.bytes, datagram.sender)
   }
 
+  /// Ends it: what is sent to its address from now on is lost.
   public func close() { world.unbind(socket) }
 }
 

@@ -9,6 +9,7 @@ import Glibc
 public struct SimulatedDice: Sendable {
   private var state: UInt64
 
+  /// The die of a seed: equal seeds give equal throws.
   public init(seed: UInt64) {
     var mixed = seed &+ 0x9E37_79B9_7F4A_7C15
     mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
@@ -18,6 +19,7 @@ public struct SimulatedDice: Sendable {
     state = mixed == 0 ? 0x9E37_79B9_7F4A_7C15 : mixed
   }
 
+  /// The next 64 random bits.
   public mutating func next() -> UInt64 {
     state ^= state >> 12
     state ^= state << 25
@@ -41,6 +43,7 @@ public struct SimulatedDice: Sendable {
     per1000 > 0 && roll(1000) < per1000
   }
 
+  /// Fills `room` with random bytes.
   public mutating func fill(_ room: UnsafeMutableRawBufferPointer) {
     var at = 0
     while at < room.count {

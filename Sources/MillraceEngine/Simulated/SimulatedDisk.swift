@@ -89,6 +89,7 @@ public final class SimulatedDisk {
       .sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
   }
 
+  /// True if a file or a directory has this name, durable or not.
   public func exists(_ path: String) -> Bool {
     names[Self.tidy(path)] != nil || directories.contains(Self.tidy(path))
   }
@@ -286,6 +287,7 @@ public enum SimulatedDiskTrouble: Sendable {
 
 /// What became of an open(2).
 public enum SimulatedOpening {
+  /// The open file.
   case opened(SimulatedOpenFile)
   /// A negated errno.
   case failed(Int32)

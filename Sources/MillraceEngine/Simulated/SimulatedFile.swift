@@ -177,6 +177,7 @@ public final class SimulatedOpenFile {
     file?.opens += 1
   }
 
+  /// Closes it. What was written stays as durable as it was.
   public func close() {
     guard isOpen else { return }
     isOpen = false

@@ -8,6 +8,7 @@ import Glibc
 public enum SimulatedConnectBehaviour: Sendable {
   /// What a listener there, or nobody, makes of it.
   case normal
+  /// ECONNREFUSED, whoever listens.
   case refuse
   /// Nobody answers: a black hole, until the connect is given up.
   case hang

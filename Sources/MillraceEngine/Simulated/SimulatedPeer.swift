@@ -6,6 +6,7 @@ import Glibc
 
 /// The outside end of one connection.
 public final class SimulatedPeer: SimulatedOwner {
+  /// What a peer is told of.
   public enum Event: Sendable {
     /// The connection stands: bytes may be sent.
     case connected
@@ -27,6 +28,7 @@ public final class SimulatedPeer: SimulatedOwner {
   /// Told in virtual time, from inside the engine's wait; never from inside a call of this object.
   public var onEvent: ((SimulatedPeer, Event) -> Void)?
 
+  /// True once the connection is there.
   public private(set) var isConnected = false
   /// The last event of the peer has come, or it has closed itself.
   public private(set) var isOpen = true
@@ -35,7 +37,9 @@ public final class SimulatedPeer: SimulatedOwner {
   private var wantsRoom = false
   private var endIsTold = false
 
+  /// The address of its own side.
   public var local: SocketAddress { end.local }
+  /// The address of the other side.
   public var remote: SocketAddress { end.remote }
   /// Whether the other side has reset the connection.
   public private(set) var wasReset = false

@@ -14,12 +14,17 @@ import Glibc
 
 /// A clock, a network and a disk that exist in memory only.
 public final class SimulatedWorld {
+  /// What everything here follows from.
   public let seed: UInt64
+  /// How hard the world is; may change while it runs.
   public var conditions: SimulatedConditions
   /// Virtual monotonic nanoseconds.
   public private(set) var now: Int64
+  /// The one die.
   public var dice: SimulatedDice
+  /// The disk of every engine here.
   public let disk: SimulatedDisk
+  /// What has happened.
   public var trace = SimulatedTrace()
   /// No descriptor can be had while this is true: EMFILE.
   public var isOutOfDescriptors = false
@@ -42,6 +47,7 @@ public final class SimulatedWorld {
 
   var network = SimulatedNetwork()
 
+  /// A world in which nothing has happened yet.
   public init(seed: UInt64, _ conditions: SimulatedConditions = .init()) {
     self.seed = seed
     self.conditions = conditions

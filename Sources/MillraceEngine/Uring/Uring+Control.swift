@@ -157,9 +157,7 @@ extension Uring {
 
   // MARK: Foreign descriptors
 
-  /// A ring's descriptor is readable while completions wait in it, or work that an enter will turn
-  /// into completions (DEFER_TASKRUN).
-  public var pollDescriptor: Int32 { ring.descriptor }
+  public var pollDescriptor: Int32 { pollSignal.descriptor(of: ring.descriptor) }
 
   public mutating func poll(_ foreign: Int32, _ events: PollEvents, _ token: Token) {
     precondition(!chainIsOpen, "a poll cannot be a step of a chain")

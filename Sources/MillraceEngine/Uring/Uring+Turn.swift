@@ -7,6 +7,7 @@ import Glibc
 extension Uring {
   public mutating func wait(until deadline: Int64?) {
     statistics.turns += 1
+    pollSignal.clear()
     queue.rewind()
     while let completion = later.popFirst() { queue.append(completion) }
     let receivesWait = restock()

@@ -69,6 +69,7 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
   var suspectsDue: Int64 = .max
   /// Addresses of connects until the kernel has copied them (SUBMIT_STABLE, 5.5).
   let addresses: UnsafeMutablePointer<sockaddr_storage>
+  let pollSignal = PollSignal()
   let wakeDescriptor: Int32
   let wakeValue: UnsafeMutablePointer<UInt64>
   var expedited = false

@@ -24,6 +24,7 @@ public enum SystemClock {
 
 /// Randomness of the machine, getrandom(2).
 public enum SystemRandomness {
+  /// Fills `room`. Blocks only before the machine's pool was first filled, early at boot.
   public static func fill(_ room: UnsafeMutableRawBufferPointer) {
     var at = 0
     while at < room.count {
@@ -35,5 +36,6 @@ public enum SystemRandomness {
 
 /// A wait of the calling thread, for set-up only.
 public enum Pause {
+  /// Blocks the calling thread, usleep(3).
   public static func microseconds(_ count: UInt32) { usleep(count) }
 }

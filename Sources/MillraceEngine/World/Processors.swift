@@ -12,6 +12,7 @@ public struct Processors: Sendable {
   /// CPUs' worth of time that the cgroup grants, or nil without a quota.
   public let quota: Double?
 
+  /// What the machine says now; read once at a start.
   public static func current() -> Processors {
     var words = [UInt64](repeating: 0, count: 16)
     _ = clinux_affinity(&words, 16)

@@ -25,6 +25,7 @@ public struct WorkerThread: Sendable {
   /// - Parameters:
   ///   - name: shown by ps -L and top -H; cut to 15 bytes, pthread_setname_np(3).
   ///   - cpu: the CPU to pin to, or nil.
+  ///   - run: what the thread does; it ends when this returns.
   public static func start(
     name: String, cpu: Int?, _ run: @escaping @Sendable () -> Void
   ) throws(SystemFailure) -> WorkerThread {

@@ -1,0 +1,1 @@
+../../../Sources/MillraceEngine/MillraceEngine.docc/Resources/echo-1.swift

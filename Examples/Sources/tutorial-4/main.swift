@@ -1,0 +1,1 @@
+../../../Sources/MillraceEngine/MillraceEngine.docc/Resources/echo-4.swift
