@@ -97,17 +97,19 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
   // MARK: The loop
 
   mutating func run() {
-    while drain != .finished {
-      driveJournal()
-      reap()
-      engine.wait(until: nextDeadline())
-      while let completion = engine.next() { dispatch(completion) }
-      expireTimers()
-      releaseAudited()
-      resume()
-      obeyControl()
-      if drain != .serving { advanceDrain() }
-    }
+    while drain != .finished { turn() }
+  }
+
+  mutating func turn() {
+    driveJournal()
+    reap()
+    engine.wait(until: nextDeadline())
+    while let completion = engine.next() { dispatch(completion) }
+    expireTimers()
+    releaseAudited()
+    resume()
+    obeyControl()
+    if drain != .serving { advanceDrain() }
   }
 
   private func nextDeadline() -> Int64? {

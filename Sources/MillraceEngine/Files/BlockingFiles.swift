@@ -27,20 +27,32 @@ public struct Errno: Error, Equatable, Sendable, CustomStringConvertible {
 
 /// An open file that is closed when it goes out of scope.
 public struct BlockingFile: ~Copyable, Sendable {
+  /// -1 for a file that is not the machine's.
   public let descriptor: Int32
   public let path: String
+  /// The content, where it is not the machine's.
+  private let content: (any FileContent)?
 
   init(descriptor: Int32, path: String) {
     self.descriptor = descriptor
     self.path = path
+    content = nil
+  }
+
+  /// A file of another file system than the machine's.
+  public init(content: any FileContent, path: String) {
+    descriptor = -1
+    self.path = path
+    self.content = content
   }
 
   deinit {
-    _ = close(descriptor)
+    if descriptor >= 0 { _ = close(descriptor) }
   }
 
   /// Size in bytes (fstat).
   public func size() throws(Errno) -> Int {
+    if let content { return try content.size() }
     var status = stat()
     try check("fstat") { fstat(descriptor, &status) }
     return Int(status.st_size)
@@ -50,6 +62,7 @@ public struct BlockingFile: ~Copyable, Sendable {
   public func read(
     into buffer: UnsafeMutableRawBufferPointer, at offset: Int
   ) throws(Errno) -> Int {
+    if let content { return try content.read(into: buffer, at: offset) }
     var done = 0
     while done < buffer.count {
       let count = pread(
@@ -66,6 +79,7 @@ public struct BlockingFile: ~Copyable, Sendable {
 
   /// Writes all of `bytes` at `offset`.
   public func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(Errno) {
+    if let content { return try content.write(bytes, at: offset) }
     var done = 0
     while done < bytes.count {
       let count = pwrite(
@@ -82,11 +96,13 @@ public struct BlockingFile: ~Copyable, Sendable {
 
   /// fsync(2): content and metadata are on the device when this returns.
   public func synchronize() throws(Errno) {
+    if let content { return try content.synchronize() }
     try check("fsync") { fsync(descriptor) }
   }
 
   /// ftruncate(2).
   public func truncate(to length: Int) throws(Errno) {
+    if let content { return try content.truncate(to: length) }
     try check("ftruncate") { ftruncate(descriptor, off_t(length)) }
   }
 
@@ -104,7 +120,9 @@ public struct DirectoryLease: ~Copyable, Sendable {
   public let directory: String
   private let file: BlockingFile
 
-  init(directory: String, file: consuming BlockingFile) {
+  /// For a file system that nobody else can reach, such as a simulated one: the given file is only
+  /// kept open.
+  public init(directory: String, file: consuming BlockingFile) {
     self.directory = directory
     self.file = file
   }
