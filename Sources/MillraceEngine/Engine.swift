@@ -121,6 +121,8 @@ public struct EngineCounters: Sendable {
   public var completions = 0
   /// Receives that waited because no buffer was free.
   public var receivesStarved = 0
+  /// Receives that the kernel had lost the end of, and that the engine found and armed again.
+  public var receivesRevived = 0
   public var sendsShort = 0
   public var framesEvacuated = 0
   public var submissionQueueFull = 0
@@ -203,6 +205,8 @@ public struct Waker: Sendable {
   let eventDescriptor: Int32
 
   public func wake() {
+    // An engine of a simulated world.
+    if eventDescriptor < -1 { return SimulatedWake.leave(eventDescriptor) }
     var one: UInt64 = 1
     _ = Glibc.write(eventDescriptor, &one, 8)
   }

@@ -46,8 +46,16 @@ struct SocketState: OptionSet {
   static let listedLarge = SocketState(rawValue: 1 << 15)
   static let listening = SocketState(rawValue: 1 << 16)
 
+  /// io_uring: a UNIX socket, see `Uring.armReceive`.
+  static let local = SocketState(rawValue: 1 << 26)
+  /// io_uring: bytes came since the last look at suspects, see Uring+Suspects.swift.
+  static let heard = SocketState(rawValue: 1 << 27)
+  static let listedSuspect = SocketState(rawValue: 1 << 28)
+  /// io_uring: the receive was cancelled by the engine, to be armed again.
+  static let reviving = SocketState(rawValue: 1 << 29)
+
   /// What says where the *number* is, whoever owns it now, and so outlives its owner.
-  static let ofTheNumber: SocketState = [.queued, .listedSmall, .listedLarge]
+  static let ofTheNumber: SocketState = [.queued, .listedSmall, .listedLarge, .listedSuspect]
   static let receiving: SocketState = [.receivingStream, .receivingOnce]
   static let inFlight: SocketState = [
     .receivingStream, .receivingOnce, .accepting, .connecting,

@@ -7,6 +7,8 @@ import Glibc
 struct WorkerCounters {
   var accepted = 0
   var refused = 0
+  /// Accepted connections whose packets another CPU than this worker's handled.
+  var acceptedElsewhere = 0
   var requests = 0
   var responses = 0
   var badRequests = 0

@@ -63,6 +63,8 @@ struct UpstreamPlan {
   let responseTimeout: Int64
   let idleTimeout: Int64
   let idleLimit: Int
+  /// The local end of connections, or nil where the kernel chooses it.
+  let origin: ConnectionOrigin?
 }
 
 /// Everything that workers read.
@@ -76,6 +78,8 @@ struct Plan: @unchecked Sendable {
   let audit: AuditConfiguration?
   /// Timers are looked at as often as the shortest timeout asks for.
   let shortestTimeout: Int64
+  /// Listeners prefer connections whose packets arrive on their worker's CPU.
+  let placesByCPU: Bool
 
   init(
     _ configuration: ProxyConfiguration, listenerAddresses: [SocketAddress],
@@ -112,13 +116,23 @@ struct Plan: @unchecked Sendable {
           connectTimeout: timeout(upstream.timeouts.connectNanoseconds),
           responseTimeout: timeout(upstream.timeouts.responseNanoseconds),
           idleTimeout: timeout(upstream.timeouts.idleNanoseconds),
-          idleLimit: upstream.idleConnections)
+          idleLimit: upstream.idleConnections, origin: origin(upstream.source))
       })
     limits = configuration.limits
     drainDeadline = configuration.drain.deadlineNanoseconds
     audit = configuration.audit
     shortestTimeout = shortest
+    placesByCPU = configuration.placement == .cpu
   }
+}
+
+/// The address was checked to be one when it was read.
+private func origin(_ source: SourceConfiguration) -> ConnectionOrigin? {
+  guard source.address != nil || source.ports != nil else { return nil }
+  let address = source.address.flatMap {
+    try? SocketAddress.resolve(host: $0, port: 0, passive: true).first
+  }
+  return ConnectionOrigin(address: address, ports: source.ports)
 }
 
 /// Copies an array into memory that is never freed.

@@ -201,16 +201,16 @@ public struct Server {
     var threads: [WorkerThread] = []
     for i in 0..<count {
       (controls + i).initialize(to: WorkerControl())
+      let cpu = pins ? processors.allowed[i % processors.allowed.count] : nil
       let seed = WorkerSeed(
         plan: plan, index: i, workerCount: count, options: options, control: controls + i,
         connectionCount: connections, logger: logger,
-        journal: journals.isEmpty ? nil : journals[i])
+        journal: journals.isEmpty ? nil : journals[i], cpu: cpu)
       do {
         threads.append(
-          try WorkerThread.start(
-            name: "millrace-\(i)",
-            cpu: pins ? processors.allowed[i % processors.allowed.count] : nil
-          ) { startWorker(kind, seed, wakers) })
+          try WorkerThread.start(name: "millrace-\(i)", cpu: cpu) {
+            startWorker(kind, seed, wakers)
+          })
       } catch {
         logger.critical("worker could not start worker=\(i) cause=\"\(error)\"")
         controls[i].state.store(WorkerControl.failed, ordering: .releasing)

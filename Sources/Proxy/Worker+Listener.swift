@@ -51,6 +51,9 @@ extension Worker where E: ~Copyable {
       return refuse(socket)
     }
     counters.accepted += 1
+    if let cpu, let arrived = engine.incomingCPU(socket), arrived != cpu {
+      counters.acceptedElsewhere += 1
+    }
     let isTLS = plan.listeners[listener].tls != nil
     var session: TLSSession?
     if let context = plan.listeners[listener].tls {

@@ -21,6 +21,8 @@ struct WorkerSeed: @unchecked Sendable {
   let connectionCount: UnsafeMutablePointer<Atomic<Int>>
   let logger: Logger
   let journal: JournalSeed?
+  /// The CPU that the worker is pinned to, or nil.
+  let cpu: Int?
 }
 
 struct JournalSeed: Sendable {
@@ -44,6 +46,7 @@ extension Worker where E: ~Copyable {
     control = seed.control
     connectionCount = seed.connectionCount
     logger = seed.logger
+    cpu = seed.cpu
     downstreams = Slab(capacity: connections)
     upstreams = Slab(capacity: connections + Self.idleTotal(seed.plan))
     exchanges = Slab(capacity: connections)
@@ -93,11 +96,26 @@ extension Worker where E: ~Copyable {
       do {
         listeners[i].socket = try engine.listen(
           listener.address, backlog: 4096, reusePort: true)
+        if plan.placesByCPU, let cpu, !listener.address.isUnix {
+          preferCPU(listeners[i].socket, cpu, listener)
+        }
       } catch {
         throw WorkerFailure(description: "\(error)")
       }
       startAccepting(i)
     }
+  }
+
+  /// SO_INCOMING_CPU rather than a program for the group (SO_ATTACH_REUSEPORT_CBPF): a program
+  /// names listeners by the order in which they were bound, which is whichever worker was faster.
+  private mutating func preferCPU(_ socket: Descriptor, _ cpu: Int, _ listener: ListenerPlan) {
+    let code = engine.preferCPU(socket, cpu: cpu)
+    guard code < 0 else { return }
+    logger.warning(
+      """
+      connections are not placed worker=\(index) address=\(listener.address) \
+      cause="SO_INCOMING_CPU: \(String(cString: strerror(-code)))"
+      """)
   }
 
   /// Frees what `init` allocated apart from slabs. After `run`.

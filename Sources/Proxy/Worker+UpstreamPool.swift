@@ -60,7 +60,12 @@ extension Worker where E: ~Copyable {
     let token = upstreamToken(.upstreamConnect, slot)
     let socket: Descriptor
     do {
-      socket = try engine.connect(plan.servers[Int(x.pointee.server)].address, token)
+      let address = plan.servers[Int(x.pointee.server)].address
+      if let origin = plan.origin, !address.isUnix {
+        socket = try engine.connect(address, from: origin, token)
+      } else {
+        socket = try engine.connect(address, token)
+      }
     } catch {
       upstreams.release(slot)
       pools.server(x.pointee.group, x.pointee.server).pointee.active -= 1

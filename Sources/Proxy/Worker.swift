@@ -45,6 +45,8 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
   let control: UnsafeMutablePointer<WorkerControl>
   let connectionCount: UnsafeMutablePointer<Atomic<Int>>
   let logger: Logger
+  /// The CPU that this worker is pinned to, or nil.
+  let cpu: Int?
 
   var downstreams: Slab<Downstream>
   var upstreams: Slab<Upstream>

@@ -34,6 +34,8 @@ struct LoadTests {
     #expect(upstream.timeouts.responseNanoseconds == 30_000_000_000)
     #expect(upstream.timeouts.idleNanoseconds == 60_000_000_000)
     #expect(upstream.idleConnections == 256)
+    #expect(upstream.source == SourceConfiguration())
+    #expect(configuration.placement == .off)
     #expect(configuration.limits.connections == 65536)
     #expect(configuration.limits.requestHead == 65536)
     #expect(configuration.limits.requestTarget == 8192)
@@ -50,6 +52,7 @@ struct LoadTests {
     engine: {kind: io_uring}
     workers: 3
     pin: off
+    placement: cpu
     listeners:
       - name: edge
         address: :8443
@@ -81,6 +84,8 @@ struct LoadTests {
         retries: {attempts: 2, on: [connect_failure]}
         timeouts: {connect: 2s, response: 3s, idle: 4s}
         idle_connections: 5
+        source_address: 10.0.0.9
+        source_ports: 20000-20001
       web: {servers: ["unix:/run/web.sock"], balance: random_two}
     audit:
       directory: /var/log/millrace
@@ -101,6 +106,7 @@ struct LoadTests {
     #expect(it.engine == .uring)
     #expect(it.workers == .count(3))
     #expect(it.pin == .off)
+    #expect(it.placement == .cpu)
     #expect(it.listeners.map(\.name) == ["edge", "[0:0::1]:8080", "unix:/run/in.sock"])
     #expect(
       it.listeners.map(\.address) == [
@@ -132,6 +138,9 @@ struct LoadTests {
           connectNanoseconds: 2_000_000_000, responseNanoseconds: 3_000_000_000,
           idleNanoseconds: 4_000_000_000))
     #expect(it.upstreams[0].idleConnections == 5)
+    #expect(it.upstreams[0].source.address == "10.0.0.9")
+    #expect(it.upstreams[0].source.ports == 20_000...20_001)
+    #expect(it.upstreams[1].source == SourceConfiguration())
     #expect(
       it.limits
         == LimitsConfiguration(

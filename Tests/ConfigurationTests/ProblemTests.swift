@@ -275,6 +275,30 @@ struct ProblemTests {
           + " a failed attempt goes to another server by retries"
       ),
       (
+        "source_address: web.internal", "upstreams.web.source_address",
+        "is \"web.internal\", which is no IP address;"
+          + " write an address of this machine without a port, for example 10.0.0.9"
+      ),
+      (
+        "source_address: \"::1\"", "upstreams.web.source_address",
+        "is ::1, and the server 127.0.0.1:3000 is of the other family;"
+          + " use one family, IPv4 or IPv6, in an upstream that has a source_address"
+      ),
+      (
+        "source_ports: 20000-", "upstreams.web.source_ports",
+        "is \"20000-\", which is no range of ports;"
+          + " write the first and the last port, for example 20000-29999"
+      ),
+      (
+        "source_ports: 1-65536", "upstreams.web.source_ports",
+        "is \"1-65536\", which is no range of ports;"
+          + " write the first and the last port, for example 20000-29999"
+      ),
+      (
+        "source_ports: 200-100", "upstreams.web.source_ports",
+        "is \"200-100\", a range that ends before it begins; write 100-200"
+      ),
+      (
         "retries: {on: []}", "upstreams.web.retries.on",
         "is empty; write at least one, for example [reset_before_response]"
       ),

@@ -30,11 +30,20 @@ public enum Pinning: String, Sendable, Equatable, CaseIterable {
   case off = "off"
 }
 
+/// Which worker a new connection goes to.
+public enum Placement: String, Sendable, Equatable, CaseIterable {
+  /// Any, by a hash of its addresses: evenly spread.
+  case off
+  /// The one that is pinned to the CPU that handled the connection's first packet.
+  case cpu
+}
+
 /// Everything that a proxy is told at start.
 public struct ProxyConfiguration: Sendable, Equatable {
   public var engine: EngineChoice
   public var workers: WorkerCount
   public var pin: Pinning
+  public var placement: Placement
   /// In file order; routes refer to them by index.
   public var listeners: [ListenerConfiguration]
   /// In file order; the first that matches wins.
@@ -50,6 +59,7 @@ public struct ProxyConfiguration: Sendable, Equatable {
     engine: EngineChoice = .automatic,
     workers: WorkerCount = .automatic,
     pin: Pinning = .automatic,
+    placement: Placement = .off,
     listeners: [ListenerConfiguration] = [],
     routes: [RouteConfiguration] = [],
     upstreams: [UpstreamConfiguration] = [],
@@ -60,6 +70,7 @@ public struct ProxyConfiguration: Sendable, Equatable {
     self.engine = engine
     self.workers = workers
     self.pin = pin
+    self.placement = placement
     self.listeners = listeners
     self.routes = routes
     self.upstreams = upstreams

@@ -20,6 +20,8 @@ public struct UpstreamConfiguration: Sendable, Equatable {
   public var timeouts: UpstreamTimeouts
   /// How many idle connections each worker keeps to this upstream, 0…65536; 0 keeps none.
   public var idleConnections: Int
+  /// Where connections to the servers come from.
+  public var source: SourceConfiguration
   public var location: SourceLocation
 
   public init(
@@ -29,6 +31,7 @@ public struct UpstreamConfiguration: Sendable, Equatable {
     retries: RetryConfiguration = RetryConfiguration(),
     timeouts: UpstreamTimeouts = UpstreamTimeouts(),
     idleConnections: Int = 256,
+    source: SourceConfiguration = SourceConfiguration(),
     location: SourceLocation = SourceLocation()
   ) {
     self.name = name
@@ -37,6 +40,25 @@ public struct UpstreamConfiguration: Sendable, Equatable {
     self.retries = retries
     self.timeouts = timeouts
     self.idleConnections = idleConnections
+    self.source = source
+    self.location = location
+  }
+}
+
+/// The local end of connections to an upstream.
+public struct SourceConfiguration: Sendable, Equatable {
+  /// An IPv4 or IPv6 address of this machine in canonical text; nil: the kernel's choice.
+  public var address: String?
+  /// Ports that the kernel may choose from; nil: the machine's range.
+  public var ports: ClosedRange<UInt16>?
+  public var location: SourceLocation
+
+  public init(
+    address: String? = nil, ports: ClosedRange<UInt16>? = nil,
+    location: SourceLocation = SourceLocation()
+  ) {
+    self.address = address
+    self.ports = ports
     self.location = location
   }
 }

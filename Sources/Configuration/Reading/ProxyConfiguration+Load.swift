@@ -60,6 +60,9 @@ extension Reader {
     if let engine = engine(fields) { configuration.engine = engine }
     if let workers = workers(fields) { configuration.workers = workers }
     if let pin = pin(fields) { configuration.pin = pin }
+    if let word = word(fields, "placement"), let placement = Placement(rawValue: word) {
+      configuration.placement = placement
+    }
     if let limits = limits(fields) { configuration.limits = limits }
     if let value = fields["drain"],
       let drain = self.fields(value, Shapes.drain, example: "drain: {deadline: 30s}"),

@@ -60,7 +60,51 @@ extension Reader {
     if let value = fields["retries"] { readRetries(value, into: &upstream.retries) }
     if let value = fields["timeouts"] { readTimeouts(value, into: &upstream.timeouts) }
     if let count = integer(fields, "idle_connections") { upstream.idleConnections = count }
+    readSource(fields, into: &upstream)
     return upstream
+  }
+
+  private mutating func readSource(_ fields: Fields, into upstream: inout UpstreamConfiguration) {
+    if let (text, value) = text(fields, "source_address") {
+      upstream.source.location = location(value)
+      if let address = EndpointAddress.canonicalIPv6(text) {
+        upstream.source.address = address
+      } else if EndpointAddress.isIPv4(text) {
+        upstream.source.address = text
+      } else {
+        report(
+          value, "is \(quoted(text)), which is no IP address",
+          "write an address of this machine without a port, for example 10.0.0.9")
+      }
+      checkFamilies(value, upstream)
+    }
+    guard let (text, value) = text(fields, "source_ports") else { return }
+    let ends = text.split(separator: "-", omittingEmptySubsequences: false).map { UInt16($0) }
+    guard ends.count == 2, let first = ends[0], let last = ends[1], first > 0 else {
+      report(
+        value, "is \(quoted(text)), which is no range of ports",
+        "write the first and the last port, for example 20000-29999")
+      return
+    }
+    guard first <= last else {
+      report(value, "is \(quoted(text)), a range that ends before it begins", "write \(last)-\(first)")
+      return
+    }
+    upstream.source.ports = first...last
+  }
+
+  /// A connection has both ends in one family.
+  private mutating func checkFamilies(_ value: Located, _ upstream: UpstreamConfiguration) {
+    guard let source = upstream.source.address else { return }
+    for server in upstream.servers {
+      guard case .ip(let host, _) = server.address, server.address.isNumeric,
+        host.contains(":") != source.contains(":")
+      else { continue }
+      report(
+        value, "is \(source), and the server \(server.address) is of the other family",
+        "use one family, IPv4 or IPv6, in an upstream that has a source_address")
+      return
+    }
   }
 
   /// A balance of a later version is a mapping (`{hash: …}`); it gets the same answer as its word.

@@ -19,6 +19,8 @@ package enum Shapes {
         .either([.integer(WorkerCount.range), .choice(Choice("a number of workers", ["auto"]))]),
         default: "auto"),
       KeyShape("pin", .choice(Choice("a way to pin", ["auto", "on", "off"])), default: "auto"),
+      KeyShape(
+        "placement", .choice(Choice("a placement of connections", ["off", "cpu"])), default: "off"),
       KeyShape("listeners", .list(.mapping(listener), count: 1...256), required: true),
       KeyShape("routes", .list(.mapping(route), count: 1...1024)),
       KeyShape("upstreams", .named(upstream, count: 1...1024), required: true),
@@ -144,6 +146,8 @@ package enum Shapes {
       KeyShape("retries", .mapping(retries)),
       KeyShape("timeouts", .mapping(upstreamTimeouts)),
       KeyShape("idle_connections", .integer(0...65536), default: "256"),
+      KeyShape("source_address", .text(maximum: 45, example: "10.0.0.9")),
+      KeyShape("source_ports", .text(maximum: 11, example: "20000-29999")),
     ],
     unavailable: [
       Unavailable(

@@ -11,7 +11,7 @@ extension Uring {
     let descriptor = try Sockets.listen(
       address, backlog: backlog, reusePort: reusePort, nonblocking: false)
     try checkLimit(descriptor)
-    sockets.open(descriptor).pointee.state.insert(.listening)
+    sockets.open(descriptor).pointee.state.insert(address.isUnix ? [.listening, .local] : .listening)
     return Descriptor(rawValue: descriptor)
   }
 
@@ -61,7 +61,7 @@ extension Uring {
     let more = completion.flags & UInt32(CLINUX_CQE_F_MORE) != 0
     if completion.res >= 0 {
       if Int(completion.res) < sockets.limit {
-        _ = sockets.open(completion.res)
+        admit(completion.res, from: record)
         queue.append(
           Completion(token: record.pointee.setupToken, result: completion.res, more: true))
       } else {
@@ -110,8 +110,15 @@ extension Uring {
       Glibc.close(descriptor)
       return nil
     }
-    _ = sockets.open(descriptor)
+    admit(descriptor, from: sockets[listener.rawValue])
     return Descriptor(rawValue: descriptor)
+  }
+
+  /// Makes the record of an accepted connection, which is of its listener's family.
+  @inline(__always)
+  func admit(_ socket: Int32, from listener: UnsafeMutablePointer<SocketRecord>) {
+    let local = listener.pointee.state.intersection(.local)
+    sockets.open(socket).pointee.state.formUnion(local)
   }
 
   public mutating func connect(
@@ -122,6 +129,7 @@ extension Uring {
     let record = sockets.open(descriptor)
     record.pointee.setupToken = token
     if address.isUnix {
+      record.pointee.state.insert(.local)
       // Never waits (unix(7)): through the ring a full backlog would occupy a worker thread.
       let result = Sockets.connectUnix(descriptor, address)
       queue.append(Completion(token: token, result: result))

@@ -31,6 +31,9 @@ public struct Uring: Engine, ~Copyable {
   /// Descriptors whose receive waits for a buffer, by pool.
   var starvedSmall: DescriptorList
   var starvedLarge: DescriptorList
+  /// Sockets whose multishot receive may have missed its end, and when to look at them.
+  var suspects: DescriptorList
+  var suspectsDue: Int64 = .max
   /// Addresses of connects until the kernel has copied them (SUBMIT_STABLE, 5.5).
   let addresses: UnsafeMutablePointer<sockaddr_storage>
   let wakeDescriptor: Int32
@@ -106,6 +109,7 @@ public struct Uring: Engine, ~Copyable {
     sockets = SocketTable(limit: options.descriptorLimit)
     starvedSmall = DescriptorList(limit: options.descriptorLimit, mark: .listedSmall)
     starvedLarge = DescriptorList(limit: options.descriptorLimit, mark: .listedLarge)
+    suspects = DescriptorList(limit: options.descriptorLimit, mark: .listedSuspect)
     files = FileOperationSlab(capacity: options.fileOperations)
     queue = CompletionQueue(capacity: powerOfTwo(atMost: options.completionEntries) * 2)
     quietLimit = Int(ring.sqEntries)
@@ -221,8 +225,9 @@ public struct Uring: Engine, ~Copyable {
     var wanted: UInt32 = 1
     if !queue.isEmpty || expedited || receivesWait {
       wanted = 0
-    } else if let deadline {
-      if deadline <= now { wanted = 0 } else { timeout = deadline - now }
+    } else {
+      let deadline = min(deadline ?? .max, suspectsDue)
+      if deadline <= now { wanted = 0 } else if deadline != .max { timeout = deadline - now }
     }
     expedited = false
     statistics.systemCalls += 1
@@ -232,6 +237,7 @@ public struct Uring: Engine, ~Copyable {
     refreshClocks()
     takeCompletions()
     if allTaken && quietCount > 0 { finishQuietSends() }
+    if now >= suspectsDue { lookAtSuspects() }
   }
 
   public mutating func next() -> Completion? { queue.popFirst() }

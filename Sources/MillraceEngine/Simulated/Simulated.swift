@@ -1,0 +1,217 @@
+// The simulated engine: the contract of the others, kept in a world made from a seed. An operation
+// starts when it is submitted and ends at a virtual time; a wait moves the clock, takes what is due
+// in any legal order and reports it. Memory, frames and completions are those of the real engines.
+
+import CLinux
+import Glibc
+
+/// The simulated engine. Owned by the thread of its world.
+public struct Simulated: Engine, ~Copyable {
+  public let world: SimulatedWorld
+  let inbox = SimulatedInbox()
+  let options: EngineOptions
+  var small: BufferPool
+  var large: BufferPool
+  var frames: FrameSlab
+  var queue: CompletionQueue
+  /// What is behind each descriptor, by number.
+  var handles: [SimulatedHandle?] = []
+  /// Receives that wait for a buffer, in order.
+  var starved: [Int32] = []
+  /// Sends whose first try is made by the next wait.
+  var deferredSends: [Int32] = []
+  /// Sends that have succeeded in silence.
+  var quietSends: [Int32] = []
+  var fileOperations: SimulatedFileOperations
+  var expedited = false
+  var statistics = EngineCounters()
+  public private(set) var now: Int64 = 0
+  public private(set) var wallMicroseconds: Int64 = 0
+  private let wake: SimulatedWake
+
+  public var kind: EngineKind { .simulated }
+  public var waker: Waker { Waker(eventDescriptor: wake.number) }
+
+  /// An engine in a world of its own, with the seed 0.
+  public init(_ options: EngineOptions) throws(EngineFailure) {
+    self.init(options, world: SimulatedWorld(seed: 0))
+  }
+
+  /// An engine in a world that others may live in, too.
+  public init(_ options: EngineOptions, world: SimulatedWorld) {
+    self.world = world
+    self.options = options
+    let smallBuffers = min(options.smallBuffers, world.conditions.smallBuffers ?? .max)
+    let largeBuffers = min(options.largeBuffers, world.conditions.largeBuffers ?? .max)
+    small = BufferPool(
+      bufferSize: options.smallBufferSize, count: smallBuffers, watermark: smallBuffers / 4)
+    large = BufferPool(
+      bufferSize: options.largeBufferSize, count: largeBuffers, watermark: largeBuffers / 4)
+    frames = FrameSlab(
+      capacity: min(options.frames, world.conditions.frames ?? .max), ledger: small.state)
+    queue = CompletionQueue(capacity: 1024)
+    fileOperations = SimulatedFileOperations(limit: options.fileOperations)
+    wake = SimulatedWake()
+    refreshClocks()
+  }
+
+  /// What was open is closed as a process's end closes it.
+  deinit {
+    if statistics.operationsInFlight > 0 {
+      engineBug("a simulated engine was torn down with operations in flight")
+    }
+    for case let handle? in handles { handle.abandon(world) }
+    wake.end()
+  }
+
+  // MARK: The turn
+
+  public mutating func wait(until deadline: Int64?) {
+    statistics.turns += 1
+    queue.rewind()
+    makeDeferredSends()
+    serveStarved()
+    // Time passes in a turn, however little there is to do.
+    world.tick(2000)
+    world.catchUp()
+    var mayWait = queue.isEmpty && !expedited
+    if mayWait && world.dice.chance(world.conditions.emptyWaits) { mayWait = false }
+    expedited = false
+    while true {
+      if mayWait { mayWait = sleep(until: deadline) }
+      takeNews()
+      if !queue.isEmpty || !mayWait { break }
+    }
+    reportQuietSends()
+    now = world.now
+    wallMicroseconds = world.wallMicroseconds
+    world.note(.turn, UInt64(queue.count), Int64(statistics.operationsInFlight))
+  }
+
+  /// Lets time pass until something has happened to this engine.
+  /// - Returns: false if the deadline has come, or somebody woke the engine.
+  private mutating func sleep(until deadline: Int64?) -> Bool {
+    // A deadline that is centuries away is none: nothing on the schedule would ever be waited for.
+    let limit = deadline.flatMap { $0 > Int64.max / 2 ? nil : $0 }
+    while true {
+      if wake.take() { return false }
+      if inbox.hasNews { return true }
+      guard let next = world.nextEvent else {
+        guard let limit else { world.standsStill() }
+        world.advance(to: limit)
+        return false
+      }
+      if let limit, next > limit {
+        world.advance(to: limit)
+        return false
+      }
+      world.step()
+    }
+  }
+
+  /// Looks after everything that something has happened to, in any order that is legal: what
+  /// concerns one descriptor, or one lane, stays in order.
+  private mutating func takeNews() {
+    guard inbox.hasNews else { return }
+    var news = inbox.take()
+    if world.dice.chance(world.conditions.reordering) {
+      SimulatedNews.shuffle(&news, &world.dice)
+      let some = 1 + world.dice.roll(news.count)
+      inbox.putBack(news[some...])
+      news.removeLast(news.count - some)
+    }
+    for item in news {
+      statistics.completions += 1
+      switch item {
+      case .descriptor(let number): serve(number)
+      case .file(let index, let result): fileOperationEnded(index, result)
+      }
+    }
+  }
+
+  /// Does what can be done for a descriptor.
+  private mutating func serve(_ number: Int32) {
+    guard let handle = handle(number) else { return }
+    switch handle.thing {
+    case .listener: serveListener(number, handle)
+    case .stream(let end):
+      if handle.connectResult != nil { finishConnect(handle) }
+      guard handle.attempt == nil else { return }
+      // An error that both could be told goes to the one or the other.
+      if world.dice.chance(world.conditions.reordering / 2) {
+        continueSend(number, handle, end)
+        serveReceive(number, handle, end)
+      } else {
+        serveReceive(number, handle, end)
+        continueSend(number, handle, end)
+      }
+    case .file: break
+    }
+  }
+
+  public mutating func next() -> Completion? {
+    guard let completion = queue.popFirst() else { return nil }
+    world.note(
+      .completion, completion.token.rawValue, Int64(completion.result), UInt64(completion.flags))
+    return completion
+  }
+
+  public mutating func refreshClocks() {
+    world.tick(200)
+    now = world.now
+    wallMicroseconds = world.wallMicroseconds
+  }
+
+  public mutating func randomBytes(_ room: UnsafeMutableRawBufferPointer) {
+    world.dice.fill(room)
+  }
+
+  public var counters: EngineCounters {
+    var counters = statistics
+    counters.leasedBuffers = small.leased + large.leased
+    counters.coldBytes = small.state.pointee.coldBytes + large.state.pointee.coldBytes
+    counters.framesInUse = frames.inUse
+    counters.frameRefusals = frames.state.pointee.refusals
+    return counters
+  }
+
+  // MARK: Descriptors
+
+  func handle(_ number: Int32) -> SimulatedHandle? {
+    number >= 0 && Int(number) < handles.count ? handles[Int(number)] : nil
+  }
+
+  /// What is behind a descriptor that the caller must have.
+  func known(_ descriptor: Descriptor) -> SimulatedHandle {
+    guard let handle = handle(descriptor.rawValue) else {
+      preconditionFailure("a descriptor that is not open")
+    }
+    return handle
+  }
+
+  /// Gives something a number, or nil beyond the engine's table.
+  mutating func open(_ handle: SimulatedHandle) -> Int32? {
+    let number = world.network.takeNumber()
+    guard Int(number) < options.descriptorLimit else {
+      world.network.giveNumberBack(number)
+      return nil
+    }
+    while handles.count <= Int(number) { handles.append(nil) }
+    handles[Int(number)] = handle
+    if case .stream(let end) = handle.thing {
+      end.key = number
+      end.owner = inbox
+    }
+    return number
+  }
+
+  mutating func release(_ number: Int32) {
+    handles[Int(number)] = nil
+    world.network.giveNumberBack(number)
+  }
+
+  mutating func ended(_ token: Token, _ result: Int32) {
+    statistics.operationsInFlight -= 1
+    queue.append(Completion(token: token, result: result))
+  }
+}

@@ -1,0 +1,108 @@
+// The end of a stream that comes together with its last bytes: whatever the kernel makes of the two
+// wake-ups, the engine must report both.
+
+import CLinux
+import Glibc
+import MillraceEngine
+import Testing
+
+extension Contract {
+  @Suite struct LostEnds {
+    enum Ending: CaseIterable, Sendable { case finish, close, reset }
+
+    /// The peer's last bytes and its end are there before the receive is.
+    @Test(arguments: engines, Ending.allCases)
+    func anEndThatCameWithTheLastBytesIsReported(_ kind: EngineKind, _ ending: Ending) throws {
+      try onStage(kind) { stage in
+        for _ in 0..<50 { try lastBytes(stage, ending, armedFirst: false) }
+      }
+    }
+
+    @Test(arguments: engines, Ending.allCases)
+    func anEndThatComesWithTheLastBytesIsReported(_ kind: EngineKind, _ ending: Ending) throws {
+      try onStage(kind) { stage in
+        for _ in 0..<200 { try lastBytes(stage, ending, armedFirst: true) }
+      }
+    }
+
+    /// Of UNIX sockets Linux 6.18 loses it within some hundred tries when the receive is a multishot
+    /// and the peer runs on another CPU.
+    @Test(arguments: engines)
+    func theEndOfAUnixStreamIsReported(_ kind: EngineKind) throws {
+      try onStage(kind) { stage in
+        let path = "/tmp/millrace-contract-\(getpid()).sock"
+        unlink(path)
+        defer { unlink(path) }
+        let address = try #require(SocketAddress(unixPath: path))
+        let listener = try stage.engine.listen(address, backlog: 16, reusePort: false)
+        for round in 0..<1500 {
+          let peer = Peer(adopting: socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0))
+          let connected = address.withRaw { Glibc.connect(peer.descriptor, $0, $1) }
+          #expect(connected == 0)
+          let socket = try #require(stage.engine.acceptNow(listener))
+          let receive = stage.token()
+          stage.engine.receive(socket, .stream, receive)
+          stage.turn()
+          let descriptor = peer.descriptor
+          let thread = try WorkerThread.start(name: "peer", cpu: nil) {
+            _ = Glibc.send(descriptor, [UInt8](repeating: 7, count: 123), 123, 0)
+            for _ in 0..<(round % 50) { _ = getppid() }
+            Glibc.shutdown(descriptor, Int32(SHUT_WR))
+          }
+          #expect(try stage.end(receive) == 0)
+          thread.join()
+          #expect(stage[receive].bytes.count == 123)
+          stage.engine.close(socket)
+        }
+        stage.engine.close(listener)
+      }
+    }
+
+    /// Receives that waited for a buffer, of peers that send and reset meanwhile.
+    @Test(arguments: engines)
+    func aResetOfAPeerWhoseReceiveWaitedForABufferIsReported(_ kind: EngineKind) throws {
+      var options = Stage.options
+      options.smallBuffers = 4
+      try onStage(kind, options) { stage in
+        stage.holdsSlices = true
+        let connections = try (0..<8).map { _ in try stage.connection() }
+        let receives = connections.map { socket, _ in
+          let token = stage.token()
+          stage.engine.receive(socket, .stream, token)
+          return token
+        }
+        for (_, peer) in connections { peer.send(pattern(100)) }
+        for _ in 0..<5 { stage.turn(within: 1) }
+        #expect(stage.engine.counters.receivesStarved > 0, "nobody had to wait")
+        for (_, peer) in connections { peer.reset() }
+        stage.holdsSlices = false
+        stage.held = []
+        for (i, receive) in receives.enumerated() {
+          #expect(try stage.end(receive) == -ECONNRESET)
+          stage.engine.close(connections[i].socket)
+        }
+      }
+    }
+  }
+}
+
+private func lastBytes(
+  _ stage: Stage, _ ending: Contract.LostEnds.Ending, armedFirst: Bool
+) throws {
+  let (socket, peer) = try stage.connection()
+  let receive = stage.token()
+  if armedFirst {
+    stage.engine.receive(socket, .stream, receive)
+    stage.turn()
+  }
+  peer.send(pattern(5000))
+  switch ending {
+  case .finish: peer.finishSending()
+  case .close: peer.close()
+  case .reset: peer.reset()
+  }
+  if !armedFirst { stage.engine.receive(socket, .stream, receive) }
+  #expect(try stage.end(receive) == (ending == .reset ? -ECONNRESET : 0))
+  if ending != .reset { #expect(stage[receive].bytes == pattern(5000)) }
+  stage.engine.close(socket)
+}

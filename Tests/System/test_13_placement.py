@@ -1,0 +1,121 @@
+"""Layer 1: where connections come from and which worker they go to.
+
+On loopback a packet is handled by the CPU that sent it, so that a client that is pinned to a CPU
+chooses the CPU that its connection arrives on.
+"""
+
+import json
+import os
+import threading
+import unittest
+
+from harness import wire
+from harness.case import SystemCase, on_both_engines
+
+CPUS = sorted(os.sched_getaffinity(0))
+
+
+def peer_name(served):
+    """Answers each request with the other end of the connection, and keeps it open."""
+    while served.request():
+        served.answer(json.dumps(served.socket.getpeername()[:2]).encode())
+
+
+@on_both_engines
+class Placement(SystemCase):
+    CLIENTS = 40
+
+    def accepted(self, proxy):
+        """By worker: connections accepted, and those of them whose packets arrived elsewhere."""
+        proxy.counters()
+        lines = proxy.find("counters")[-proxy.workers :]
+        lines.sort(key=lambda line: int(line["worker"]))
+        return [(int(line["accepted"]), int(line["accepted_elsewhere"])) for line in lines]
+
+    def ask_from(self, proxy, cpu):
+        def ask():
+            os.sched_setaffinity(0, {cpu})
+            for _ in range(self.CLIENTS):
+                self.assertEqual(self.fetch(proxy, wire.get()).status, 200)
+
+        failures = []
+
+        def run():
+            try:
+                ask()
+            except BaseException as failure:  # reported by the main thread
+                failures.append(failure)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        self.assertEqual(failures, [])
+
+    def start(self, placement):
+        if len(CPUS) < 2:
+            self.skipTest("needs two CPUs")
+        origin = self.start_origin(peer_name)
+        return self.proxy_before(
+            origin.port, workers=len(CPUS), pin="on", placement=placement
+        )
+
+    def test_by_cpu_each_connection_goes_to_the_worker_of_its_cpu(self):
+        proxy = self.start("cpu")
+        for worker, cpu in enumerate(CPUS):
+            before = self.accepted(proxy)
+            self.ask_from(proxy, cpu)
+            grown = [now[0] - then[0] for now, then in zip(self.accepted(proxy), before)]
+            expected = [self.CLIENTS if one == worker else 0 for one in range(len(CPUS))]
+            self.assertEqual(grown, expected, f"from CPU {cpu}")
+        self.assertEqual([one[1] for one in self.accepted(proxy)], [0] * len(CPUS))
+
+    def test_without_placement_they_are_spread_and_strangers_are_counted(self):
+        proxy = self.start("off")
+        self.ask_from(proxy, CPUS[0])
+        accepted = self.accepted(proxy)
+        self.assertEqual(sum(one[0] for one in accepted), self.CLIENTS)
+        self.assertGreater(min(one[0] for one in accepted), 0)
+        self.assertEqual(accepted[0][1], 0)
+        self.assertEqual([one[1] for one in accepted[1:]], [one[0] for one in accepted[1:]])
+
+
+@on_both_engines
+class Source(SystemCase):
+    def test_connections_to_servers_come_from_the_source(self):
+        origin = self.start_origin(peer_name)
+        source = {"source_address": "127.0.0.9", "source_ports": "42000-42003"}
+        proxy = self.proxy_before(origin.port, upstream=source)
+        host, port = json.loads(self.fetch(proxy).body)
+        self.assertEqual(host, "127.0.0.9")
+        self.assertIn(port, range(42000, 42004))
+
+    def test_one_port_serves_several_servers_and_no_second_connection_to_one(self):
+        """IP_BIND_ADDRESS_NO_PORT: the port is chosen at connect, when the destination is known."""
+        held = threading.Event()
+        self.addCleanup(held.set)
+
+        def script(served):
+            while message := served.request():
+                if message.target == "/held":
+                    held.wait(60)
+                served.answer(json.dumps(served.socket.getpeername()[:2]).encode())
+
+        first, second = self.start_origin(script), self.start_origin(script)
+        source = {"source_address": "127.0.0.9", "source_ports": "42010-42010"}
+        proxy = self.proxy_before(first.port, second.port, upstream=source)
+        one, two = self.connect(proxy), self.connect(proxy)
+        one.send(wire.get("/held"))
+        two.send(wire.get("/held"))
+        while len(first.requests) + len(second.requests) < 2:
+            threading.Event().wait(0.01)
+        self.assertEqual((len(first.requests), len(second.requests)), (1, 1))
+        # Both servers have a connection from the only port: a third one cannot be made.
+        self.assertIn(self.fetch(proxy).status, (502, 503))
+        held.set()
+        for connection in one, two:
+            host, port = json.loads(connection.response("GET").body)
+            self.assertEqual((host, port), ("127.0.0.9", 42010))
+
+
+if __name__ == "__main__":
+    unittest.main()
