@@ -29,6 +29,18 @@ struct ByteQueue {
     return taken
   }
 
+  /// Calls `body` with at most so many of the first bytes; drops as many as it says it used.
+  /// - Returns: what `body` returned; negative drops nothing.
+  mutating func consume(atMost limit: Int, _ body: (UnsafeRawBufferPointer) -> Int) -> Int {
+    let length = min(limit, count)
+    let used = bytes.withUnsafeBytes {
+      body(UnsafeRawBufferPointer(rebasing: $0[head..<(head + length)]))
+    }
+    if used > 0 { head += used }
+    compact()
+    return used
+  }
+
   /// Moves as many of the first bytes as there are, and as there is room for.
   mutating func move(to room: UnsafeMutableRawBufferPointer) -> Int {
     let length = min(room.count, count)

@@ -1,4 +1,4 @@
-// Listening, accepting, connecting, closing.
+// Listening and accepting.
 
 import CLinux
 import Glibc
@@ -13,7 +13,6 @@ extension Simulated {
       world.unbind(listener)
       throw SystemFailure(code: EMFILE, operation: "descriptor limit of the engine")
     }
-    listener.arrived = { [inbox] in inbox.mark(number) }
     return Descriptor(rawValue: number)
   }
 
@@ -22,6 +21,7 @@ extension Simulated {
   }
 
   public mutating func accept(_ listener: Descriptor, _ token: Token) {
+    refuseInChain()
     let handle = known(listener)
     precondition(!handle.isAccepting, "two accepts on one listener")
     world.note(.accept, token.rawValue, Int64(listener.rawValue))
@@ -44,17 +44,41 @@ extension Simulated {
     }
   }
 
-  private mutating func endAccept(_ handle: SimulatedHandle, _ result: Int32) {
+  /// Accepts one connection, at the first chance.
+  public mutating func acceptOne(
+    _ listener: Descriptor, into slot: Descriptor?, _ token: Token
+  ) {
+    if isStep(token, { $0.acceptOne(listener, into: slot, token) }) { return }
+    statistics.operationsInFlight += 1
+    world.note(.accept, token.rawValue, Int64(listener.rawValue))
+    guard let handle = handle(listener.rawValue), case .listener = handle.thing else {
+      return fail(token, -EBADF)
+    }
+    precondition(!handle.isAccepting, "two accepts on one listener")
+    handle.setupToken = token
+    handle.setupChain = beginning
+    handle.isAccepting = true
+    handle.acceptsOne = true
+    handle.acceptSlot = slot
+    inbox.mark(listener.rawValue)
+  }
+
+  mutating func endAccept(_ handle: SimulatedHandle, _ result: Int32) {
     handle.isAccepting = false
     handle.stopsAccepting = false
+    handle.acceptsOne = false
+    let chain = handle.setupChain
+    handle.setupChain = nil
     ended(handle.setupToken, result)
+    advance(chain, result >= 0)
   }
 
   mutating func serveListener(_ number: Int32, _ handle: SimulatedHandle) {
     guard handle.isAccepting, case .listener(let listener) = handle.thing else { return }
     while !listener.waiting.isEmpty {
-      if isOutOfDescriptorsNow() { return endAccept(handle, -EMFILE) }
-      guard let accepted = takeConnection(listener) else { continue }
+      if handle.acceptSlot == nil && isOutOfDescriptorsNow() { return endAccept(handle, -EMFILE) }
+      guard let accepted = takeConnection(listener, into: handle.acceptSlot) else { continue }
+      if handle.acceptsOne { return endAccept(handle, accepted) }
       queue.append(Completion(token: handle.setupToken, result: accepted, more: true))
     }
     if handle.stopsAccepting { endAccept(handle, -ECANCELED) }
@@ -65,11 +89,17 @@ extension Simulated {
   }
 
   /// Gives the first waiting connection a number, or closes it (counted) if there is none.
-  private mutating func takeConnection(_ listener: SimulatedListener) -> Int32? {
+  private mutating func takeConnection(
+    _ listener: SimulatedListener, into slot: Descriptor? = nil
+  ) -> Int32? {
     let end = listener.waiting.removeFirst()
     if world.dice.chance(world.conditions.acceptAborts) {
       end.breakApart()
       return nil
+    }
+    if let slot {
+      fill(slot, SimulatedHandle(.stream(end)))
+      return 0
     }
     guard let number = open(SimulatedHandle(.stream(end))) else {
       statistics.connectionsRefused += 1
@@ -83,97 +113,5 @@ extension Simulated {
     guard case .listener(let waiting) = known(listener).thing else { return nil }
     guard !waiting.waiting.isEmpty, !world.isOutOfDescriptors else { return nil }
     return takeConnection(waiting).map { Descriptor(rawValue: $0) }
-  }
-
-  public mutating func connect(
-    _ address: SocketAddress, _ token: Token
-  ) throws(SystemFailure) -> Descriptor {
-    try connect(address, from: ConnectionOrigin(), token)
-  }
-
-  public mutating func connect(
-    _ address: SocketAddress, from origin: ConnectionOrigin, _ token: Token
-  ) throws(SystemFailure) -> Descriptor {
-    try checkDescriptors("socket for \(address)")
-    var local = world.localAddress(for: address)
-    if let from = origin.address, !address.isUnix {
-      local = from.port == 0 ? from.with(port: local.port) : from
-    }
-    if let ports = origin.ports, !address.isUnix {
-      let count = Int(ports.upperBound - ports.lowerBound) + 1
-      local = local.with(port: ports.lowerBound + UInt16(world.dice.roll(count)))
-    }
-    let end = SimulatedEnd(world, local: local, remote: address)
-    let handle = SimulatedHandle(.stream(end))
-    guard let number = open(handle) else {
-      throw SystemFailure(code: EMFILE, operation: "descriptor limit of the engine")
-    }
-    world.note(.connect, token.rawValue, Int64(number))
-    handle.setupToken = token
-    handle.isConnecting = true
-    statistics.operationsInFlight += 1
-    let attempt = SimulatedAttempt(end) { [inbox, unowned handle] result in
-      handle.attempt = nil
-      handle.connectResult = result
-      inbox.mark(number)
-    }
-    handle.attempt = attempt
-    world.dial(attempt)
-    return Descriptor(rawValue: number)
-  }
-
-  mutating func finishConnect(_ handle: SimulatedHandle) {
-    guard let result = handle.connectResult else { return }
-    handle.connectResult = nil
-    handle.isConnecting = false
-    ended(handle.setupToken, result)
-  }
-
-  public mutating func cancelConnect(_ socket: Descriptor) {
-    let handle = known(socket)
-    // One that has ended and was not yet reported was faster.
-    guard handle.isConnecting, handle.connectResult == nil else { return }
-    world.note(.stop, handle.setupToken.rawValue, Int64(socket.rawValue))
-    handle.attempt?.cancel()
-    handle.attempt = nil
-    handle.connectResult = -ECANCELED
-    if world.dice.chance(world.conditions.slowCancellations) {
-      inbox.mark(socket.rawValue)
-    } else {
-      finishConnect(handle)
-    }
-  }
-
-  public mutating func shutdown(_ socket: Descriptor, _ direction: ShutdownDirection) {
-    makeDeferredSends()
-    world.note(.shutdown, UInt64(socket.rawValue), direction == .both ? 2 : 1)
-    guard case .stream(let end) = known(socket).thing else { return }
-    end.shutdown(direction)
-  }
-
-  public mutating func resetOnClose(_ socket: Descriptor) {
-    guard case .stream(let end) = known(socket).thing else { return }
-    end.resetsOnClose = true
-  }
-
-  public mutating func close(_ descriptor: Descriptor) {
-    let handle = known(descriptor)
-    precondition(!handle.isBusy, "close with an operation in flight")
-    world.note(.close, UInt64(descriptor.rawValue), 0)
-    handle.abandon(world)
-    release(descriptor.rawValue)
-  }
-
-  public func peerAddress(_ socket: Descriptor) -> SocketAddress? {
-    guard case .stream(let end)? = handle(socket.rawValue)?.thing else { return nil }
-    return end.remote
-  }
-
-  public func localAddress(_ socket: Descriptor) -> SocketAddress? {
-    switch handle(socket.rawValue)?.thing {
-    case .stream(let end)?: end.local
-    case .listener(let listener)?: listener.address
-    default: nil
-    }
   }
 }

@@ -8,11 +8,17 @@ extension Simulated {
   private static let readsInRow = 16
 
   public mutating func receive(_ socket: Descriptor, _ mode: ReceiveMode, _ token: Token) {
-    let handle = known(socket)
-    precondition(handle.receiving == nil, "two receives on one socket")
+    if openChain != nil {
+      precondition(mode == .once, "a receive that stays armed is no step of a chain")
+      if isStep(token, { $0.receive(socket, mode, token) }) { return }
+    }
+    guard let handle = handle(socket.rawValue) else { return refuse(token, -EBADF) }
+    precondition(
+      handle.receiving == nil && handle.relayFrom == nil, "two receives on one socket")
     world.note(.receive, token.rawValue, mode == .stream ? 0 : 1)
     handle.receiveToken = token
     handle.receiving = mode
+    handle.receiveChain = beginning
     statistics.operationsInFlight += 1
     if case .stream(let end) = handle.thing, end.isReadable { inbox.mark(socket.rawValue) }
   }
@@ -29,21 +35,27 @@ extension Simulated {
     }
   }
 
-  private mutating func endReceive(_ handle: SimulatedHandle, _ result: Int32) {
+  mutating func endReceive(_ handle: SimulatedHandle, _ result: Int32) {
     let wasReset = result == 0 && handle.errorTaken
+    let chain = handle.receiveChain
+    handle.receiveChain = nil
     handle.receiving = nil
     handle.stopsReceiving = false
     handle.isStarved = false
     ended(handle.receiveToken, wasReset ? -ECONNRESET : result)
+    advance(chain, result >= 0 && !wasReset)
   }
 
-  mutating func serveReceive(_ number: Int32, _ handle: SimulatedHandle, _ end: SimulatedEnd) {
+  /// - Parameter mayStarve: whether the dice may keep a buffer back; not twice in a row.
+  mutating func serveReceive(
+    _ number: Int32, _ handle: SimulatedHandle, _ end: SimulatedEnd, mayStarve: Bool = true
+  ) {
     guard let mode = handle.receiving, !handle.isStarved || handle.stopsReceiving else { return }
     let reads = mode == .once ? 1 : Self.readsInRow
     var left = reads
     while left > 0, end.isReadable, handle.receiving != nil {
       // A stopped receive that waits for a buffer has nothing to be faster with.
-      if !readPiece(number, handle, end, mode) { break }
+      if !readPiece(number, handle, end, mode, mayStarve) { break }
       left -= 1
     }
     guard handle.receiving != nil else { return }
@@ -53,7 +65,8 @@ extension Simulated {
 
   /// - Returns: false when nothing more can be read now.
   private mutating func readPiece(
-    _ number: Int32, _ handle: SimulatedHandle, _ end: SimulatedEnd, _ mode: ReceiveMode
+    _ number: Int32, _ handle: SimulatedHandle, _ end: SimulatedEnd, _ mode: ReceiveMode,
+    _ mayStarve: Bool
   ) -> Bool {
     let isLarge = mode == .once
     if end.arrived.isEmpty {
@@ -61,7 +74,7 @@ extension Simulated {
       endReceive(handle, Int32(result))
       return false
     }
-    let hasNone = world.dice.chance(world.conditions.starvation)
+    let hasNone = mayStarve && world.dice.chance(world.conditions.starvation)
     guard !hasNone, let index = isLarge ? large.takeFree() : small.takeFree() else {
       if handle.stopsReceiving { return false }
       statistics.receivesStarved += 1
@@ -80,13 +93,17 @@ extension Simulated {
     var report = Completion(
       token: handle.receiveToken, result: Int32(count), more: !isLarge,
       buffer: isLarge ? large.report(index) : small.report(index))
+    var chain: SimulatedChain?
     if isLarge {
+      chain = handle.receiveChain
+      handle.receiveChain = nil
       report.flags = Completion.largeFlag
       handle.receiving = nil
       handle.stopsReceiving = false
       statistics.operationsInFlight -= 1
     }
     queue.append(report)
+    advance(chain, true)
     return true
   }
 
@@ -96,15 +113,20 @@ extension Simulated {
     let waiting = starved
     starved = []
     for number in waiting {
-      guard let handle = handle(number), handle.isStarved, let mode = handle.receiving,
-        case .stream(let end) = handle.thing
-      else { continue }
-      guard (mode == .once ? large.freeCount : small.freeCount) > 0 else {
+      guard let handle = handle(number), handle.isStarved else { continue }
+      let needsSmall = handle.receiving == .stream && !handle.isDatagrams
+      guard (needsSmall ? small.freeCount : large.freeCount) > 0 else {
         starved.append(number)
         continue
       }
       handle.isStarved = false
-      serveReceive(number, handle, end)
+      switch handle.thing {
+      case .stream(let end):
+        serveReceive(number, handle, end, mayStarve: false)
+        if let relay = handle.relayFrom { pump(relay) }
+      case .datagrams(let socket): serveDatagrams(number, handle, socket, mayStarve: false)
+      default: break
+      }
     }
   }
 

@@ -8,16 +8,32 @@ extension Simulated {
   public mutating func send(
     _ socket: Descriptor, _ frame: consuming SendFrame, _ urgency: SendUrgency, _ token: Token
   ) {
-    let handle = known(socket)
-    precondition(handle.sendCell == nil, "two sends on one socket")
-    guard case .stream(let end) = handle.thing else {
-      preconditionFailure("a send on something that is no connection")
-    }
     frame.state.pointee.token = token
     frame.state.pointee.descriptor = socket.rawValue
     world.note(.send, token.rawValue, Int64(frame.count), sum(frame))
-    handle.sendCell = frame.surrender()
+    let cell = frame.surrender()
+    let isStep = isStep(
+      token, { $0.start(socket, cell, .awaited, token) },
+      cancel: {
+        SendFrame.recycle(cell)
+        $0.ended(token, -ECANCELED)
+      })
+    if !isStep { start(socket, cell, urgency, token) }
+  }
+
+  private mutating func start(
+    _ socket: Descriptor, _ cell: UnsafeMutableRawPointer, _ urgency: SendUrgency, _ token: Token,
+    isZeroCopy: Bool = false
+  ) {
+    guard let handle = handle(socket.rawValue), case .stream(let end) = handle.thing else {
+      SendFrame.recycle(cell)
+      return refuse(token, -EBADF)
+    }
+    precondition(handle.sendCell == nil && handle.relayTo == nil, "two sends on one socket")
+    handle.sendCell = cell
     handle.urgency = urgency
+    handle.isZeroCopy = isZeroCopy
+    handle.sendChain = beginning
     statistics.operationsInFlight += 1
     if world.dice.chance(world.conditions.deferredSends) {
       handle.isDeferred = true
@@ -27,7 +43,7 @@ extension Simulated {
     }
   }
 
-  private func sum(_ frame: borrowing SendFrame) -> UInt64 {
+  func sum(_ frame: borrowing SendFrame) -> UInt64 {
     var sum: UInt64 = 0
     for i in 0..<frame.segmentCount { sum = sum &* 31 &+ world.trace.sum(frame.segment(i)) }
     return sum
@@ -112,9 +128,13 @@ extension Simulated {
     guard let cell = handle.sendCell else { return }
     let state = cell.assumingMemoryBound(to: FrameState.self)
     handle.sendCell = nil
+    let chain = handle.sendChain
+    handle.sendChain = nil
+    if handle.isZeroCopy && failure == nil { return hold(cell, handle) }
     if let failure, failure != -EPIPE { handle.errorTaken = true }
     ended(state.pointee.token, failure ?? Int32(clamping: state.pointee.total))
     SendFrame.recycle(cell)
+    advance(chain, failure == nil)
   }
 
   /// Reports the sends that have succeeded in silence, before what came after them. Backwards, so
@@ -134,6 +154,50 @@ extension Simulated {
     quietSends = []
   }
 
+  /// Ends a send with ECANCELED, unless all of it has left.
+  mutating func cancelSend(_ handle: SimulatedHandle) {
+    guard handle.sendCell != nil, !handle.isSilent else { return }
+    handle.isDeferred = false
+    endSend(handle, -ECANCELED)
+  }
+
+  // MARK: Without copying
+
+  public mutating func sendZeroCopy(
+    _ socket: Descriptor, _ frame: consuming SendFrame, _ token: Token
+  ) {
+    refuseInChain()
+    frame.state.pointee.token = token
+    frame.state.pointee.descriptor = socket.rawValue
+    world.note(.send, token.rawValue, Int64(frame.count), sum(frame))
+    start(socket, frame.surrender(), .awaited, token, isZeroCopy: true)
+  }
+
+  /// All of the frame has left: it is kept until the other side has it, or was copied after all.
+  private mutating func hold(_ cell: UnsafeMutableRawPointer, _ handle: SimulatedHandle) {
+    guard case .stream(let end) = handle.thing else { return }
+    let state = cell.assumingMemoryBound(to: FrameState.self)
+    queue.append(
+      Completion(
+        token: state.pointee.token, result: Int32(clamping: state.pointee.total), more: true))
+    let isCopied =
+      end.remote.isUnix || !options.features.contains(.zeroCopySend)
+      || state.pointee.total < options.zeroCopyThreshold
+      || world.dice.chance(world.conditions.copiedZeroCopies)
+    handle.heldFrames.append(
+      SimulatedHeldFrame(cell: cell, position: isCopied ? 0 : end.taken, isCopied: isCopied))
+    inbox.mark(state.pointee.descriptor)
+  }
+
+  mutating func releaseHeldFrames(_ handle: SimulatedHandle, _ end: SimulatedEnd) {
+    while let held = handle.heldFrames.first, end.hasAcknowledged(held.position) {
+      handle.heldFrames.removeFirst()
+      let token = held.cell.assumingMemoryBound(to: FrameState.self).pointee.token
+      SendFrame.recycle(held.cell)
+      ended(token, held.isCopied ? 1 : 0)
+    }
+  }
+
   public func sendProgress(_ socket: Descriptor) -> Int {
     let handle = known(socket)
     guard let cell = handle.sendCell, case .stream(let end) = handle.thing else { return 0 }
@@ -143,4 +207,12 @@ extension Simulated {
   public mutating func expediteSends() {
     if !quietSends.isEmpty || !deferredSends.isEmpty { expedited = true }
   }
+}
+
+/// A zero-copy send whose memory is still in use.
+struct SimulatedHeldFrame {
+  let cell: UnsafeMutableRawPointer
+  /// It is free once the other side has this many bytes of the connection.
+  let position: Int
+  let isCopied: Bool
 }

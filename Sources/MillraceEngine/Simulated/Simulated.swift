@@ -16,6 +16,20 @@ public struct Simulated: Engine, ~Copyable {
   var queue: CompletionQueue
   /// What is behind each descriptor, by number.
   var handles: [SimulatedHandle?] = []
+  /// What is behind each direct slot.
+  var slots: SimulatedSlots
+  /// The chain that is being made, those that run, and the one whose step begins right now.
+  var openChain: SimulatedChain?
+  var chains: [SimulatedChain] = []
+  var beginning: SimulatedChain?
+  /// Control operations in flight, in the order of submission.
+  var controls: [SimulatedControl] = []
+  var relays = 0
+  /// Where datagrams that were reported came from, by the buffer that they are in.
+  var datagrams: [UInt32: SimulatedDatagram] = [:]
+  public let mailbox: Mailbox
+  var messages: [Mailbox.Message] = []
+  let readiness: SimulatedForeign
   /// Receives that wait for a buffer, in order.
   var starved: [Int32] = []
   /// Sends whose first try is made by the next wait.
@@ -52,6 +66,10 @@ public struct Simulated: Engine, ~Copyable {
     queue = CompletionQueue(capacity: 1024)
     fileOperations = SimulatedFileOperations(limit: options.fileOperations)
     wake = SimulatedWake()
+    mailbox = Mailbox(waker: Waker(eventDescriptor: wake.number), ring: -1)
+    slots = SimulatedSlots(limit: options.directDescriptors)
+    readiness = world.foreign()
+    inbox.readiness = readiness
     refreshClocks()
   }
 
@@ -61,6 +79,8 @@ public struct Simulated: Engine, ~Copyable {
       engineBug("a simulated engine was torn down with operations in flight")
     }
     for case let handle? in handles { handle.abandon(world) }
+    for case let handle? in slots.handles { handle.abandon(world) }
+    mailbox.close()
     wake.end()
   }
 
@@ -70,7 +90,6 @@ public struct Simulated: Engine, ~Copyable {
     statistics.turns += 1
     queue.rewind()
     makeDeferredSends()
-    serveStarved()
     // Time passes in a turn, however little there is to do.
     world.tick(2000)
     world.catchUp()
@@ -78,10 +97,14 @@ public struct Simulated: Engine, ~Copyable {
     if mayWait && world.dice.chance(world.conditions.emptyWaits) { mayWait = false }
     expedited = false
     while true {
+      // Before sleeping, always: nothing on the schedule tells that buffers have come back.
+      serveStarved()
+      if !queue.isEmpty { mayWait = false }
       if mayWait { mayWait = sleep(until: deadline) }
       takeNews()
       if !queue.isEmpty || !mayWait { break }
     }
+    takeMessages()
     reportQuietSends()
     now = world.now
     wallMicroseconds = world.wallMicroseconds
@@ -125,6 +148,8 @@ public struct Simulated: Engine, ~Copyable {
       switch item {
       case .descriptor(let number): serve(number)
       case .file(let index, let result): fileOperationEnded(index, result)
+      case .control(let control, let result): controlEnded(control, result)
+      case .datagramSent(let cell, let result): datagramSent(cell, result)
       }
     }
   }
@@ -132,6 +157,7 @@ public struct Simulated: Engine, ~Copyable {
   /// Does what can be done for a descriptor.
   private mutating func serve(_ number: Int32) {
     guard let handle = handle(number) else { return }
+    if !handle.splices.isEmpty { continueSplices(handle) }
     switch handle.thing {
     case .listener: serveListener(number, handle)
     case .stream(let end):
@@ -145,7 +171,11 @@ public struct Simulated: Engine, ~Copyable {
         serveReceive(number, handle, end)
         continueSend(number, handle, end)
       }
-    case .file: break
+      if !handle.heldFrames.isEmpty { releaseHeldFrames(handle, end) }
+      if let relay = handle.relayFrom { pump(relay) }
+      if let relay = handle.relayTo { pump(relay) }
+    case .datagrams(let socket): serveDatagrams(number, handle, socket)
+    case .file, .pipe: break
     }
   }
 
@@ -172,13 +202,15 @@ public struct Simulated: Engine, ~Copyable {
     counters.coldBytes = small.state.pointee.coldBytes + large.state.pointee.coldBytes
     counters.framesInUse = frames.inUse
     counters.frameRefusals = frames.state.pointee.refusals
+    counters.directDescriptorsInUse = slots.inUse
     return counters
   }
 
   // MARK: Descriptors
 
   func handle(_ number: Int32) -> SimulatedHandle? {
-    number >= 0 && Int(number) < handles.count ? handles[Int(number)] : nil
+    if number >= Descriptor.directBit { return slots[Descriptor(rawValue: number)] }
+    return number >= 0 && Int(number) < handles.count ? handles[Int(number)] : nil
   }
 
   /// What is behind a descriptor that the caller must have.
@@ -198,14 +230,26 @@ public struct Simulated: Engine, ~Copyable {
     }
     while handles.count <= Int(number) { handles.append(nil) }
     handles[Int(number)] = handle
-    if case .stream(let end) = handle.thing {
-      end.key = number
-      end.owner = inbox
-    }
+    adopt(handle, number)
     return number
   }
 
+  /// Has word of what happens to something left under a number.
+  func adopt(_ handle: SimulatedHandle, _ number: Int32) {
+    switch handle.thing {
+    case .stream(let end):
+      end.key = number
+      end.owner = inbox
+    case .pipe(let pipe, let isInput):
+      pipe.listen(isInput: isInput) { [inbox] in inbox.mark(number) }
+    case .listener(let listener): listener.arrived = { [inbox] in inbox.mark(number) }
+    case .datagrams(let socket): socket.arrived = { [inbox] in inbox.mark(number) }
+    case .file: break
+    }
+  }
+
   mutating func release(_ number: Int32) {
+    if number >= Descriptor.directBit { return slots.free(Descriptor(rawValue: number)) }
     handles[Int(number)] = nil
     world.network.giveNumberBack(number)
   }

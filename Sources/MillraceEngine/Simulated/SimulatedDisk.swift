@@ -139,12 +139,22 @@ public final class SimulatedDisk {
 
   // MARK: Names
 
-  /// open(2). - Returns: the file, or nil and a negated errno.
+  /// What a path itself is refused for: a name of more than NAME_MAX bytes, a file for a directory.
+  private func refuses(_ path: String) -> Int32 {
+    if path.split(separator: "/").contains(where: { $0.utf8.count > 255 }) { return -ENAMETOOLONG }
+    let parent = Self.parent(path)
+    if directories.contains(parent) { return 0 }
+    return names[parent] == nil ? -ENOENT : -ENOTDIR
+  }
+
+  /// open(2).
   public func open(_ path: String, flags: Int32, mode: UInt32 = 0o644) -> SimulatedOpening {
     let path = Self.tidy(path)
     let isDirect = flags & CLINUX_O_DIRECT != 0
     if isDirect && world.conditions.refusesDirect { return .failed(-EINVAL) }
     let access = flags & O_ACCMODE
+    let refusal = path == "/" ? 0 : refuses(path)
+    if refusal != 0 { return .failed(refusal) }
     if directories.contains(path) {
       if access != O_RDONLY || flags & O_CREAT != 0 { return .failed(-EISDIR) }
       return .opened(SimulatedOpenFile(self, path, nil, access, isDirect: false))
@@ -159,9 +169,7 @@ public final class SimulatedDisk {
       }
       return .opened(SimulatedOpenFile(self, path, file, access, isDirect: isDirect))
     }
-    guard flags & O_CREAT != 0, directories.contains(Self.parent(path)) else {
-      return .failed(-ENOENT)
-    }
+    guard flags & O_CREAT != 0 else { return .failed(-ENOENT) }
     guard hasRoom(for: 1) else { return .failed(-ENOSPC) }
     let file = SimulatedFile(inode: takeInode(), device: nil)
     file.mode = UInt16(truncatingIfNeeded: mode & 0o7777)
@@ -175,10 +183,11 @@ public final class SimulatedDisk {
   /// rename(2). - Returns: 0 or a negated errno.
   public func rename(_ from: String, to: String) -> Int32 {
     let (from, to) = (Self.tidy(from), Self.tidy(to))
+    let refusal = min(refuses(from), refuses(to))
+    if refusal != 0 { return refusal }
     guard let file = names[from] else {
       return directories.contains(from) ? -EISDIR : -ENOENT
     }
-    guard directories.contains(Self.parent(to)) else { return -ENOENT }
     if directories.contains(to) { return -EISDIR }
     if from == to { return 0 }
     if let old = names[to] { drop(old) }
@@ -191,6 +200,8 @@ public final class SimulatedDisk {
   /// unlink(2). - Returns: 0 or a negated errno.
   public func unlink(_ path: String) -> Int32 {
     let path = Self.tidy(path)
+    let refusal = refuses(path)
+    if refusal != 0 { return refusal }
     if directories.contains(path) { return -EISDIR }
     guard let file = names.removeValue(forKey: path) else { return -ENOENT }
     drop(file)
@@ -203,6 +214,8 @@ public final class SimulatedDisk {
     if directories.contains(path) {
       return .opened(SimulatedOpenFile(self, path, nil, O_RDONLY, isDirect: false))
     }
+    let refusal = refuses(path)
+    if refusal != 0 { return .failed(refusal) }
     guard let file = names[path] else { return .failed(-ENOENT) }
     return .opened(SimulatedOpenFile(self, path, file, O_RDONLY, isDirect: false))
   }

@@ -159,6 +159,10 @@ public final class SimulatedOpenFile {
   private let access: Int32
   private let isDirect: Bool
   private var isOpen = true
+  /// The machine has been off since: this is of no consequence any more.
+  private let crashes: Int
+  /// Where `readOn` and `writeOn` go on.
+  private var position: Int64 = 0
   private var world: SimulatedWorld { disk.world }
 
   init(
@@ -169,13 +173,32 @@ public final class SimulatedOpenFile {
     self.file = file
     self.access = access
     self.isDirect = isDirect
+    crashes = disk.crashes
     file?.opens += 1
   }
 
   public func close() {
     guard isOpen else { return }
     isOpen = false
-    if let file { disk.closed(file) }
+    if let file, crashes == disk.crashes { disk.closed(file) }
+  }
+
+  /// The file that a write would change; nil: a write changes nothing that a crash could tear.
+  var writable: SimulatedFile? {
+    access == O_RDONLY || file?.device != nil ? nil : file
+  }
+
+  /// Reads on where the last of these two stopped, read(2).
+  func readOn(into room: UnsafeMutableRawBufferPointer) -> Int {
+    let result = read(into: room, at: position)
+    if result > 0 { position += Int64(result) }
+    return result
+  }
+
+  func writeOn(_ bytes: UnsafeRawBufferPointer) -> Int {
+    let result = write(bytes, at: position, durable: false)
+    if result > 0 { position += Int64(result) }
+    return result
   }
 
   /// Bytes in the file.
@@ -220,7 +243,16 @@ public final class SimulatedOpenFile {
   }
 
   /// pwritev2(2). - Returns: bytes, or a negated errno.
-  public func write(_ bytes: UnsafeRawBufferPointer, at offset: Int64, durable: Bool) -> Int {
+  public func write(
+    _ bytes: UnsafeRawBufferPointer, at offset: Int64, durable: Bool
+  ) -> Int {
+    write(bytes, at: offset, durable: durable, isJoined: false)
+  }
+
+  /// - Parameter isJoined: the bytes are a copy whose own alignment says nothing.
+  func write(
+    _ bytes: UnsafeRawBufferPointer, at offset: Int64, durable: Bool, isJoined: Bool
+  ) -> Int {
     if access == O_RDONLY { return -Int(EBADF) }
     guard let file else { return -Int(EISDIR) }
     switch file.device {
@@ -229,7 +261,7 @@ public final class SimulatedOpenFile {
     case nil: break
     }
     if durable && world.conditions.refusesDurableWrites { return -Int(EOPNOTSUPP) }
-    let refusal = refuses(bytes.baseAddress, bytes.count, offset)
+    let refusal = refuses(isJoined ? nil : bytes.baseAddress, bytes.count, offset)
     if refusal != 0 { return Int(refusal) }
     if isBroken { return -Int(EIO) }
     var length = bytes.count
@@ -291,7 +323,8 @@ public final class SimulatedOpenFile {
 
   var status: FileStatus {
     guard let file else {
-      return FileStatus(mode: UInt16(Glibc.S_IFDIR) | 0o755, size: 4096, blocks: 8, links: 2, inode: 2)
+      return FileStatus(
+        mode: UInt16(Glibc.S_IFDIR) | 0o755, size: 4096, blocks: 8, links: 2, inode: 2)
     }
     let type = file.device == nil ? Glibc.S_IFREG : Glibc.S_IFCHR
     return FileStatus(

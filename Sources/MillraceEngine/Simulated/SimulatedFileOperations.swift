@@ -1,5 +1,5 @@
 // File operations in flight on a simulated engine: what stays at one place until the disk is done
-// with it, and the buffers that wait to be redeemed.
+// with it, and the memory that waits to be redeemed.
 
 import CLinux
 import Glibc
@@ -7,29 +7,61 @@ import Glibc
 /// One operation on a file.
 final class SimulatedFileOperation {
   let token: Token
-  /// The buffer of a read or write, until it is redeemed.
+  /// What a read or write used, until it is redeemed.
   private var buffer: FileBuffer?
-  let base: UnsafeMutableRawPointer?
+  private var list: FileBufferList?
+  /// The parts of memory that it reads or writes.
+  let parts: [UnsafeMutableRawBufferPointer]
+  /// The flag of a completion that brings something to redeem.
+  private(set) var flag: UInt32 = 0
   var underWay: SimulatedWrite?
-  /// What an open brought, until the engine gives it a number.
+  /// What an open brought, until the engine gives it a number, or puts it in this slot.
   var opened: SimulatedOpenFile?
+  var slot: Descriptor?
+  var status: FileStatus?
+  var chain: SimulatedChain?
+  /// A result below this breaks a chain.
+  private(set) var leastSuccess = 0
 
   init(_ token: Token) {
     self.token = token
-    base = nil
+    parts = []
   }
 
-  init(_ token: Token, _ buffer: consuming FileBuffer) {
+  init(_ token: Token, _ buffer: consuming FileBuffer, count: Int) {
     self.token = token
-    base = buffer.base
+    parts = [UnsafeMutableRawBufferPointer(start: buffer.base, count: count)]
+    leastSuccess = count
+    flag = Completion.fileFlag
     self.buffer = consume buffer
   }
 
+  init(_ token: Token, _ list: consuming FileBufferList) {
+    self.token = token
+    parts = (0..<list.count).map { list.bytes($0) }
+    leastSuccess = list.byteCount
+    flag = Completion.listFlag
+    self.list = consume list
+  }
+
   func takeBuffer() -> FileBuffer? { buffer.take() }
+  func takeList() -> FileBufferList? { list.take() }
+
+  func brings(_ status: FileStatus) {
+    self.status = status
+    flag = Completion.statusFlag
+  }
+
+  /// The bytes that a write takes, in order.
+  var bytes: [UInt8] {
+    var all: [UInt8] = []
+    for part in parts { all.append(contentsOf: part) }
+    return all
+  }
 }
 
-/// The operations of one engine, by index. A read's or write's place lives on until its buffer is
-/// taken; the generation tells a second redemption.
+/// The operations of one engine, by index. A place lives on until what it brought is taken; the
+/// generation tells a second redemption.
 struct SimulatedFileOperations {
   private var places: [SimulatedFileOperation?] = []
   private var generations: [UInt32] = []
@@ -55,7 +87,7 @@ struct SimulatedFileOperations {
     index < places.count ? places[index] : nil
   }
 
-  /// What a completion says to redeem the memory of an operation.
+  /// What a completion says to redeem what an operation brought.
   func name(_ index: Int) -> UInt32 { UInt32(index) | generations[index] << 16 }
 
   mutating func remove(_ index: Int) {
@@ -68,7 +100,7 @@ struct SimulatedFileOperations {
     let index = Int(completion.bufferIndex)
     guard index < places.count, generations[index] == completion.bufferGeneration,
       let operation = places[index]
-    else { preconditionFailure("a file buffer was redeemed twice") }
+    else { preconditionFailure("what a file operation brought was redeemed twice") }
     remove(index)
     return operation
   }

@@ -27,6 +27,10 @@ struct SimulatedNetwork {
   private var lowestFree = 3
   private var nextPort: UInt16 = 32_768
   private var ends: [SimulatedEnd] = []
+  /// Pairs of addresses that connections of engines have.
+  private var pairs: Set<String> = []
+  var datagramSockets: [String: [SimulatedDatagramSocket]] = [:]
+  var foreign: [Int32: SimulatedForeign] = [:]
   private var tidyAt = 256
 
   /// The lowest free number, as POSIX wants it.
@@ -48,6 +52,39 @@ struct SimulatedNetwork {
     return nextPort
   }
 
+  /// Whether an engine's host has the address: 10.0.0.0/8 and 127.0.0.0/8, and every other than IPv4.
+  func isOurs(_ address: SocketAddress) -> Bool {
+    guard address.family == AF_INET else { return true }
+    return withUnsafeBytes(of: address.storage) { $0[4] == 10 || $0[4] == 127 || $0[4] == 0 }
+  }
+
+  private func pair(_ local: SocketAddress, _ remote: SocketAddress) -> String {
+    "\(local) \(remote)"
+  }
+
+  mutating func occupy(_ local: SocketAddress, to remote: SocketAddress) {
+    pairs.insert(pair(local, remote))
+  }
+
+  mutating func vacate(_ local: SocketAddress, to remote: SocketAddress) {
+    pairs.remove(pair(local, remote))
+  }
+
+  /// The address with a port of the range that no connection to `remote` has; nil: all are taken.
+  func freePort(
+    _ local: SocketAddress, _ ports: ClosedRange<UInt16>, to remote: SocketAddress,
+    _ dice: inout SimulatedDice
+  ) -> SocketAddress? {
+    let count = Int(ports.upperBound - ports.lowerBound) + 1
+    let first = dice.roll(count)
+    for i in 0..<count {
+      let port = ports.lowerBound + UInt16((first + i) % count)
+      let candidate = local.with(port: port)
+      if !pairs.contains(pair(candidate, remote)) { return candidate }
+    }
+    return nil
+  }
+
   /// Ends refer to each other; the world unties those that never said goodbye when it ends.
   mutating func enlist(_ end: SimulatedEnd) {
     if ends.count >= tidyAt {
@@ -64,6 +101,7 @@ struct SimulatedNetwork {
     }
     ends = []
     listeners = [:]
+    datagramSockets = [:]
   }
 
   /// The listener that answers for an address, its own or a wildcard.
@@ -144,8 +182,7 @@ extension SimulatedWorld {
   ) throws(SystemFailure) -> SimulatedListener {
     var bound = address
     if !address.isUnix && address.port == 0 {
-      repeat { bound = address.with(port: network.takePort()) } while
-        !network.group(bound).isEmpty
+      repeat { bound = address.with(port: network.takePort()) } while !network.group(bound).isEmpty
     }
     let name = "\(bound)"
     let group = network.listeners[name] ?? []

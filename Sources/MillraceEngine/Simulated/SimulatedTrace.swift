@@ -28,7 +28,7 @@ public struct SimulatedTrace: Sendable {
   public var isContentOpaque = false
 
   private var ring: [Entry] = []
-  private let limit = 256
+  private let limit = 1024
   private var notes: [(entry: Int, text: String)] = []
 
   /// Something that the caller wants in the account.
