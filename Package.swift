@@ -43,6 +43,13 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: settings),
+    .executableTarget(
+      name: "simulate",
+      dependencies: [
+        "Proxy", "AuditLog", "Configuration", "MillraceEngine", "TLS", "COpenSSL",
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      path: "Tests/Simulation", swiftSettings: settings),
     .testTarget(
       name: "MillraceEngineTests", dependencies: ["MillraceEngine", "CLinux"],
       path: "Tests/Contract", swiftSettings: settings),

@@ -32,6 +32,9 @@ public struct RecoveredLog: Equatable, Sendable {
   /// Tails for which a recovery record was written in this run.
   public internal(set) var tornTails: [TornTail] = []
 
+  /// A log that has nothing in it.
+  public init() {}
+
   /// Where a worker's chain stands; a new chain for a worker that had none.
   public func chain(worker: Int) -> ChainState {
     chains.first { $0.worker == worker } ?? ChainState(worker: worker)
