@@ -50,6 +50,8 @@ package struct SimulatedWorkerParts {
   package var recovered: RecoveredLog
   /// Changes what a configuration file cannot say: sizes that make rare things common.
   package var adjustJournal: (inout JournalConfiguration) -> Void = { _ in }
+  /// Called once, when connections are accepted.
+  package var whenReady: () -> Void = {}
 
   package init(
     configuration: ProxyConfiguration, listeners: [SocketAddress], servers: [[SocketAddress]],
@@ -135,6 +137,7 @@ package enum SimulatedWorker {
       worker.end()
       return nil
     }
+    parts.whenReady()
     while worker.drain != .finished {
       worker.turn()
       if !remote.asked.isEmpty {

@@ -40,6 +40,8 @@ final class Life {
   /// By upstream: whether a kept connection may fail an innocent request.
   var unsteady: [Bool]
   var alive = 0
+  /// What begins, and how long after the proxy listens.
+  var starts: [(() -> Void, Int64)] = []
 
   let listenerAddresses: [SocketAddress]
   let serverAddresses: [[SocketAddress]]
@@ -129,10 +131,9 @@ final class Life {
     let world = world
     SimulatedRandomness.install { world.dice.fill($0) }
     populate()
-    if circumstances.ending != .quiet {
-      after(circumstances.endsAt) { [unowned self] in
-        circumstances.ending == .crash ? crash() : drain()
-      }
+    // A machine may lose its power while the proxy starts.
+    if circumstances.ending == .crash && dice.chance(100) {
+      after(circumstances.endsAt) { [unowned self] in crash() }
     }
     if !circumstances.isGentle && circumstances.configuration.audit != nil { drawTroubles() }
     if dice.chance(300) {
@@ -151,9 +152,21 @@ final class Life {
       $0.firstSegmentSize = c.segmentSize
       $0.prefillChunk = c.prefillChunk
     }
+    parts.whenReady = { [unowned self] in begin() }
     account = SimulatedWorker.run(parts, world, remote)
+    // What the worker did last reaches those whom it concerns.
+    world.advance(by: 10_000_000_000)
     if account == nil { failAnyway("start", "the worker could not listen") }
     finish()
+  }
+
+  /// The proxy listens.
+  private func begin() {
+    for (start, delay) in starts { after(delay, start) }
+    guard circumstances.ending != .quiet else { return }
+    after(circumstances.endsAt) { [unowned self] in
+      circumstances.ending == .crash ? crash() : drain()
+    }
   }
 
   private func logger() -> Logger {

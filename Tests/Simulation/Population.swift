@@ -96,7 +96,7 @@ extension Life {
       host: "sim.example", dice: dice.split())
     clients.append(client)
     alive += 1
-    after(Int64(dice.roll(200_000)) * 1_000) { client.start() }
+    starts.append(({ client.start() }, Int64(dice.roll(200_000)) * 1_000))
   }
 
   private func drawErrand(isSlow: Bool) -> Errand {
@@ -172,6 +172,13 @@ extension Life {
     case 10: answer.fault = .endlessHead
     default: answer.fault = .vanishes
     }
+    if answer.framing == .untilClose {
+      switch answer.fault {
+      // Nobody could tell these from a good end.
+      case .stops, .surplus: answer.framing = .length
+      default: break
+      }
+    }
     return answer
   }
 
@@ -195,6 +202,6 @@ extension Life {
     let attacker = Hostile(self, number: number, listener: listener, attack, dice: dice.split())
     attackers.append(attacker)
     alive += 1
-    after(Int64(dice.roll(300_000)) * 1_000) { attacker.start() }
+    starts.append(({ attacker.start() }, Int64(dice.roll(300_000)) * 1_000))
   }
 }

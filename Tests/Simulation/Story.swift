@@ -56,6 +56,8 @@ struct Story {
       life.checkAudit(AuditReading(legacy.disk, Circumstances.directory))
       disk = wreck
     } else {
+      life.world.conditions.diskErrors = 0
+      life.world.disk.recover()
       life.checkChain(life.world.disk, afterRecovery: false)
       let log = AuditReading(life.world.disk, Circumstances.directory)
       life.checkAudit(log)
@@ -71,6 +73,9 @@ struct Story {
   private mutating func recover(
     _ life: Life, _ disk: SimulatedDisk, _ dice: inout SimulatedDice
   ) -> RecoveredLog? {
+    let errors = life.world.conditions.diskErrors
+    life.world.conditions.diskErrors = 0
+    defer { life.world.conditions.diskErrors = errors }
     if dice.chance(300) {
       let interrupted = SimulatedFiles(disk, budget: dice.roll(12))
       _ = try? recover(life, interrupted)
