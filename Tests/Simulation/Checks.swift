@@ -130,7 +130,11 @@ extension Life {
     // A request that was not understood, or came too late to be, is recorded without its path.
     if errand.outcome == .refused(label: "head_timeout") { return nil }
     guard errand.sawHead else { return nil }
-    if case .refused(let label) = errand.outcome, label == "audit_full" { return nil }
+    if case .refused(let label) = errand.outcome,
+      label == "audit_full" || (label == "head" && errand.status == 503)
+    {
+      return nil
+    }
     if errand.outcome == .cut && errand.status >= 400 && errand.arrivals == 0 { return nil }
     guard let entry else {
       return "the client of \(errand.id) saw a response (\(errand.outcome)) that no record tells of"

@@ -50,7 +50,8 @@ struct Circumstances {
     endsAt = Int64(20 + dice.roll([100, 300, 1_000, 5_000][dice.roll(4)])) * 1_000_000
     batchSize = [8_192, 16_384, 65_536][dice.roll(3)]
     batchCount = 3 + dice.roll(6)
-    segmentSize = (2 * batchSize + 8_192) * (1 + dice.roll(4))
+    // The smallest takes one exchange's worst case beside the batch that may be lost at its end.
+    segmentSize = (2 * batchSize + 40_960) * (1 + dice.roll(4))
     prefillChunk = 16_384 << dice.roll(4)
     servers = 0
     configuration = ProxyConfiguration()

@@ -337,6 +337,9 @@ final class Client {
     guard !isOver else { return }
     isOver = true
     heldContent = nil
+    if let first = inFlight.first, !first.excuses.isEmpty {
+      for other in inFlight.dropFirst() { other.excuse("behind \(first.id), which ended early") }
+    }
     for errand in inFlight where !errand.isSettled {
       errand.outcome = .cut
       errand.settledAt = life.world.now

@@ -296,7 +296,8 @@ final class OriginConnection {
       case .untilClose: break
       }
     }
-    if answer.closes {
+    // An end that the content does not show has to be said, or the connection would be kept.
+    if answer.closes || (answer.framing == .untilClose && !hasContent(errand, answer)) {
       text += "Connection: close, X-Hop\r\nX-Hop: 1\r\n"
     } else if answer.isOld {
       text += "Connection: keep-alive\r\n"
