@@ -8,7 +8,7 @@ SWIFT ?= swift
 TOOLS := .build/test-tools
 FORMATTED = $(wildcard Package.swift Sources Tests Fuzz)
 
-.PHONY: help bootstrap demo demo-refused test test-unit test-system test-refused check build \
+.PHONY: help bootstrap demo demo-refused test test-unit test-system test-features test-refused check build \
   release format lint bench clean
 
 help: ## list the targets
@@ -35,6 +35,9 @@ test-unit: bootstrap ## unit and contract tests only (swift test)
 
 test-system: bootstrap ## system tests only: real servers, real clients
 	@scripts/test --system
+
+test-features: bootstrap ## the contract suite, once for each feature of the ring switched
+	@scripts/test-features
 
 test-refused: bootstrap ## system tests with engine auto, io_uring refused by EPERM, then by ENOSYS
 	@scripts/test --refused

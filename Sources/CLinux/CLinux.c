@@ -3,13 +3,17 @@
 #include "CLinux.h"
 
 #include <errno.h>
+#include <linux/filter.h>
 #include <linux/sockios.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 /* System call numbers by architecture-independent table (all architectures since 5.1). */
@@ -35,6 +39,10 @@ int clinux_uring_register(int fd, uint32_t op, const void *arg, uint32_t n) {
   return r < 0 ? -errno : (int)r;
 }
 
+int clinux_uring_ask(int fd, uint32_t op, void *arg, uint32_t n) {
+  return clinux_uring_register(fd, op, arg, n);
+}
+
 ssize_t clinux_pwritev2(int fd, const struct iovec *v, int n, off_t off, int flags) {
   return pwritev2(fd, v, n, off, flags);
 }
@@ -48,6 +56,84 @@ int clinux_fallocate(int fd, int64_t offset, int64_t length) {
 }
 
 int clinux_pipe2(int *ends, int flags) { return pipe2(ends, flags); }
+
+int clinux_set_pipe_size(int fd, int bytes) {
+  int r = fcntl(fd, F_SETPIPE_SZ, bytes);
+  return r < 0 ? -errno : r;
+}
+
+ssize_t clinux_splice(int in, int out, size_t count, unsigned flags) {
+  ssize_t r = splice(in, NULL, out, NULL, count, flags);
+  return r < 0 ? -errno : r;
+}
+
+#ifndef __NR_statx
+#define __NR_statx 332 /* x86-64; arm64 is 291 */
+#endif
+#ifndef __NR_epoll_pwait2
+#define __NR_epoll_pwait2 441
+#endif
+
+int clinux_statx_call(int fd, const char *path, struct clinux_statx *out) {
+  /* STATX_BASIC_STATS | STATX_DIOALIGN */
+  unsigned mask = 0x7ff | 0x2000;
+  int flags = path ? 0 : AT_EMPTY_PATH;
+  long r = syscall(__NR_statx, path ? AT_FDCWD : fd, path ? path : "", flags, mask, out);
+  return r < 0 ? -errno : (int)r;
+}
+
+ssize_t clinux_preadv(int fd, const struct iovec *v, int n, off_t off) {
+  return preadv(fd, v, n, off);
+}
+
+int clinux_epoll_wait(int fd, struct epoll_event *events, int n, int64_t nanoseconds) {
+  struct timespec t = {.tv_sec = nanoseconds / 1000000000, .tv_nsec = nanoseconds % 1000000000};
+  long r = syscall(__NR_epoll_pwait2, fd, events, n, nanoseconds < 0 ? NULL : &t, NULL, 0);
+  return r < 0 ? -errno : (int)r;
+}
+
+/* ioctl_eventpoll(2), 6.9 */
+int clinux_epoll_set(int fd, const struct clinux_epoll_params *p) {
+  return ioctl(fd, _IOW(0x8A, 0x01, struct clinux_epoll_params), p) < 0 ? -errno : 0;
+}
+
+int clinux_epoll_get(int fd, struct clinux_epoll_params *p) {
+  return ioctl(fd, _IOR(0x8A, 0x02, struct clinux_epoll_params), p) < 0 ? -errno : 0;
+}
+
+int clinux_reuseport_by_cpu(int fd, uint32_t count) {
+  struct sock_filter code[] = {
+      {BPF_LD | BPF_W | BPF_ABS, 0, 0, SKF_AD_OFF + SKF_AD_CPU},
+      {BPF_ALU | BPF_MOD | BPF_K, 0, 0, count},
+      {BPF_RET | BPF_A, 0, 0, 0},
+  };
+  struct sock_fprog program = {.len = 3, .filter = code};
+  return setsockopt(fd, SOL_SOCKET, CLINUX_SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program) < 0
+             ? -errno
+             : 0;
+}
+
+size_t clinux_put_segment_size(void *control, uint16_t bytes) {
+  struct msghdr m = {.msg_control = control, .msg_controllen = CMSG_SPACE(sizeof bytes)};
+  memset(control, 0, m.msg_controllen);
+  struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+  c->cmsg_level = IPPROTO_UDP;
+  c->cmsg_type = CLINUX_UDP_SEGMENT;
+  c->cmsg_len = CMSG_LEN(sizeof bytes);
+  memcpy(CMSG_DATA(c), &bytes, sizeof bytes);
+  return m.msg_controllen;
+}
+
+int clinux_find_segment_size(void *control, size_t length) {
+  struct msghdr m = {.msg_control = control, .msg_controllen = length};
+  for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c)) {
+    if (c->cmsg_level != IPPROTO_UDP || c->cmsg_type != CLINUX_UDP_GRO) continue;
+    int bytes;
+    memcpy(&bytes, CMSG_DATA(c), sizeof bytes);
+    return bytes;
+  }
+  return -1;
+}
 
 int clinux_unacknowledged(int fd) {
   int bytes = 0;

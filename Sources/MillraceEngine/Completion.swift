@@ -22,6 +22,10 @@ public struct Completion: Sendable {
   static let statusFlag: UInt32 = 8
   static let datagramFlag: UInt32 = 16
   static let listFlag: UInt32 = 32
+  /// The bytes are a piece of a buffer, which begins at `pieceOffset`.
+  static let pieceFlag: UInt32 = 128
+  /// The offset's place in the flags: the upper 24 bits.
+  static let pieceShift: UInt32 = 8
   private static let notBytes = fileFlag | statusFlag | datagramFlag | listFlag
 
   @inline(__always)
@@ -60,6 +64,7 @@ public struct Completion: Sendable {
 
   @inline(__always) var bufferIndex: UInt32 { buffer & 0xFFFF }
   @inline(__always) var bufferGeneration: UInt32 { buffer >> 16 }
+  @inline(__always) var pieceOffset: Int { Int(flags >> Self.pieceShift) }
 }
 
 /// Completions that wait for the loop to take them: a ring that grows by doubling at set-up

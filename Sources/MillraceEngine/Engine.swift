@@ -83,6 +83,9 @@ public struct EngineOptions: Sendable {
   public var features = EngineFeatures.standard
   /// Timeouts, polls, no-operations, messages, splices, reported shutdowns and closes in flight.
   public var controlOperations = 256
+  /// Chains in flight that the engine runs itself: all on epoll, and on io_uring those of an engine
+  /// without `EngineFeatures.linkedChains`. One more is a precondition that traps.
+  public var chains = 256
   /// Slots for direct descriptors; 0: none.
   public var directDescriptors = 64
   /// Registered file buffers and the size of each, a multiple of 4096; 0: none.
@@ -127,6 +130,10 @@ public struct EngineCounters: Sendable {
   public var framesEvacuated = 0
   public var submissionQueueFull = 0
   public var completionQueueOverflows = 0
+  /// Times that the completion queue was doubled (`EngineFeatures.ringResize`).
+  public var completionQueueGrowths = 0
+  /// Times that the rings were halved at set-up because memory was short.
+  public var ringReductions = 0
   public var frameRefusals = 0
   /// Connections closed at once because their number was beyond `descriptorLimit`.
   public var connectionsRefused = 0

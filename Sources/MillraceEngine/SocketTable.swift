@@ -45,6 +45,22 @@ struct SocketState: OptionSet {
   static let listedSmall = SocketState(rawValue: 1 << 14)
   static let listedLarge = SocketState(rawValue: 1 << 15)
   static let listening = SocketState(rawValue: 1 << 16)
+  /// The accept in flight is for one connection; its control slot stands in `setupToken`.
+  static let acceptingOne = SocketState(rawValue: 1 << 17)
+  static let receivingDatagrams = SocketState(rawValue: 1 << 18)
+  /// The receive, or the accept, in flight is a step of a chain.
+  static let receiveChained = SocketState(rawValue: 1 << 19)
+  static let acceptChained = SocketState(rawValue: 1 << 20)
+  /// A relay reads from it, whose slot stands in `receiveToken`; or writes to it, whose slot stands
+  /// in `sendCell`.
+  static let relaySource = SocketState(rawValue: 1 << 21)
+  static let relaySink = SocketState(rawValue: 1 << 25)
+  /// epoll: a splice waits for an edge.
+  static let splicing = SocketState(rawValue: 1 << 22)
+  /// A datagram socket, whose `sendCell` is the first of a queue.
+  static let datagrams = SocketState(rawValue: 1 << 23)
+  /// A slot that a caller has taken.
+  static let reserved = SocketState(rawValue: 1 << 24)
 
   /// io_uring: a UNIX socket, see `Uring.armReceive`.
   static let local = SocketState(rawValue: 1 << 26)
@@ -56,34 +72,57 @@ struct SocketState: OptionSet {
 
   /// What says where the *number* is, whoever owns it now, and so outlives its owner.
   static let ofTheNumber: SocketState = [.queued, .listedSmall, .listedLarge, .listedSuspect]
-  static let receiving: SocketState = [.receivingStream, .receivingOnce]
+  static let receiving: SocketState = [.receivingStream, .receivingOnce, .receivingDatagrams]
   static let inFlight: SocketState = [
-    .receivingStream, .receivingOnce, .accepting, .connecting,
+    .receivingStream, .receivingOnce, .receivingDatagrams, .accepting, .connecting, .relaySource,
   ]
 }
 
 struct SocketTable: ~Copyable {
   let records: UnsafeMutablePointer<SocketRecord>
   let limit: Int
+  /// Direct slots, whose records follow those of descriptors.
+  let slots: Int
+  /// Highest descriptor so far, plus one: where a look at all may stop.
+  let highest: UnsafeMutablePointer<Int>
 
-  init(limit: Int) {
+  init(limit: Int, slots: Int = 0) {
     self.limit = limit
-    let bytes = limit * MemoryLayout<SocketRecord>.stride
+    self.slots = slots
+    highest = .allocate(capacity: 1)
+    highest.initialize(to: 0)
+    let bytes = (limit + slots) * MemoryLayout<SocketRecord>.stride
     let memory = mmap(
       nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
     guard let memory, memory != MAP_FAILED else {
       preconditionFailure("no address space for \(limit) descriptors")
     }
     // SAFETY: fresh zero pages; an all-zero record is a valid closed one.
-    records = memory.bindMemory(to: SocketRecord.self, capacity: limit)
+    records = memory.bindMemory(to: SocketRecord.self, capacity: limit + slots)
   }
 
-  deinit { munmap(records, limit * MemoryLayout<SocketRecord>.stride) }
+  deinit {
+    munmap(records, (limit + slots) * MemoryLayout<SocketRecord>.stride)
+    highest.deallocate()
+  }
 
   @inline(__always)
   subscript(_ descriptor: Int32) -> UnsafeMutablePointer<SocketRecord> {
-    precondition(Int(descriptor) < limit && descriptor >= 0, "descriptor out of range")
-    return records + Int(descriptor)
+    if Int(descriptor) < limit && descriptor >= 0 { return records + Int(descriptor) }
+    return directRecord(descriptor)
+  }
+
+  @inline(never)
+  private func directRecord(_ descriptor: Int32) -> UnsafeMutablePointer<SocketRecord> {
+    let slot = Int(descriptor & ~Descriptor.directBit)
+    precondition(descriptor >= Descriptor.directBit && slot < slots, "descriptor out of range")
+    return records + limit + slot
+  }
+
+  /// The number of a record.
+  func descriptor(of record: UnsafeMutablePointer<SocketRecord>) -> Int32 {
+    let index = record - records
+    return index < limit ? Int32(index) : Descriptor.directBit | Int32(index - limit)
   }
 
   /// Makes a fresh record for a descriptor that was just opened.
@@ -93,6 +132,9 @@ struct SocketTable: ~Copyable {
     record.pointee.generation = (record.pointee.generation &+ 1) & 0xFF_FFFF
     record.pointee.state = record.pointee.state.intersection(.ofTheNumber).union(.open)
     record.pointee.sendCell = nil
+    if descriptor < Descriptor.directBit && Int(descriptor) >= highest.pointee {
+      highest.pointee = Int(descriptor) + 1
+    }
     return record
   }
 

@@ -26,7 +26,7 @@ enum Sockets {
         set(descriptor, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 0)
       }
     }
-    let bound = withAddress(address) { bind(descriptor, $0, $1) }
+    let bound = withAddress(address) { Glibc.bind(descriptor, $0, $1) }
     guard bound == 0 else {
       let code = errno
       Glibc.close(descriptor)
@@ -85,13 +85,16 @@ enum Sockets {
   }
 
   static func shutdown(_ descriptor: Int32, _ direction: ShutdownDirection) {
-    let how =
-      switch direction {
-      case .receive: Int32(SHUT_RD)
-      case .send: Int32(SHUT_WR)
-      case .both: Int32(SHUT_RDWR)
-      }
-    _ = Glibc.shutdown(descriptor, how)
+    _ = Glibc.shutdown(descriptor, how(direction))
+  }
+
+  /// The argument of shutdown(2).
+  static func how(_ direction: ShutdownDirection) -> Int32 {
+    switch direction {
+    case .receive: Int32(SHUT_RD)
+    case .send: Int32(SHUT_WR)
+    case .both: Int32(SHUT_RDWR)
+    }
   }
 
   static func peer(_ descriptor: Int32) -> SocketAddress? { name(descriptor, getpeername) }

@@ -31,7 +31,7 @@ public struct Server {
   public func run(afterProbe: () -> Void) -> Int32 {
     let signals = SignalWaiter(blocking: [SIGTERM, SIGINT, SIGUSR1])
     var configuration = configuration
-    var options = EngineOptions()
+    var options = EngineOptions(configuration.engineSettings)
     fitDescriptors(&configuration, &options)
     // Before any thread exists: the probe forks.
     guard let kind = chooseEngine(configuration.engine, &options) else { return 1 }
@@ -105,12 +105,16 @@ public struct Server {
     let report = ProbeReport.run(options)
     if report.usable {
       options.setupFlags = report.setupFlags
-      let off = report.features.filter { $0.state != .on }.map(\.name)
+      let off = report.features.filter { $0.state == .off }.map(\.name)
+      let refused = report.features.filter { $0.state == .refused }
+        .map { "\($0.name) (\($0.cause))" }
+      let refusals = refused.isEmpty ? "" : " refused=\"\(refused.joined(separator: ", "))\""
       logger.info(
         """
         engine selected engine=io_uring cause=\(choice == .uring ? "configured" : "probed") \
-        setup=\(report.setup) off="\(off.joined(separator: " "))"
+        setup=\(report.setup) off="\(off.joined(separator: " "))"\(refusals)
         """)
+      options.features.formIntersection(report.provenFeatures)
       return .uring
     }
     let refusal = report.refusal

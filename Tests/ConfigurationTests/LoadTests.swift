@@ -49,10 +49,9 @@ struct LoadTests {
   }
 
   static let everything = """
-    engine: {kind: io_uring}
+    engine: {kind: io_uring, sqpoll: true, quiet_sends: false, sqpoll_cpu: 0, batch_completions: 16}
     workers: 3
     pin: off
-    placement: cpu
     listeners:
       - name: edge
         address: :8443
@@ -84,9 +83,7 @@ struct LoadTests {
         retries: {attempts: 2, on: [connect_failure]}
         timeouts: {connect: 2s, response: 3s, idle: 4s}
         idle_connections: 5
-        source_address: 10.0.0.9
-        source_ports: 20000-20001
-      web: {servers: ["unix:/run/web.sock"], balance: random_two}
+      web: {servers: ["unix:/run/web.sock"], balance: random_two, source_address: "FE80::9", source_ports: 20000-20001}
     audit:
       directory: /var/log/millrace
       durability: interval
@@ -96,6 +93,7 @@ struct LoadTests {
       redact_query: true
     limits: {connections: 10, request_head: 16KiB, request_target: 4096, request_fields: 50}
     drain: {deadline: 5s}
+    placement: cpu
     """
 
   @Test("every key reaches its place in the value")
@@ -104,6 +102,10 @@ struct LoadTests {
     #expect(result.problems == [])
     let it = try #require(result.configuration)
     #expect(it.engine == .uring)
+    #expect(it.engineSettings.features == ["sqpoll": true, "quiet_sends": false])
+    #expect(it.engineSettings.submissionThreadCPU == 0)
+    #expect(it.engineSettings.batchCompletions == 16)
+    #expect(it.engineSettings.batchMicroseconds == nil)
     #expect(it.workers == .count(3))
     #expect(it.pin == .off)
     #expect(it.placement == .cpu)
@@ -138,9 +140,9 @@ struct LoadTests {
           connectNanoseconds: 2_000_000_000, responseNanoseconds: 3_000_000_000,
           idleNanoseconds: 4_000_000_000))
     #expect(it.upstreams[0].idleConnections == 5)
-    #expect(it.upstreams[0].source.address == "10.0.0.9")
-    #expect(it.upstreams[0].source.ports == 20_000...20_001)
-    #expect(it.upstreams[1].source == SourceConfiguration())
+    #expect(it.upstreams[0].source == SourceConfiguration())
+    #expect(it.upstreams[1].source.address == "fe80::9")
+    #expect(it.upstreams[1].source.ports == 20_000...20_001)
     #expect(
       it.limits
         == LimitsConfiguration(

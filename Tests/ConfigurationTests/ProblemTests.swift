@@ -20,9 +20,8 @@ struct ProblemTests {
           + " (auto, io_uring or epoll); write for example kind: epoll"
       ),
       (
-        "engine: {sqpoll: true}",
-        "engine.sqpoll (m.yaml:3:10): sqpoll is not available in this version;"
-          + " remove it; the engine submits from its own thread"
+        "engine: {sqpol: true}",
+        "engine.sqpol (m.yaml:3:10): is not a key of an engine; did you mean sqpoll?"
       ),
       (
         "engine: [epoll]",
@@ -66,7 +65,7 @@ struct ProblemTests {
       (
         "xyzzy: {}",
         "xyzzy (m.yaml:3:1): is not a key of a configuration; known: engine, workers, pin,"
-          + " listeners, routes, upstreams, audit, limits, drain"
+          + " placement, listeners, routes, upstreams, audit, limits, drain"
       ),
       (
         "admin: {address: 127.0.0.1:9901}",

@@ -55,6 +55,16 @@ struct RangeTests {
     number("top", "workers", 1, 999) {
       if case .count(let count) = $0.workers { count } else { -1 }
     },
+    number("engine", "sqpoll_idle", 1, 60_000) { $0.engineSettings.submissionThreadIdle ?? -1 },
+    number("engine", "sqpoll_cpu", 0, 1023) { $0.engineSettings.submissionThreadCPU ?? -1 },
+    number("engine", "batch_completions", 1, 4096) { $0.engineSettings.batchCompletions ?? -1 },
+    number("engine", "batch_microseconds", 1, 100_000) {
+      $0.engineSettings.batchMicroseconds ?? -1
+    },
+    number("engine", "busy_poll_microseconds", 1, 100_000) {
+      $0.engineSettings.busyPollMicroseconds ?? -1
+    },
+    number("engine", "busy_poll_budget", 1, 64) { $0.engineSettings.busyPollBudget ?? -1 },
     milliseconds("downstream", "head", 1, day) { $0.listeners[0].timeouts.headNanoseconds },
     milliseconds("downstream", "body", 1, day) { $0.listeners[0].timeouts.bodyNanoseconds },
     milliseconds("downstream", "idle", 1, day) { $0.listeners[0].timeouts.idleNanoseconds },

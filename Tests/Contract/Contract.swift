@@ -18,5 +18,5 @@ import Testing
   }()
 
   @Test(.enabled(if: ringFailure == nil, "io_uring is refused: the suite ran on epoll only"))
-  func theSuiteRunsOnBothEngines() { #expect(Self.engines == EngineKind.allCases) }
+  func theSuiteRunsOnBothEngines() { #expect(Self.engines == [.uring, .epoll]) }
 }

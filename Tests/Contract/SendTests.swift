@@ -161,7 +161,10 @@ extension Contract {
         }
         #expect(got == 64 << 20)
         if let current { try stage.end(current) }
-        #expect(stage.engine.counters.sendsShort > 0, "the reader was not slow")
+        // A kernel thread submits while the reader reads: what is slow there is not for us to say.
+        if !Stage.features.contains(.submissionThread) {
+          #expect(stage.engine.counters.sendsShort > 0, "the reader was not slow")
+        }
         stage.engine.close(socket)
       }
     }

@@ -14,6 +14,7 @@ extension Contract {
       switch kind {
       case .uring: try measure(Uring.self)
       case .epoll: try measure(Epoll.self)
+      case .simulated: preconditionFailure("not an engine of this suite")
       }
     }
 
@@ -42,7 +43,12 @@ extension Contract {
       if E.self == Uring.self {
         // One enter per turn, and no completion of the kernel for a send that fits.
         #expect(counters.systemCalls <= counters.turns + 8)
-        #expect(counters.completions <= counters.turns + 8)
+        if Stage.features.isSuperset(of: [.quietSends, .multishotReceive]),
+          Stage.features.isDisjoint(with: [.incrementalBuffers]),
+          !Stage.features.contains(.submissionThread)
+        {
+          #expect(counters.completions <= counters.turns + 8)
+        }
       }
       pair.end()
     }
@@ -58,6 +64,8 @@ private func heapBytes() -> Int {
 private struct PingPong<E: Engine & ~Copyable>: ~Copyable {
   var engine: E
   let ends: (Descriptor, Descriptor)
+  private var arrived = 0
+  private static var message: StaticString { "a message of the usual small size" }
 
   init() throws {
     var engine = try E(Stage.options)
@@ -88,7 +96,10 @@ private struct PingPong<E: Engine & ~Copyable>: ~Copyable {
       engine.wait(until: engine.now + 1_000_000_000)
       while let completion = engine.next() {
         guard completion.hasBytes else { continue }
-        _ = engine.takeSlice(completion)
+        // A message may come in two pieces, where a buffer ends in it.
+        arrived += engine.takeSlice(completion).count
+        guard arrived == Self.message.utf8CodeUnitCount else { continue }
+        arrived = 0
         left -= 1
         if left > 0 { throwFrom(Int(completion.token.rawValue)) }
       }
@@ -97,7 +108,7 @@ private struct PingPong<E: Engine & ~Copyable>: ~Copyable {
 
   private mutating func throwFrom(_ end: Int) {
     guard var frame = engine.frame() else { return }
-    frame.append("a message of the usual small size")
+    frame.append(Self.message)
     engine.send(
       end == 0 ? ends.0 : ends.1, frame, .quiet, Token(rawValue: 2))
   }

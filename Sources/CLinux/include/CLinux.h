@@ -91,7 +91,51 @@ struct clinux_probe {
   struct clinux_probe_op ops[256];
 };
 
+struct clinux_rsrc_update {
+  uint32_t offset, resv;
+  uint64_t data;
+};
+struct clinux_rsrc_register {
+  uint32_t nr, flags;
+  uint64_t resv2, data, tags;
+};
+/* What a multishot IORING_OP_RECVMSG puts before the name, the control data and the payload. */
+struct clinux_recvmsg_out {
+  uint32_t namelen, controllen, payloadlen, flags;
+};
+struct clinux_epoll_params {
+  uint32_t busy_poll_usecs;
+  uint16_t busy_poll_budget;
+  uint8_t prefer_busy_poll, pad;
+};
+struct clinux_statx_timestamp {
+  int64_t tv_sec;
+  uint32_t tv_nsec;
+  int32_t reserved;
+};
+/* struct statx of linux/stat.h, 256 bytes, with STATX_DIOALIGN (6.1). */
+struct clinux_statx {
+  uint32_t mask, blksize;
+  uint64_t attributes;
+  uint32_t nlink, uid, gid;
+  uint16_t mode, spare0;
+  uint64_t ino, size, blocks, attributes_mask;
+  struct clinux_statx_timestamp atime, btime, ctime, mtime;
+  uint32_t rdev_major, rdev_minor, dev_major, dev_minor;
+  uint64_t mnt_id;
+  uint32_t dio_mem_align, dio_offset_align;
+  uint64_t spare3[12];
+};
+_Static_assert(sizeof(struct clinux_statx) == 256, "statx is 256 bytes");
+struct clinux_napi {
+  uint32_t busy_poll_to; /* microseconds */
+  uint8_t prefer_busy_poll, opcode, pad[2];
+  uint32_t op_param, resv;
+};
+
 enum {
+  CLINUX_SETUP_SQPOLL = 1u << 1,
+  CLINUX_SETUP_SQ_AFF = 1u << 2,
   CLINUX_SETUP_CQSIZE = 1u << 3,
   CLINUX_SETUP_CLAMP = 1u << 4,
   CLINUX_SETUP_R_DISABLED = 1u << 6,
@@ -107,16 +151,50 @@ enum {
   CLINUX_FEAT_EXT_ARG = 1u << 8,
   CLINUX_FEAT_CQE_SKIP = 1u << 11,
 
-  CLINUX_ENTER_GETEVENTS = 1u << 0,
-  CLINUX_ENTER_EXT_ARG = 1u << 3,
+  CLINUX_FEAT_LINKED_FILE = 1u << 12,
+  CLINUX_FEAT_RECVSEND_BUNDLE = 1u << 14,
+  CLINUX_FEAT_MIN_TIMEOUT = 1u << 15,
 
+  CLINUX_ENTER_GETEVENTS = 1u << 0,
+  CLINUX_ENTER_SQ_WAKEUP = 1u << 1,
+  CLINUX_ENTER_SQ_WAIT = 1u << 2,
+  CLINUX_ENTER_EXT_ARG = 1u << 3,
+  CLINUX_ENTER_REGISTERED_RING = 1u << 4,
+
+  CLINUX_REGISTER_BUFFERS = 0,
   CLINUX_REGISTER_PROBE = 8,
+  CLINUX_REGISTER_IOWQ_AFF = 17,
   CLINUX_REGISTER_IOWQ_MAX_WORKERS = 19,
+  CLINUX_REGISTER_RING_FDS = 20,
+  CLINUX_UNREGISTER_RING_FDS = 21,
   CLINUX_REGISTER_PBUF_RING = 22,
   CLINUX_UNREGISTER_PBUF_RING = 23,
+  CLINUX_REGISTER_NAPI = 27,
+  CLINUX_UNREGISTER_NAPI = 28,
+  CLINUX_REGISTER_RESIZE_RINGS = 33,
+  CLINUX_PBUF_RING_INC = 2,
 
   CLINUX_OP_NOP = 0,
   CLINUX_OP_FSYNC = 3,
+  CLINUX_REGISTER_FILES2 = 13,
+  CLINUX_RSRC_REGISTER_SPARSE = 1u << 0,
+
+  CLINUX_OP_READV = 1,
+  CLINUX_OP_WRITEV = 2,
+  CLINUX_OP_POLL_ADD = 6,
+  CLINUX_OP_RECVMSG = 10,
+  CLINUX_OP_TIMEOUT = 11,
+  CLINUX_OP_STATX = 21,
+  CLINUX_OP_SPLICE = 30,
+  CLINUX_SQE_FIXED_FILE = 1u << 0,
+  CLINUX_SQE_IO_LINK = 1u << 2,
+  CLINUX_TIMEOUT_ABS = 1u << 0,
+  CLINUX_TIMEOUT_ETIME_SUCCESS = 1u << 5,
+  CLINUX_SEND_ZC_REPORT_USAGE = 1u << 3,
+  CLINUX_CQE_F_NOTIF = 1u << 3,
+  CLINUX_ASYNC_CANCEL_FD = 1u << 1,
+  CLINUX_OP_READ_FIXED = 4,
+  CLINUX_OP_WRITE_FIXED = 5,
   CLINUX_OP_SENDMSG = 9,
   CLINUX_OP_ACCEPT = 13,
   CLINUX_OP_ASYNC_CANCEL = 14,
@@ -131,6 +209,8 @@ enum {
   CLINUX_OP_SHUTDOWN = 34,
   CLINUX_OP_RENAMEAT = 35,
   CLINUX_OP_UNLINKAT = 36,
+  CLINUX_OP_MSG_RING = 40,
+  CLINUX_OP_SENDMSG_ZC = 48,
   CLINUX_OP_FTRUNCATE = 55,
 
   CLINUX_SQE_BUFFER_SELECT = 1u << 5,
@@ -139,6 +219,7 @@ enum {
   CLINUX_ACCEPT_MULTISHOT = 1u << 0,
   CLINUX_RECVSEND_POLL_FIRST = 1u << 0,
   CLINUX_RECV_MULTISHOT = 1u << 1,
+  CLINUX_RECVSEND_BUNDLE = 1u << 4,
   CLINUX_FSYNC_DATASYNC = 1u << 0,
   CLINUX_ASYNC_CANCEL_ANY = 1u << 2,
   CLINUX_ASYNC_CANCEL_ALL = 1u << 0,
@@ -146,8 +227,10 @@ enum {
   CLINUX_CQE_F_BUFFER = 1u << 0,
   CLINUX_CQE_F_MORE = 1u << 1,
   CLINUX_CQE_F_SOCK_NONEMPTY = 1u << 2,
+  CLINUX_CQE_F_BUF_MORE = 1u << 4,
   CLINUX_CQE_BUFFER_SHIFT = 16,
 
+  CLINUX_SQ_NEED_WAKEUP = 1u << 0,
   CLINUX_SQ_CQ_OVERFLOW = 1u << 1,
   CLINUX_PROBE_OP_SUPPORTED = 1u << 0,
 };
@@ -156,6 +239,28 @@ static const uint64_t CLINUX_OFF_SQ_RING = 0;
 static const uint64_t CLINUX_OFF_CQ_RING = 0x8000000ull;
 static const uint64_t CLINUX_OFF_SQES = 0x10000000ull;
 
+/* of a zero-copy send's notification: the kernel copied after all */
+static const uint32_t CLINUX_SPLICE_F_FD_IN_FIXED = 1u << 31;
+static const uint32_t CLINUX_NOTIF_ZC_COPIED = 1u << 31;
+
+/* udp(7), socket(7), ip(7): newer than the distribution's headers */
+enum {
+  CLINUX_UDP_SEGMENT = 103,
+  CLINUX_UDP_GRO = 104,
+  CLINUX_SO_INCOMING_CPU = 49,
+  CLINUX_SO_ATTACH_REUSEPORT_CBPF = 51,
+  CLINUX_SO_INCOMING_NAPI_ID = 56,
+  CLINUX_SO_BUSY_POLL = 46,
+  CLINUX_SO_PREFER_BUSY_POLL = 69,
+  CLINUX_SO_BUSY_POLL_BUDGET = 70,
+  CLINUX_IP_BIND_ADDRESS_NO_PORT = 24,
+  CLINUX_IP_LOCAL_PORT_RANGE = 51,
+  CLINUX_SPLICE_MOVE = 1,
+  CLINUX_SPLICE_NONBLOCK = 2,
+  CLINUX_SPLICE_MORE = 4,
+  CLINUX_MSG_CMSG_CLOEXEC = 0x40000000,
+};
+static const uint32_t CLINUX_EPOLLONESHOT = 1u << 30;
 static const int32_t CLINUX_RWF_DSYNC = 2;
 static const uint32_t CLINUX_EPOLLIN = 0x001;
 static const uint32_t CLINUX_EPOLLOUT = 0x004;
@@ -170,11 +275,29 @@ int clinux_uring_setup(uint32_t entries, struct clinux_uring_params *p);
 int clinux_uring_enter(int fd, uint32_t submit, uint32_t wait, uint32_t flags, const void *arg,
                        size_t size);
 int clinux_uring_register(int fd, uint32_t op, const void *arg, uint32_t n);
+/* The same where the kernel answers in the argument: Swift may pass a copy for a const pointer. */
+int clinux_uring_ask(int fd, uint32_t op, void *arg, uint32_t n);
 ssize_t clinux_pwritev2(int fd, const struct iovec *v, int n, off_t off, int flags);
 int clinux_open(const char *path, int flags, uint32_t mode);
 int clinux_accept4(int fd, int flags);
 int clinux_fallocate(int fd, int64_t offset, int64_t length);
 int clinux_pipe2(int *ends, int flags);
+/* F_SETPIPE_SZ: the capacity in bytes that the pipe has now, or -errno */
+int clinux_set_pipe_size(int fd, int bytes);
+ssize_t clinux_splice(int in, int out, size_t count, unsigned flags);
+/* path NULL: of the descriptor itself */
+int clinux_statx_call(int fd, const char *path, struct clinux_statx *out);
+ssize_t clinux_preadv(int fd, const struct iovec *v, int n, off_t off);
+/* epoll_pwait2(2): nanoseconds, negative for ever; -ENOSYS before 5.11 */
+int clinux_epoll_wait(int fd, struct epoll_event *events, int n, int64_t nanoseconds);
+int clinux_epoll_set(int fd, const struct clinux_epoll_params *p);
+int clinux_epoll_get(int fd, struct clinux_epoll_params *p);
+/* A classic BPF program that returns the number of the current CPU modulo `count`. */
+int clinux_reuseport_by_cpu(int fd, uint32_t count);
+/* cmsg(3): the macros that Swift cannot see. Writes the segment size as control data. */
+size_t clinux_put_segment_size(void *control, uint16_t bytes);
+/* Looks for UDP_GRO; -1: none. */
+int clinux_find_segment_size(void *control, size_t length);
 int clinux_unacknowledged(int fd);
 int clinux_pin_self(int cpu);
 int clinux_affinity(uint64_t *words, int count);
@@ -195,6 +318,8 @@ static inline uint32_t clinux_load_relaxed(const uint32_t *p) {
 static inline void clinux_store_release(uint32_t *p, uint32_t v) {
   __atomic_store_n(p, v, __ATOMIC_RELEASE);
 }
+/* Orders a store before a later load: the tail of the submission queue before its flags. */
+static inline void clinux_full_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 static inline void clinux_store_release16(uint16_t *p, uint16_t v) {
   __atomic_store_n(p, v, __ATOMIC_RELEASE);
 }

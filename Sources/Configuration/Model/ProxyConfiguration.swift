@@ -41,6 +41,7 @@ public enum Placement: String, Sendable, Equatable, CaseIterable {
 /// Everything that a proxy is told at start.
 public struct ProxyConfiguration: Sendable, Equatable {
   public var engine: EngineChoice
+  public var engineSettings: EngineSettings
   public var workers: WorkerCount
   public var pin: Pinning
   public var placement: Placement
@@ -57,6 +58,7 @@ public struct ProxyConfiguration: Sendable, Equatable {
 
   public init(
     engine: EngineChoice = .automatic,
+    engineSettings: EngineSettings = EngineSettings(),
     workers: WorkerCount = .automatic,
     pin: Pinning = .automatic,
     placement: Placement = .off,
@@ -68,6 +70,7 @@ public struct ProxyConfiguration: Sendable, Equatable {
     drain: DrainConfiguration = DrainConfiguration()
   ) {
     self.engine = engine
+    self.engineSettings = engineSettings
     self.workers = workers
     self.pin = pin
     self.placement = placement

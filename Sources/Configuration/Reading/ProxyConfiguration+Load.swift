@@ -57,7 +57,10 @@ extension Reader {
     guard let fields = fields(root, Shapes.root, example: "listeners: [{address: 0.0.0.0:8080}]")
     else { return nil }
     var configuration = ProxyConfiguration()
-    if let engine = engine(fields) { configuration.engine = engine }
+    if let engine = engine(fields) {
+      if let kind = engine.kind { configuration.engine = kind }
+      configuration.engineSettings = engine.settings
+    }
     if let workers = workers(fields) { configuration.workers = workers }
     if let pin = pin(fields) { configuration.pin = pin }
     if let word = word(fields, "placement"), let placement = Placement(rawValue: word) {
@@ -83,20 +86,6 @@ extension Reader {
       problems += configuration.warnings()
     }
     return configuration
-  }
-
-  private mutating func engine(_ root: Fields) -> EngineChoice? {
-    guard let value = root["engine"] else { return nil }
-    let word: String?
-    if case .mapping = value.node.content {
-      guard let fields = fields(value, Shapes.engine, example: "engine: io_uring") else {
-        return nil
-      }
-      word = self.word(fields, "kind")
-    } else {
-      word = self.word(root, "engine")
-    }
-    return word.flatMap { EngineChoice(rawValue: $0) }
   }
 
   private mutating func workers(_ root: Fields) -> WorkerCount? {

@@ -37,10 +37,18 @@ package enum Shapes {
   private static let engineKind = Choice("an engine", ["auto", "io_uring", "epoll"])
 
   package static let engine = MappingShape(
-    "an engine", [KeyShape("kind", .choice(engineKind), default: "auto")],
-    unavailable: [
-      Unavailable("sqpoll", instead: "remove it; the engine submits from its own thread")
-    ])
+    "an engine",
+    [KeyShape("kind", .choice(engineKind), default: "auto")]
+      + EngineSettings.switches.map {
+        KeyShape($0.name, .boolean, default: $0.isStandard ? "true" : "false")
+      } + [
+        KeyShape("sqpoll_idle", .integer(1...60_000), default: "50"),
+        KeyShape("sqpoll_cpu", .integer(0...1023)),
+        KeyShape("batch_completions", .integer(1...4096), default: "8"),
+        KeyShape("batch_microseconds", .integer(1...100_000), default: "50"),
+        KeyShape("busy_poll_microseconds", .integer(1...100_000), default: "50"),
+        KeyShape("busy_poll_budget", .integer(1...64), default: "8"),
+      ])
 
   package static let listener = MappingShape(
     "a listener",

@@ -16,6 +16,9 @@ struct BufferOwner {
   var index: UInt32
   /// Counts the completions that named this buffer, 16 bits of it.
   var generation: UInt32
+  /// The kernel still fills this buffer, so that it is not free when its last slice ends; see
+  /// BufferPool+Pieces.swift.
+  var kernelHolds = false
   var pool: UnsafeMutablePointer<PoolState>
 
   static let coldIndex = UInt32.max
@@ -42,6 +45,9 @@ struct PoolState {
   var refusals: Int
   /// Something may still write into the slab when its pool ends, so it stays mapped.
   var abandoned: Bool
+  /// One bit per byte: a piece that begins there is reported and not redeemed. nil where buffers
+  /// are only ever reported whole.
+  var pieces: UnsafeMutablePointer<UInt64>?
 }
 
 /// A slab of equal buffers.
@@ -74,7 +80,7 @@ struct BufferPool: ~Copyable {
       to: PoolState(
         base: base, owners: owners, free: free, freeCount: count, bufferSize: bufferSize,
         count: count, watermark: watermark, leased: 0, coldBytes: 0, coldBytesHighest: 0,
-        refusals: 0, abandoned: false))
+        refusals: 0, abandoned: false, pieces: nil))
   }
 
   /// Frees the slab. A slice that is still alive would dangle, so a pool with leases out is left
@@ -85,6 +91,7 @@ struct BufferPool: ~Copyable {
       engineBug("a buffer pool was torn down with leases out")
       return
     }
+    if let pieces = state.pointee.pieces { munmap(pieces, mapped / 8) }
     munmap(state.pointee.base, mapped)
     state.pointee.owners.deallocate()
     state.pointee.free.deallocate()
@@ -140,6 +147,13 @@ struct BufferPool: ~Copyable {
     owner.pointee.slices = 1
     return BufferSlice(
       base: address(of: index), count: Int(completion.result), owner: owner)
+  }
+
+  /// Makes the first slice of a buffer that a completion names, over all of the buffer.
+  func redeemWhole(_ completion: Completion) -> BufferSlice {
+    var whole = completion
+    whole.result = Int32(state.pointee.bufferSize)
+    return redeem(whole)
   }
 
   /// Takes a free buffer as one slice, or nil (counted) when none is free.

@@ -79,6 +79,8 @@ public struct BufferSlice: ~Copyable {
     let pool = owner.pointee.pool
     if owner.pointee.index == BufferOwner.coldIndex {
       ColdMemory.free(owner)
+    } else if owner.pointee.kernelHolds {
+      pool.pointee.leased -= 1
     } else {
       pool.pointee.free[pool.pointee.freeCount] = owner.pointee.index
       pool.pointee.freeCount += 1

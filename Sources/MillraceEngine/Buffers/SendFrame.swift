@@ -23,6 +23,22 @@ struct FrameState {
   var total: Int
   var sent: Int
   var slab: UnsafeMutablePointer<FrameSlabState>
+  /// The chain that the send is a step of, or -1.
+  var chain: Int32
+  /// What kind of send it is, and how far a zero-copy one has got.
+  var mode: FrameMode
+  /// Notifications of the kernel that are still to come.
+  var notices: Int16
+  /// One of them said that bytes were copied.
+  var wasCopied: Bool
+  /// A send that was cancelled ends at its next word from the kernel.
+  var cancelled: Bool
+  /// The next frame of a datagram socket's queue.
+  var next: UnsafeMutableRawPointer?
+}
+
+enum FrameMode: UInt8 {
+  case stream, zeroCopy, datagram
 }
 
 struct FrameSlabState {
@@ -47,7 +63,10 @@ enum FrameLayout {
   static let messageOffset = 128
   static let vectorsOffset = 192
   static let slicesOffset = vectorsOffset + segmentLimit * 16
-  static let inlineOffset = slicesOffset + sliceLimit * MemoryLayout<BufferSlice>.stride
+  /// Of a datagram: its address (28 bytes of sockaddr_in6) and the control data for its segments.
+  static let nameOffset = slicesOffset + sliceLimit * MemoryLayout<BufferSlice>.stride
+  static let controlOffset = nameOffset + 32
+  static let inlineOffset = controlOffset + 32
   static let inlineBytes = cellBytes - inlineOffset
   /// A slice of at most this many bytes is copied inline: its buffer goes back at once and the
   /// send stays a single segment. Copying 2 KiB costs 42 ns (memcpy in a loop, hot); where a second
@@ -233,6 +252,7 @@ public struct SendFrame: ~Copyable {
       let slices = (cell + FrameLayout.slicesOffset).assumingMemoryBound(to: BufferSlice.self)
       for i in 0..<count { _ = (slices + i).move() }
     }
+    if state.pointee.mode == .datagram { DatagramLayout.clear(cell) }
     let slab = state.pointee.slab
     slab.pointee.free[slab.pointee.freeCount] = state.pointee.index
     slab.pointee.freeCount += 1
@@ -301,6 +321,12 @@ struct FrameSlab: ~Copyable {
     frame.pointee.total = 0
     frame.pointee.sent = 0
     frame.pointee.slab = state
+    frame.pointee.chain = -1
+    frame.pointee.mode = .stream
+    frame.pointee.notices = 0
+    frame.pointee.wasCopied = false
+    frame.pointee.cancelled = false
+    frame.pointee.next = nil
     return SendFrame(cell: cell)
   }
 

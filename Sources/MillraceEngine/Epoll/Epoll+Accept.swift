@@ -18,7 +18,7 @@ extension Epoll {
     return Descriptor(rawValue: socket)
   }
 
-  private mutating func adopt(_ socket: Int32, interest: UInt32) throws(SystemFailure) {
+  mutating func adopt(_ socket: Int32, interest: UInt32) throws(SystemFailure) {
     guard Int(socket) < sockets.limit else {
       Glibc.close(socket)
       throw SystemFailure(code: EMFILE, operation: "descriptor limit of the engine")
@@ -35,6 +35,7 @@ extension Epoll {
   public mutating func accept(_ listener: Descriptor, _ token: Token) {
     let record = sockets[listener.rawValue]
     precondition(!record.pointee.state.contains(.accepting), "two accepts on one listener")
+    precondition(!chains.isOpen, "of accepts only acceptOne can be a step of a chain")
     record.pointee.setupToken = token
     record.pointee.state.insert(.accepting)
     statistics.operationsInFlight += 1
@@ -42,9 +43,74 @@ extension Epoll {
     enqueue(listener.rawValue)
   }
 
+  public mutating func acceptOne(
+    _ listener: Descriptor, into slot: Descriptor?, _ token: Token
+  ) {
+    submit(.acceptOne, token) {
+      $0.pointee.descriptor = listener.rawValue
+      $0.pointee.second = slot?.rawValue ?? -1
+    }
+  }
+
+  mutating func startAcceptOne(_ index: UInt32) {
+    let listener = control.slots[Int(index)].descriptor
+    let record = sockets[listener]
+    precondition(!record.pointee.state.contains(.accepting), "two accepts on one listener")
+    record.pointee.setupToken = Token(rawValue: UInt64(index))
+    record.pointee.state.formUnion([.accepting, .acceptingOne])
+    enqueue(listener)
+  }
+
+  private mutating func endAcceptOne(
+    _ record: UnsafeMutablePointer<SocketRecord>, _ result: Int32
+  ) {
+    record.pointee.state.subtract([.accepting, .acceptingOne])
+    endControl(UInt32(record.pointee.setupToken.rawValue), result)
+  }
+
+  private mutating func acceptSingle(
+    _ listener: Int32, _ record: UnsafeMutablePointer<SocketRecord>
+  ) {
+    while true {
+      statistics.systemCalls += 1
+      let socket = clinux_accept4(target(listener), Self.acceptFlags)
+      if socket < 0 {
+        let code = errno
+        if code == EAGAIN { return }
+        if Uring.isTransientAcceptError(-code) { continue }
+        return endAcceptOne(record, -code)
+      }
+      let slot = control.slots[Int(record.pointee.setupToken.rawValue)].second
+      do throws(SystemFailure) {
+        if slot >= 0 {
+          try adopt(socket, into: slot)
+        } else {
+          try adopt(socket, interest: Self.streamInterest)
+        }
+        return endAcceptOne(record, slot >= 0 ? 0 : socket)
+      } catch {
+        statistics.connectionsRefused += 1
+      }
+    }
+  }
+
+  /// Puts an open descriptor behind a direct slot and registers it under the slot's number.
+  mutating func adopt(_ socket: Int32, into slot: Int32) throws(SystemFailure) {
+    direct[slot & ~Descriptor.directBit] = socket
+    _ = sockets.open(slot)
+    let code = register(slot, events: Self.streamInterest)
+    guard code == 0 else {
+      sockets.retire(slot)
+      direct[slot & ~Descriptor.directBit] = -1
+      Glibc.close(socket)
+      throw SystemFailure(code: code, operation: "epoll_ctl")
+    }
+  }
+
   public mutating func stopAccepting(_ listener: Descriptor) {
     let record = sockets[listener.rawValue]
     guard record.pointee.state.contains(.accepting) else { return }
+    if record.pointee.state.contains(.acceptingOne) { return endAcceptOne(record, -ECANCELED) }
     endAccept(record, -ECANCELED)
   }
 
@@ -57,9 +123,10 @@ extension Epoll {
   }
 
   mutating func acceptAll(_ listener: Int32, _ record: UnsafeMutablePointer<SocketRecord>) {
+    if record.pointee.state.contains(.acceptingOne) { return acceptSingle(listener, record) }
     for _ in 0..<Self.acceptsInRow {
       statistics.systemCalls += 1
-      let socket = clinux_accept4(listener, Self.acceptFlags)
+      let socket = clinux_accept4(target(listener), Self.acceptFlags)
       if socket < 0 {
         let code = errno
         if code == EAGAIN { return }
@@ -68,6 +135,7 @@ extension Epoll {
       }
       do throws(SystemFailure) {
         try adopt(socket, interest: Self.streamInterest)
+        if wantsBusyPoll { preferBusyPoll(socket) }
         queue.append(
           Completion(token: record.pointee.setupToken, result: socket, more: true))
       } catch {
@@ -92,7 +160,20 @@ extension Epoll {
   public mutating func connect(
     _ address: SocketAddress, _ token: Token
   ) throws(SystemFailure) -> Descriptor {
-    let socket = try Sockets.make(for: address, nonblocking: true)
+    try begin(try Sockets.make(for: address, nonblocking: true), address, token)
+  }
+
+  public mutating func connect(
+    _ address: SocketAddress, from origin: ConnectionOrigin, _ token: Token
+  ) throws(SystemFailure) -> Descriptor {
+    try begin(
+      try Sockets.make(for: address, from: origin, nonblocking: true), address, token)
+  }
+
+  private mutating func begin(
+    _ socket: Int32, _ address: SocketAddress, _ token: Token
+  ) throws(SystemFailure) -> Descriptor {
+    precondition(!chains.isOpen, "a connect cannot be a step of a chain")
     let result: Int32
     if address.isUnix {
       result = Sockets.connectUnix(socket, address)
@@ -132,25 +213,33 @@ extension Epoll {
 
   public mutating func shutdown(_ socket: Descriptor, _ direction: ShutdownDirection) {
     statistics.systemCalls += 1
-    Sockets.shutdown(socket.rawValue, direction)
+    Sockets.shutdown(target(socket.rawValue), direction)
   }
 
   public mutating func resetOnClose(_ socket: Descriptor) {
     statistics.systemCalls += 1
-    Sockets.resetOnClose(socket.rawValue)
+    Sockets.resetOnClose(target(socket.rawValue))
   }
 
   /// close(2) removes the registration as well: no other descriptor refers to the socket.
   public mutating func close(_ descriptor: Descriptor) {
-    sockets.retire(descriptor.rawValue)
+    _ = closeNow(descriptor.rawValue)
+  }
+
+  /// - Returns: 0 or a negated errno.
+  mutating func closeNow(_ descriptor: Int32) -> Int32 {
+    let real = target(descriptor)
+    sockets.retire(descriptor)
+    if descriptor >= Descriptor.directBit { direct.giveBack(Descriptor(rawValue: descriptor)) }
+    guard real >= 0 else { return descriptor >= Descriptor.directBit ? 0 : -EBADF }
     statistics.systemCalls += 1
-    Glibc.close(descriptor.rawValue)
+    return Glibc.close(real) == 0 ? 0 : -errno
   }
 
   public func peerAddress(_ socket: Descriptor) -> SocketAddress? {
-    Sockets.peer(socket.rawValue)
+    socket.isDirect ? nil : Sockets.peer(socket.rawValue)
   }
   public func localAddress(_ socket: Descriptor) -> SocketAddress? {
-    Sockets.local(socket.rawValue)
+    socket.isDirect ? nil : Sockets.local(socket.rawValue)
   }
 }

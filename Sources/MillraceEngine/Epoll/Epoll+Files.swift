@@ -6,6 +6,19 @@ import Glibc
 extension Epoll {
   private mutating func submit(_ slot: UInt32) {
     statistics.operationsInFlight += 1
+    guard chains.isOpen else { return startFile(slot) }
+    files.slots[Int(slot)].chain = chains.append(
+      ChainStep(
+        kind: .file, index: slot, cell: nil, descriptor: -1,
+        token: files.slots[Int(slot)].token))
+  }
+
+  /// Hands an operation to the threads; what a direct slot stands for is known by now.
+  mutating func startFile(_ slot: UInt32) {
+    let operation = files.slots + Int(slot)
+    if operation.pointee.descriptor >= Descriptor.directBit {
+      operation.pointee.descriptor = target(operation.pointee.descriptor)
+    }
     threads.submit(slot)
   }
 
@@ -39,6 +52,7 @@ extension Epoll {
     let slot = files.take(kind, token)
     let operation = files.slots + Int(slot)
     operation.pointee.bufferCapacity = buffer.capacity
+    operation.pointee.bufferOwner = buffer.owner
     operation.pointee.buffer = buffer.surrender()
     operation.pointee.descriptor = file.rawValue
     operation.pointee.count = count
@@ -46,6 +60,8 @@ extension Epoll {
     operation.pointee.durable = durable
     submit(slot)
   }
+
+  public mutating func registeredBuffer() -> FileBuffer? { registered.take() }
 
   public mutating func takeFileBuffer(_ completion: Completion) -> FileBuffer {
     files.takeBuffer(completion)
@@ -88,13 +104,100 @@ extension Epoll {
   }
 
   public mutating func closeFile(_ file: Descriptor, _ token: Token) {
+    // A slot is the engine's to free, which a thread must not do.
+    if file.isDirect { return close(file, token) }
     let slot = files.take(.close, token)
     files.slots[Int(slot)].descriptor = file.rawValue
     submit(slot)
   }
 
   mutating func fileOperationEnded(_ index: UInt32) {
+    let slot = files.slots + Int(index)
+    if slot.pointee.kind == .openDirect && slot.pointee.result >= 0 {
+      direct[Int32(slot.pointee.count)] = slot.pointee.result
+      _ = sockets.open(Descriptor.directBit | Int32(slot.pointee.count))
+      slot.pointee.result = 0
+    }
+    endFile(index, slot.pointee.result)
+  }
+
+  mutating func endFile(_ index: UInt32, _ result: Int32) {
+    let slot = files.slots + Int(index)
+    let chain = slot.pointee.chain
+    let succeeded = slot.pointee.isWhole(result)
     statistics.operationsInFlight -= 1
-    queue.append(files.finish(index, files.slots[Int(index)].result))
+    queue.append(files.finish(index, result))
+    if chain >= 0 { stepEnded(chain, succeeded: succeeded) }
+  }
+
+  public mutating func open(
+    _ path: String, flags: Int32, mode: UInt32, into slot: Descriptor, _ token: Token
+  ) {
+    precondition(slot.isDirect, "open into a descriptor that is no slot")
+    let index = files.take(.openDirect, token)
+    files.slots[Int(index)].path = strdup(path)
+    files.slots[Int(index)].flags = flags | O_CLOEXEC
+    files.slots[Int(index)].mode = mode
+    files.slots[Int(index)].count = Int(slot.slot)
+    submit(index)
+  }
+
+  public mutating func status(_ file: Descriptor, _ token: Token) {
+    let index = files.take(.status, token)
+    _ = files.prepareStatus(index)
+    files.slots[Int(index)].descriptor = file.rawValue
+    submit(index)
+  }
+
+  public mutating func status(path: String, _ token: Token) {
+    let index = files.take(.status, token)
+    _ = files.prepareStatus(index)
+    files.slots[Int(index)].path = strdup(path)
+    submit(index)
+  }
+
+  public mutating func takeStatus(_ completion: Completion) -> FileStatus {
+    files.takeStatus(completion)
+  }
+
+  public mutating func read(
+    _ file: Descriptor, into buffers: consuming FileBufferList, offset: Int64, _ token: Token
+  ) {
+    transfer(.readVector, file, buffers, offset, false, token)
+  }
+
+  public mutating func write(
+    _ file: Descriptor, from buffers: consuming FileBufferList, offset: Int64, durable: Bool,
+    _ token: Token
+  ) {
+    transfer(.writeVector, file, buffers, offset, durable, token)
+  }
+
+  private mutating func transfer(
+    _ kind: FileOperationKind, _ file: Descriptor, _ buffers: consuming FileBufferList,
+    _ offset: Int64, _ durable: Bool, _ token: Token
+  ) {
+    precondition(buffers.count > 0 && offset >= 0)
+    let index = files.take(kind, token)
+    let operation = files.slots + Int(index)
+    operation.pointee.count = buffers.byteCount
+    operation.pointee.list = buffers.surrender()
+    operation.pointee.descriptor = file.rawValue
+    operation.pointee.offset = offset
+    operation.pointee.durable = durable
+    submit(index)
+  }
+
+  public mutating func takeFileBuffers(_ completion: Completion) -> FileBufferList {
+    files.takeList(completion)
+  }
+
+  /// A splice that has a file on one side, which only a thread can wait for.
+  mutating func spliceOnThread(_ input: Int32, _ output: Int32, _ count: Int, _ token: Token) {
+    let index = files.take(.splice, token)
+    files.slots[Int(index)].descriptor = input
+    files.slots[Int(index)].flags = output
+    files.slots[Int(index)].count = count
+    submit(index)
   }
 }

@@ -9,13 +9,35 @@ extension Epoll {
   private static let readsInRow = 16
 
   public mutating func receive(_ socket: Descriptor, _ mode: ReceiveMode, _ token: Token) {
+    if chains.isOpen {
+      precondition(mode == .once, "of receives only .once can be a step of a chain")
+      statistics.operationsInFlight += 1
+      _ = chains.append(
+        ChainStep(
+          kind: .receive, index: 0, cell: nil, descriptor: socket.rawValue, token: token))
+      return
+    }
     let record = sockets[socket.rawValue]
     precondition(
-      record.pointee.state.isDisjoint(with: .receiving), "two receives on one socket")
+      record.pointee.state.isDisjoint(with: [.receiving, .relaySource]),
+      "two receives on one socket")
     record.pointee.receiveToken = token
     record.pointee.state.insert(mode == .stream ? .receivingStream : .receivingOnce)
     statistics.operationsInFlight += 1
     if record.pointee.state.contains(.readable) { enqueue(socket.rawValue) }
+  }
+
+  /// Starts the receive of a chain.
+  mutating func startReceive(_ step: ChainStep) {
+    let record = sockets[step.descriptor]
+    precondition(
+      record.pointee.state.isDisjoint(with: [.receiving, .relaySource]),
+      "two receives on one socket")
+    record.pointee.receiveToken = step.token
+    record.pointee.state.formUnion([.receivingOnce, .receiveChained])
+    // The edge may have come before.
+    record.pointee.state.insert(.readable)
+    enqueue(step.descriptor)
   }
 
   public mutating func stopReceiving(_ socket: Descriptor) {
@@ -28,17 +50,28 @@ extension Epoll {
     _ record: UnsafeMutablePointer<SocketRecord>, _ result: Int32
   ) {
     let wasReset = result == 0 && record.pointee.state.contains(.errorTaken)
-    record.pointee.state.subtract([.receiving, .starved])
+    let wasChained = record.pointee.state.contains(.receiveChained)
+    record.pointee.state.subtract([.receiving, .starved, .receiveChained])
     statistics.operationsInFlight -= 1
-    queue.append(
-      Completion(
-        token: record.pointee.receiveToken, result: wasReset ? -ECONNRESET : result))
+    let result = wasReset ? -ECONNRESET : result
+    queue.append(Completion(token: record.pointee.receiveToken, result: result))
+    if wasChained { receiveStepEnded(record, succeeded: result >= 0) }
+  }
+
+  @inline(never)
+  private mutating func receiveStepEnded(
+    _ record: UnsafeMutablePointer<SocketRecord>, succeeded: Bool
+  ) {
+    let chain = chains.running(receiveOn: sockets.descriptor(of: record))
+    if chain >= 0 { stepEnded(chain, succeeded: succeeded) }
   }
 
   @inline(__always)
   mutating func readAvailable(_ socket: Int32, _ record: UnsafeMutablePointer<SocketRecord>) {
     if record.pointee.state.contains(.receivingOnce) {
       readOnce(socket, record)
+    } else if record.pointee.state.contains(.receivingDatagrams) {
+      readDatagrams(socket, record)
     } else {
       readStream(socket, record)
     }
@@ -51,7 +84,7 @@ extension Epoll {
       guard let index = small.takeFree() else { return starve(socket, record) }
       statistics.systemCalls += 1
       let size = small.state.pointee.bufferSize
-      let got = recv(socket, small.address(of: index), size, 0)
+      let got = recv(target(socket), small.address(of: index), size, 0)
       guard got > 0 else {
         small.putBack(index)
         return readFailed(record, got == 0 ? 0 : -errno, socket)
@@ -76,7 +109,7 @@ extension Epoll {
     guard let index = large.takeFree() else { return starve(socket, record) }
     statistics.systemCalls += 1
     let size = large.state.pointee.bufferSize
-    let got = recv(socket, large.address(of: index), size, 0)
+    let got = recv(target(socket), large.address(of: index), size, 0)
     guard got > 0 else {
       large.putBack(index)
       return readFailed(record, got == 0 ? 0 : -errno, socket)
@@ -84,15 +117,17 @@ extension Epoll {
     if got < size && !record.pointee.state.contains(.hangup) {
       record.pointee.state.remove(.readable)
     }
-    record.pointee.state.subtract(.receiving)
+    let wasChained = record.pointee.state.contains(.receiveChained)
+    record.pointee.state.subtract([.receiving, .receiveChained])
     statistics.operationsInFlight -= 1
     var report = Completion(
       token: record.pointee.receiveToken, result: Int32(got), buffer: large.report(index))
     report.flags = Completion.largeFlag
     queue.append(report)
+    if wasChained { receiveStepEnded(record, succeeded: true) }
   }
 
-  private mutating func readFailed(
+  mutating func readFailed(
     _ record: UnsafeMutablePointer<SocketRecord>, _ result: Int32, _ socket: Int32
   ) {
     switch result {
@@ -102,11 +137,13 @@ extension Epoll {
     }
   }
 
-  private mutating func starve(
+  mutating func starve(
     _ socket: Int32, _ record: UnsafeMutablePointer<SocketRecord>
   ) {
     guard !record.pointee.state.contains(.starved) else { return }
     statistics.receivesStarved += 1
+    // A chain does not wait for memory: see `receive`.
+    if record.pointee.state.contains(.receiveChained) { return endReceive(record, -ENOBUFS) }
     record.pointee.state.insert(.starved)
     if record.pointee.state.contains(.receivingStream) {
       starvedSmall.append(socket, record)

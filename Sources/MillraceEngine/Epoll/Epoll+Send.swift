@@ -9,12 +9,47 @@ extension Epoll {
   public mutating func send(
     _ socket: Descriptor, _ frame: consuming SendFrame, _ urgency: SendUrgency, _ token: Token
   ) {
-    let record = sockets[socket.rawValue]
-    precondition(record.pointee.sendCell == nil, "two sends on one socket")
     frame.state.pointee.token = token
     frame.state.pointee.descriptor = socket.rawValue
-    record.pointee.sendCell = frame.surrender()
+    submit(frame.surrender(), socket)
+  }
+
+  /// Copies: MSG_ZEROCOPY of send(2) tells through the error queue when memory is free, and an
+  /// epoll instance reports that queue as an error of the socket.
+  public mutating func sendZeroCopy(
+    _ socket: Descriptor, _ frame: consuming SendFrame, _ token: Token
+  ) {
+    precondition(!chains.isOpen, "a send without copying cannot be a step of a chain")
+    frame.state.pointee.token = token
+    frame.state.pointee.descriptor = socket.rawValue
+    frame.state.pointee.mode = .zeroCopy
+    submit(frame.surrender(), socket)
+  }
+
+  @inline(__always)
+  private mutating func submit(_ cell: UnsafeMutableRawPointer, _ socket: Descriptor) {
     statistics.operationsInFlight += 1
+    if chains.isOpen { return addToChain(cell, socket) }
+    let record = sockets[socket.rawValue]
+    precondition(record.pointee.sendCell == nil, "two sends on one socket")
+    record.pointee.sendCell = cell
+    continueSend(record)
+  }
+
+  @inline(never)
+  private mutating func addToChain(_ cell: UnsafeMutableRawPointer, _ socket: Descriptor) {
+    let state = cell.assumingMemoryBound(to: FrameState.self)
+    state.pointee.chain = chains.append(
+      ChainStep(
+        kind: .send, index: 0, cell: cell, descriptor: socket.rawValue,
+        token: state.pointee.token))
+  }
+
+  /// Starts the send of a chain.
+  mutating func startSend(_ step: ChainStep) {
+    let record = sockets[step.descriptor]
+    precondition(record.pointee.sendCell == nil, "two sends on one socket")
+    record.pointee.sendCell = step.cell
     continueSend(record)
   }
 
@@ -30,12 +65,12 @@ extension Epoll {
       let result: Int
       if count == 1 {
         result = Glibc.send(
-          state.pointee.descriptor, vectors[first].iov_base, vectors[first].iov_len, flags)
+          target(state.pointee.descriptor), vectors[first].iov_base, vectors[first].iov_len, flags)
       } else {
         var message = msghdr()
         message.msg_iov = vectors + first
         message.msg_iovlen = count
-        result = sendmsg(state.pointee.descriptor, &message, flags)
+        result = sendmsg(target(state.pointee.descriptor), &message, flags)
       }
       if result >= 0 {
         if advanceFrame(cell, by: result) { return endSend(record, nil) }
@@ -61,7 +96,7 @@ extension Epoll {
   }
 
   @inline(__always)
-  private mutating func endSend(
+  mutating func endSend(
     _ record: UnsafeMutablePointer<SocketRecord>, _ failure: Int32?
   ) {
     guard let cell = record.pointee.sendCell else { return }
@@ -71,12 +106,24 @@ extension Epoll {
     statistics.operationsInFlight -= 1
     if let failure, failure != -EPIPE { record.pointee.state.insert(.errorTaken) }
     let result = failure ?? Int32(clamping: state.pointee.total)
-    queue.append(Completion(token: state.pointee.token, result: result))
+    if state.pointee.mode == .zeroCopy && failure == nil {
+      queue.append(Completion(token: state.pointee.token, result: result, more: true))
+      queue.append(Completion(token: state.pointee.token, result: 1))
+    } else {
+      queue.append(Completion(token: state.pointee.token, result: result))
+    }
+    let chain = state.pointee.chain
     SendFrame.recycle(cell)
+    if chain >= 0 { stepEnded(chain, succeeded: failure == nil) }
   }
 
   public func sendProgress(_ socket: Descriptor) -> Int {
-    guard let cell = sockets[socket.rawValue].pointee.sendCell else { return 0 }
+    let record = sockets[socket.rawValue]
+    guard let cell = record.pointee.sendCell, !socket.isDirect else { return 0 }
+    if record.pointee.state.contains(.relaySink) {
+      return relays.relays[Int(relays.index(cell))].written
+        - Sockets.unacknowledged(socket.rawValue)
+    }
     return cell.assumingMemoryBound(to: FrameState.self).pointee.sent
       - Sockets.unacknowledged(socket.rawValue)
   }

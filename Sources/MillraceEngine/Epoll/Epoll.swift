@@ -6,7 +6,7 @@ import CLinux
 import Glibc
 
 /// The epoll engine. Owned by the thread that made it.
-public struct Epoll: Engine, ~Copyable {
+public struct Epoll: Engine, ChainRunner, ~Copyable {
   let descriptor: Int32
   var small: BufferPool
   var large: BufferPool
@@ -23,6 +23,20 @@ public struct Epoll: Engine, ~Copyable {
   var starvedSmall: DescriptorList
   var starvedLarge: DescriptorList
   let threads: FileThreads
+  var control: ControlSlab
+  var timers: TimeoutHeap
+  var chains: ChainSlab
+  var direct: DirectSlots
+  var relays: RelaySlab
+  /// Completions of what ended inside its submission, for the next turn.
+  var later: CompletionQueue
+  /// Splices that wait for an edge, by control slot.
+  var waitingSplices: [UInt32] = []
+  let box: Mailbox
+  var messages: [Mailbox.Message] = []
+  var use: FeatureUse
+  let wantsBusyPoll: Bool
+  let registered: RegisteredBuffers
   let wakeDescriptor: Int32
   var statistics = EngineCounters()
   public private(set) var now: Int64 = 0
@@ -48,7 +62,7 @@ public struct Epoll: Engine, ~Copyable {
         failure: SystemFailure(code: EMFILE, operation: "descriptor limit of the engine"))
     }
     // The record that `sockets.open` makes for it below is of generation 1.
-    guard Self.register(wake, generation: 1, events: CLINUX_EPOLLIN, in: epoll) == 0 else {
+    guard Self.register(wake, generation: 1, events: CLINUX_EPOLLIN, in: epoll, as: wake) == 0 else {
       let failure = Self.failure("epoll_ctl")
       Glibc.close(wake)
       Glibc.close(epoll)
@@ -63,10 +77,24 @@ public struct Epoll: Engine, ~Copyable {
       bufferSize: options.largeBufferSize, count: options.largeBuffers,
       watermark: options.largeBuffers / 4)
     frames = FrameSlab(capacity: options.frames, ledger: small.state)
-    sockets = SocketTable(limit: options.descriptorLimit)
-    ready = DescriptorList(limit: options.descriptorLimit, mark: .queued)
-    starvedSmall = DescriptorList(limit: options.descriptorLimit, mark: .listedSmall)
-    starvedLarge = DescriptorList(limit: options.descriptorLimit, mark: .listedLarge)
+    sockets = SocketTable(limit: options.descriptorLimit, slots: options.directDescriptors)
+    control = ControlSlab(capacity: options.controlOperations)
+    timers = TimeoutHeap(capacity: options.controlOperations)
+    chains = ChainSlab(capacity: options.chains)
+    direct = DirectSlots(count: options.directDescriptors)
+    relays = RelaySlab(capacity: options.relays, pipeBytes: options.relayPipeBytes)
+    later = CompletionQueue(capacity: powerOfTwo(atMost: options.controlOperations) * 2)
+    waitingSplices.reserveCapacity(options.controlOperations)
+    box = Mailbox(waker: Waker(eventDescriptor: wakeDescriptor), ring: -1)
+    use = FeatureUse(options.features.intersection(Self.concerned))
+    Self.judge(epoll, options, &use)
+    wantsBusyPoll = use.contains(.busyPoll)
+    ready = DescriptorList(
+      limit: options.descriptorLimit + options.directDescriptors, mark: .queued)
+    starvedSmall = DescriptorList(
+      limit: options.descriptorLimit + options.directDescriptors, mark: .listedSmall)
+    starvedLarge = DescriptorList(
+      limit: options.descriptorLimit + options.directDescriptors, mark: .listedLarge)
     files = FileOperationSlab(capacity: options.fileOperations)
     queue = CompletionQueue(capacity: 4096)
     eventLimit = options.eventsPerWait
@@ -75,6 +103,8 @@ public struct Epoll: Engine, ~Copyable {
     threads = FileThreads(
       limit: options.fileThreads, capacity: options.fileOperations, slots: files.slots,
       waker: Waker(eventDescriptor: wakeDescriptor))
+    registered = RegisteredBuffers(
+      count: options.registeredBuffers, size: options.registeredBufferSize)
     _ = sockets.open(wakeDescriptor)
     refreshClocks()
   }
@@ -88,6 +118,7 @@ public struct Epoll: Engine, ~Copyable {
       engineBug("an epoll engine was torn down with operations in flight")
     }
     threads.stop()
+    box.close()
     Glibc.close(wakeDescriptor)
     Glibc.close(descriptor)
     events.deallocate()
@@ -97,16 +128,23 @@ public struct Epoll: Engine, ~Copyable {
   /// - Returns: 0, or an errno.
   func register(_ socket: Int32, events interest: UInt32) -> Int32 {
     Self.register(
-      socket, generation: sockets[socket].pointee.generation, events: interest, in: descriptor)
+      socket, generation: sockets[socket].pointee.generation, events: interest, in: descriptor,
+      as: target(socket))
   }
 
   private static func register(
-    _ socket: Int32, generation: UInt32, events interest: UInt32, in epoll: Int32
+    _ socket: Int32, generation: UInt32, events interest: UInt32, in epoll: Int32, as real: Int32
   ) -> Int32 {
     var event = epoll_event()
     event.events = interest
     event.data.u64 = UInt64(UInt32(bitPattern: socket)) | UInt64(generation) << 32
-    return epoll_ctl(epoll, EPOLL_CTL_ADD, socket, &event) == 0 ? 0 : errno
+    return epoll_ctl(epoll, EPOLL_CTL_ADD, real, &event) == 0 ? 0 : errno
+  }
+
+  /// What system calls take for a descriptor: a slot stands for the one behind it.
+  @inline(__always)
+  func target(_ descriptor: Int32) -> Int32 {
+    descriptor < Descriptor.directBit ? descriptor : direct[descriptor & ~Descriptor.directBit]
   }
 
   /// Interest of a stream socket: both directions and hang-ups, on edges.
@@ -118,23 +156,29 @@ public struct Epoll: Engine, ~Copyable {
   public mutating func wait(until deadline: Int64?) {
     statistics.turns += 1
     queue.rewind()
+    while let completion = later.popFirst() { queue.append(completion) }
     if !starvedSmall.isEmpty || !starvedLarge.isEmpty { serveStarved() }
     if !ready.isEmpty { serveReady() }
     var timeout: Int64 = -1
     if !queue.isEmpty || !ready.isEmpty {
       timeout = 0
-    } else if let deadline {
-      timeout = deadline <= now ? 0 : deadline - now
+    } else {
+      let deadline = min(deadline ?? .max, timers.nextDeadline)
+      if deadline != .max { timeout = deadline <= now ? 0 : deadline - now }
     }
     statistics.systemCalls += 1
     let count = pollEvents(timeoutNanoseconds: timeout)
     refreshClocks()
     for i in 0..<max(0, Int(count)) { dispatch(events[i]) }
+    if timers.nextDeadline <= now { fireTimers() }
   }
 
-  /// epoll_wait(2) has millisecond resolution: rounded up, so that a deadline is never reported
+  /// epoll_pwait2(2) where it is used. epoll_wait(2) has millisecond resolution: rounded up, so that a deadline is never reported
   /// early and the loop does not spin through its last millisecond.
   private func pollEvents(timeoutNanoseconds: Int64) -> Int32 {
+    if use.contains(.preciseWait) {
+      return clinux_epoll_wait(descriptor, events, Int32(eventLimit), timeoutNanoseconds)
+    }
     let milliseconds: Int32 =
       timeoutNanoseconds < 0
       ? -1
@@ -161,12 +205,18 @@ public struct Epoll: Engine, ~Copyable {
     counters.coldBytes = small.state.pointee.coldBytes + large.state.pointee.coldBytes
     counters.framesInUse = frames.inUse
     counters.frameRefusals = frames.state.pointee.refusals
+    counters.operationsRefused = control.refusals + relays.refusals
+    counters.slotRefusals = direct.refusals
+    counters.directDescriptorsInUse = direct.inUse
+    counters.registeredBuffersInUse = registered.inUse
+    counters.registeredBufferRefusals = registered.refusals
     return counters
   }
 
   @inline(__always)
   private mutating func dispatch(_ event: epoll_event) {
     let socket = Int32(truncatingIfNeeded: event.data.u64)
+    if event.data.u64 & Self.foreignMark != 0 { return foreignReady(event) }
     let generation = UInt32(truncatingIfNeeded: event.data.u64 >> 32)
     let record = sockets[socket]
     // An event of an earlier owner of this number: closed in this very turn.
@@ -184,19 +234,25 @@ public struct Epoll: Engine, ~Copyable {
       if happened & CLINUX_EPOLLRDHUP != 0 || failed { record.pointee.state.insert(.hangup) }
     }
     if writable && state.contains(.connecting) { finishConnect(socket, record) }
+    if !state.isDisjoint(with: [.relaySource, .relaySink, .splicing]) {
+      edgeForRelays(socket, record)
+    }
     // Reading comes first: of a reset it is the receive that must hear.
     if record.pointee.state.contains(.readable)
       && !record.pointee.state.isDisjoint(with: .receiving)
     {
       readAvailable(socket, record)
     }
-    if writable && state.contains(.sendParked) { continueSend(record) }
+    if writable && state.contains(.sendParked) {
+      if state.contains(.datagrams) { continueDatagrams(record) } else { continueSend(record) }
+    }
   }
 
   private mutating func woken() {
     var value: UInt64 = 0
     _ = Glibc.read(wakeDescriptor, &value, 8)
     while let index = threads.takeFinished() { fileOperationEnded(index) }
+    takeMessages()
   }
 
   /// Reads from the sockets that have bytes left over from an earlier edge. Those that queue up
@@ -207,6 +263,7 @@ public struct Epoll: Engine, ~Copyable {
     while left > 0, let socket = ready.popFirst(sockets) {
       left -= 1
       let record = sockets[socket]
+      if record.pointee.state.contains(.relaySource) { continueRelay(record) }
       if record.pointee.state.contains(.accepting) {
         acceptAll(socket, record)
       } else if record.pointee.state.contains(.readable)
@@ -229,6 +286,7 @@ public struct Epoll: Engine, ~Copyable {
     while left > 0, large.freeCount > 0, let socket = starvedLarge.popFirst(sockets) {
       left -= 1
       resume(socket, .receivingOnce)
+      resume(socket, .receivingDatagrams)
     }
   }
 

@@ -64,6 +64,20 @@ final class FileThreads: @unchecked Sendable {
     }
   }
 
+  /// Takes an operation back that no thread has begun. - Returns: false if one has.
+  func withdraw(_ slot: UInt32) -> Bool {
+    pthread_mutex_lock(mutex)
+    defer { pthread_mutex_unlock(mutex) }
+    for at in waitingHead..<waitingTail where waiting[at % capacity] == slot {
+      for later in at..<(waitingTail - 1) {
+        waiting[later % capacity] = waiting[(later + 1) % capacity]
+      }
+      waitingTail -= 1
+      return true
+    }
+    return false
+  }
+
   func takeFinished() -> UInt32? {
     pthread_mutex_lock(mutex)
     defer { pthread_mutex_unlock(mutex) }
@@ -130,7 +144,18 @@ final class FileThreads: @unchecked Sendable {
     let o = operation.pointee
     let result: Int
     switch o.kind {
-    case .open: result = Int(clinux_open(o.path!, o.flags, o.mode))
+    case .open, .openDirect: result = Int(clinux_open(o.path!, o.flags, o.mode))
+    case .status: return clinux_statx_call(o.descriptor, o.path, o.status!)
+    case .readVector:
+      result = clinux_preadv(
+        o.descriptor, o.list!.pointee.vectors, Int32(o.list!.pointee.count), off_t(o.offset))
+    case .writeVector:
+      result = clinux_pwritev2(
+        o.descriptor, o.list!.pointee.vectors, Int32(o.list!.pointee.count), off_t(o.offset),
+        o.durable ? CLINUX_RWF_DSYNC : 0)
+    case .splice:
+      return Int32(
+        clamping: clinux_splice(o.descriptor, o.flags, o.count, UInt32(CLINUX_SPLICE_MOVE)))
     case .read: result = pread(o.descriptor, o.buffer, o.count, off_t(o.offset))
     case .write:
       var vector = iovec(iov_base: o.buffer, iov_len: o.count)

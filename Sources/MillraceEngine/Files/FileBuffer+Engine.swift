@@ -3,9 +3,13 @@
 
 extension FileBuffer {
   /// Takes over memory that `surrender` gave up.
-  init(adopting base: UnsafeMutableRawPointer, capacity: Int) {
+  init(
+    adopting base: UnsafeMutableRawPointer, capacity: Int,
+    owner: UnsafeMutablePointer<RegisteredBufferState>? = nil
+  ) {
     self.base = base
     self.capacity = capacity
+    self.owner = owner
   }
 
   /// Gives the memory to an operation.

@@ -10,15 +10,19 @@ public struct FileBuffer: ~Copyable, @unchecked Sendable {
   /// The size in bytes.
   public let capacity: Int
 
+  /// The pool that it goes back to, or nil: the memory is its own.
+  let owner: UnsafeMutablePointer<RegisteredBufferState>?
+
   /// Allocates `capacity` bytes. Untouched pages cost address space and no memory.
   /// - Parameter alignment: a power of two; 4096 satisfies O_DIRECT on every common device.
   public init(capacity: Int, alignment: Int = 4096) {
     precondition(capacity > 0 && alignment.nonzeroBitCount == 1)
     self.base = UnsafeMutableRawPointer.allocate(byteCount: capacity, alignment: alignment)
     self.capacity = capacity
+    owner = nil
   }
 
   deinit {
-    base.deallocate()
+    if let owner { RegisteredBuffers.giveBack(base, owner) } else { base.deallocate() }
   }
 }

@@ -6,6 +6,11 @@ import Glibc
 
 enum FileOperationKind: UInt8 {
   case open, read, write, synchronize, synchronizeData, allocate, truncate, rename, unlink, close
+  /// Into a direct slot, whose number stands in `count`.
+  case openDirect
+  case status, readVector, writeVector
+  /// Between a pipe and a file: `count` bytes from `descriptor` to `flags`.
+  case splice
 }
 
 struct FileOperation {
@@ -24,8 +29,26 @@ struct FileOperation {
   var result: Int32
   var buffer: UnsafeMutableRawPointer?
   var bufferCapacity: Int
+  /// The pool of `buffer`, or nil.
+  var bufferOwner: UnsafeMutablePointer<RegisteredBufferState>?
+  /// Of a vectored operation.
+  var list: UnsafeMutablePointer<FileBufferList.Storage>?
+  /// Where statx(2) writes; made when the slot is first used for it.
+  var status: UnsafeMutablePointer<clinux_statx>?
+  /// The chain that it is a step of, or -1.
+  var chain: Int32 = -1
   var path: UnsafeMutablePointer<CChar>?
   var secondPath: UnsafeMutablePointer<CChar>?
+}
+
+extension FileOperation {
+  /// Whether a result lets a chain go on: a transfer must be whole.
+  func isWhole(_ result: Int32) -> Bool {
+    switch kind {
+    case .read, .write, .readVector, .writeVector: Int(result) == count
+    default: result >= 0
+    }
+  }
 }
 
 struct FileOperationSlab: ~Copyable {
@@ -47,7 +70,7 @@ struct FileOperationSlab: ~Copyable {
           token: Token(rawValue: 0), kind: .open, durable: false, inUse: false, generation: 0,
           descriptor: -1,
           flags: 0, mode: 0, count: 0, offset: 0, result: 0, buffer: nil, bufferCapacity: 0,
-          path: nil, secondPath: nil))
+          bufferOwner: nil, path: nil, secondPath: nil))
     }
   }
 
@@ -56,6 +79,7 @@ struct FileOperationSlab: ~Copyable {
       engineBug("file operations were in flight when their slots were torn down")
       return
     }
+    for i in 0..<capacity { slots[i].status?.deallocate() }
     slots.deallocate()
     free.deallocate()
   }
@@ -74,6 +98,8 @@ struct FileOperationSlab: ~Copyable {
     slot.pointee.generation = (slot.pointee.generation &+ 1) & 0xFFFF
     slot.pointee.durable = false
     slot.pointee.buffer = nil
+    slot.pointee.list = nil
+    slot.pointee.chain = -1
     slot.pointee.path = nil
     slot.pointee.secondPath = nil
     return index
@@ -86,13 +112,65 @@ struct FileOperationSlab: ~Copyable {
     free(path: &slot.pointee.path)
     free(path: &slot.pointee.secondPath)
     var completion = Completion(token: slot.pointee.token, result: result)
-    if slot.pointee.buffer == nil {
+    let brings: UInt32 =
+      slot.pointee.buffer != nil
+      ? Completion.fileFlag
+      : slot.pointee.list != nil
+        ? Completion.listFlag
+        : slot.pointee.kind == .status && result >= 0 ? Completion.statusFlag : 0
+    if brings == 0 {
       release(index)
     } else {
       completion.buffer = index | slot.pointee.generation << 16
-      completion.flags |= Completion.fileFlag
+      completion.flags |= brings
     }
     return completion
+  }
+
+  /// The slot that a completion names, once. What it held is the caller's to take.
+  private func redeem(_ completion: Completion) -> UnsafeMutablePointer<FileOperation> {
+    let index = completion.bufferIndex
+    precondition(Int(index) < capacity, "a completion of another engine was redeemed")
+    let slot = slots + Int(index)
+    precondition(
+      slot.pointee.inUse && slot.pointee.generation == completion.bufferGeneration,
+      "a completion of a file operation was redeemed twice")
+    return slot
+  }
+
+  mutating func takeList(_ completion: Completion) -> FileBufferList {
+    precondition(completion.hasFileBuffers, "a completion without file buffers was redeemed")
+    let slot = redeem(completion)
+    guard let list = slot.pointee.list else {
+      preconditionFailure("file buffers were redeemed twice")
+    }
+    slot.pointee.list = nil
+    release(completion.bufferIndex)
+    return FileBufferList(adopting: list)
+  }
+
+  mutating func takeStatus(_ completion: Completion) -> FileStatus {
+    precondition(completion.hasStatus, "a completion without a file's status was redeemed")
+    let slot = redeem(completion)
+    guard slot.pointee.kind == .status, let s = slot.pointee.status?.pointee else {
+      preconditionFailure("a file's status was redeemed twice")
+    }
+    release(completion.bufferIndex)
+    return FileStatus(
+      mode: s.mode, size: Int64(bitPattern: s.size), blocks: Int64(bitPattern: s.blocks),
+      links: s.nlink, inode: s.ino,
+      modifiedNanoseconds: s.mtime.tv_sec * 1_000_000_000 + Int64(s.mtime.tv_nsec),
+      directAlignment: s.dio_offset_align)
+  }
+
+  /// Memory for statx(2) of a slot.
+  func prepareStatus(_ index: UInt32) -> UnsafeMutablePointer<clinux_statx> {
+    let slot = slots + Int(index)
+    if let status = slot.pointee.status { return status }
+    let status = UnsafeMutablePointer<clinux_statx>.allocate(capacity: 1)
+    status.initialize(to: clinux_statx())
+    slot.pointee.status = status
+    return status
   }
 
   mutating func takeBuffer(_ completion: Completion) -> FileBuffer {
@@ -105,8 +183,9 @@ struct FileOperationSlab: ~Copyable {
     else { preconditionFailure("a file buffer was redeemed twice") }
     slot.pointee.buffer = nil
     let capacity = slot.pointee.bufferCapacity
+    let owner = slot.pointee.bufferOwner
     release(index)
-    return FileBuffer(adopting: base, capacity: capacity)
+    return FileBuffer(adopting: base, capacity: capacity, owner: owner)
   }
 
   private mutating func release(_ index: UInt32) {

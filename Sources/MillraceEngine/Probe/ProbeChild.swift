@@ -26,6 +26,24 @@ enum ProbeChild {
   /// Runs the probe in a child. Call it before the process has threads: of those only the caller
   /// exists in the child, and locks that others held stay locked there.
   static func run(_ options: EngineOptions) -> (ProbeOutcome, Ending) {
+    var options = options
+    var (outcome, ending) = runOnce(options)
+    // An operation that kills, hangs or misbehaves and that the engine can do without must not
+    // cost the engine: try once more without it.
+    let blamed = outcome.blamedFeatures(ending)
+    if !blamed.isEmpty {
+      options.features.subtract(blamed)
+      let (first, firstEnding) = (outcome, ending)
+      (outcome, ending) = runOnce(options)
+      outcome.given = blamed.rawValue
+      outcome.givenStep = (firstEnding.isExit ? first.firstFailure?.rawValue : nil) ?? first.step
+      outcome.givenResult =
+        firstEnding.isExit ? first[ProbeStep(rawValue: outcome.givenStep) ?? .setup] : 0
+    }
+    return (outcome, ending)
+  }
+
+  private static func runOnce(_ options: EngineOptions) -> (ProbeOutcome, Ending) {
     var outcome = ProbeOutcome()
     var ends: (Int32, Int32) = (-1, -1)
     let made = withUnsafeMutableBytes(of: &ends) {
@@ -80,7 +98,7 @@ enum ProbeChild {
     // Should the parent die, the child does not stay.
     alarm(3)
     let notes = ProbeNotes(pipe)
-    for flags in Ring.ladder {
+    for flags in Ring.rungs(options.features, proved: 0, cpu: options.submissionThreadCPU) {
       notes.startRung(flags)
       climb(options, flags, notes)
       if notes.outcome.isUsable { break }
@@ -95,7 +113,8 @@ enum ProbeChild {
     do throws(SystemFailure) {
       var ring = try Ring(
         entries: options.submissionEntries, completions: options.completionEntries,
-        flags: flags)
+        flags: flags, threadIdle: options.submissionThreadIdle,
+        threadCPU: options.submissionThreadCPU ?? 0)
       notes.end(.setup, 0)
       notes.outcome.kernelFeatures = ring.features
       notes.begin(.operations)
@@ -116,6 +135,8 @@ enum ProbeChild {
     do throws(EngineFailure) {
       let engine = try Uring(small)
       notes.end(.bufferRings, 0)
+      notes.outcome.active = engine.use.active.rawValue
+      notes.outcome.refused = engine.use.refused.rawValue
       var script = ProbeScript(engine)
       script.run(notes)
       // Out of here only by _exit(2): an engine that ends with operations in flight, as after

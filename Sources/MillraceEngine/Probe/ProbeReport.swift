@@ -14,6 +14,9 @@ public struct ProbeReport: Sendable {
   public let setup: String
   /// Every feature, in the order in which they were tried.
   public let features: [ProbeFeature]
+  /// The features of io_uring that work here, of those that were asked for: what
+  /// `EngineOptions.features` may keep. Empty if not usable.
+  public let provenFeatures: EngineFeatures
   /// Why not; nil if usable.
   public let refusal: EngineRefusal?
 
@@ -31,6 +34,7 @@ public struct ProbeReport: Sendable {
     usable = refusal == nil
     setupFlags = usable ? outcome.setupFlags : 0
     setup = usable ? Ring.describe(outcome.setupFlags) : ""
+    provenFeatures = usable ? EngineFeatures(rawValue: outcome.active) : []
     features = Self.features(outcome, ending)
   }
 
@@ -46,17 +50,44 @@ public struct ProbeReport: Sendable {
           : outcome.setupFlags & bit != 0
             ? "" : "not on the rung that works here; Linux \(version) brings it")
     }
+    let isWhole = outcome.isUsable && ending.isExit
+    for (feature, name, engine) in EngineFeatures.all where engine != .epoll {
+      list.append(optional(feature, name, isWhole, outcome))
+    }
     for step in ProbeStep.allCases where step != .finished && step != .setup {
       list.append(feature(step, outcome, ending))
     }
     return list
   }
 
+  /// What became of a feature that the engine can do without.
+  private static func optional(
+    _ feature: EngineFeatures, _ name: String, _ isWhole: Bool, _ outcome: ProbeOutcome
+  ) -> ProbeFeature {
+    func holds(_ set: UInt64) -> Bool { EngineFeatures(rawValue: set).contains(feature) }
+    if !isWhole {
+      return ProbeFeature(name: name, state: .off, cause: "the self-test did not get through")
+    }
+    if holds(outcome.active) { return ProbeFeature(name: name, state: .on, cause: "") }
+    if holds(outcome.given) {
+      let step = ProbeStep(rawValue: outcome.givenStep) ?? .setup
+      let what =
+        outcome.givenResult == 0
+        ? "a child did not come back from it"
+        : ProbeDiagnosis.words(step, outcome.givenResult, outcome)
+      return ProbeFeature(name: name, state: .refused, cause: "tried \(step.attempt): \(what)")
+    }
+    if holds(outcome.refused) {
+      return ProbeFeature(
+        name: name, state: .refused,
+        cause: "not here; Linux \(EngineFeatures.firstVersion(feature)) brings it")
+    }
+    return ProbeFeature(name: name, state: .off, cause: "not asked for, or excluded by another")
+  }
+
   private static let flags: [(UInt32, String, String)] = [
     (UInt32(CLINUX_SETUP_SUBMIT_ALL), "submit_all", "5.18"),
     (UInt32(CLINUX_SETUP_SINGLE_ISSUER), "single_issuer", "6.0"),
-    (UInt32(CLINUX_SETUP_DEFER_TASKRUN), "defer_taskrun", "6.1"),
-    (UInt32(CLINUX_SETUP_NO_SQARRAY), "no_sqarray", "6.6"),
   ]
 
   private static func feature(

@@ -20,12 +20,12 @@ enum ProbeStep: UInt8, CaseIterable {
     case .bufferRings: "buffer_rings"
     case .wake: "wake"
     case .timedWait: "timed_wait"
-    case .receive: "multishot_receive"
+    case .receive: "receive"
     case .cancel: "cancel"
     case .quietSend: "quiet_send"
     case .quietSendFull: "quiet_send_full"
     case .awaitedSend: "awaited_send"
-    case .accept: "multishot_accept"
+    case .accept: "accept"
     case .connect: "connect"
     case .fileOpen: "file_open"
     case .fileWrite: "file_write_durable"
@@ -82,6 +82,13 @@ struct ProbeOutcome: BitwiseCopyable {
   var step: UInt8 = ProbeStep.setup.rawValue
   /// The first operation that this kernel lacks, or 255.
   var missingOperation: UInt8 = 255
+  /// Features that the engine used in the self-test, and those that it was refused.
+  var active: UInt64 = 0
+  var refused: UInt64 = 0
+  /// Features that a first child was killed or failed by, in which step, and with what result.
+  var given: UInt64 = 0
+  var givenStep: UInt8 = 0
+  var givenResult: Int32 = 0
   /// By step: 0, a negated errno, `notTried` or `wrong`.
   var results:
     (
@@ -118,6 +125,22 @@ struct ProbeOutcome: BitwiseCopyable {
 
   /// True when everything that the engine needs was tried and worked.
   var isUsable: Bool { firstFailure == nil && self[.connect] != Self.notTried }
+
+  /// The features that a step relies on and that the engine can do without, if that step failed
+  /// or the child did not come back from it.
+  func blamedFeatures(_ ending: ProbeChild.Ending) -> EngineFeatures {
+    guard let step = ending.isExit ? firstFailure : ProbeStep(rawValue: self.step) else {
+      return []
+    }
+    let optional: EngineFeatures =
+      switch step {
+      case .receive, .cancel: [.multishotReceive, .receiveBundles, .incrementalBuffers]
+      case .quietSend, .quietSendFull: .quietSends
+      case .accept, .connect: .multishotAccept
+      default: []
+      }
+    return optional.intersection(EngineFeatures(rawValue: active))
+  }
 
   /// Errors of a loopback interface that is down or absent: they say nothing of the ring.
   static func isOfTheNetwork(_ result: Int32) -> Bool {

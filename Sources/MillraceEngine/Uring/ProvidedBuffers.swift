@@ -12,9 +12,23 @@ struct ProvidedBuffers: ~Copyable {
   private var tail: UInt16 = 0
   /// Buffers that the kernel has.
   private(set) var provided = 0
+  /// By buffer: its place in the ring, so that the buffers after it in a bundle can be named. nil
+  /// where a completion never speaks of more than one whole buffer.
+  private let places: UnsafeMutablePointer<UInt16>?
+  /// By buffer: bytes that the kernel has used of it. Zero unless `isIncremental`.
+  private let used: UnsafeMutablePointer<UInt32>?
+  /// The kernel uses a buffer bit by bit (IOU_PBUF_RING_INC, 6.12).
+  let isIncremental: Bool
 
-  /// - Parameter depth: buffers in the kernel's hands at most, a power of two up to 32768.
-  init(ring descriptor: Int32, group: UInt16, depth: Int) throws(SystemFailure) {
+  /// - Parameters:
+  ///   - depth: buffers in the kernel's hands at most, a power of two up to 32768.
+  ///   - tracked: the pool's buffers, where completions may be for parts of one or for several; 0
+  ///     where each is for one.
+  ///   - incremental: see `isIncremental`.
+  init(
+    ring descriptor: Int32, group: UInt16, depth: Int, tracked: Int = 0,
+    incremental: Bool = false
+  ) throws(SystemFailure) {
     let bytes = depth * MemoryLayout<clinux_buf>.stride
     let memory = mmap(
       nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
@@ -25,6 +39,7 @@ struct ProvidedBuffers: ~Copyable {
     registration.ring_addr = UInt64(UInt(bitPattern: memory))
     registration.ring_entries = UInt32(depth)
     registration.bgid = group
+    registration.flags = incremental ? UInt16(CLINUX_PBUF_RING_INC) : 0
     let code = clinux_uring_register(
       descriptor, UInt32(CLINUX_REGISTER_PBUF_RING), &registration, 1)
     guard code >= 0 else {
@@ -33,11 +48,30 @@ struct ProvidedBuffers: ~Copyable {
     }
     self.group = group
     self.depth = depth
+    isIncremental = incremental
+    if tracked > 0 {
+      let places = UnsafeMutablePointer<UInt16>.allocate(capacity: tracked)
+      places.initialize(repeating: 0, count: tracked)
+      self.places = places
+      let used = UnsafeMutablePointer<UInt32>.allocate(capacity: tracked)
+      used.initialize(repeating: 0, count: tracked)
+      self.used = used
+    } else {
+      places = nil
+      used = nil
+    }
     ring = memory.bindMemory(to: clinux_buf.self, capacity: depth)
   }
 
   /// Unmaps the ring of addresses. Its owner closes the ring of the kernel first.
-  deinit { munmap(ring, depth * MemoryLayout<clinux_buf>.stride) }
+  deinit {
+    munmap(ring, depth * MemoryLayout<clinux_buf>.stride)
+    places?.deallocate()
+    used?.deallocate()
+  }
+
+  /// True where completions may be for parts of a buffer, or for several.
+  @inline(__always) var isTracked: Bool { places != nil }
 
   /// Tops the ring up from the pool. - Returns: true if the kernel has at least one buffer.
   @inline(__always)
@@ -49,6 +83,7 @@ struct ProvidedBuffers: ~Copyable {
       entry.pointee.addr = UInt64(UInt(bitPattern: pool.address(of: index)))
       entry.pointee.len = UInt32(pool.state.pointee.bufferSize)
       entry.pointee.bid = UInt16(index)
+      if let places { places[Int(index)] = tail & UInt16(depth - 1) }
       tail &+= 1
       provided += 1
       added = true
@@ -64,4 +99,31 @@ struct ProvidedBuffers: ~Copyable {
   /// Notes that the kernel gave a buffer back.
   @inline(__always)
   mutating func taken() { provided -= 1 }
+
+  // MARK: Parts and bundles
+
+  /// Bytes that a tracked buffer still has room for, as the kernel saw it when it filled it. (It
+  /// shortens the first buffer of a bundle to what it is about to receive.)
+  func room(of index: UInt32, size: Int) -> Int {
+    guard let places, let used else { return size }
+    if isIncremental { return size - Int(used[Int(index)]) }
+    let entry = ring[Int(places[Int(index)])]
+    return entry.bid == UInt16(index) ? Int(entry.len) : size
+  }
+
+  /// The buffer that the kernel takes after this one.
+  func following(_ index: UInt32) -> UInt32 {
+    guard let places else { return index }
+    return UInt32(ring[(Int(places[Int(index)]) + 1) & (depth - 1)].bid)
+  }
+
+  /// Notes that the kernel used bytes of a buffer, and whether it is done with it.
+  /// - Returns: where in the buffer they begin.
+  mutating func advance(_ index: UInt32, by count: Int, done: Bool) -> Int {
+    guard let used else { return 0 }
+    let start = Int(used[Int(index)])
+    used[Int(index)] = done ? 0 : UInt32(start + count)
+    if done { provided -= 1 }
+    return start
+  }
 }

@@ -1,5 +1,5 @@
-// The rings themselves: set-up down a ladder of flags, the mappings, one entry at a time in and
-// out. It knows nothing of sockets or files. Whoever owns it drains before it ends.
+// The rings themselves: set-up with given flags, the mappings, one entry at a time in and out, the
+// enter in each of its forms, and growth of the completion queue. It knows nothing of sockets or files. Whoever owns it drains before it ends.
 
 import CLinux
 import Glibc
@@ -9,39 +9,27 @@ struct Ring: ~Copyable {
   let descriptor: Int32
   let setupFlags: UInt32
   let features: UInt32
-  private let sqMapping: UnsafeMutableRawPointer
-  private let sqMappingBytes: Int
-  private let entries: UnsafeMutablePointer<clinux_sqe>
-  private let entriesBytes: Int
-  private let sqHead: UnsafeMutablePointer<UInt32>
-  private let sqTailShared: UnsafeMutablePointer<UInt32>
-  private let sqFlags: UnsafeMutablePointer<UInt32>
+  /// What an enter names: the descriptor, or its place in the thread's registered rings.
+  private var enterTarget: Int32
+  /// REGISTERED_RING once the ring is registered.
+  private var enterFlags = UInt32(CLINUX_ENTER_GETEVENTS)
+  /// The thread that registered the ring: only there does `enterTarget` mean it.
+  private var registrar: pthread_t = 0
+  private var sqMapping: UnsafeMutableRawPointer
+  private var sqMappingBytes: Int
+  private var entries: UnsafeMutablePointer<clinux_sqe>
+  private var entriesBytes: Int
+  private var sqHead: UnsafeMutablePointer<UInt32>
+  private var sqTailShared: UnsafeMutablePointer<UInt32>
+  private var sqFlags: UnsafeMutablePointer<UInt32>
   let sqMask: UInt32
   let sqEntries: UInt32
   private var sqTail: UInt32
-  private let cqHeadShared: UnsafeMutablePointer<UInt32>
-  private let cqTail: UnsafeMutablePointer<UInt32>
-  private let cqOverflow: UnsafeMutablePointer<UInt32>
-  private let cqMask: UInt32
-  private let completions: UnsafeMutablePointer<clinux_cqe>
+  private var cqHeadShared: UnsafeMutablePointer<UInt32>
+  private var cqTail: UnsafeMutablePointer<UInt32>
+  private var cqMask: UInt32
+  private var completions: UnsafeMutablePointer<clinux_cqe>
   private var cqHead: UInt32
-
-  /// From the best to the plainest set of flags that this engine can run on. DEFER_TASKRUN (6.1)
-  /// runs completions inside our own enter only: batched and cache hot. NO_SQARRAY is 6.6.
-  static let ladder: [UInt32] = {
-    let base = UInt32(CLINUX_SETUP_CQSIZE | CLINUX_SETUP_CLAMP)
-    let all = UInt32(CLINUX_SETUP_SUBMIT_ALL)
-    let single = UInt32(CLINUX_SETUP_SINGLE_ISSUER)
-    let deferred = UInt32(CLINUX_SETUP_DEFER_TASKRUN)
-    let cooperative = UInt32(CLINUX_SETUP_COOP_TASKRUN)
-    let noArray = UInt32(CLINUX_SETUP_NO_SQARRAY)
-    return [
-      base | all | single | deferred | noArray,
-      base | all | single | deferred,
-      base | all | single | cooperative,
-      base | all | cooperative,
-    ]
-  }()
 
   static func describe(_ flags: UInt32) -> String {
     var names: [String] = []
@@ -51,75 +39,60 @@ struct Ring: ~Copyable {
       (UInt32(CLINUX_SETUP_COOP_TASKRUN), "coop_taskrun"),
       (UInt32(CLINUX_SETUP_SUBMIT_ALL), "submit_all"),
       (UInt32(CLINUX_SETUP_NO_SQARRAY), "no_sqarray"),
+      (UInt32(CLINUX_SETUP_SQPOLL), "sqpoll"),
     ]
     for (bit, name) in table where flags & bit != 0 { names.append(name) }
     return names.joined(separator: "+")
   }
 
   /// Sets a ring up with exactly these flags.
-  init(entries wanted: Int, completions wantedCompletions: Int, flags: UInt32)
-    throws(SystemFailure)
-  {
+  /// - Parameters:
+  ///   - threadIdle: with SQPOLL, milliseconds that the kernel's thread spins without work.
+  ///   - threadCPU: with SQ_AFF, the CPU of that thread.
+  init(
+    entries wanted: Int, completions wantedCompletions: Int, flags: UInt32, threadIdle: Int = 0,
+    threadCPU: Int = 0
+  ) throws(SystemFailure) {
     var parameters = clinux_uring_params()
     parameters.flags = flags
     parameters.cq_entries = UInt32(wantedCompletions)
+    parameters.sq_thread_idle = UInt32(threadIdle)
+    parameters.sq_thread_cpu = UInt32(threadCPU)
     let code = clinux_uring_setup(UInt32(wanted), &parameters)
     guard code >= 0 else { throw SystemFailure(code: -code, operation: "io_uring_setup") }
-    let sqBytes =
-      Int(parameters.sq_off.array)
-      + (flags & UInt32(CLINUX_SETUP_NO_SQARRAY) == 0
-        ? Int(parameters.sq_entries) * 4 : 0)
-    let cqBytes =
-      Int(parameters.cq_off.cqes)
-      + Int(parameters.cq_entries) * MemoryLayout<clinux_cqe>.stride
-    // FEAT_SINGLE_MMAP (5.4): one mapping holds both rings. Every kernel with the features that
-    // the ladder's last rung needs has it.
-    let mappingBytes = max(sqBytes, cqBytes)
-    let slotBytes = Int(parameters.sq_entries) * MemoryLayout<clinux_sqe>.stride
-    let access = PROT_READ | PROT_WRITE
-    let rings = mmap(
-      nil, mappingBytes, access, MAP_SHARED | MAP_POPULATE, code, off_t(CLINUX_OFF_SQ_RING))
-    let slots = mmap(
-      nil, slotBytes, access, MAP_SHARED | MAP_POPULATE, code, off_t(CLINUX_OFF_SQES))
-    guard let rings, rings != MAP_FAILED, let slots, slots != MAP_FAILED else {
-      let failure = SystemFailure(code: errno, operation: "mmap of the rings")
+    let maps: RingMaps
+    do throws(SystemFailure) {
+      maps = try RingMaps(code, parameters, flags)
+    } catch {
       Glibc.close(code)
-      throw failure
+      throw error
     }
     // Nothing below can fail: a half-made ring would have no owner to close it.
     descriptor = code
+    enterTarget = code
     setupFlags = flags
     features = parameters.features
-    sqMappingBytes = mappingBytes
-    entriesBytes = slotBytes
-    sqMapping = rings
-    // SAFETY: the kernel's offsets point into the mapping that it made; each field is what the
-    // UAPI says it is.
-    func word(_ offset: UInt32) -> UnsafeMutablePointer<UInt32> {
-      (rings + Int(offset)).assumingMemoryBound(to: UInt32.self)
-    }
-    self.entries = slots.assumingMemoryBound(to: clinux_sqe.self)
-    sqHead = word(parameters.sq_off.head)
-    sqTailShared = word(parameters.sq_off.tail)
-    sqFlags = word(parameters.sq_off.flags)
-    sqMask = word(parameters.sq_off.ring_mask).pointee
     sqEntries = parameters.sq_entries
+    sqMask = maps.word(parameters.sq_off.ring_mask).pointee
+    sqMappingBytes = maps.ringBytes
+    entriesBytes = maps.entriesBytes
+    sqMapping = maps.rings
+    entries = maps.entries
+    sqHead = maps.word(parameters.sq_off.head)
+    sqTailShared = maps.word(parameters.sq_off.tail)
+    sqFlags = maps.word(parameters.sq_off.flags)
     sqTail = sqTailShared.pointee
-    cqHeadShared = word(parameters.cq_off.head)
-    cqTail = word(parameters.cq_off.tail)
-    cqOverflow = word(parameters.cq_off.overflow)
-    cqMask = word(parameters.cq_off.ring_mask).pointee
-    completions = (rings + Int(parameters.cq_off.cqes)).assumingMemoryBound(to: clinux_cqe.self)
+    cqHeadShared = maps.word(parameters.cq_off.head)
+    cqTail = maps.word(parameters.cq_off.tail)
+    cqMask = maps.word(parameters.cq_off.ring_mask).pointee
+    completions = maps.completions(parameters)
     cqHead = cqHeadShared.pointee
-    if flags & UInt32(CLINUX_SETUP_NO_SQARRAY) == 0 {
-      let array = word(parameters.sq_off.array)
-      for i in 0..<parameters.sq_entries { array[Int(i)] = i }
-    }
   }
 
   /// Unmaps and closes. The kernel tears a ring down asynchronously, so the owner must have
   /// drained: nothing may be in flight that points into memory about to be freed.
   deinit {
+    unregister()
     munmap(sqMapping, sqMappingBytes)
     munmap(entries, entriesBytes)
     Glibc.close(descriptor)
@@ -143,26 +116,111 @@ struct Ring: ~Copyable {
     return entry
   }
 
+  /// True when a thread of the kernel takes the entries (SQPOLL).
+  @inline(__always)
+  var hasThread: Bool { setupFlags & UInt32(CLINUX_SETUP_SQPOLL) != 0 }
+
+  /// Makes the entries that were filled visible to the kernel.
+  @inline(__always)
+  func publish() { clinux_store_release(sqTailShared, sqTail) }
+
+  /// True when the kernel's thread sleeps and must be woken to see what was published. The fence
+  /// orders our tail before its flag, as its own orders its flag before our tail.
+  @inline(__always)
+  var threadSleeps: Bool {
+    clinux_full_fence()
+    return clinux_load_relaxed(sqFlags) & UInt32(CLINUX_SQ_NEED_WAKEUP) != 0
+  }
+
   /// Submits what is pending and waits for `wait` completions, at most for the given time (for
   /// ever if negative).
+  /// - Parameters:
+  ///   - minWait: microseconds after which any completion suffices (6.12); 0: not used.
+  ///   - extra: further IORING_ENTER flags.
   /// - Returns: entries submitted, or a negated errno (ETIME when the time was up).
   @inline(__always)
-  func enter(wait: UInt32, timeoutNanoseconds: Int64) -> Int32 {
-    clinux_store_release(sqTailShared, sqTail)
+  func enter(
+    wait: UInt32, timeoutNanoseconds: Int64, minWait: UInt32 = 0, extra: UInt32 = 0
+  ) -> Int32 {
+    publish()
     let submit = pending
-    var flags = UInt32(CLINUX_ENTER_GETEVENTS)
+    var flags = enterFlags | extra
     guard wait > 0, timeoutNanoseconds >= 0 else {
-      return clinux_uring_enter(descriptor, submit, wait, flags, nil, 0)
+      return clinux_uring_enter(enterTarget, submit, wait, flags, nil, 0)
     }
     flags |= UInt32(CLINUX_ENTER_EXT_ARG)
     var time = clinux_timespec64(
       tv_sec: timeoutNanoseconds / 1_000_000_000, tv_nsec: timeoutNanoseconds % 1_000_000_000)
     return withUnsafePointer(to: &time) { time in
       var argument = clinux_getevents_arg(
-        sigmask: 0, sigmask_sz: 0, min_wait_usec: 0, ts: UInt64(UInt(bitPattern: time)))
+        sigmask: 0, sigmask_sz: 0, min_wait_usec: minWait, ts: UInt64(UInt(bitPattern: time)))
       return clinux_uring_enter(
-        descriptor, submit, wait, flags, &argument, MemoryLayout<clinux_getevents_arg>.size)
+        enterTarget, submit, wait, flags, &argument, MemoryLayout<clinux_getevents_arg>.size)
     }
+  }
+
+  /// Registers the ring with the calling thread, so that an enter need not look its descriptor up
+  /// (5.18). From here on only this thread may use it.
+  /// - Returns: 0 or a negated errno.
+  mutating func register() -> Int32 {
+    var update = clinux_rsrc_update(offset: .max, resv: 0, data: UInt64(descriptor))
+    let code = clinux_uring_ask(
+      descriptor, UInt32(CLINUX_REGISTER_RING_FDS), &update, 1)
+    guard code == 1 else { return code < 0 ? code : -EINVAL }
+    enterTarget = Int32(update.offset)
+    enterFlags |= UInt32(CLINUX_ENTER_REGISTERED_RING)
+    registrar = pthread_self()
+    return 0
+  }
+
+  /// On another thread the same place means another ring: there the registration stays until the
+  /// thread that made it ends.
+  private func unregister() {
+    guard registrar != 0, registrar == pthread_self() else { return }
+    var update = clinux_rsrc_update(offset: UInt32(enterTarget), resv: 0, data: 0)
+    _ = clinux_uring_register(descriptor, UInt32(CLINUX_UNREGISTER_RING_FDS), &update, 1)
+  }
+
+  // MARK: The completion queue
+
+  /// Places in the completion queue.
+  @inline(__always)
+  var cqEntries: UInt32 { cqMask &+ 1 }
+
+  /// Gives the completion queue at least this many places (6.13; DEFER_TASKRUN, and NO_SQARRAY
+  /// because the kernel does not tell where the new array lies). What waits in either queue stays there.
+  /// - Returns: 0 or a negated errno; after an error nothing has changed.
+  mutating func growCompletions(to wanted: Int) -> Int32 {
+    publish()
+    commitTaken()
+    var parameters = clinux_uring_params()
+    parameters.flags = UInt32(CLINUX_SETUP_CQSIZE | CLINUX_SETUP_CLAMP)
+    parameters.sq_entries = sqEntries
+    parameters.cq_entries = UInt32(wanted)
+    let code = clinux_uring_ask(
+      descriptor, UInt32(CLINUX_REGISTER_RESIZE_RINGS), &parameters, 1)
+    guard code >= 0 else { return code }
+    let maps: RingMaps
+    do throws(SystemFailure) {
+      maps = try RingMaps(descriptor, parameters, setupFlags)
+    } catch {
+      // The kernel has left the old rings behind: without the new ones there is no engine.
+      preconditionFailure("no address space for the rings of an engine")
+    }
+    munmap(sqMapping, sqMappingBytes)
+    munmap(entries, entriesBytes)
+    sqMappingBytes = maps.ringBytes
+    entriesBytes = maps.entriesBytes
+    sqMapping = maps.rings
+    entries = maps.entries
+    sqHead = maps.word(parameters.sq_off.head)
+    sqTailShared = maps.word(parameters.sq_off.tail)
+    sqFlags = maps.word(parameters.sq_off.flags)
+    cqHeadShared = maps.word(parameters.cq_off.head)
+    cqTail = maps.word(parameters.cq_off.tail)
+    cqMask = maps.word(parameters.cq_off.ring_mask).pointee
+    completions = maps.completions(parameters)
+    return 0
   }
 
   /// Completions ready to be taken.

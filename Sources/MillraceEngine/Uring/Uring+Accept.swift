@@ -36,7 +36,7 @@ extension Uring {
   ) {
     let entry = self.entry()
     entry.pointee.opcode = UInt8(CLINUX_OP_ACCEPT)
-    entry.pointee.ioprio = UInt16(CLINUX_ACCEPT_MULTISHOT)
+    entry.pointee.ioprio = acceptFlags
     entry.pointee.fd = descriptor
     entry.pointee.op_flags = UInt32(SOCK_CLOEXEC.rawValue)
     entry.pointee.user_data = Self.userData(
@@ -174,7 +174,7 @@ extension Uring {
 
   public mutating func shutdown(_ socket: Descriptor, _ direction: ShutdownDirection) {
     // A send that was submitted before the shutdown goes first.
-    if sockets[socket.rawValue].pointee.sendCell != nil && ring.pending > 0 { submitNow() }
+    if sockets[socket.rawValue].pointee.sendCell != nil { submitAndTry() }
     statistics.systemCalls += 1
     Sockets.shutdown(socket.rawValue, direction)
   }

@@ -33,9 +33,12 @@ extension Uring {
     precondition(count >= 0 && count <= buffer.capacity && offset >= 0)
     let slot = files.take(.read, token)
     files.slots[Int(slot)].bufferCapacity = buffer.capacity
+    files.slots[Int(slot)].bufferOwner = buffer.owner
+    let fixed = RegisteredBuffers.registration(of: buffer.base, buffer.owner)
     let base = buffer.surrender()
     files.slots[Int(slot)].buffer = base
-    submitFile(slot, CLINUX_OP_READ) {
+    submitFile(slot, fixed == nil ? CLINUX_OP_READ : CLINUX_OP_READ_FIXED) {
+      $0.pointee.buf_index = fixed ?? 0
       $0.pointee.fd = file.rawValue
       $0.pointee.addr = UInt64(UInt(bitPattern: base))
       $0.pointee.len = UInt32(count)
@@ -50,9 +53,12 @@ extension Uring {
     precondition(count >= 0 && count <= buffer.capacity && offset >= 0)
     let slot = files.take(.write, token)
     files.slots[Int(slot)].bufferCapacity = buffer.capacity
+    files.slots[Int(slot)].bufferOwner = buffer.owner
+    let fixed = RegisteredBuffers.registration(of: buffer.base, buffer.owner)
     let base = buffer.surrender()
     files.slots[Int(slot)].buffer = base
-    submitFile(slot, CLINUX_OP_WRITE) {
+    submitFile(slot, fixed == nil ? CLINUX_OP_WRITE : CLINUX_OP_WRITE_FIXED) {
+      $0.pointee.buf_index = fixed ?? 0
       $0.pointee.fd = file.rawValue
       $0.pointee.addr = UInt64(UInt(bitPattern: base))
       $0.pointee.len = UInt32(count)
@@ -60,6 +66,8 @@ extension Uring {
       $0.pointee.op_flags = durable ? UInt32(CLINUX_RWF_DSYNC) : 0
     }
   }
+
+  public mutating func registeredBuffer() -> FileBuffer? { registered.take() }
 
   public mutating func takeFileBuffer(_ completion: Completion) -> FileBuffer {
     files.takeBuffer(completion)

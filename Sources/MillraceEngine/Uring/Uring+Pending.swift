@@ -1,7 +1,6 @@
 // Operations of the seam that this engine does not do yet.
 
 extension Uring {
-  public var features: [ProbeFeature] { [] }
   public mutating func acceptOne(
     _ listener: Descriptor, into slot: Descriptor?, _ token: Token
   ) { pending() }
@@ -55,7 +54,6 @@ extension Uring {
     _ token: Token
   ) { pending() }
   public mutating func takeFileBuffers(_ completion: Completion) -> FileBufferList { pending() }
-  public mutating func registeredBuffer() -> FileBuffer? { pending() }
   public mutating func beginChain() { pending() }
   public mutating func endChain() { pending() }
   public mutating func timeout(at deadline: Int64, _ token: Token) { pending() }

@@ -33,7 +33,8 @@ extension Uring {
     let entry = self.entry()
     entry.pointee.opcode = UInt8(CLINUX_OP_RECV)
     entry.pointee.flags = UInt8(CLINUX_SQE_BUFFER_SELECT)
-    entry.pointee.ioprio = multishot ? UInt16(CLINUX_RECV_MULTISHOT) : 0
+    entry.pointee.ioprio =
+      multishot ? streamFlags : stream ? streamFlags & ~UInt16(CLINUX_RECV_MULTISHOT) : 0
     entry.pointee.fd = descriptor
     entry.pointee.buf_index = stream ? 0 : 1
     entry.pointee.user_data = receiveUserData(descriptor, record)
@@ -71,6 +72,9 @@ extension Uring {
       !record.pointee.state.isDisjoint(with: .receiving)
     else { return engineBug("a receive completed that nobody has in flight") }
     let more = completion.flags & UInt32(CLINUX_CQE_F_MORE) != 0
+    if stream && smallRing.isTracked {
+      return receivedInParts(descriptor, record, completion)
+    }
     var buffer = Completion.noBuffer
     if completion.flags & UInt32(CLINUX_CQE_F_BUFFER) != 0 {
       buffer = completion.flags >> UInt32(CLINUX_CQE_BUFFER_SHIFT)
@@ -87,13 +91,7 @@ extension Uring {
         Completion(
           token: record.pointee.receiveToken, result: completion.res, more: true,
           buffer: small.report(buffer)))
-      guard !more else { return suspect(descriptor, record) }
-      if record.pointee.state.contains(.stoppingReceive) {
-        endReceive(record, -ECANCELED)
-      } else {
-        // The kernel ends a multishot now and then (a full queue, fairness): arm it again.
-        armReceive(descriptor, record)
-      }
+      if more { suspect(descriptor, record) } else { rearmStream(descriptor, record) }
     } else {
       record.pointee.state.subtract([.receiving, .stoppingReceive])
       statistics.operationsInFlight -= 1
@@ -105,8 +103,21 @@ extension Uring {
     }
   }
 
+  /// The kernel ends a multishot now and then (a full queue, fairness), and a single shot always:
+  /// arm it again.
+  @inline(__always)
+  mutating func rearmStream(
+    _ descriptor: Int32, _ record: UnsafeMutablePointer<SocketRecord>
+  ) {
+    if record.pointee.state.contains(.stoppingReceive) {
+      endReceive(record, -ECANCELED)
+    } else {
+      armReceive(descriptor, record)
+    }
+  }
+
   /// A completion without bytes: end of stream, an error, or no buffer.
-  private mutating func receiveEnded(
+  mutating func receiveEnded(
     _ descriptor: Int32, _ record: UnsafeMutablePointer<SocketRecord>, _ result: Int32,
     _ more: Bool
   ) {
@@ -180,6 +191,7 @@ extension Uring {
   @inline(__always)
   public mutating func takeSlice(_ completion: Completion) -> BufferSlice {
     precondition(completion.hasBytes, "a completion without bytes was redeemed")
+    if completion.flags & Completion.pieceFlag != 0 { return small.redeemPiece(completion) }
     return completion.flags & Completion.largeFlag != 0
       ? large.redeem(completion) : small.redeem(completion)
   }

@@ -28,6 +28,17 @@ public struct Uring: Engine, ~Copyable {
   let quiet: UnsafeMutablePointer<UnsafeMutableRawPointer?>
   var quietCount = 0
   let quietLimit: Int
+  /// `ioprio` of a stream's receive and of an accept.
+  let streamFlags: UInt16
+  let acceptFlags: UInt16
+  /// What is used of the kernel, and why the rest is not.
+  var use: FeatureUse
+  let registered: RegisteredBuffers
+  /// Places that the completion queue may grow to.
+  let completionLimit: Int
+  /// 0 without `EngineFeatures.minWait`.
+  let minWaitMicroseconds: UInt32
+  let batchCompletions: UInt32
   /// Descriptors whose receive waits for a buffer, by pool.
   var starvedSmall: DescriptorList
   var starvedLarge: DescriptorList
@@ -45,6 +56,7 @@ public struct Uring: Engine, ~Copyable {
 
   public var kind: EngineKind { .uring }
   public var waker: Waker { Waker(eventDescriptor: wakeDescriptor) }
+  public var features: [ProbeFeature] { use.report(.uring) }
   /// The set-up flags that the kernel accepted, by name.
   public var setupDescription: String { Ring.describe(ring.setupFlags) }
 
@@ -58,43 +70,16 @@ public struct Uring: Engine, ~Copyable {
     min(limit, powerOfTwo(atMost: max(1, pool / 2)))
   }
 
-  /// What set-up can fail on, made before anything else is.
-  private struct Parts: ~Copyable {
-    let ring: Ring
-    let smallRing: ProvidedBuffers
-    let largeRing: ProvidedBuffers
-    let wakeDescriptor: Int32
-
-    init(_ options: EngineOptions) throws(SystemFailure) {
-      let wake = eventfd(0, Int32(EFD_CLOEXEC))
-      guard wake >= 0 else { throw SystemFailure(code: errno, operation: "eventfd") }
-      do throws(SystemFailure) {
-        let ring = try Uring.openRing(options)
-        let smallRing = try ProvidedBuffers(
-          ring: ring.descriptor, group: 0,
-          depth: Uring.depth(of: options.smallBuffers, atMost: Uring.smallRingDepth))
-        let largeRing = try ProvidedBuffers(
-          ring: ring.descriptor, group: 1,
-          depth: Uring.depth(of: options.largeBuffers, atMost: Uring.largeRingDepth))
-        self.ring = ring
-        self.smallRing = smallRing
-        self.largeRing = largeRing
-        wakeDescriptor = wake
-      } catch {
-        Glibc.close(wake)
-        throw error
-      }
-    }
-  }
-
   public init(_ options: EngineOptions) throws(EngineFailure) {
-    let parts: Parts
+    let parts: UringParts
     do throws(SystemFailure) {
-      parts = try Parts(options)
+      parts = try UringParts(options)
     } catch {
       throw EngineFailure(kind: .uring, failure: error)
     }
     ring = parts.ring
+    use = parts.use
+    registered = parts.registered
     smallRing = parts.smallRing
     largeRing = parts.largeRing
     wakeDescriptor = parts.wakeDescriptor
@@ -105,6 +90,7 @@ public struct Uring: Engine, ~Copyable {
     large = BufferPool(
       bufferSize: options.largeBufferSize, count: options.largeBuffers,
       watermark: (options.largeBuffers - largeRing.depth) / 4)
+    if smallRing.isIncremental { small.preparePieces() }
     frames = FrameSlab(capacity: options.frames, ledger: small.state)
     sockets = SocketTable(limit: options.descriptorLimit)
     starvedSmall = DescriptorList(limit: options.descriptorLimit, mark: .listedSmall)
@@ -112,41 +98,31 @@ public struct Uring: Engine, ~Copyable {
     suspects = DescriptorList(limit: options.descriptorLimit, mark: .listedSuspect)
     files = FileOperationSlab(capacity: options.fileOperations)
     queue = CompletionQueue(capacity: powerOfTwo(atMost: options.completionEntries) * 2)
-    quietLimit = Int(ring.sqEntries)
-    quiet = .allocate(capacity: quietLimit)
-    quiet.initialize(repeating: nil, count: quietLimit)
+    let places = Int(ring.sqEntries)
+    quiet = .allocate(capacity: places)
+    quiet.initialize(repeating: nil, count: places)
+    // Where the kernel's thread submits, the end of an enter says nothing of the sends.
+    quietLimit = use.contains(.quietSends) ? places : 0
+    streamFlags =
+      (use.contains(.multishotReceive) ? UInt16(CLINUX_RECV_MULTISHOT) : 0)
+      | (use.contains(.receiveBundles) ? UInt16(CLINUX_RECVSEND_BUNDLE) : 0)
+    acceptFlags = use.contains(.multishotAccept) ? UInt16(CLINUX_ACCEPT_MULTISHOT) : 0
+    completionLimit = options.completionEntries
+    minWaitMicroseconds = use.contains(.minWait) ? UInt32(options.batchMicroseconds) : 0
+    batchCompletions = UInt32(min(options.batchCompletions, options.completionEntries / 2))
     addresses = .allocate(capacity: Int(ring.sqEntries))
     addresses.initialize(repeating: sockaddr_storage(), count: Int(ring.sqEntries))
     wakeValue = .allocate(capacity: 1)
     wakeValue.initialize(to: 0)
-    // Bounded and unbounded io-wq workers (5.15).
-    var workers: (UInt32, UInt32) = (UInt32(options.fileThreads), UInt32(options.fileThreads))
-    _ = clinux_uring_register(
-      ring.descriptor, UInt32(CLINUX_REGISTER_IOWQ_MAX_WORKERS), &workers, 2)
+    statistics.ringReductions = parts.reductions
     armWake()
     refreshClocks()
-  }
-
-  private static func openRing(_ options: EngineOptions) throws(SystemFailure) -> Ring {
-    let rungs = options.setupFlags != 0 ? [options.setupFlags] : Ring.ladder
-    var failure = SystemFailure(code: EINVAL, operation: "io_uring_setup")
-    for flags in rungs {
-      do throws(SystemFailure) {
-        return try Ring(
-          entries: options.submissionEntries, completions: options.completionEntries,
-          flags: flags)
-      } catch {
-        failure = error
-        guard error.code == EINVAL else { break }
-      }
-    }
-    throw failure
   }
 
   /// Frees the rings. The owner has drained: see `EngineCounters.operationsInFlight`.
   deinit {
     // Closes that wait for a turn that will not come.
-    if ring.pending > 0 { _ = ring.enter(wait: 0, timeoutNanoseconds: -1) }
+    if ring.pending > 0 { flushAtEnd() }
     if statistics.operationsInFlight > 0 {
       // The kernel may still write into our memory: the process keeps it.
       small.state.pointee.abandoned = true
@@ -189,57 +165,6 @@ public struct Uring: Engine, ~Copyable {
     }
   }
 
-  /// Submits what is pending, outside the turn's own enter.
-  @inline(never)
-  mutating func submitNow() {
-    // The places of what was taken so far, so that a full completion queue has room.
-    ring.commitTaken()
-    statistics.systemCalls += 1
-    Self.check(ring.enter(wait: 0, timeoutNanoseconds: -1))
-  }
-
-  /// Errors that another turn mends are let through. The others mean that this engine is used
-  /// from a thread that did not make it (EEXIST) or that its memory is broken: to go on would
-  /// be to spin without ever completing anything.
-  @inline(__always)
-  private static func check(_ code: Int32) {
-    if code < 0 { checkFailure(-code) }
-  }
-
-  @inline(never)
-  private static func checkFailure(_ code: Int32) {
-    switch code {
-    case EINTR, ETIME, EBUSY, EAGAIN, ENOMEM: break
-    case EBADR: engineBug("the kernel had to drop completions")
-    default: preconditionFailure("io_uring_enter: errno \(code)")
-    }
-  }
-
-  // MARK: The turn
-
-  public mutating func wait(until deadline: Int64?) {
-    statistics.turns += 1
-    queue.rewind()
-    let receivesWait = restock()
-    var timeout: Int64 = -1
-    var wanted: UInt32 = 1
-    if !queue.isEmpty || expedited || receivesWait {
-      wanted = 0
-    } else {
-      let deadline = min(deadline ?? .max, suspectsDue)
-      if deadline <= now { wanted = 0 } else if deadline != .max { timeout = deadline - now }
-    }
-    expedited = false
-    statistics.systemCalls += 1
-    Self.check(ring.enter(wait: wanted, timeoutNanoseconds: timeout))
-    // Asked before completions are taken: those may fill entries of their own.
-    let allTaken = ring.pending == 0
-    refreshClocks()
-    takeCompletions()
-    if allTaken && quietCount > 0 { finishQuietSends() }
-    if now >= suspectsDue { lookAtSuspects() }
-  }
-
   public mutating func next() -> Completion? { queue.popFirst() }
 
   public mutating func refreshClocks() {
@@ -257,21 +182,13 @@ public struct Uring: Engine, ~Copyable {
     counters.coldBytes = small.state.pointee.coldBytes + large.state.pointee.coldBytes
     counters.framesInUse = frames.inUse
     counters.frameRefusals = frames.state.pointee.refusals
+    counters.registeredBuffersInUse = registered.inUse
+    counters.registeredBufferRefusals = registered.refusals
     return counters
   }
 
-  private mutating func takeCompletions() {
-    if ring.hasOverflowed { statistics.completionQueueOverflows += 1 }
-    // Asked anew each time: a full submission queue makes `dispatch` come back here.
-    while ring.ready > 0 {
-      statistics.completions += 1
-      dispatch(ring.take())
-    }
-    ring.commitTaken()
-  }
-
   @inline(__always)
-  private mutating func dispatch(_ completion: clinux_cqe) {
+  mutating func dispatch(_ completion: clinux_cqe) {
     let index = UInt32(truncatingIfNeeded: completion.user_data)
     let generation = UInt32(truncatingIfNeeded: completion.user_data >> 32) & 0xFF_FFFF
     switch UringOperation(rawValue: UInt8(truncatingIfNeeded: completion.user_data >> 56)) {

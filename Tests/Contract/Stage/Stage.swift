@@ -39,6 +39,7 @@ final class Stage {
       switch kind {
       case .uring: try EngineBox<Uring>(options)
       case .epoll: try EngineBox<Epoll>(options)
+      case .simulated: throw StageFailure("the simulated engine has no plain sockets at its ends")
       }
   }
 
@@ -48,7 +49,21 @@ final class Stage {
     options.frames = 8192
     options.smallBuffers = 256
     options.largeBuffers = 32
+    options.features = features
     return options
+  }()
+
+  /// The standard features, or what MILLRACE_FEATURES makes of them: "-quiet_sends,+sqpoll".
+  static let features: EngineFeatures = {
+    var features = EngineFeatures.standard
+    guard let text = getenv("MILLRACE_FEATURES") else { return features }
+    for change in String(cString: text).split(separator: ",") {
+      guard let feature = EngineFeatures(name: String(change.dropFirst())),
+        change.hasPrefix("+") || change.hasPrefix("-")
+      else { preconditionFailure("MILLRACE_FEATURES: \(change) is not +name or -name") }
+      if change.hasPrefix("+") { features.insert(feature) } else { features.remove(feature) }
+    }
+    return features
   }()
 
   func token() -> Token {
@@ -64,6 +79,8 @@ final class Stage {
 
   /// One turn, and everything that it reports.
   func turn(within milliseconds: Int64 = 0) {
+    // A turn beside a kernel thread returns at once: give the thread the time that an enter takes.
+    if Stage.features.contains(.submissionThread) && milliseconds == 0 { usleep(200) }
     engine.refreshClocks()
     engine.wait(until: engine.now + milliseconds * 1_000_000)
     drain()

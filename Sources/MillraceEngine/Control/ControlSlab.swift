@@ -1,0 +1,98 @@
+// Slots for what is neither a transfer on a socket nor a file operation: timeouts, polls, splices,
+// reported shutdowns and closes. What the kernel reads of them stays at one address until the
+// terminal completion. Bounded; an operation that finds no slot ends with ENOBUFS.
+
+import CLinux
+import Glibc
+
+enum ControlKind: UInt8 {
+  case nop, timeout, poll, shutdown, close, splice, acceptOne, message
+}
+
+struct ControlOperation {
+  var token: Token
+  var kind: ControlKind
+  var inUse: Bool
+  /// True once the kernel, or the engine, works on it; a step of a chain waits before that.
+  var started: Bool
+  /// The caller, or the end of something it needs, has asked for its end.
+  var cancelled: Bool
+  /// Counts the operations of this slot, 16 bits of it.
+  var generation: UInt32
+  /// The chain that it is a step of, or -1.
+  var chain: Int32
+  /// What it is about: a socket, a listener, a splice's input, a foreign descriptor.
+  var descriptor: Int32
+  /// A splice's output, an accept's slot, a shutdown's direction.
+  var second: Int32
+  var events: UInt32
+  var count: Int
+  /// Monotonic nanoseconds, and the same as the kernel wants it.
+  var deadline: Int64
+  var time: clinux_timespec64
+}
+
+struct ControlSlab: ~Copyable {
+  let slots: UnsafeMutablePointer<ControlOperation>
+  let capacity: Int
+  private let free: UnsafeMutablePointer<UInt32>
+  private var freeCount: Int
+  private(set) var refusals = 0
+
+  /// - Parameter capacity: 1...65535.
+  init(capacity: Int) {
+    precondition(capacity >= 1 && capacity <= 0xFFFF)
+    self.capacity = capacity
+    slots = .allocate(capacity: capacity)
+    free = .allocate(capacity: capacity)
+    freeCount = capacity
+    for i in 0..<capacity {
+      (free + i).initialize(to: UInt32(capacity - 1 - i))
+      (slots + i).initialize(
+        to: ControlOperation(
+          token: Token(rawValue: 0), kind: .nop, inUse: false, started: false, cancelled: false,
+          generation: 0, chain: -1, descriptor: -1, second: -1, events: 0, count: 0, deadline: 0,
+          time: clinux_timespec64()))
+    }
+  }
+
+  deinit {
+    if freeCount != capacity {
+      engineBug("control operations were in flight when their slots were torn down")
+      return
+    }
+    slots.deallocate()
+    free.deallocate()
+  }
+
+  @inline(__always) var inUse: Int { capacity - freeCount }
+
+  /// Takes a slot, or nil (counted) when all are in use.
+  @inline(__always)
+  mutating func take(_ kind: ControlKind, _ token: Token) -> UInt32? {
+    guard freeCount > 0 else {
+      refusals += 1
+      return nil
+    }
+    freeCount -= 1
+    let index = free[freeCount]
+    let slot = slots + Int(index)
+    slot.pointee.token = token
+    slot.pointee.kind = kind
+    slot.pointee.inUse = true
+    slot.pointee.started = false
+    slot.pointee.cancelled = false
+    slot.pointee.generation = (slot.pointee.generation &+ 1) & 0xFFFF
+    slot.pointee.chain = -1
+    slot.pointee.descriptor = -1
+    slot.pointee.second = -1
+    return index
+  }
+
+  @inline(__always)
+  mutating func release(_ index: UInt32) {
+    slots[Int(index)].inUse = false
+    free[freeCount] = index
+    freeCount += 1
+  }
+}

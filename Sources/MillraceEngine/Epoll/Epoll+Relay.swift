@@ -1,0 +1,175 @@
+// Splices and relays: tried at once, and again at each edge of either side.
+
+import CLinux
+import Glibc
+
+extension Epoll {
+  // MARK: Splice
+
+  public mutating func pipe(
+    capacity: Int
+  ) throws(SystemFailure) -> (output: Descriptor, input: Descriptor) {
+    var ends: (Int32, Int32) = (-1, -1)
+    let code = withUnsafeMutableBytes(of: &ends) {
+      clinux_pipe2($0.assumingMemoryBound(to: Int32.self).baseAddress!, O_CLOEXEC | O_NONBLOCK)
+    }
+    guard code == 0 else { throw SystemFailure(code: errno, operation: "pipe2") }
+    _ = clinux_set_pipe_size(ends.1, Int32(clamping: capacity))
+    do throws(SystemFailure) {
+      try adopt(ends.0, interest: CLINUX_EPOLLIN | CLINUX_EPOLLET)
+    } catch {
+      Glibc.close(ends.1)
+      throw error
+    }
+    do throws(SystemFailure) {
+      try adopt(ends.1, interest: CLINUX_EPOLLOUT | CLINUX_EPOLLET)
+    } catch {
+      self.close(Descriptor(rawValue: ends.0))
+      throw error
+    }
+    return (Descriptor(rawValue: ends.0), Descriptor(rawValue: ends.1))
+  }
+
+  public mutating func splice(
+    from input: Descriptor, to output: Descriptor, count: Int, _ token: Token
+  ) {
+    // What has no record is a file: it is never waited for, and may keep the disk busy.
+    let isPolled =
+      sockets[input.rawValue].pointee.state.contains(.open)
+      && sockets[output.rawValue].pointee.state.contains(.open)
+    guard isPolled else {
+      return spliceOnThread(input.rawValue, output.rawValue, count, token)
+    }
+    submit(.splice, token) {
+      $0.pointee.descriptor = input.rawValue
+      $0.pointee.second = output.rawValue
+      $0.pointee.count = count
+    }
+  }
+
+  mutating func trySplice(_ index: UInt32) {
+    let slot = control.slots + Int(index)
+    statistics.systemCalls += 1
+    let moved = clinux_splice(
+      target(slot.pointee.descriptor), target(slot.pointee.second), slot.pointee.count,
+      UInt32(CLINUX_SPLICE_MOVE | CLINUX_SPLICE_NONBLOCK))
+    guard moved == -EAGAIN || moved == -EINTR else {
+      return endSplice(index, Int32(clamping: moved))
+    }
+    sockets[slot.pointee.descriptor].pointee.state.insert(.splicing)
+    sockets[slot.pointee.second].pointee.state.insert(.splicing)
+    waitingSplices.append(index)
+  }
+
+  /// Unmarks both sides, unless another splice waits for them; the next edge finds out.
+  mutating func endSplice(_ index: UInt32, _ result: Int32) {
+    endControl(index, result)
+  }
+
+  private mutating func retrySplices(_ descriptor: Int32) {
+    var at = 0
+    var isWanted = false
+    while at < waitingSplices.count {
+      let index = waitingSplices[at]
+      let slot = control.slots + Int(index)
+      guard slot.pointee.descriptor == descriptor || slot.pointee.second == descriptor else {
+        at += 1
+        continue
+      }
+      waitingSplices.remove(at: at)
+      let before = waitingSplices.count
+      trySplice(index)
+      if waitingSplices.count > before {
+        // It waits again, at the end of the list: those before it are still to be tried.
+        isWanted = true
+        waitingSplices.swapAt(at, waitingSplices.count - 1)
+        at += 1
+      }
+    }
+    if !isWanted { sockets[descriptor].pointee.state.remove(.splicing) }
+  }
+
+  // MARK: Relay
+
+  public mutating func relay(
+    from source: Descriptor, to sink: Descriptor, count: Int, _ method: RelayMethod,
+    _ token: Token
+  ) {
+    precondition(!chains.isOpen, "a relay cannot be a step of a chain")
+    precondition(count >= 0)
+    let from = sockets[source.rawValue]
+    let to = sockets[sink.rawValue]
+    precondition(
+      from.pointee.state.isDisjoint(with: [.receiving, .relaySource]),
+      "a relay from a socket that is being read")
+    precondition(to.pointee.sendCell == nil, "a relay to a socket that is being written")
+    let (index, code) = relays.take(count, method, token)
+    guard code == 0 else { return later.append(Completion(token: token, result: code)) }
+    RelaySlab.ignoreBrokenPipes()
+    let relay = relays.relays + Int(index)
+    relay.pointee.source = source.rawValue
+    relay.pointee.sink = sink.rawValue
+    relay.pointee.sourceDescriptor = target(source.rawValue)
+    relay.pointee.sinkDescriptor = target(sink.rawValue)
+    from.pointee.receiveToken = Token(rawValue: UInt64(index))
+    from.pointee.state.insert(.relaySource)
+    to.pointee.sendCell = relays.pointer(index)
+    to.pointee.state.insert(.relaySink)
+    statistics.operationsInFlight += 1
+    // The first run comes with the next turn.
+    relay.pointee.waiting = .turn
+    enqueue(source.rawValue)
+  }
+
+  public mutating func stopRelay(from source: Descriptor) {
+    let record = sockets[source.rawValue]
+    guard record.pointee.state.contains(.relaySource) else { return }
+    endRelay(UInt32(record.pointee.receiveToken.rawValue), -ECANCELED)
+  }
+
+  mutating func continueRelay(_ record: UnsafeMutablePointer<SocketRecord>) {
+    let index = UInt32(record.pointee.receiveToken.rawValue)
+    let relay = relays.relays + Int(index)
+    switch relays.run(index, calls: &statistics.systemCalls) {
+    case .ended(let result): endRelay(index, result)
+    case .waits(let side):
+      relay.pointee.waiting = side
+      if relay.pointee.unreported > 0 {
+        queue.append(
+          Completion(
+            token: relay.pointee.token, result: Int32(clamping: relay.pointee.unreported),
+            more: true))
+        relay.pointee.unreported = 0
+      }
+      if side == .turn { enqueue(relay.pointee.source) }
+    }
+  }
+
+  private mutating func endRelay(_ index: UInt32, _ result: Int32) {
+    let relay = relays.relays + Int(index)
+    let from = sockets[relay.pointee.source]
+    let to = sockets[relay.pointee.sink]
+    from.pointee.state.remove(.relaySource)
+    // What came since the last run is for whoever reads next.
+    from.pointee.state.insert(.readable)
+    to.pointee.state.remove(.relaySink)
+    to.pointee.sendCell = nil
+    statistics.operationsInFlight -= 1
+    let last = result < 0 ? result : Int32(clamping: relay.pointee.unreported)
+    queue.append(Completion(token: relay.pointee.token, result: last))
+    relays.release(index)
+  }
+
+  /// An edge of a descriptor that a relay or a splice may wait for.
+  @inline(never)
+  mutating func edgeForRelays(
+    _ descriptor: Int32, _ record: UnsafeMutablePointer<SocketRecord>
+  ) {
+    if record.pointee.state.contains(.relaySource) { continueRelay(record) }
+    if record.pointee.state.contains(.relaySink), let cell = record.pointee.sendCell {
+      let source = cell.assumingMemoryBound(to: Relay.self).pointee.source
+      continueRelay(sockets[source])
+    }
+    if record.pointee.state.contains(.splicing) { retrySplices(descriptor) }
+  }
+}

@@ -1,0 +1,161 @@
+// The turn: one enter that submits and waits, then every completion that is there. With a kernel
+// thread that takes submissions the enter is left out where there is nothing to wait for.
+
+import CLinux
+import Glibc
+
+extension Uring {
+  public mutating func wait(until deadline: Int64?) {
+    statistics.turns += 1
+    queue.rewind()
+    let receivesWait = restock()
+    var timeout: Int64 = -1
+    var wanted: UInt32 = 1
+    if !queue.isEmpty || expedited || receivesWait {
+      wanted = 0
+    } else {
+      let deadline = min(deadline ?? .max, suspectsDue)
+      if deadline <= now { wanted = 0 } else if deadline != .max { timeout = deadline - now }
+    }
+    expedited = false
+    if ring.hasThread {
+      turnBesideThread(wanted, timeout)
+    } else if wanted > 0 && minWaitMicroseconds > 0 {
+      waitForBatch(timeout)
+    } else {
+      statistics.systemCalls += 1
+      Self.check(ring.enter(wait: wanted, timeoutNanoseconds: timeout))
+    }
+    // Asked before completions are taken: those may fill entries of their own.
+    let allTaken = ring.pending == 0
+    refreshClocks()
+    takeCompletions()
+    if allTaken && quietCount > 0 { finishQuietSends() }
+    if now >= suspectsDue { lookAtSuspects() }
+  }
+
+  /// The longest wait that `waitForBatch` makes: without a general timeout, or with one that the
+  /// kernel takes for endless, it would end a wait of no event at all with the minimum's end.
+  private static let longWait: Int64 = 3_600_000_000_000
+
+  /// Waits for several completions, or after the minimum for any; never past the deadline.
+  @inline(never)
+  private mutating func waitForBatch(_ timeout: Int64) {
+    statistics.systemCalls += 1
+    let limit = timeout < 0 ? Self.longWait : min(timeout, Self.longWait)
+    // A minimum that reaches the deadline adds nothing; the kernel then waits for the deadline.
+    let minimum = min(Int64(minWaitMicroseconds), limit / 1000)
+    guard minimum > 0 else {
+      return Self.check(ring.enter(wait: 1, timeoutNanoseconds: limit))
+    }
+    Self.check(
+      ring.enter(
+        wait: batchCompletions, timeoutNanoseconds: limit, minWait: UInt32(minimum)))
+  }
+
+  /// A turn whose submissions a thread of the kernel takes: a system call only to wake it, to
+  /// sleep, or to fetch completions that did not fit.
+  @inline(never)
+  private mutating func turnBesideThread(_ wanted: UInt32, _ timeout: Int64) {
+    var extra: UInt32 = 0
+    if ring.pending > 0 {
+      ring.publish()
+      if ring.threadSleeps {
+        extra = UInt32(CLINUX_ENTER_SQ_WAKEUP)
+        statistics.submissionThreadWakes += 1
+      }
+    }
+    let sleeps = wanted > 0 && ring.ready == 0
+    guard extra != 0 || sleeps || ring.hasOverflowed else { return }
+    statistics.systemCalls += 1
+    Self.check(
+      ring.enter(wait: sleeps ? wanted : 0, timeoutNanoseconds: timeout, extra: extra))
+  }
+
+  /// Submits what is pending, outside the turn's own enter. Beside a kernel thread it returns when
+  /// there is room for another entry.
+  @inline(never)
+  mutating func submitNow() {
+    // The places of what was taken so far, so that a full completion queue has room.
+    ring.commitTaken()
+    statistics.systemCalls += 1
+    guard ring.hasThread else {
+      return Self.check(ring.enter(wait: 0, timeoutNanoseconds: -1))
+    }
+    ring.publish()
+    var extra = UInt32(CLINUX_ENTER_SQ_WAIT)
+    if ring.threadSleeps {
+      extra |= UInt32(CLINUX_ENTER_SQ_WAKEUP)
+      statistics.submissionThreadWakes += 1
+    }
+    Self.check(ring.enter(wait: 0, timeoutNanoseconds: -1, extra: extra))
+  }
+
+  /// Returns when every entry has been tried once: the kernel moves the queue's head when it has
+  /// issued a batch.
+  mutating func submitAndTry() {
+    guard ring.pending > 0 else { return }
+    submitNow()
+    guard ring.hasThread else { return }
+    while ring.pending > 0 {
+      if ring.threadSleeps { submitNow() }
+      sched_yield()
+    }
+  }
+
+  /// The end of the engine: what was submitted and not yet taken (closes, cancellations) goes.
+  func flushAtEnd() {
+    ring.publish()
+    let extra = ring.hasThread ? UInt32(CLINUX_ENTER_SQ_WAKEUP) : 0
+    _ = ring.enter(wait: 0, timeoutNanoseconds: -1, extra: extra)
+    guard ring.hasThread else { return }
+    while ring.pending > 0 {
+      _ = ring.enter(wait: 0, timeoutNanoseconds: -1, extra: extra)
+      sched_yield()
+    }
+  }
+
+  /// Errors that another turn mends are let through. The others mean that this engine is used
+  /// from a thread that did not make it (EEXIST) or that its memory is broken: to go on would
+  /// be to spin without ever completing anything.
+  @inline(__always)
+  static func check(_ code: Int32) {
+    if code < 0 { checkFailure(-code) }
+  }
+
+  @inline(never)
+  private static func checkFailure(_ code: Int32) {
+    switch code {
+    case EINTR, ETIME, EBUSY, EAGAIN, ENOMEM: break
+    case EBADR: engineBug("the kernel had to drop completions")
+    default: preconditionFailure("io_uring_enter: errno \(code)")
+    }
+  }
+
+  @inline(__always)
+  mutating func takeCompletions() {
+    let overflowed = ring.hasOverflowed
+    if overflowed { statistics.completionQueueOverflows += 1 }
+    let crowded = overflowed || ring.ready > ring.cqEntries / 4 * 3
+    // Asked anew each time: a full submission queue makes `dispatch` come back here.
+    while ring.ready > 0 {
+      statistics.completions += 1
+      dispatch(ring.take())
+    }
+    ring.commitTaken()
+    if crowded && use.contains(.ringResize) { growCompletions() }
+  }
+
+  /// Doubles the completion queue, up to its limit.
+  @inline(never)
+  private mutating func growCompletions() {
+    let wanted = Int(ring.cqEntries) * 2
+    guard wanted <= completionLimit else { return }
+    let code = ring.growCompletions(to: wanted)
+    if code == 0 {
+      statistics.completionQueueGrowths += 1
+    } else if code != -EBUSY && code != -EOVERFLOW {
+      use.refuse(.ringResize, errno: -code)
+    }
+  }
+}
