@@ -191,6 +191,13 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
   mutating func join(_ transport: UnsafeMutablePointer<Transport>) {
     transport.pointee.closing = .joining
     transport.pointee.deadline = .max
+    if transport.pointee.reset && transport.pointee.sending {
+      // Not by shutdown(2): its FIN would reach the peer before the reset, and the end of content
+      // that the connection's end delimits would look like a good one.
+      transport.pointee.stopping = true
+      engine.cancelAll(transport.pointee.socket)
+      return
+    }
     stopReceiving(transport)
     if transport.pointee.sending {
       engine.shutdown(transport.pointee.socket, .both)
