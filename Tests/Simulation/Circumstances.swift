@@ -48,8 +48,9 @@ struct Circumstances {
     attackers = dice.chance(500) ? dice.roll(5) : 0
     ending = [.quiet, .quiet, .drain, .crash][dice.roll(4)]
     endsAt = Int64(20 + dice.roll([100, 300, 1_000, 5_000][dice.roll(4)])) * 1_000_000
-    batchSize = [8_192, 16_384, 65_536][dice.roll(3)]
-    batchCount = 3 + dice.roll(6)
+    // Small ones are often full, which in a gentle life would be an excuse.
+    batchSize = isGentle ? 65_536 : [8_192, 16_384, 65_536][dice.roll(3)]
+    batchCount = (isGentle ? 6 : 3) + dice.roll(6)
     // The smallest takes one exchange's worst case beside the batch that may be lost at its end.
     segmentSize = (2 * batchSize + 40_960) * (1 + dice.roll(4))
     prefillChunk = 16_384 << dice.roll(4)

@@ -40,6 +40,7 @@ final class Client {
   private var heldContent: (errand: Errand, bytes: [UInt8])?
   private var current: Response?
   private var isLast = false
+  private var hasCounted = false
   private var saidGoodbye = false
   private var lastProgress = 0
   private var stillSince: Int64 = 0
@@ -119,6 +120,9 @@ final class Client {
     guard !isOver, !saidGoodbye else { return }
     while next < errands.count, inFlight.count < manners.depth, heldContent == nil, !isLast {
       if errands[next].expects && !inFlight.isEmpty { return }
+      // RFC 9112 9.3.2 and 9.6: nothing is pipelined behind a request that ends its connection, or
+      // that may.
+      if let last = inFlight.last, last.closes || last.isOld { return }
       send(errands[next])
       next += 1
     }
@@ -278,6 +282,8 @@ final class Client {
   private func settle(_ errand: Errand, _ response: Response) {
     errand.settledAt = life.world.now
     life.totals.responses += 1
+    if !hasCounted && line.hasResumed { life.totals.resumptions += 1 }
+    hasCounted = true
     if response.isOwn {
       let label = ownLabel(errand, response)
       errand.outcome = .refused(label: label)
