@@ -343,8 +343,10 @@ final class Client {
     guard !isOver else { return }
     isOver = true
     heldContent = nil
-    if let first = inFlight.first, !first.excuses.isEmpty {
-      for other in inFlight.dropFirst() { other.excuse("behind \(first.id), which ended early") }
+    // A cut takes with it what was answered before on the same connection and not yet read, and what
+    // was asked behind it.
+    if let cause = inFlight.first(where: { !$0.excuses.isEmpty }) {
+      for other in inFlight { other.excuse("beside \(cause.id), which ended early") }
     }
     for errand in inFlight where !errand.isSettled {
       errand.outcome = .cut
