@@ -61,7 +61,11 @@ let package = Package(
     .testTarget(
       name: "ConfigurationTests", dependencies: ["Configuration"], swiftSettings: settings),
     .testTarget(
-      name: "ProxyTests", dependencies: ["Proxy", "Configuration", "MillraceEngine"],
+      name: "ProxyTests",
+      dependencies: [
+        "Proxy", "AuditLog", "Configuration", "MillraceEngine",
+        .product(name: "Logging", package: "swift-log"),
+      ],
       swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]

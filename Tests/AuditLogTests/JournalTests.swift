@@ -32,6 +32,36 @@ private func verify(_ files: [(name: String, content: [UInt8])]) throws -> Verif
     }
   }
 
+  /// Takes a journal to its first prefill write, which is lent out.
+  private func prefilling() -> (Journal, FileBuffer) {
+    var journal = Journal(configuration: World.configuration(), recovered: ChainState(worker: 0))
+    var result: Int32 = 7
+    while true {
+      guard let operation = journal.nextOperation(.prepare, now: 1) else {
+        preconditionFailure("a preparation that stops before its prefill")
+      }
+      if case .write(_, let buffer, _, _, _) = consume operation { return (journal, buffer) }
+      journal.completed(.prepare, result: result, buffer: nil, now: 1)
+      result += 1
+    }
+  }
+
+  @Test(arguments: [(1, 0), (2, 0), (3, 1)])
+  func aPrefillWriteOfLessThanABlockIsRepeatedAFewTimes(short: Int, failures: UInt64) {
+    var (journal, buffer) = prefilling()
+    for _ in 0..<short {
+      journal.completed(.prepare, result: 512, buffer: buffer, now: 1)
+      guard let operation = journal.nextOperation(.prepare, now: 1) else { break }
+      guard case .write(_, let again, _, let offset, _) = consume operation else {
+        #expect(failures == 1)
+        break
+      }
+      #expect(offset == 0)
+      buffer = again
+    }
+    #expect(journal.counters.prepareFailures == failures)
+  }
+
   @Test func anIdleJournalCommitsAtOnceAndGathersWhileACommitIsInFlight() {
     let world = world()
     world.settle()

@@ -44,7 +44,8 @@ extension Life {
       fail("reason", "\(errand.id) got \(errand.status) for \(label)")
     }
     if label != "head", Self.statuses[label] == nil {
-      fail("reason", "\(errand.id) got \(errand.status) for \(label), which a good request never is")
+      fail(
+        "reason", "\(errand.id) got \(errand.status) for \(label), which a good request never is")
     }
   }
 
@@ -53,7 +54,8 @@ extension Life {
     "no_route": 404, "method_refused": 405, "request_body_timeout": 408, "head_timeout": 408,
     "connect_refused": 502, "connect_unreachable": 502, "connect_failed": 502,
     "upstream_reset": 502, "upstream_closed_early": 502, "upstream_malformed": 502,
-    "upstream_truncated": 502, "upstream_upgrade": 502, "audit_full": 503, "resources_exhausted": 503,
+    "upstream_truncated": 502, "upstream_upgrade": 502, "audit_full": 503,
+    "resources_exhausted": 503,
     "connect_timeout": 504, "response_timeout": 504,
   ]
 
@@ -139,6 +141,9 @@ extension Life {
     if errand.outcome == .cut && errand.status >= 400 && errand.arrivals == 0 { return nil }
     guard let entry else {
       return "the client of \(errand.id) saw a response (\(errand.outcome)) that no record tells of"
+    }
+    if entry.hasAbort && (entry.ending == "complete" || entry.ending.isEmpty) {
+      return "\(errand.id) was aborted, and its record says no reason"
     }
     if errand.outcome == .cut {
       return entry.hasExchange || entry.hasBegin

@@ -67,7 +67,9 @@ struct Circumstances {
     options.descriptorLimit = 4_096
     options.frames = configuration.limits.connections * 4 + 1024
     if !isGentle && dice.chance(200) { conditions.frames = 4 + dice.roll(60) }
-    if !isGentle && dice.chance(200) { conditions.diskCapacity = segmentSize * 2 + dice.roll(1 << 20) }
+    if !isGentle && dice.chance(200) {
+      conditions.diskCapacity = segmentSize * 2 + dice.roll(1 << 20)
+    }
     if !isGentle && dice.chance(200) { conditions.diskErrors = 1 + dice.roll(20) }
   }
 
@@ -90,7 +92,8 @@ struct Circumstances {
       return Int64(20 + dice.roll(3_000)) * 1_000_000
     }
     for i in 0...dice.roll(3) {
-      let version: ListenerTLS.Version? = dice.chance(400) ? (dice.chance(300) ? .tls13 : .tls12) : nil
+      let version: ListenerTLS.Version? =
+        dice.chance(400) ? (dice.chance(300) ? .tls13 : .tls12) : nil
       tls.append(version)
       var listener = ListenerConfiguration(
         name: "l\(i)", address: .ip(host: "127.0.0.1", port: UInt16(8_000 + i)))
@@ -129,8 +132,9 @@ struct Circumstances {
 
   private mutating func drawAudit(_ dice: inout SimulatedDice) {
     var audit = AuditConfiguration(directory: Self.directory)
-    audit.durability = [.beforeResponse, .beforeResponse, .beforeResponse, .interval, .none][
-      dice.roll(5)]
+    audit.durability =
+      [.beforeResponse, .beforeResponse, .beforeResponse, .interval, .none][
+        dice.roll(5)]
     audit.intervalNanoseconds = Int64(1 + dice.roll(500)) * 1_000_000
     audit.whenFull = [.block, .reject, .drop][dice.roll(3)]
     audit.segmentSize = segmentSize

@@ -130,7 +130,8 @@ final class Client {
   }
 
   private func send(_ errand: Errand) {
-    life.note("client \(number) sends \(errand.id): \(errand.method) \(errand.target) \(errand.body)")
+    life.note(
+      "client \(number) sends \(errand.id): \(errand.method) \(errand.target) \(errand.body)")
     errand.outcome = .waiting
     life.totals.requests += 1
     inFlight.append(errand)
@@ -293,7 +294,8 @@ final class Client {
     }
     errand.outcome = .served
     life.totals.bytes += errand.contentBytes
-    life.note("client \(number) got \(errand.status), \(errand.contentBytes) bytes, for \(errand.id)")
+    life.note(
+      "client \(number) got \(errand.status), \(errand.contentBytes) bytes, for \(errand.id)")
     if let size = response.size, errand.contentBytes != size {
       life.fail(
         "cut", "\(errand.id) looks whole with \(errand.contentBytes) of \(size) bytes")

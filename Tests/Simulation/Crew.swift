@@ -121,7 +121,9 @@ final class Crew {
     if member.done == member.share { return }
     failed(member.seed)
     let signal = status & 0x7F
-    say("FAILED seed \(member.seed) died: \(signal == 0 ? "status \(status >> 8)" : "signal \(signal)")")
+    say(
+      "FAILED seed \(member.seed) died: \(signal == 0 ? "status \(status >> 8)" : "signal \(signal)")"
+    )
     finished += 1
     let left = member.share - member.done - 1
     // A product that dies everywhere need not be watched dying a thousand times.

@@ -143,7 +143,8 @@ final class Errand {
     var at = 0
     while at < size {
       let count = min(size - at, 1 + dice.roll(dice.chance(300) ? 64 : 20_000))
-      bytes += Array((String(count, radix: 16) + (dice.chance(100) ? ";x=\"1\"" : "") + "\r\n").utf8)
+      bytes += Array(
+        (String(count, radix: 16) + (dice.chance(100) ? ";x=\"1\"" : "") + "\r\n").utf8)
       bytes += Content.bytes(id, direction, from: at, count: count)
       bytes += [13, 10]
       at += count

@@ -12,7 +12,8 @@ enum Garbage {
     case 0: text = "nonsense\r\n\r\n"
     case 1: text = "HTTP/1.1 2000 OK\r\n\r\n"
     case 2: text = good + "Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc"
-    case 3: text = good + "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    case 3:
+      text = good + "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
     case 4: text = good + "Content-Length: -1\r\n\r\n"
     case 5: text = good + "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"
     case 6: text = good + "Bad Name: 1\r\nContent-Length: 0\r\n\r\n"
@@ -37,8 +38,10 @@ enum Garbage {
     let get = "GET /u0/hostile HTTP/1.1\r\n" + fields
     let text: String
     switch kind % requests {
-    case 0: text = start + "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + inner
-    case 1: text = start + "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n" + inner
+    case 0:
+      text = start + "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + inner
+    case 1:
+      text = start + "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n" + inner
     case 2: text = start + "Content-Length: 4\r\nContent-Length: 0\r\n\r\n" + inner
     case 3: text = start + "Content-Length: +0\r\n\r\n" + inner
     case 4: text = start + "Content-Length: 0, 5\r\n\r\n" + inner
@@ -67,7 +70,9 @@ enum Garbage {
     case 27: text = start + "Transfer-Encoding: chunked\r\n\r\n0x1\r\na\r\n0\r\n\r\n" + inner
     case 28: text = start + "Transfer-Encoding: chunked\r\n\r\n1;\na\r\n0\r\n\r\n" + inner
     case 29: text = "\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}\u{0}\u{1}\u{fc}\u{3}\u{3}" + inner
-    case 30: text = get + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + inner
+    case 30:
+      text =
+        get + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + inner
     default: text = "GET http:///x HTTP/1.1\r\nHost: \u{7f}\r\n\r\n" + inner
     }
     return Array(text.utf8)

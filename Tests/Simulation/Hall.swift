@@ -25,6 +25,7 @@ final class Hall {
     defer {
       unlink(source.certificatePath)
       unlink(source.keyPath)
+      rmdir(Self.folder)
     }
     let tickets = TicketKeys(randomBytes: { dice.fill($0) }, now: 0)
     tls12 = try TLSContext(certificates: [source], minimumVersion: .tls12, tickets: tickets)
@@ -65,9 +66,10 @@ final class Hall {
 
   private struct CertificateFailure: Error {}
 
+  private static var folder: String { "/tmp/millrace-simulate-\(getpid())" }
+
   /// An ECDSA certificate for `sim.example`, in files that TLSContext reads.
   private static func makeCertificate() throws -> CertificateSource {
-    let folder = "/tmp/millrace-simulate-\(getpid())"
     guard mkdir(folder, 0o700) == 0 || errno == EEXIST else { throw CertificateFailure() }
     let source = CertificateSource(
       certificatePath: folder + "/sim.pem", keyPath: folder + "/sim.key")
