@@ -8,7 +8,7 @@ SWIFT ?= swift
 TOOLS := .build/test-tools
 FORMATTED = $(wildcard Package.swift Sources Tests Fuzz)
 
-.PHONY: help bootstrap demo demo-refused test test-unit test-system test-features test-refused check build \
+.PHONY: help bootstrap demo demo-refused test test-unit test-system test-features test-refused test-steady test-snippets test-teardown test-sanitizers check build \
   release format lint bench simulate clean
 
 help: ## list the targets
@@ -45,6 +45,18 @@ test-refused: bootstrap ## system tests with engine auto, io_uring refused by EP
 
 simulate: ## the whole proxy in seeded worlds: SEED=1 COUNT=1000; SEED=n COUNT=1 VERBOSE=1 replays
 	@scripts/simulate "$(or $(SEED),1)" "$(or $(COUNT),1000)" $(VERBOSE)
+
+test-steady: ## count malloc, free, retain and release per hot operation: all must be zero
+	@scripts/steady-state
+
+test-snippets: ## what must not compile does not, with the words that it should
+	@scripts/snippets
+
+test-teardown: ## end engines in the middle of everything, 3000 times each
+	@scripts/teardown
+
+test-sanitizers: ## the same under the address sanitizer and under valgrind (minutes)
+	@scripts/sanitizers
 
 check: lint build ## what must hold before a commit: style, and a build
 

@@ -50,8 +50,17 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
       ],
       path: "Tests/Simulation", swiftSettings: settings),
+    .executableTarget(
+      name: "steady-state", dependencies: ["MillraceEngine"], path: "Tests/SteadyState/Driver",
+      swiftSettings: settings),
+    .target(
+      name: "TeardownMix", dependencies: ["MillraceEngine"], path: "Tests/Teardown/Mix",
+      swiftSettings: settings),
+    .executableTarget(
+      name: "teardown", dependencies: ["TeardownMix", "MillraceEngine"],
+      path: "Tests/Teardown/Driver", swiftSettings: settings),
     .testTarget(
-      name: "MillraceEngineTests", dependencies: ["MillraceEngine", "CLinux"],
+      name: "MillraceEngineTests", dependencies: ["MillraceEngine", "CLinux", "TeardownMix"],
       path: "Tests/Contract", swiftSettings: settings),
     .testTarget(name: "TLSTests", dependencies: ["TLS", "COpenSSL"], swiftSettings: settings),
     .testTarget(name: "HTTP1Tests", dependencies: ["HTTP1"], swiftSettings: settings),

@@ -70,6 +70,10 @@ struct SocketState: OptionSet {
   /// io_uring: the receive was cancelled by the engine, to be armed again.
   static let reviving = SocketState(rawValue: 1 << 29)
 
+  /// io_uring: a chain that the kernel runs closes it. The number may be somebody else's before
+  /// the completion has been seen.
+  static let closingStep = SocketState(rawValue: 1 << 30)
+
   /// What says where the *number* is, whoever owns it now, and so outlives its owner.
   static let ofTheNumber: SocketState = [.queued, .listedSmall, .listedLarge, .listedSuspect]
   static let receiving: SocketState = [.receivingStream, .receivingOnce, .receivingDatagrams]

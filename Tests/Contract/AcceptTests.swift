@@ -13,7 +13,7 @@ extension Contract {
         let listener = try stage.listener()
         let accept = stage.token()
         stage.engine.accept(listener, accept)
-        var peers: [Peer] = []
+        var peers: [any Peer] = []
         for _ in 0..<100 { peers.append(try stage.peer(to: listener)) }
         try stage.turn(until: { stage[accept].results.count == 100 })
         let sockets = stage[accept].results.map { Descriptor(rawValue: $0) }
@@ -43,7 +43,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(.tags(.failure), arguments: engines)
     func afterStopAcceptingConnectionsStayForAcceptNow(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let listener = try stage.listener()
@@ -76,13 +76,13 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(.tags(.failure), arguments: engines)
     func noDescriptorLeftEndsTheAcceptWithEMFILEAndLosesNobody(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let listener = try stage.listener()
         let accept = stage.token()
         let peer = try stage.peer(to: listener)
-        try withDescriptorLimit {
+        try stage.outside.withoutDescriptors {
           // io_uring notes the limit when it is asked to accept, so the accept comes after it.
           stage.engine.accept(listener, accept)
           let ending = try stage.end(accept)
@@ -99,17 +99,19 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(.tags(.failure), arguments: engines)
     func aConnectionBeyondTheEnginesTableIsClosedAndCounted(_ kind: EngineKind) throws {
       var options = Stage.options
-      options.descriptorLimit = 64
+      // A simulated process has no other descriptors.
+      options.descriptorLimit = kind == .simulated ? 24 : 64
       let fill = (0..<40).map { _ in Glibc.open("/dev/null", O_RDONLY | O_CLOEXEC) }
       defer { for descriptor in fill { Glibc.close(descriptor) } }
-      try onStage(kind, options) { stage in
+      // How many fit depends on the numbers that are taken already.
+      try onStage(kind, options, isComparable: false) { stage in
         let listener = try stage.listener()
         let accept = stage.token()
         stage.engine.accept(listener, accept)
-        var peers: [Peer] = []
+        var peers: [any Peer] = []
         for _ in 0..<40 { peers.append(try stage.peer(to: listener)) }
         try stage.turn(until: {
           stage[accept].results.count + stage.engine.counters.connectionsRefused == 40
@@ -126,24 +128,23 @@ extension Contract {
 
     @Test(arguments: engines)
     func aUnixListenerAccepts(_ kind: EngineKind) throws {
-      try withTemporaryDirectory { directory in
-        try onStage(kind) { stage in
-          let address = try #require(SocketAddress(unixPath: directory + "/socket"))
-          let listener = try stage.engine.listen(address, backlog: 16, reusePort: false)
-          let accept = stage.token()
-          stage.engine.accept(listener, accept)
-          let peer = try Peer.connected(to: address)
-          try stage.turn(until: { stage[accept].results.count == 1 })
-          let socket = Descriptor(rawValue: stage[accept].results[0])
-          try stage.send(socket, "unix")
-          #expect(try stage.received(by: peer, 4) == Array("unix".utf8))
-          stage.engine.close(socket)
-          try endAccept(stage, listener, accept)
-        }
+      try onStage(kind) { stage in
+        let directory = try stage.outside.directory()
+        let address = try #require(SocketAddress(unixPath: directory + "/socket"))
+        let listener = try stage.engine.listen(address, backlog: 16, reusePort: false)
+        let accept = stage.token()
+        stage.engine.accept(listener, accept)
+        let peer = try stage.peer(at: address)
+        try stage.turn(until: { stage[accept].results.count == 1 })
+        let socket = Descriptor(rawValue: stage[accept].results[0])
+        try stage.send(socket, "unix")
+        #expect(try stage.received(by: peer, 4) == Array("unix".utf8))
+        stage.engine.close(socket)
+        try endAccept(stage, listener, accept)
       }
     }
 
-    @Test(arguments: engines)
+    @Test(.tags(.failure), arguments: engines)
     func anAddressInUseIsSaidWithItsNumberAndTheCall(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let listener = try stage.listener()
@@ -162,7 +163,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(.tags(.failure), arguments: engines)
     func twoListenersShareAnAddressWithReusePortOnly(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let first = try stage.engine.listen(.loopback(), backlog: 1, reusePort: true)
@@ -176,7 +177,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(arguments: kernelEngines)
     func acceptedSocketsHaveNoDelay(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let (socket, _) = try stage.connection()
@@ -207,23 +208,4 @@ func withDescriptorLimit(_ body: () throws -> Void) throws {
   setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &tight)
   defer { setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &before) }
   try body()
-}
-
-func withTemporaryDirectory(_ body: (String) throws -> Void) throws {
-  var template = Array("/tmp/millrace-contract-XXXXXX".utf8CString)
-  guard mkdtemp(&template) != nil else { throw StageFailure("mkdtemp: errno \(errno)") }
-  let path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-  defer {
-    if let stream = opendir(path) {
-      while let entry = readdir(stream) {
-        let name = withUnsafeBytes(of: entry.pointee.d_name) {
-          String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
-        }
-        if name != "." && name != ".." { Glibc.unlink(path + "/" + name) }
-      }
-      closedir(stream)
-    }
-    rmdir(path)
-  }
-  try body(path)
 }

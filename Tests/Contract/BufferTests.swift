@@ -19,7 +19,7 @@ extension Contract {
     @Test(arguments: engines)
     func aHundredIdleSocketsPinNoBuffer(_ kind: EngineKind) throws {
       try onStage(kind, Self.few) { stage in
-        var connections: [(Descriptor, Peer, Token)] = []
+        var connections: [(Descriptor, any Peer, Token)] = []
         for _ in 0..<100 {
           let (socket, peer) = try stage.connection()
           let receive = stage.token()
@@ -37,11 +37,12 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines, [ReceiveMode.stream, .once])
+    @Test(.tags(.failure), arguments: engines, [ReceiveMode.stream, .once])
     func anEmptyPoolHoldsReceivesBackAndLosesNothing(
       _ kind: EngineKind, _ mode: ReceiveMode
     ) throws {
-      try onStage(kind, Self.few) { stage in
+      // Which single receive is still armed at the end depends on the pieces.
+      try onStage(kind, Self.few, isComparable: mode == .stream) { stage in
         let bytes = pattern(200_000)
         let sources = try (0..<5).map { _ in try Source(stage, mode, bytes) }
         var rounds = 0
@@ -62,7 +63,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(.tags(.failure), arguments: engines)
     func aReceiveThatWaitsForABufferCanBeStopped(_ kind: EngineKind) throws {
       try onStage(kind, Self.few) { stage in
         var held: [HeldSlice] = []
@@ -98,7 +99,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(.tags(.failure), arguments: engines)
     func aWaitDoesNotSleepWhileReceivesThatStarvedCouldBeServed(_ kind: EngineKind) throws {
       try onStage(kind, Self.few) { stage in
         // One connection takes every buffer, so that the receives of the others start in vain.
@@ -137,7 +138,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(.tags(.failure), arguments: engines)
     func leasesEndAndTheirRefusalIsNil(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         var leases: [HeldSlice] = []
@@ -149,6 +150,7 @@ extension Contract {
         }
         #expect(!leases.isEmpty && leases.count <= 32)
         #expect(stage.engine.isLowOnBuffers)
+        stage.showedFailure = true
         #expect(stage.engine.counters.leasedBuffers == leases.count)
         leases = []
         #expect(!stage.engine.isLowOnBuffers)
@@ -194,7 +196,7 @@ private final class Source {
   private let mode: ReceiveMode
   private let bytes: [UInt8]
   private let socket: Descriptor
-  private let peer: Peer
+  private let peer: any Peer
   private var receive: Token
   private var sent = 0
   private(set) var got: [UInt8] = []

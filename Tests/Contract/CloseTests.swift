@@ -7,7 +7,7 @@ import Testing
 
 extension Contract {
   @Suite struct Closing {
-    @Test(arguments: engines)
+    @Test(.tags(.failure), arguments: engines)
     func aShutdownEndsBothDirectionsAndThenCloseIsAllowed(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let (socket, peer) = try stage.connection()
@@ -64,9 +64,10 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(.tags(.failure), arguments: engines)
     func aNumberThatIsUsedAgainHasNothingOfItsFormerOwner(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
+      // Whether the bytes of an odd round arrive before the stop is a race.
+      try onStage(kind, isComparable: false) { stage in
         let listener = try stage.listener()
         var numbers: [Int32] = []
         for round in 0..<50 {
@@ -97,7 +98,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(arguments: kernelEngines)
     func closesThatWaitForATurnHappenWhenTheEngineEnds(_ kind: EngineKind) throws {
       let before = openDescriptors()
       do {
@@ -116,7 +117,7 @@ extension Contract {
       #expect(after == before)
     }
 
-    @Test(arguments: engines)
+    @Test(arguments: kernelEngines)
     func anEngineThatEndsGivesItsMemoryAndDescriptorsBack(_ kind: EngineKind) throws {
       let before = openDescriptors()
       for _ in 0..<20 {

@@ -11,14 +11,14 @@ extension Contract {
     enum Ending: CaseIterable, Sendable { case finish, close, reset }
 
     /// The peer's last bytes and its end are there before the receive is.
-    @Test(arguments: engines, Ending.allCases)
+    @Test(arguments: kernelEngines, Ending.allCases)
     func anEndThatCameWithTheLastBytesIsReported(_ kind: EngineKind, _ ending: Ending) throws {
       try onStage(kind) { stage in
         for _ in 0..<50 { try lastBytes(stage, ending, armedFirst: false) }
       }
     }
 
-    @Test(arguments: engines, Ending.allCases)
+    @Test(arguments: kernelEngines, Ending.allCases)
     func anEndThatComesWithTheLastBytesIsReported(_ kind: EngineKind, _ ending: Ending) throws {
       try onStage(kind) { stage in
         for _ in 0..<200 { try lastBytes(stage, ending, armedFirst: true) }
@@ -27,7 +27,7 @@ extension Contract {
 
     /// Of UNIX sockets Linux 6.18 loses it within some hundred tries when the receive is a multishot
     /// and the peer runs on another CPU.
-    @Test(arguments: engines)
+    @Test(arguments: kernelEngines)
     func theEndOfAUnixStreamIsReported(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let path = "/tmp/millrace-contract-\(getpid()).sock"
@@ -36,7 +36,7 @@ extension Contract {
         let address = try #require(SocketAddress(unixPath: path))
         let listener = try stage.engine.listen(address, backlog: 16, reusePort: false)
         for round in 0..<1500 {
-          let peer = Peer(adopting: socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0))
+          let peer = KernelPeer(adopting: socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0))
           let connected = address.withRaw { Glibc.connect(peer.descriptor, $0, $1) }
           #expect(connected == 0)
           let socket = try #require(stage.engine.acceptNow(listener))
@@ -59,7 +59,7 @@ extension Contract {
     }
 
     /// Receives that waited for a buffer, of peers that send and reset meanwhile.
-    @Test(arguments: engines)
+    @Test(arguments: kernelEngines)
     func aResetOfAPeerWhoseReceiveWaitedForABufferIsReported(_ kind: EngineKind) throws {
       var options = Stage.options
       options.smallBuffers = 4

@@ -74,7 +74,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(.tags(.failure), arguments: engines)
     func aResetEndsAStreamWithECONNRESET(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let (socket, peer) = try stage.connection()
@@ -87,7 +87,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(.tags(.failure), arguments: engines)
     func aResetThatASendSawFirstIsNoEndOfStreamToTheReceive(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let (socket, peer) = try stage.connection()
@@ -144,7 +144,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines, [ReceiveMode.stream, .once])
+    @Test(.tags(.failure), arguments: engines, [ReceiveMode.stream, .once])
     func stoppingAnIdleReceiveEndsItWithECANCELED(_ kind: EngineKind, _ mode: ReceiveMode) throws {
       try onStage(kind) { stage in
         let (socket, _) = try stage.connection()
@@ -158,7 +158,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(.tags(.failure), arguments: engines)
     func stoppingInTheTurnOfTheReceiveEndsItOnce(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let (socket, peer) = try stage.connection()
@@ -175,7 +175,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(.tags(.failure), arguments: engines)
     func noByteIsLostBetweenAStopAndTheNextReceive(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let (socket, peer) = try stage.connection()
@@ -217,13 +217,13 @@ extension Contract {
     func bytesThatCameWithTheHandshakeAreReportedToAConnectedSocket(_ kind: EngineKind) throws {
       // The greeting of the listener's side lies in the socket before the connect is reported.
       try onStage(kind) { stage in
-        let raw = try PlainListener()
+        let raw = try stage.outside.listener(backlog: 128)
         let connect = stage.token()
         let socket = try stage.engine.connect(raw.address, connect)
         if kind == .uring { stage.engine.wait(until: 0) }
         let peer = try raw.accepted()
         peer.send("hello first")
-        usleep(20_000)
+        stage.outside.pause(milliseconds: 20)
         #expect(try stage.end(connect) == 0)
         let receive = stage.token()
         stage.engine.receive(socket, .stream, receive)

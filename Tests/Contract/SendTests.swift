@@ -193,7 +193,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(.tags(.failure), arguments: engines)
     func aResetWhileASendWaitsEndsItWithAnError(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let (socket, peer) = try stage.connection()
@@ -208,7 +208,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(.tags(.failure), arguments: engines)
     func aShutdownWhileASendWaitsEndsItWithEPIPE(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let (socket, _) = try stage.connection()
@@ -240,7 +240,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(.tags(.failure), arguments: engines)
     func aSendAfterTheOwnShutdownEndsWithEPIPEAndNoSignal(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let (socket, _) = try stage.connection()
@@ -252,10 +252,10 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(.tags(.failure), arguments: engines)
     func aStalledReaderGivesHotBuffersBackWhenTheyAreFew(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
-        var connections: [(Descriptor, Peer, Token)] = []
+        var connections: [(Descriptor, any Peer, Token)] = []
         for _ in 0..<6 {
           let (socket, peer) = try stage.connection()
           let send = stage.token()
@@ -285,13 +285,13 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(.tags(.failure), arguments: engines)
     func sendsOfManySocketsInOneTurnAllEnd(_ kind: EngineKind) throws {
       // More than a submission queue holds: it is emptied on the way.
       var options = Stage.options
       options.submissionEntries = 64
       try onStage(kind, options) { stage in
-        var connections: [(Descriptor, Peer, Token)] = []
+        var connections: [(Descriptor, any Peer, Token)] = []
         for i in 0..<200 {
           let (socket, peer) = try stage.connection()
           if i % 10 == 0 { peer.reset() }
@@ -317,7 +317,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(.tags(.failure), arguments: engines)
     func framesAreRefusedAndCountedWhenAllAreInUse(_ kind: EngineKind) throws {
       var options = Stage.options
       options.frames = 2

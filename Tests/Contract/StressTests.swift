@@ -15,7 +15,8 @@ extension Contract {
       // Few enough to run dry on the way.
       options.smallBuffers = 64
       options.submissionEntries = 128
-      try onStage(kind, options) { stage in
+      // The dice are thrown per turn, and turns differ.
+      try onStage(kind, options, isComparable: false) { stage in
         let crowd = try Crowd(stage, size: 300, seed: seed)
         for _ in 0..<400 { try crowd.step() }
         try crowd.end()
@@ -24,7 +25,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(.tags(.failure), arguments: engines)
     func aCompletionQueueThatOverflowsLosesNothing(_ kind: EngineKind) throws {
       var options = Stage.options
       options.submissionEntries = 64
@@ -50,7 +51,9 @@ extension Contract {
             receives.allSatisfy { stage[$0].bytes.count == 10 * round }
           })
         }
+        // The others have no queue of the kernel's that could overflow.
         if kind == .uring { #expect(stage.engine.counters.completionQueueOverflows > 0) }
+        stage.showedFailure = kind != .uring
         for (socket, _) in connections { stage.engine.shutdown(socket, .both) }
         for receive in receives { #expect(try stage.end(receive) == 0) }
         for (socket, _) in connections { stage.engine.close(socket) }
@@ -64,7 +67,7 @@ extension Contract {
           let listener = try stage.listener(backlog: 4096)
           let accept = stage.token()
           stage.engine.accept(listener, accept)
-          var peers: [Peer] = []
+          var peers: [any Peer] = []
           for i in 0..<3000 {
             peers.append(try stage.peer(to: listener))
             if i % 100 == 0 { stage.turn() }

@@ -8,43 +8,43 @@ import Testing
 
 extension Contract {
   @Suite struct Traps {
-    @Test func redeemingReceivedBytesTwiceTrapsOnEpoll() async {
+    @Test(.tags(.failure)) func redeemingReceivedBytesTwiceTrapsOnEpoll() async {
       await #expect(processExitsWith: .failure) { redeemTwice(.epoll, afterReuse: false) }
     }
 
-    @Test(.enabled(if: ringFailure == nil, "io_uring is refused"))
+    @Test(.tags(.failure), .enabled(if: ringFailure == nil, "io_uring is refused"))
     func redeemingReceivedBytesTwiceTrapsOnTheRing() async {
       await #expect(processExitsWith: .failure) { redeemTwice(.uring, afterReuse: false) }
     }
 
-    @Test func redeemingBytesWhoseBufferIsSomebodyElsesByNowTrapsOnEpoll() async {
+    @Test(.tags(.failure)) func redeemingBytesWhoseBufferIsSomebodyElsesByNowTrapsOnEpoll() async {
       await #expect(processExitsWith: .failure) { redeemTwice(.epoll, afterReuse: true) }
     }
 
-    @Test(.enabled(if: ringFailure == nil, "io_uring is refused"))
+    @Test(.tags(.failure), .enabled(if: ringFailure == nil, "io_uring is refused"))
     func redeemingBytesWhoseBufferIsSomebodyElsesByNowTrapsOnTheRing() async {
       await #expect(processExitsWith: .failure) { redeemTwice(.uring, afterReuse: true) }
     }
 
-    @Test func closingWithAReceiveInFlightTrapsOnEpoll() async {
+    @Test(.tags(.failure)) func closingWithAReceiveInFlightTrapsOnEpoll() async {
       await #expect(processExitsWith: .failure) { closeInFlight(.epoll) }
     }
 
-    @Test(.enabled(if: ringFailure == nil, "io_uring is refused"))
+    @Test(.tags(.failure), .enabled(if: ringFailure == nil, "io_uring is refused"))
     func closingWithAReceiveInFlightTrapsOnTheRing() async {
       await #expect(processExitsWith: .failure) { closeInFlight(.uring) }
     }
 
-    @Test func twoSendsOnOneSocketTrapOnEpoll() async {
+    @Test(.tags(.failure)) func twoSendsOnOneSocketTrapOnEpoll() async {
       await #expect(processExitsWith: .failure) { sendTwice(.epoll) }
     }
 
-    @Test(.enabled(if: ringFailure == nil, "io_uring is refused"))
+    @Test(.tags(.failure), .enabled(if: ringFailure == nil, "io_uring is refused"))
     func twoSendsOnOneSocketTrapOnTheRing() async {
       await #expect(processExitsWith: .failure) { sendTwice(.uring) }
     }
 
-    @Test func redeemingAFileBufferTwiceTraps() async {
+    @Test(.tags(.failure)) func redeemingAFileBufferTwiceTraps() async {
       await #expect(processExitsWith: .failure) {
         redeemFileBufferTwice()
       }
@@ -75,7 +75,7 @@ private func completion(_ engine: any ContractEngine) throws -> Completion {
 }
 
 private func received(
-  _ stage: Stage, _ socket: Descriptor, _ peer: Peer, _ mode: ReceiveMode
+  _ stage: Stage, _ socket: Descriptor, _ peer: any Peer, _ mode: ReceiveMode
 ) throws -> Completion {
   stage.engine.receive(socket, mode, Token(rawValue: 1 << 40))
   peer.send("some bytes")

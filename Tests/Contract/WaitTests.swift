@@ -33,7 +33,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines, [Int64.max, Int64.max - 1, nil])
+    @Test(arguments: kernelEngines, [Int64.max, Int64.max - 1, nil])
     func aWakeEndsAWaitThatHasNoEnd(_ kind: EngineKind, _ deadline: Int64?) throws {
       try onStage(kind) { stage in
         let waker = stage.engine.waker
@@ -72,7 +72,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(arguments: kernelEngines)
     func manyWakesFromManyThreadsAreAllSeen(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         for _ in 0..<50 {
@@ -87,7 +87,7 @@ extension Contract {
       }
     }
 
-    @Test(arguments: engines)
+    @Test(arguments: kernelEngines)
     func theClocksMoveWithTheTurnsOnly(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         stage.engine.wait(until: 0)

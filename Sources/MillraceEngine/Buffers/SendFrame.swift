@@ -33,8 +33,11 @@ struct FrameState {
   var wasCopied: Bool
   /// A send that was cancelled ends at its next word from the kernel.
   var cancelled: Bool
-  /// The next frame of a datagram socket's queue.
+  /// The next frame of a datagram socket's queue, and the one before.
   var next: UnsafeMutableRawPointer?
+  var previous: UnsafeMutableRawPointer?
+  /// How a zero-copy send failed that waits for its notifications, or 0.
+  var failure: Int32
 }
 
 enum FrameMode: UInt8 {
@@ -327,6 +330,8 @@ struct FrameSlab: ~Copyable {
     frame.pointee.wasCopied = false
     frame.pointee.cancelled = false
     frame.pointee.next = nil
+    frame.pointee.previous = nil
+    frame.pointee.failure = 0
     return SendFrame(cell: cell)
   }
 

@@ -7,6 +7,8 @@ import Glibc
 
 enum ControlKind: UInt8 {
   case nop, timeout, poll, shutdown, close, splice, acceptOne, message
+  /// io_uring: a receive that is a step of a chain.
+  case receive
 }
 
 struct ControlOperation {
@@ -30,6 +32,8 @@ struct ControlOperation {
   /// Monotonic nanoseconds, and the same as the kernel wants it.
   var deadline: Int64
   var time: clinux_timespec64
+  /// io_uring: whom a message woke, retained until it is known that the wake worked.
+  var mailbox: Unmanaged<Mailbox>?
 }
 
 struct ControlSlab: ~Copyable {

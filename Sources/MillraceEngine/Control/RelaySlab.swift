@@ -53,6 +53,9 @@ struct RelaySlab: ~Copyable {
   private let free: UnsafeMutablePointer<UInt32>
   private var freeCount: Int
   private let pipeBytes: Int
+  /// The sockets of io_uring block, and a splice from one waits whatever its flags say: such a relay
+  /// asks first whether there is something to read.
+  private let asksFirst: Bool
   private(set) var refusals = 0
 
   /// Bytes that one relay moves before others get their turn.
@@ -62,9 +65,10 @@ struct RelaySlab: ~Copyable {
   /// From here on a relay by splice costs less than one by copy: docs/performance.md.
   static let spliceFrom = 65_536
 
-  init(capacity: Int, pipeBytes: Int) {
+  init(capacity: Int, pipeBytes: Int, asksFirst: Bool = false) {
     self.capacity = capacity
     self.pipeBytes = pipeBytes
+    self.asksFirst = asksFirst
     relays = .allocate(capacity: max(capacity, 1))
     free = .allocate(capacity: max(capacity, 1))
     freeCount = capacity
@@ -166,7 +170,7 @@ struct RelaySlab: ~Copyable {
       if relay.pointee.held == 0 {
         if relay.pointee.toRead == 0 || relay.pointee.sourceEnded { return .ended(0) }
         if budget <= 0 { return .waits(.turn) }
-        calls += 1
+        calls += asksFirst && relay.pointee.bySplice ? 2 : 1
         let got = relay.pointee.bySplice ? spliceIn(relay) : copyIn(relay)
         if got == -EAGAIN { return .waits(.source) }
         if got == -EINTR { continue }
@@ -193,7 +197,13 @@ struct RelaySlab: ~Copyable {
   }
 
   private func spliceIn(_ relay: UnsafeMutablePointer<Relay>) -> Int {
-    clinux_splice(
+    if asksFirst {
+      var ask = pollfd(
+        fd: relay.pointee.sourceDescriptor, events: Int16(CLINUX_EPOLLIN), revents: 0)
+      let code = Glibc.poll(&ask, 1, 0)
+      if code <= 0 { return code == 0 ? -Int(EAGAIN) : -Int(errno) }
+    }
+    return clinux_splice(
       relay.pointee.sourceDescriptor, relay.pointee.pipeInput,
       min(relay.pointee.toRead, relay.pointee.pipeCapacity),
       UInt32(CLINUX_SPLICE_MOVE | CLINUX_SPLICE_NONBLOCK))

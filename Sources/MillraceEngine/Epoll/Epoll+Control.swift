@@ -51,6 +51,7 @@ extension Epoll {
     case .splice: trySplice(index)
     case .acceptOne: startAcceptOne(index)
     case .message: endControl(index, slot.pointee.second)
+    case .receive: engineBug("a kind of control operation that this engine does not use")
     }
   }
 
@@ -278,7 +279,7 @@ extension Epoll {
         waitingSplices.removeAll { $0 == index }
         endSplice(index, -ECANCELED)
       case .acceptOne: stopAccepting(Descriptor(rawValue: slot.pointee.descriptor))
-      case .nop, .shutdown, .close, .message: break
+      case .nop, .shutdown, .close, .message, .receive: break
       }
     }
   }

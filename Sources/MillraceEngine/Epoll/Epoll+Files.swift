@@ -17,6 +17,8 @@ extension Epoll {
   mutating func startFile(_ slot: UInt32) {
     let operation = files.slots + Int(slot)
     if operation.pointee.descriptor >= Descriptor.directBit {
+      // As the other engine's kernel: statx(2) needs a descriptor of the process.
+      if operation.pointee.kind == .status { return endFile(slot, -EBADF) }
       operation.pointee.descriptor = target(operation.pointee.descriptor)
     }
     threads.submit(slot)

@@ -97,6 +97,7 @@ extension Epoll {
   ) {
     precondition(!chains.isOpen, "a relay cannot be a step of a chain")
     precondition(count >= 0)
+    precondition(!source.isDirect && !sink.isDirect, "a relay of a direct descriptor")
     let from = sockets[source.rawValue]
     let to = sockets[sink.rawValue]
     precondition(

@@ -23,7 +23,8 @@ public protocol DatagramOperations: ~Copyable {
   mutating func takeDatagram(_ completion: Completion) -> Datagram
 }
 
-/// One arrival on a datagram socket.
+/// One arrival on a datagram socket. Frozen, so that `content` can be moved out of it elsewhere.
+@frozen
 public struct Datagram: ~Copyable {
   /// The content, whole unless `isTruncated`.
   public var content: BufferSlice

@@ -10,6 +10,7 @@ public protocol FileOperations: ~Copyable {
   mutating func open(
     _ path: String, flags: Int32, mode: UInt32, into slot: Descriptor, _ token: Token)
   /// statx(2) of an open file: a completion without an error must be redeemed with `takeStatus`.
+  /// A direct descriptor ends with EBADF: in a chain, ask by path. May be a step of a chain.
   mutating func status(_ file: Descriptor, _ token: Token)
   /// statx(2) of a path, symbolic links followed.
   mutating func status(path: String, _ token: Token)

@@ -40,14 +40,25 @@ public final class Mailbox: Sendable {
   /// Puts a message in from any thread, without an engine of one's own.
   /// - Returns: 0, or a negated errno: ENOBUFS when full, ESHUTDOWN when the engine has ended.
   public func put(_ value: Int32, _ token: Token) -> Int32 {
-    let (code, wasEmpty) = state.withLock { state -> (Int32, Bool) in
+    let (code, isFirst) = insert(value, token)
+    if isFirst { wake() }
+    return code
+  }
+
+  /// Puts a message in without waking the engine, which sleeps on if this is the first one.
+  func insert(_ value: Int32, _ token: Token) -> (code: Int32, isFirst: Bool) {
+    state.withLock { state in
       if state.isClosed { return (-ESHUTDOWN, false) }
       guard state.messages.count < Self.capacity else { return (-ENOBUFS, false) }
       state.messages.append(Message(token: token, value: value))
       return (0, state.messages.count == 1)
     }
-    if wasEmpty { waker.wake() }
-    return code
+  }
+
+  /// Wakes the engine, unless it has ended: the number of its descriptor may be another's by then,
+  /// which is why the lock is held.
+  func wake() {
+    state.withLock { if !$0.isClosed { waker.wake() } }
   }
 
   var isClosed: Bool { state.withLock { $0.isClosed } }

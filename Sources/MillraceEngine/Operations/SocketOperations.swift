@@ -81,7 +81,9 @@ public protocol SocketOperations: ~Copyable {
   mutating func pipe(capacity: Int) throws(SystemFailure) -> (output: Descriptor, input: Descriptor)
   /// Moves exactly `count` bytes from one connected socket to another without showing them to the
   /// caller: through a pipe by splice(2), or by copying, as `RelayMethod` says. No receive of
-  /// `from` and no send of `to` may be in flight.
+  /// `from` and no send of `to` may be in flight; neither may be a direct descriptor. All of
+  /// `EngineOptions.relays` in use: ENOBUFS (counted). The process ignores SIGPIPE from the first
+  /// relay on if it has not said what it wants of it: splice(2) has no MSG_NOSIGNAL.
   ///
   /// Each completion that is not terminal says how many bytes have left since the last one
   /// (progress for timeouts); the terminal one has how many left since then, fewer than `count`

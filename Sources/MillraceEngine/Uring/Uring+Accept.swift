@@ -10,16 +10,19 @@ extension Uring {
     // Blocking on purpose: io_uring answers EAGAIN on a non-blocking socket instead of waiting.
     let descriptor = try Sockets.listen(
       address, backlog: backlog, reusePort: reusePort, nonblocking: false)
-    try checkLimit(descriptor)
-    sockets.open(descriptor).pointee.state.insert(address.isUnix ? [.listening, .local] : .listening)
+    try adopt(descriptor, as: address.isUnix ? [.listening, .local] : .listening)
     return Descriptor(rawValue: descriptor)
   }
 
-  private func checkLimit(_ descriptor: Int32) throws(SystemFailure) {
+  /// Makes the record of a descriptor that was just opened, or closes it if its number is beyond
+  /// the engine's limit.
+  mutating func adopt(_ descriptor: Int32, as state: SocketState) throws(SystemFailure) {
     guard Int(descriptor) < sockets.limit else {
       Glibc.close(descriptor)
       throw SystemFailure(code: EMFILE, operation: "descriptor limit of the engine")
     }
+    settle(descriptor)
+    sockets.open(descriptor).pointee.state.formUnion(state)
   }
 
   public mutating func accept(_ listener: Descriptor, _ token: Token) {
@@ -49,6 +52,11 @@ extension Uring {
       !record.pointee.state.contains(.stoppingAccept)
     else { return }
     record.pointee.state.insert(.stoppingAccept)
+    if record.pointee.state.contains(.acceptingOne) {
+      let index = UInt32(record.pointee.setupToken.rawValue)
+      control.slots[Int(index)].cancelled = true
+      return cancel(controlUserData(index))
+    }
     cancel(
       Self.userData(
         .accept, record.pointee.generation, UInt32(bitPattern: listener.rawValue)))
@@ -61,6 +69,10 @@ extension Uring {
     let more = completion.flags & UInt32(CLINUX_CQE_F_MORE) != 0
     if completion.res >= 0 {
       if Int(completion.res) < sockets.limit {
+        // See Uring+AcceptOne.swift.
+        if sockets[completion.res].pointee.state.contains(.closingStep) {
+          return postponed.append(completion)
+        }
         admit(completion.res, from: record)
         queue.append(
           Completion(token: record.pointee.setupToken, result: completion.res, more: true))
@@ -110,6 +122,7 @@ extension Uring {
       Glibc.close(descriptor)
       return nil
     }
+    settle(descriptor)
     admit(descriptor, from: sockets[listener.rawValue])
     return Descriptor(rawValue: descriptor)
   }
@@ -124,9 +137,22 @@ extension Uring {
   public mutating func connect(
     _ address: SocketAddress, _ token: Token
   ) throws(SystemFailure) -> Descriptor {
-    let descriptor = try Sockets.make(for: address, nonblocking: false)
-    try checkLimit(descriptor)
-    let record = sockets.open(descriptor)
+    try begin(try Sockets.make(for: address, nonblocking: false), address, token)
+  }
+
+  public mutating func connect(
+    _ address: SocketAddress, from origin: ConnectionOrigin, _ token: Token
+  ) throws(SystemFailure) -> Descriptor {
+    try begin(
+      try Sockets.make(for: address, from: origin, nonblocking: false), address, token)
+  }
+
+  private mutating func begin(
+    _ descriptor: Int32, _ address: SocketAddress, _ token: Token
+  ) throws(SystemFailure) -> Descriptor {
+    precondition(!chainIsOpen, "a connect cannot be a step of a chain")
+    try adopt(descriptor, as: [])
+    let record = sockets[descriptor]
     record.pointee.setupToken = token
     if address.isUnix {
       record.pointee.state.insert(.local)
@@ -175,19 +201,26 @@ extension Uring {
   public mutating func shutdown(_ socket: Descriptor, _ direction: ShutdownDirection) {
     // A send that was submitted before the shutdown goes first.
     if sockets[socket.rawValue].pointee.sendCell != nil { submitAndTry() }
+    guard let number = systemDescriptor(socket.rawValue) else {
+      return shutdownSlot(socket.rawValue, direction)
+    }
     statistics.systemCalls += 1
-    Sockets.shutdown(socket.rawValue, direction)
+    Sockets.shutdown(number, direction)
   }
 
   public mutating func resetOnClose(_ socket: Descriptor) {
+    guard let number = systemDescriptor(socket.rawValue) else {
+      return resetOnCloseOfSlot(socket.rawValue)
+    }
     statistics.systemCalls += 1
-    Sockets.resetOnClose(socket.rawValue)
+    Sockets.resetOnClose(number)
   }
 
   /// Closes through the ring, in the enter of this turn: no system call of its own. A listener
   /// is closed at once, so that its address can be bound again in the same turn.
   public mutating func close(_ descriptor: Descriptor) {
     let listening = sockets[descriptor.rawValue].pointee.state.contains(.listening)
+    requireNoReceiveStep(descriptor.rawValue)
     sockets.retire(descriptor.rawValue)
     if listening {
       statistics.systemCalls += 1
@@ -195,16 +228,17 @@ extension Uring {
       return
     }
     let entry = self.entry()
-    entry.pointee.opcode = UInt8(CLINUX_OP_CLOSE)
+    fillClose(entry, descriptor.rawValue)
     entry.pointee.flags = UInt8(CLINUX_SQE_CQE_SKIP_SUCCESS)
-    entry.pointee.fd = descriptor.rawValue
     entry.pointee.user_data = Self.userData(.ignored, 0, 0)
+    // Whoever takes the slot next submits behind this entry.
+    if descriptor.isDirect { direct.giveBack(descriptor) }
   }
 
   public func peerAddress(_ socket: Descriptor) -> SocketAddress? {
-    Sockets.peer(socket.rawValue)
+    socket.isDirect ? nil : Sockets.peer(socket.rawValue)
   }
   public func localAddress(_ socket: Descriptor) -> SocketAddress? {
-    Sockets.local(socket.rawValue)
+    socket.isDirect ? nil : Sockets.local(socket.rawValue)
   }
 }

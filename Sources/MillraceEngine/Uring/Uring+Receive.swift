@@ -6,9 +6,11 @@ import Glibc
 
 extension Uring {
   public mutating func receive(_ socket: Descriptor, _ mode: ReceiveMode, _ token: Token) {
+    if chainIsOpen { return receiveStep(socket, mode, token) }
     let record = sockets[socket.rawValue]
     precondition(
-      record.pointee.state.isDisjoint(with: .receiving), "two receives on one socket")
+      record.pointee.state.isDisjoint(with: [.receiving, .relaySource]),
+      "two receives on one socket")
     record.pointee.receiveToken = token
     record.pointee.state.insert(mode == .stream ? .receivingStream : .receivingOnce)
     statistics.operationsInFlight += 1
@@ -19,7 +21,10 @@ extension Uring {
   func receiveUserData(
     _ descriptor: Int32, _ record: UnsafeMutablePointer<SocketRecord>
   ) -> UInt64 {
-    Self.userData(.receive, record.pointee.generation, UInt32(bitPattern: descriptor))
+    let isDatagrams = record.pointee.state.contains(.receivingDatagrams)
+    return Self.userData(
+      isDatagrams ? .datagrams : .receive, record.pointee.generation,
+      UInt32(bitPattern: descriptor))
   }
 
   @inline(__always)
@@ -35,12 +40,13 @@ extension Uring {
     entry.pointee.flags = UInt8(CLINUX_SQE_BUFFER_SELECT)
     entry.pointee.ioprio =
       multishot ? streamFlags : stream ? streamFlags & ~UInt16(CLINUX_RECV_MULTISHOT) : 0
-    entry.pointee.fd = descriptor
+    aim(entry, at: descriptor)
     entry.pointee.buf_index = stream ? 0 : 1
     entry.pointee.user_data = receiveUserData(descriptor, record)
   }
 
   public mutating func stopReceiving(_ socket: Descriptor) {
+    if chainedReceives > 0 { stopReceiveSteps(socket.rawValue) }
     let record = sockets[socket.rawValue]
     guard !record.pointee.state.isDisjoint(with: .receiving),
       !record.pointee.state.contains(.stoppingReceive)
@@ -53,7 +59,7 @@ extension Uring {
     }
   }
 
-  private mutating func endReceive(
+  mutating func endReceive(
     _ record: UnsafeMutablePointer<SocketRecord>, _ result: Int32
   ) {
     let wasReset = result == 0 && record.pointee.state.contains(.errorTaken)
@@ -170,7 +176,7 @@ extension Uring {
     }
     budget = hasLarge ? largeRing.provided : 0
     while budget > 0, let descriptor = starvedLarge.popFirst(sockets) {
-      budget -= rearm(descriptor, .receivingOnce)
+      budget -= rearm(descriptor, [])
     }
     return (hasSmall && !starvedSmall.isEmpty) || (hasLarge && !starvedLarge.isEmpty)
   }
@@ -179,12 +185,18 @@ extension Uring {
   ///
   /// Without RECVSEND_POLL_FIRST: a multishot receive that polls first on a socket which holds
   /// bytes and a reset reports the bytes and never the reset (Linux 6.18).
+  /// - Parameter mode: `.receivingStream`, or nothing for receives into large buffers.
   /// - Returns: receives armed.
   private mutating func rearm(_ descriptor: Int32, _ mode: SocketState) -> Int {
     let record = sockets[descriptor]
     guard record.pointee.state.isSuperset(of: mode.union(.starved)) else { return 0 }
+    if mode.isEmpty && record.pointee.state.contains(.receivingStream) { return 0 }
     record.pointee.state.remove(.starved)
-    armReceive(descriptor, record)
+    if record.pointee.state.contains(.receivingDatagrams) {
+      armDatagrams(descriptor, record)
+    } else {
+      armReceive(descriptor, record)
+    }
     return 1
   }
 

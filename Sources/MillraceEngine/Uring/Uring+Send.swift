@@ -8,19 +8,20 @@ import Glibc
 extension Uring {
   /// MSG_NOSIGNAL | MSG_DONTWAIT | MSG_WAITALL: no SIGPIPE; EAGAIN rather than wait; and a short
   /// send counts as a failure, which is what makes the kernel post its completion (5.19).
-  private static let tryFlags = UInt32(
+  static let tryFlags = UInt32(
     MSG_NOSIGNAL | MSG_DONTWAIT | MSG_WAITALL)
 
   @inline(__always)
   public mutating func send(
     _ socket: Descriptor, _ frame: consuming SendFrame, _ urgency: SendUrgency, _ token: Token
   ) {
-    let record = sockets[socket.rawValue]
-    precondition(record.pointee.sendCell == nil, "two sends on one socket")
     let state = frame.state
     state.pointee.token = token
     state.pointee.descriptor = socket.rawValue
     let cell = frame.surrender()
+    if chainIsOpen { return sendStep(cell) }
+    let record = sockets[socket.rawValue]
+    precondition(record.pointee.sendCell == nil, "two sends on one socket")
     record.pointee.sendCell = cell
     statistics.operationsInFlight += 1
     if urgency == .quiet && quietCount < quietLimit {
@@ -32,17 +33,17 @@ extension Uring {
   }
 
   @inline(__always)
-  private mutating func submitSend(
+  mutating func submitSend(
     _ cell: UnsafeMutableRawPointer, flags: UInt32, quiet: Bool
   ) {
     let state = cell.assumingMemoryBound(to: FrameState.self)
     let vectors = (cell + FrameLayout.vectorsOffset).assumingMemoryBound(to: iovec.self)
     let first = Int(state.pointee.segmentsSent)
     let count = Int(state.pointee.segmentCount) - first
-    let entry = self.entry()
-    entry.pointee.fd = state.pointee.descriptor
+    let entry = stepEntry()
+    aim(entry, at: state.pointee.descriptor)
     entry.pointee.op_flags = flags
-    entry.pointee.flags = quiet ? UInt8(CLINUX_SQE_CQE_SKIP_SUCCESS) : 0
+    if quiet { entry.pointee.flags |= UInt8(CLINUX_SQE_CQE_SKIP_SUCCESS) }
     entry.pointee.user_data = Self.userData(.send, 0, state.pointee.index)
     if count == 1 {
       entry.pointee.opcode = UInt8(CLINUX_OP_SEND)
@@ -59,9 +60,15 @@ extension Uring {
     }
   }
 
-  mutating func sent(_ index: UInt32, _ result: Int32) {
+  mutating func sent(_ index: UInt32, _ completion: clinux_cqe) {
     let cell = frames.cell(index)
     let state = cell.assumingMemoryBound(to: FrameState.self)
+    let result = completion.res
+    switch state.pointee.mode {
+    case .stream: break
+    case .zeroCopy: return sentWithoutCopying(cell, completion)
+    case .datagram: return sentDatagram(cell, result)
+    }
     if state.pointee.quietIndex >= 0 {
       quiet[Int(state.pointee.quietIndex)] = nil
       state.pointee.quietIndex = -1
@@ -73,6 +80,8 @@ extension Uring {
     } else if result != -EAGAIN && result != -EINTR {
       return endSend(cell, result)
     }
+    if state.pointee.cancelled { return endSend(cell, -ECANCELED) }
+    if state.pointee.chain == Self.linked { return endSend(cell, brokenSend(cell)) }
     if isLowOnBuffers {
       statistics.framesEvacuated += 1
       SendFrame.evacuate(cell)
@@ -82,15 +91,17 @@ extension Uring {
   }
 
   @inline(__always)
-  private mutating func endSend(_ cell: UnsafeMutableRawPointer, _ failure: Int32?) {
+  mutating func endSend(_ cell: UnsafeMutableRawPointer, _ failure: Int32?) {
     let state = cell.assumingMemoryBound(to: FrameState.self)
     let record = sockets[state.pointee.descriptor]
-    record.pointee.sendCell = nil
+    let chain = state.pointee.chain
+    if chain == -1 { record.pointee.sendCell = nil } else { delist(cell, record) }
     statistics.operationsInFlight -= 1
     if let failure, failure != -EPIPE { record.pointee.state.insert(.errorTaken) }
     let result = failure ?? Int32(clamping: state.pointee.total)
     queue.append(Completion(token: state.pointee.token, result: result))
     SendFrame.recycle(cell)
+    if chain >= 0 { stepEnded(chain, succeeded: failure == nil) }
   }
 
   /// Ends the sends of this turn that posted nothing: they have succeeded. Called only when the
@@ -114,9 +125,14 @@ extension Uring {
   }
 
   public func sendProgress(_ socket: Descriptor) -> Int {
-    guard let cell = sockets[socket.rawValue].pointee.sendCell else { return 0 }
-    return cell.assumingMemoryBound(to: FrameState.self).pointee.sent
-      - Sockets.unacknowledged(socket.rawValue)
+    let record = sockets[socket.rawValue]
+    guard let cell = record.pointee.sendCell else { return 0 }
+    // Of a slot of the kernel's nobody can ask what the peer has acknowledged.
+    let waiting = systemDescriptor(socket.rawValue).map(Sockets.unacknowledged) ?? 0
+    if record.pointee.state.contains(.relaySink) {
+      return cell.assumingMemoryBound(to: Relay.self).pointee.written - waiting
+    }
+    return cell.assumingMemoryBound(to: FrameState.self).pointee.sent - waiting
   }
 
   public mutating func expediteSends() { if quietCount > 0 { expedited = true } }

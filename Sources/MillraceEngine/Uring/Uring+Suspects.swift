@@ -53,8 +53,10 @@ extension Uring {
   }
 
   private mutating func isOver(_ descriptor: Int32) -> Bool {
+    // No system call can ask about a slot of the kernel's: one more receive will tell.
+    guard let number = systemDescriptor(descriptor) else { return true }
     statistics.systemCalls += 1
-    var ask = pollfd(fd: descriptor, events: Int16(CLINUX_EPOLLRDHUP), revents: 0)
+    var ask = pollfd(fd: number, events: Int16(CLINUX_EPOLLRDHUP), revents: 0)
     return Glibc.poll(&ask, 1, 0) == 1
   }
 }

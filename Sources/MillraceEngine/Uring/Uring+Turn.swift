@@ -8,6 +8,7 @@ extension Uring {
   public mutating func wait(until deadline: Int64?) {
     statistics.turns += 1
     queue.rewind()
+    while let completion = later.popFirst() { queue.append(completion) }
     let receivesWait = restock()
     var timeout: Int64 = -1
     var wanted: UInt32 = 1
@@ -34,15 +35,15 @@ extension Uring {
     if now >= suspectsDue { lookAtSuspects() }
   }
 
-  /// The longest wait that `waitForBatch` makes: without a general timeout, or with one that the
-  /// kernel takes for endless, it would end a wait of no event at all with the minimum's end.
+  /// The longest wait that `waitForBatch` makes: without a general timeout the kernel would end
+  /// a wait of no event at all with the minimum's end.
   private static let longWait: Int64 = 3_600_000_000_000
 
   /// Waits for several completions, or after the minimum for any; never past the deadline.
   @inline(never)
   private mutating func waitForBatch(_ timeout: Int64) {
     statistics.systemCalls += 1
-    let limit = timeout < 0 ? Self.longWait : min(timeout, Self.longWait)
+    let limit = timeout < 0 ? Self.longWait : timeout
     // A minimum that reaches the deadline adds nothing; the kernel then waits for the deadline.
     let minimum = min(Int64(minWaitMicroseconds), limit / 1000)
     guard minimum > 0 else {
@@ -143,6 +144,7 @@ extension Uring {
       dispatch(ring.take())
     }
     ring.commitTaken()
+    if !postponed.isEmpty { acceptPostponed() }
     if crowded && use.contains(.ringResize) { growCompletions() }
   }
 

@@ -9,12 +9,13 @@ import Glibc
 /// What an entry of ours was, in the top byte of its user data.
 enum UringOperation: UInt8 {
   case accept = 1, receive, connect, send, file, wake
+  case datagrams, control, relay, message
   /// A cancellation or a close: nobody waits for its completion.
   case ignored
 }
 
 /// The io_uring engine. Owned by the thread that made it.
-public struct Uring: Engine, ~Copyable {
+public struct Uring: Engine, ChainRunner, ~Copyable {
   var ring: Ring
   var small: BufferPool
   var large: BufferPool
@@ -24,6 +25,27 @@ public struct Uring: Engine, ~Copyable {
   var sockets: SocketTable
   var files: FileOperationSlab
   var queue: CompletionQueue
+  /// Completions of what ended inside its submission, for the next turn.
+  var later: CompletionQueue
+  var control: ControlSlab
+  var chains: ChainSlab
+  var linking = ChainLinks()
+  var chainIsOpen = false
+  var direct: DirectSlots
+  var relays: RelaySlab
+  /// True when the kernel keeps the table of direct slots.
+  let hasTable: Bool
+  /// Steps of chains that receive.
+  var chainedReceives = 0
+  /// Accepts whose number a chain has closed without that having been seen yet.
+  var postponed: [clinux_cqe] = []
+  let zeroCopyThreshold: Int
+  /// What every receive of datagrams asks for.
+  let datagramHeader: UnsafeMutablePointer<msghdr>
+  /// What `resetOnClose` of a direct slot sets.
+  let lingering: UnsafeMutablePointer<linger>
+  let box: Mailbox
+  var messages: [Mailbox.Message] = []
   /// Sends submitted in this turn whose success the kernel will not report.
   let quiet: UnsafeMutablePointer<UnsafeMutableRawPointer?>
   var quietCount = 0
@@ -92,12 +114,30 @@ public struct Uring: Engine, ~Copyable {
       watermark: (options.largeBuffers - largeRing.depth) / 4)
     if smallRing.isIncremental { small.preparePieces() }
     frames = FrameSlab(capacity: options.frames, ledger: small.state)
-    sockets = SocketTable(limit: options.descriptorLimit)
-    starvedSmall = DescriptorList(limit: options.descriptorLimit, mark: .listedSmall)
-    starvedLarge = DescriptorList(limit: options.descriptorLimit, mark: .listedLarge)
-    suspects = DescriptorList(limit: options.descriptorLimit, mark: .listedSuspect)
+    let numbers = options.descriptorLimit + options.directDescriptors
+    sockets = SocketTable(limit: options.descriptorLimit, slots: options.directDescriptors)
+    starvedSmall = DescriptorList(limit: numbers, mark: .listedSmall)
+    starvedLarge = DescriptorList(limit: numbers, mark: .listedLarge)
+    suspects = DescriptorList(limit: numbers, mark: .listedSuspect)
     files = FileOperationSlab(capacity: options.fileOperations)
     queue = CompletionQueue(capacity: powerOfTwo(atMost: options.completionEntries) * 2)
+    later = CompletionQueue(capacity: powerOfTwo(atMost: options.controlOperations) * 2)
+    control = ControlSlab(capacity: options.controlOperations)
+    chains = ChainSlab(capacity: options.chains)
+    direct = DirectSlots(count: options.directDescriptors)
+    hasTable = use.contains(.directDescriptors)
+    relays = RelaySlab(
+      capacity: options.relays, pipeBytes: options.relayPipeBytes, asksFirst: true)
+    zeroCopyThreshold = use.contains(.zeroCopySend) ? options.zeroCopyThreshold : .max
+    datagramHeader = .allocate(capacity: 1)
+    datagramHeader.initialize(to: msghdr())
+    datagramHeader.pointee.msg_namelen = socklen_t(DatagramLayout.nameBytes)
+    datagramHeader.pointee.msg_controllen = DatagramLayout.controlBytes
+    lingering = .allocate(capacity: 1)
+    lingering.initialize(to: linger(l_onoff: 1, l_linger: 0))
+    box = Mailbox(
+      waker: Waker(eventDescriptor: wakeDescriptor),
+      ring: use.contains(.ringMessages) ? ring.descriptor : -1)
     let places = Int(ring.sqEntries)
     quiet = .allocate(capacity: places)
     quiet.initialize(repeating: nil, count: places)
@@ -130,7 +170,10 @@ public struct Uring: Engine, ~Copyable {
       frames.state.pointee.abandoned = true
       engineBug("a ring was torn down with operations in flight")
     }
+    box.close()
     Glibc.close(wakeDescriptor)
+    datagramHeader.deallocate()
+    lingering.deallocate()
     quiet.deallocate()
     addresses.deallocate()
     // `wakeValue` stays: the read of the wake descriptor is still armed, and the kernel ends it
@@ -149,6 +192,7 @@ public struct Uring: Engine, ~Copyable {
   /// A cleared entry. When the queue is full, what is pending is submitted first (counted).
   @inline(__always)
   mutating func entry() -> UnsafeMutablePointer<clinux_sqe> {
+    precondition(!chainIsOpen, "an operation that cannot be a step of a chain")
     if let entry = ring.nextEntry() { return entry }
     return entryAfterSubmitting()
   }
@@ -182,6 +226,9 @@ public struct Uring: Engine, ~Copyable {
     counters.coldBytes = small.state.pointee.coldBytes + large.state.pointee.coldBytes
     counters.framesInUse = frames.inUse
     counters.frameRefusals = frames.state.pointee.refusals
+    counters.operationsRefused = control.refusals + relays.refusals
+    counters.slotRefusals = direct.refusals
+    counters.directDescriptorsInUse = direct.inUse
     counters.registeredBuffersInUse = registered.inUse
     counters.registeredBufferRefusals = registered.refusals
     return counters
@@ -193,11 +240,17 @@ public struct Uring: Engine, ~Copyable {
     let generation = UInt32(truncatingIfNeeded: completion.user_data >> 32) & 0xFF_FFFF
     switch UringOperation(rawValue: UInt8(truncatingIfNeeded: completion.user_data >> 56)) {
     case .receive: received(Int32(bitPattern: index), generation, completion)
-    case .send: sent(index, completion.res)
+    case .send: sent(index, completion)
     case .accept: accepted(Int32(bitPattern: index), generation, completion)
     case .connect: connected(Int32(bitPattern: index), generation, completion.res)
     case .file: fileOperationEnded(index, completion.res)
-    case .wake: armWake()
+    case .control: controlEnded(index, generation, completion)
+    case .datagrams: receivedDatagram(Int32(bitPattern: index), generation, completion)
+    case .relay: relayReady(index, completion.res)
+    case .message: takeMessages()
+    case .wake:
+      armWake()
+      takeMessages()
     case .ignored: break
     case nil: engineBug("a completion of an unknown operation")
     }

@@ -31,6 +31,7 @@ struct UringParts: ~Copyable {
       let registered = RegisteredBuffers(
         count: options.registeredBuffers, size: options.registeredBufferSize)
       Self.register(registered, with: ring, &use)
+      Self.registerSlots(ring, options, &use)
       Self.tuneWorkers(ring, options, &use)
       Self.pollDevices(ring, options, &use)
       // Last: every registration above names the descriptor.
@@ -201,6 +202,27 @@ struct UringParts: ~Copyable {
       code == -ENOMEM
         ? "\(ProbeDiagnosis.errorText(ENOMEM)): raise the limit on locked memory (ulimit -l)"
         : FeatureUse.words(.registeredBuffers, -code))
+  }
+
+  /// An empty table of direct descriptors (5.19). Without it the engine keeps what the slots stand
+  /// for, and then the kernel cannot run a chain that opens one.
+  private static func registerSlots(
+    _ ring: borrowing Ring, _ options: EngineOptions, _ use: inout FeatureUse
+  ) {
+    guard options.directDescriptors > 0 else {
+      return use.giveUp(.directDescriptors, "no direct descriptors were asked for")
+    }
+    if use.contains(.directDescriptors) {
+      var table = clinux_rsrc_register()
+      table.nr = UInt32(options.directDescriptors)
+      table.flags = UInt32(CLINUX_RSRC_REGISTER_SPARSE)
+      let code = clinux_uring_register(
+        ring.descriptor, UInt32(CLINUX_REGISTER_FILES2), &table,
+        UInt32(MemoryLayout<clinux_rsrc_register>.size))
+      if code >= 0 { return }
+      use.refuse(.directDescriptors, errno: -code)
+    }
+    use.giveUp(.linkedChains, "needs direct_descriptors")
   }
 
   private static func tuneWorkers(

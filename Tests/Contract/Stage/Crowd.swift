@@ -24,7 +24,7 @@ final class Crowd {
   /// One connection. The engine's end sends back nothing; what both ends send is known.
   private final class Member {
     let socket: Descriptor
-    let peer: Peer
+    let peer: any Peer
     var receive: Token?
     var send: Token?
     /// Bytes that the plain end has sent, and the engine's receives before the current one got.
@@ -35,7 +35,7 @@ final class Crowd {
     var arrived = 0
     var broken = false
 
-    init(_ socket: Descriptor, _ peer: Peer) {
+    init(_ socket: Descriptor, _ peer: any Peer) {
       self.socket = socket
       self.peer = peer
     }
@@ -48,7 +48,7 @@ final class Crowd {
   private let size: Int
   private let seed: UInt64
   private var members: [Member] = []
-  private var waiting: [UInt16: Peer] = [:]
+  private var waiting: [UInt16: any Peer] = [:]
   private var acceptsTaken = 0
   private(set) var opened = 0
   private(set) var echoed = 0
@@ -105,14 +105,7 @@ final class Crowd {
 
   private func open() throws {
     let peer = try stage.peer(to: listener)
-    var name = sockaddr_in()
-    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-    _ = withUnsafeMutablePointer(to: &name) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        getsockname(peer.descriptor, $0, &length)
-      }
-    }
-    waiting[UInt16(bigEndian: name.sin_port)] = peer
+    waiting[peer.localPort] = peer
     opened += 1
   }
 

@@ -1,23 +1,11 @@
-// One engine, what it has reported, and the plain sockets at the other end. A test says what to do
-// and what must come of it; the stage turns the loop, redeems every completion, and at the end
-// demands that every counter is back at zero.
+// One engine, what it has reported, and the world outside of it. A test says what to do and what
+// must come of it; the stage turns the loop, redeems every completion, and at the end demands that
+// every counter is back at zero and that the transcript is the one of the other engines.
 
 import CLinux
 import Glibc
 import MillraceEngine
 import Testing
-
-/// What became of an operation, so far.
-struct Outcome {
-  /// Results of the completions without bytes, in order.
-  var results: [Int32] = []
-  /// Received bytes, in order, whatever the pieces.
-  var bytes: [UInt8] = []
-  var pieces = 0
-  var terminals = 0
-  /// The result of the terminal completion.
-  var ending: Int32?
-}
 
 final class Stage {
   let engine: any ContractEngine
@@ -30,18 +18,39 @@ final class Stage {
   var held: [HeldSlice] = []
   /// Set by a test that lets the kernel's completion queue overflow on purpose.
   var overflows = false
+  /// Set by a test about a failure that has no errno, like nil for a lease.
+  var showedFailure = false
+  /// Tokens that were given to several operations on purpose.
+  private var shared: Set<UInt64> = []
+  /// A descriptor that one part of a script leaves to the next.
+  var kept = Descriptor.none
+  /// Called for each completion before it is noted.
+  var watch: ((Completion) -> Void)?
   /// File buffers that came back, by token.
   private var files: [UInt64: HeldFileBuffer] = [:]
-  private var peers: [Peer] = []
+  private var lists: [UInt64: HeldFileBuffers] = [:]
+  private var peers: [any Peer] = []
+  let outside: any Outside
 
   init(_ kind: EngineKind, _ options: EngineOptions = Stage.options) throws {
-    engine =
-      switch kind {
-      case .uring: try EngineBox<Uring>(options)
-      case .epoll: try EngineBox<Epoll>(options)
-      case .simulated: throw StageFailure("the simulated engine has no plain sockets at its ends")
-      }
+    switch kind {
+    case .uring:
+      engine = EngineBox(try Uring(options))
+      outside = KernelOutside()
+    case .epoll:
+      engine = EngineBox(try Epoll(options))
+      outside = KernelOutside()
+    case .simulated:
+      let world = SimulatedWorld(seed: Stage.worldSeed)
+      engine = EngineBox(Simulated(options, world: world))
+      outside = SimulatedOutside(world)
+    }
   }
+
+  deinit { outside.end() }
+
+  /// The seed of the simulated worlds, MILLRACE_SEED: the scripts hold for any.
+  static let worldSeed = getenv("MILLRACE_SEED").flatMap { UInt64(String(cString: $0)) } ?? 1
 
   /// Small enough to be made hundreds of times in a run.
   static let options: EngineOptions = {
@@ -66,9 +75,12 @@ final class Stage {
     return features
   }()
 
-  func token() -> Token {
+  /// A token, known in the transcript by the place of the script that made it.
+  func token(file: String = #fileID, line: Int = #line) -> Token {
     lastToken += 1
-    return Token(rawValue: lastToken)
+    let token = Token(rawValue: lastToken)
+    engine.transcript.made(token, "\(file.split(separator: "/").last!):\(line)")
+    return token
   }
 
   subscript(_ token: Token) -> Outcome { outcomes[token.rawValue] ?? Outcome() }
@@ -91,25 +103,45 @@ final class Stage {
   }
 
   private func note(_ completion: Completion) {
+    watch?(completion)
     let key = completion.token.rawValue
     var outcome = outcomes.removeValue(forKey: key) ?? Outcome()
     if completion.hasBytes {
       let slice = engine.takeSlice(completion)
-      outcome.bytes.append(contentsOf: slice.bytes)
+      let bytes = Array(slice.bytes)
+      outcome.bytes += bytes
       outcome.pieces += 1
+      engine.transcript.note(bytes, completion.token)
       if holdsSlices { held.append(HeldSlice(slice)) }
+    } else if completion.hasDatagram {
+      let datagram = takeDatagram(completion)
+      outcome.datagrams.append(datagram)
+      engine.transcript.note(datagram.content, completion.token)
     } else {
       outcome.results.append(completion.result)
       order.append(key)
+      engine.transcript.note(
+        completion.result, isTerminal: completion.isTerminal, completion.token)
     }
+    if completion.hasStatus { outcome.status = engine.takeStatus(completion) }
     if completion.hasFileBuffer {
       files[key] = HeldFileBuffer(engine.takeFileBuffer(completion))
+    }
+    if completion.hasFileBuffers {
+      lists[key] = HeldFileBuffers(engine.takeFileBuffers(completion))
     }
     if completion.isTerminal {
       outcome.terminals += 1
       outcome.ending = completion.result
     }
     outcomes[key] = outcome
+  }
+
+  private func takeDatagram(_ completion: Completion) -> ReceivedDatagram {
+    let datagram = engine.takeDatagram(completion)
+    return ReceivedDatagram(
+      content: Array(datagram.content.bytes), sender: datagram.sender,
+      segmentSize: datagram.segmentSize, isTruncated: datagram.isTruncated)
   }
 
   /// Turns the loop until the condition holds. A test that waits for what never comes fails here.
@@ -135,6 +167,24 @@ final class Stage {
     return ending(token)!
   }
 
+  /// Turns the loop until the operation has ended, and demands its result.
+  func expect(
+    _ token: Token, _ result: Int32, _ comment: Comment? = nil,
+    at location: SourceLocation = #_sourceLocation
+  ) throws {
+    let ending = try end(token, at: location)
+    #expect(ending == result, comment, sourceLocation: location)
+  }
+
+  /// Starts an operation, waits for its end and demands its result.
+  func expect(
+    _ result: Int32, file: String = #fileID, line: Int = #line,
+    at location: SourceLocation = #_sourceLocation, of start: (Token) -> Void
+  ) throws {
+    let ending = try ending(file: file, line: line, at: location, of: start)
+    #expect(ending == result, sourceLocation: location)
+  }
+
   // MARK: Sockets
 
   func listener(backlog: Int32 = 1024) throws -> Descriptor {
@@ -145,14 +195,18 @@ final class Stage {
     try #require(engine.localAddress(listener))
   }
 
-  func peer(to listener: Descriptor) throws -> Peer {
-    let peer = try Peer.connected(to: address(of: listener))
+  func peer(to listener: Descriptor) throws -> any Peer {
+    try peer(at: address(of: listener))
+  }
+
+  func peer(at address: SocketAddress) throws -> any Peer {
+    let peer = try outside.peer(to: address)
     peers.append(peer)
     return peer
   }
 
   /// A connection: the engine's end, accepted, and the plain end.
-  func connection() throws -> (socket: Descriptor, peer: Peer) {
+  func connection() throws -> (socket: Descriptor, peer: any Peer) {
     let listener = try listener()
     let peer = try peer(to: listener)
     var socket: Descriptor?
@@ -189,7 +243,7 @@ final class Stage {
   }
 
   /// What a plain end gets until `count` bytes are there, while the loop turns.
-  func received(by peer: Peer, _ count: Int) throws -> [UInt8] {
+  func received(by peer: any Peer, _ count: Int) throws -> [UInt8] {
     var bytes: [UInt8] = []
     try turn(
       until: {
@@ -200,7 +254,7 @@ final class Stage {
   }
 
   /// Waits until the plain end sees the end of the stream (0) or an errno.
-  func endSeen(by peer: Peer) throws -> Int32 {
+  func endSeen(by peer: any Peer) throws -> Int32 {
     try turn(until: { peer.receive() == nil }, "end at the plain end")
     return peer.lastError
   }
@@ -211,49 +265,67 @@ final class Stage {
     return try #require(file)
   }
 
+  /// The buffers that a vectored read or write gave back.
+  func fileBuffers(_ token: Token) throws -> HeldFileBuffers {
+    let list = lists.removeValue(forKey: token.rawValue)
+    return try #require(list)
+  }
+
+  /// Starts an operation and waits for its end.
+  @discardableResult
+  func ending(
+    file: String = #fileID, line: Int = #line, at location: SourceLocation = #_sourceLocation,
+    of start: (Token) -> Void
+  ) throws -> Int32 {
+    let token = token(file: file, line: line)
+    start(token)
+    return try end(token, at: location)
+  }
+
   // MARK: The end
+
+  /// This token was given to several operations.
+  func expectSeveralEndings(of token: Token) { shared.insert(token.rawValue) }
 
   /// Demands that nothing is left: no operation, no lease, no frame, no cold memory, and that no
   /// operation had two endings.
   func finish(at location: SourceLocation = #_sourceLocation) {
     held = []
     files = [:]
+    lists = [:]
     turn()
     let counters = engine.counters
     #expect(counters.operationsInFlight == 0, "operations", sourceLocation: location)
     #expect(counters.leasedBuffers == 0, "leases", sourceLocation: location)
     #expect(counters.framesInUse == 0, "frames", sourceLocation: location)
     #expect(counters.coldBytes == 0, "cold bytes", sourceLocation: location)
+    #expect(counters.directDescriptorsInUse == 0, "direct slots", sourceLocation: location)
+    #expect(counters.registeredBuffersInUse == 0, "registered buffers", sourceLocation: location)
     #expect(
       overflows || counters.completionQueueOverflows == 0, "overflows",
       sourceLocation: location)
-    for (token, outcome) in outcomes where outcome.terminals != 1 {
+    for (token, outcome) in outcomes where outcome.terminals != 1 && !shared.contains(token) {
       Issue.record(
         "operation \(token) ended \(outcome.terminals) times", sourceLocation: location)
     }
   }
 }
 
-/// Received bytes that a test keeps.
-final class HeldSlice {
-  let slice: BufferSlice
-  init(_ slice: consuming BufferSlice) { self.slice = slice }
-}
-
-final class HeldFileBuffer {
-  let buffer: FileBuffer
-  init(_ buffer: consuming FileBuffer) { self.buffer = buffer }
-}
-
-/// Runs a test on one engine and checks that it leaves nothing behind.
+/// Runs a script on one engine, checks that it leaves nothing behind, and compares its transcript
+/// with those of the other engines.
+///
+/// - Parameter isComparable: false for a script whose deeds depend on time, like a dice that is
+///   thrown once per turn.
 func onStage(
-  _ kind: EngineKind, _ options: EngineOptions = Stage.options,
+  _ kind: EngineKind, _ options: EngineOptions = Stage.options, isComparable: Bool = true,
   at location: SourceLocation = #_sourceLocation, _ body: (Stage) throws -> Void
 ) throws {
   let stage = try Stage(kind, options)
   do {
     try body(stage)
     stage.finish(at: location)
+    if isComparable { Transcripts.add(stage.engine.transcript, kind, at: location) }
+    Census.note(stage)
   } catch {
     // The test has failed with operations in flight, and an engine that ends with those traps.
     _ = Unmanaged.passRetained(stage)

@@ -1,0 +1,190 @@
+// Pipes, splices and relays. The kernel hands every splice of a ring to a worker thread, where one that
+// waits would keep the thread from others; so the ring is asked to poll, and what moves bytes never
+// waits: a splice of the ring without waiting, or, in a relay, plain system calls.
+
+import CLinux
+import Glibc
+
+extension Uring {
+  public mutating func pipe(
+    capacity: Int
+  ) throws(SystemFailure) -> (output: Descriptor, input: Descriptor) {
+    var ends: (Int32, Int32) = (-1, -1)
+    let code = withUnsafeMutableBytes(of: &ends) {
+      clinux_pipe2($0.assumingMemoryBound(to: Int32.self).baseAddress!, O_CLOEXEC)
+    }
+    guard code == 0 else { throw SystemFailure(code: errno, operation: "pipe2") }
+    _ = clinux_set_pipe_size(ends.1, Int32(clamping: capacity))
+    do throws(SystemFailure) {
+      try adopt(ends.0, as: [])
+    } catch {
+      Glibc.close(ends.1)
+      throw error
+    }
+    do throws(SystemFailure) {
+      try adopt(ends.1, as: [])
+    } catch {
+      self.close(Descriptor(rawValue: ends.0))
+      throw error
+    }
+    return (Descriptor(rawValue: ends.0), Descriptor(rawValue: ends.1))
+  }
+
+  // MARK: Splice
+
+  /// What a splice's entry does next; it stands in the slot's `events`.
+  private enum SpliceStep {
+    static let awaitInput: UInt32 = 0
+    static let move: UInt32 = 1
+    static let awaitOutput: UInt32 = 2
+  }
+
+  public mutating func splice(
+    from input: Descriptor, to output: Descriptor, count: Int, _ token: Token
+  ) {
+    precondition(!chainIsOpen, "a splice cannot be a step of a chain")
+    submit(.splice, token) {
+      $0.pointee.descriptor = input.rawValue
+      $0.pointee.second = output.rawValue
+      $0.pointee.count = count
+      $0.pointee.events = SpliceStep.awaitInput
+    }
+  }
+
+  func fillSplice(
+    _ entry: UnsafeMutablePointer<clinux_sqe>, _ slot: UnsafeMutablePointer<ControlOperation>
+  ) {
+    switch slot.pointee.events {
+    case SpliceStep.awaitInput: fillPoll(entry, slot.pointee.descriptor, CLINUX_EPOLLIN)
+    case SpliceStep.awaitOutput: fillPoll(entry, slot.pointee.second, CLINUX_EPOLLOUT)
+    default:
+      entry.pointee.opcode = UInt8(CLINUX_OP_SPLICE)
+      aim(entry, at: slot.pointee.second)
+      // Both offsets: where the files are.
+      entry.pointee.off = .max
+      entry.pointee.addr = .max
+      entry.pointee.len = UInt32(clamping: slot.pointee.count)
+      entry.pointee.op_flags = UInt32(CLINUX_SPLICE_MOVE | CLINUX_SPLICE_NONBLOCK)
+      entry.pointee.file_index = slot.pointee.descriptor
+      if slot.pointee.descriptor >= Descriptor.directBit {
+        let number = slot.pointee.descriptor & ~Descriptor.directBit
+        entry.pointee.file_index = hasTable ? number : direct[number]
+        if hasTable { entry.pointee.op_flags |= CLINUX_SPLICE_F_FD_IN_FIXED }
+      }
+    }
+  }
+
+  /// A step has ended. Input, move; where that finds no room, output, move; and so on, because EAGAIN
+  /// does not say which side it was.
+  mutating func continueSplice(_ index: UInt32, _ result: Int32) {
+    let slot = control.slots + Int(index)
+    let step = slot.pointee.events
+    if step == SpliceStep.move {
+      guard result == -EAGAIN, !slot.pointee.cancelled else {
+        return endControl(index, result == -EAGAIN ? -ECANCELED : result)
+      }
+      slot.pointee.events =
+        slot.pointee.deadline == 0 ? SpliceStep.awaitOutput : SpliceStep.awaitInput
+      slot.pointee.deadline = 1 - slot.pointee.deadline
+    } else {
+      if result < 0 { return endControl(index, result) }
+      if slot.pointee.cancelled { return endControl(index, -ECANCELED) }
+      slot.pointee.events = SpliceStep.move
+    }
+    armControl(index)
+  }
+
+  // MARK: Relay
+
+  /// Before 6.5 a splice towards a socket that blocks could wait, whatever its flags say.
+  private static let spliceMayWait =
+    KernelRelease.current.map { $0.isBetween((0, 0), and: (6, 4)) } ?? true
+
+  public mutating func relay(
+    from source: Descriptor, to sink: Descriptor, count: Int, _ method: RelayMethod,
+    _ token: Token
+  ) {
+    precondition(!chainIsOpen, "a relay cannot be a step of a chain")
+    precondition(count >= 0)
+    let from = sockets[source.rawValue]
+    let to = sockets[sink.rawValue]
+    precondition(
+      from.pointee.state.isDisjoint(with: [.receiving, .relaySource]),
+      "a relay from a socket that is being read")
+    precondition(to.pointee.sendCell == nil, "a relay to a socket that is being written")
+    guard let input = systemDescriptor(source.rawValue),
+      let output = systemDescriptor(sink.rawValue)
+    else { return later.append(Completion(token: token, result: -EOPNOTSUPP)) }
+    let (index, code) = relays.take(count, Self.spliceMayWait ? .copy : method, token)
+    guard code == 0 else { return later.append(Completion(token: token, result: code)) }
+    RelaySlab.ignoreBrokenPipes()
+    let relay = relays.relays + Int(index)
+    relay.pointee.source = source.rawValue
+    relay.pointee.sink = sink.rawValue
+    relay.pointee.sourceDescriptor = input
+    relay.pointee.sinkDescriptor = output
+    from.pointee.receiveToken = Token(rawValue: UInt64(index))
+    from.pointee.state.insert(.relaySource)
+    to.pointee.sendCell = relays.pointer(index)
+    to.pointee.state.insert(.relaySink)
+    statistics.operationsInFlight += 1
+    // The first run comes with the next turn.
+    armRelay(index, .turn)
+  }
+
+  /// A relay has an entry in flight at all times: a poll, or nothing at all for its next turn.
+  private mutating func armRelay(_ index: UInt32, _ side: RelayWait) {
+    let relay = relays.relays + Int(index)
+    relay.pointee.waiting = side
+    let entry = self.entry()
+    entry.pointee.user_data = Self.userData(.relay, 0, index)
+    switch side {
+    case .source: fillPoll(entry, relay.pointee.source, CLINUX_EPOLLIN)
+    case .sink: fillPoll(entry, relay.pointee.sink, CLINUX_EPOLLOUT)
+    case .turn, .none: entry.pointee.opcode = UInt8(CLINUX_OP_NOP)
+    }
+  }
+
+  public mutating func stopRelay(from source: Descriptor) {
+    let record = sockets[source.rawValue]
+    guard record.pointee.state.contains(.relaySource) else { return }
+    let index = UInt32(record.pointee.receiveToken.rawValue)
+    let relay = relays.relays + Int(index)
+    guard !relay.pointee.cancelled else { return }
+    relay.pointee.cancelled = true
+    if relay.pointee.waiting != .turn { cancel(Self.userData(.relay, 0, index)) }
+  }
+
+  mutating func relayReady(_ index: UInt32, _ result: Int32) {
+    let relay = relays.relays + Int(index)
+    guard relay.pointee.inUse else {
+      return engineBug("a relay went on that nobody has in flight")
+    }
+    if relay.pointee.cancelled { return endRelay(index, -ECANCELED) }
+    if result < 0 { return endRelay(index, result) }
+    switch relays.run(index, calls: &statistics.systemCalls) {
+    case .ended(let result): endRelay(index, result)
+    case .waits(let side):
+      if relay.pointee.unreported > 0 {
+        queue.append(
+          Completion(
+            token: relay.pointee.token, result: Int32(clamping: relay.pointee.unreported),
+            more: true))
+        relay.pointee.unreported = 0
+      }
+      armRelay(index, side)
+    }
+  }
+
+  private mutating func endRelay(_ index: UInt32, _ result: Int32) {
+    let relay = relays.relays + Int(index)
+    let to = sockets[relay.pointee.sink]
+    sockets[relay.pointee.source].pointee.state.remove(.relaySource)
+    to.pointee.state.remove(.relaySink)
+    to.pointee.sendCell = nil
+    statistics.operationsInFlight -= 1
+    let last = result < 0 ? result : Int32(clamping: relay.pointee.unreported)
+    queue.append(Completion(token: relay.pointee.token, result: last))
+    relays.release(index)
+  }
+}

@@ -1,0 +1,209 @@
+// The limits of the process and of the kernel: what is small, locked or used up makes an engine
+// slower or makes it say no, and loses nothing.
+
+import CLinux
+import Glibc
+import MillraceEngine
+import Testing
+
+extension Contract {
+  @Suite struct Limits {
+    /// A child without privileges: root's memory is not accounted, so no limit would be felt.
+    @Test(.tags(.failure), arguments: kernelEngines)
+    func withoutLockableMemoryRegisteredBuffersAreUsedUnregistered(_ kind: EngineKind) throws {
+      try inAChildWithoutPrivileges(lockedMemory, 1 << 20) {
+        var options = Stage.options
+        // More than the limit, and the rings beside them.
+        options.registeredBuffers = 32
+        try onStage(kind, options) { stage in
+          guard let buffer = stage.engine.registeredBuffer() else {
+            throw StageFailure("no registered buffer")
+          }
+          memset(buffer.base, 7, 4096)
+          let file = try stage.open("/tmp", O_RDWR | clinuxTemporaryFile)
+          let write = stage.token()
+          stage.engine.write(file, from: buffer, count: 4096, offset: 0, durable: false, write)
+          guard try stage.end(write) == 4096 else { throw StageFailure("the write failed") }
+          _ = try stage.fileBuffer(write)
+          try stage.closeFile(file)
+          stage.showedFailure = true
+        }
+      }
+    }
+
+    /// Rings count as locked memory where the limit is felt (the kernel accounts them again since
+    /// 6.14): smaller ones are tried, down to 64 entries.
+    @Test(.tags(.failure), arguments: kernelEngines, [32_768, 262_144, 1 << 20])
+    func littleLockableMemoryMakesSmallerRingsThatStillServe(
+      _ kind: EngineKind, _ limit: Int
+    ) throws {
+      try inAChildWithoutPrivileges(lockedMemory, limit) {
+        try onStage(kind) { stage in
+          let (socket, peer) = try stage.connection()
+          let receive = stage.token()
+          stage.engine.receive(socket, .stream, receive)
+          peer.send("hello")
+          try stage.turn(until: { stage[receive].bytes.count == 5 })
+          try stage.send(socket, "hello")
+          guard try stage.received(by: peer, 5).count == 5 else { throw StageFailure("lost") }
+          try stage.close(socket, joining: receive)
+          stage.showedFailure = true
+        }
+      }
+    }
+
+    @Test(.tags(.failure), arguments: kernelEngines)
+    func anEngineThatGetsNoDescriptorSaysSo(_ kind: EngineKind) throws {
+      // Made and ended once before, so that what a first engine sets up is there.
+      _ = try Stage(kind)
+      try withDescriptorLimit {
+        do {
+          _ = try Stage(kind)
+          Issue.record("an engine without a descriptor")
+        } catch let failure as EngineFailure {
+          #expect(failure.kind == kind && failure.failure.code == EMFILE, "\(failure)")
+          #expect("\(failure)".hasPrefix(kind.rawValue))
+        }
+      }
+    }
+
+    @Test(arguments: kernelEngines)
+    func anEngineThatCouldNotBeMadeLeavesNothing(_ kind: EngineKind) throws {
+      _ = try Stage(kind)
+      var before = openDescriptors()
+      // The kernel closes a ring a little after its last use.
+      for _ in 0..<50 {
+        usleep(2000)
+        before = min(before, openDescriptors())
+      }
+      for spare in 0..<6 {
+        let held = (0..<spare).map { _ in Glibc.open("/dev/null", O_RDONLY | O_CLOEXEC) }
+        try withDescriptorLimit {
+          for descriptor in held { Glibc.close(descriptor) }
+          _ = try? Stage(kind)
+        }
+      }
+      var after = openDescriptors()
+      for _ in 0..<100 where after > before {
+        usleep(5000)
+        after = openDescriptors()
+      }
+      #expect(after == before)
+    }
+
+    @Test(.tags(.failure), arguments: engines, [-1, 0, 1])
+    func oneFrameMoreThanThereAreIsNilAndCounted(_ kind: EngineKind, _ beyond: Int) throws {
+      var options = Stage.options
+      options.frames = 16
+      try onStage(kind, options) { stage in
+        let (socket, peer) = try stage.connection()
+        var sent = 0
+        // Each frame waits in a send of its own, or in a test's hands.
+        var frames: [HeldFrame] = []
+        for i in 0..<(16 + beyond) {
+          let frame = stage.engine.frame()
+          if frame == nil { #expect(i == 16) } else { sent += 1 }
+          if let frame { frames.append(HeldFrame(frame)) }
+        }
+        #expect(sent == min(16, 16 + beyond))
+        #expect(stage.engine.counters.frameRefusals == max(0, beyond))
+        #expect(stage.engine.counters.framesInUse == sent)
+        frames = []
+        #expect(stage.engine.counters.framesInUse == 0)
+        try stage.send(socket, "again")
+        #expect(try stage.received(by: peer, 5).count == 5)
+        stage.showedFailure = true
+        stage.engine.close(socket)
+      }
+    }
+
+    @Test(.tags(.failure), arguments: engines, [1, 2, 7, 8, 9])
+    func aSubmissionQueueOfOneLosesNothing(_ kind: EngineKind, _ entries: Int) throws {
+      var options = Stage.options
+      options.submissionEntries = entries
+      try onStage(kind, options) { stage in
+        let connections = try (0..<20).map { _ in try stage.connection() }
+        let receives = connections.map { socket, _ in
+          let token = stage.token()
+          stage.engine.receive(socket, .stream, token)
+          return token
+        }
+        let sends = try connections.map { socket, _ in
+          let token = stage.token()
+          stage.engine.send(socket, try stage.frame("abc"), .awaited, token)
+          return token
+        }
+        for send in sends { try stage.expect(send, 3) }
+        for (_, peer) in connections { peer.send("defg") }
+        try stage.turn(until: { receives.allSatisfy { stage[$0].bytes.count == 4 } })
+        for ((socket, _), receive) in zip(connections, receives) {
+          try stage.close(socket, joining: receive)
+        }
+        stage.showedFailure = true
+      }
+    }
+
+    @Test(.tags(.failure), arguments: engines, [1, 2, 3])
+    func buffersThatAreFewerThanTheirUsersServeAllInTheEnd(_ kind: EngineKind, _ count: Int) throws
+    {
+      var options = Stage.options
+      options.smallBuffers = count
+      options.largeBuffers = count
+      options.smallBufferSize = 4096
+      options.largeBufferSize = 8192
+      try onStage(kind, options) { stage in
+        let connections = try (0..<8).map { _ in try stage.connection() }
+        let bytes = pattern(20_000)
+        let receives = connections.map { socket, _ in
+          let token = stage.token()
+          stage.engine.receive(socket, .stream, token)
+          return token
+        }
+        for (_, peer) in connections { #expect(peer.send(bytes) == bytes.count) }
+        try stage.turn(until: { receives.allSatisfy { stage[$0].bytes.count == bytes.count } })
+        for receive in receives { #expect(stage[receive].bytes == bytes) }
+        for ((socket, _), receive) in zip(connections, receives) {
+          try stage.close(socket, joining: receive)
+        }
+        stage.showedFailure = true
+      }
+    }
+  }
+}
+
+private final class HeldFrame {
+  let frame: SendFrame
+  init(_ frame: consuming SendFrame) { self.frame = frame }
+}
+
+/// RLIMIT_MEMLOCK, asm-generic/resource.h: a macro that Swift does not see.
+private let lockedMemory = 8
+/// O_TMPFILE of open(2): a file without a name.
+private let clinuxTemporaryFile: Int32 = 0o20_200_000
+
+/// Runs `body` in a child that is nobody, under a limit. Its error or trap fails the test.
+private func inAChildWithoutPrivileges(
+  _ resource: Int, _ limit: Int, at location: SourceLocation = #_sourceLocation,
+  _ body: () throws -> Void
+) throws {
+  let child = clinux_fork()
+  if child == 0 {
+    var limits = rlimit(rlim_cur: rlim_t(limit), rlim_max: rlim_t(limit))
+    setrlimit(__rlimit_resource_t(UInt32(resource)), &limits)
+    // A user of its own: what a former child had locked is given back a little after its end.
+    if getuid() == 0 && setuid(60_000 + uid_t(getpid()) % 5000) != 0 { _exit(3) }
+    alarm(60)
+    do {
+      try body()
+      _exit(0)
+    } catch {
+      let text = "in the child: \(error)\n"
+      _ = text.withCString { Glibc.write(2, $0, strlen($0)) }
+      _exit(4)
+    }
+  }
+  var status: Int32 = 0
+  try #require(child > 0)
+  waitpid(child, &status, 0)
+  #expect(status == 0, "wait status \(status)", sourceLocation: location)
+}

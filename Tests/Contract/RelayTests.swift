@@ -1,0 +1,459 @@
+// Relaying: exactly so many bytes, in order, at the pace of the slower side, through memory or
+// through a pipe; and every way in which one of the two sides can end it.
+
+import CLinux
+import Glibc
+import MillraceEngine
+import Testing
+
+extension Contract {
+  @Suite struct Relaying {
+    @Test(arguments: completeEngines, RelayMethod.allCases)
+    func exactlyTheCountMovesAndTheRestStays(_ kind: EngineKind, _ method: RelayMethod) throws {
+      try onStage(kind) { stage in
+        for count in [1, 4095, 65_536, 300_000] {
+          let pair = try Pair(stage)
+          let bytes = pattern(count)
+          let relay = stage.token()
+          stage.engine.relay(from: pair.source, to: pair.sink, count: count, method, relay)
+          try pair.feed(bytes + Array("the next request".utf8)) { pair.got.count == count }
+          #expect(try stage.end(relay) >= 0)
+          #expect(stage[relay].results.reduce(0) { $0 + Int($1) } == count)
+          #expect(pair.got == bytes, "\(count) bytes")
+          // The sockets are as they were: the rest is received, and an answer goes out.
+          let receive = stage.token()
+          stage.engine.receive(pair.source, .once, receive)
+          #expect(try stage.end(receive) > 0)
+          #expect(stage[receive].bytes == Array("the next request".utf8))
+          try stage.send(pair.sink, "trailer")
+          #expect(try stage.received(by: pair.reader, 7).count == 7)
+          pair.close()
+        }
+      }
+    }
+
+    @Test(arguments: completeEngines, RelayMethod.allCases)
+    func nothingToMoveEndsAtOnceWithZero(_ kind: EngineKind, _ method: RelayMethod) throws {
+      try onStage(kind) { stage in
+        let pair = try Pair(stage)
+        let relay = stage.token()
+        stage.engine.relay(from: pair.source, to: pair.sink, count: 0, method, relay)
+        #expect(stage.engine.next() == nil, "nothing is reported from a submission")
+        try stage.expect(relay, 0)
+        #expect(stage[relay].results == [0])
+        pair.close()
+      }
+    }
+
+    @Test(arguments: completeEngines, RelayMethod.allCases)
+    func aSlowReaderSetsThePaceAndProgressShows(_ kind: EngineKind, _ method: RelayMethod) throws {
+      try onStage(kind) { stage in
+        let pair = try Pair(stage)
+        let bytes = pattern(24 << 20)
+        let relay = stage.token()
+        stage.engine.relay(from: pair.source, to: pair.sink, count: bytes.count, method, relay)
+        var sent = 0
+        func push() {
+          if sent < bytes.count {
+            sent += max(
+              0, pair.writer.send(Array(bytes[sent..<min(sent + (1 << 18), bytes.count)])))
+          }
+        }
+        // Nobody reads: what is taken is bounded by the buffers on the way.
+        for _ in 0..<200 {
+          push()
+          stage.turn(within: 1)
+        }
+        #expect(sent > 0 && sent < bytes.count, "the relay swallows what nobody reads")
+        #expect(stage.ending(relay) == nil)
+        try stage.turn(
+          until: {
+            push()
+            pair.read()
+            return pair.got.count == bytes.count
+          }, seconds: 30)
+        #expect(try stage.end(relay) >= 0)
+        #expect(stage[relay].results.reduce(0) { $0 + Int($1) } == bytes.count)
+        #expect(stage[relay].results.count > 3, "progress was not told")
+        #expect(pair.got == bytes)
+        pair.close()
+      }
+    }
+
+    @Test(arguments: completeEngines, RelayMethod.allCases)
+    func bothDirectionsGoOnAtOnce(_ kind: EngineKind, _ method: RelayMethod) throws {
+      try onStage(kind) { stage in
+        let pair = try Pair(stage)
+        let there = pattern(700_000)
+        let back = Array(there.reversed())
+        let (first, second) = (stage.token(), stage.token())
+        stage.engine.relay(
+          from: pair.source, to: pair.sink, count: there.count, method, first)
+        stage.engine.relay(from: pair.sink, to: pair.source, count: back.count, method, second)
+        var (sentThere, sentBack) = (0, 0)
+        var gotBack: [UInt8] = []
+        try stage.turn(until: {
+          if sentThere < there.count {
+            sentThere += max(0, pair.writer.send(Array(there[sentThere...])))
+          }
+          if sentBack < back.count {
+            sentBack += max(0, pair.reader.send(Array(back[sentBack...])))
+          }
+          pair.read()
+          gotBack += pair.writer.receive() ?? []
+          return pair.got.count == there.count && gotBack.count == back.count
+        })
+        #expect(try stage.end(first) >= 0)
+        #expect(try stage.end(second) >= 0)
+        #expect(pair.got == there && gotBack == back)
+        pair.close()
+      }
+    }
+
+    @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
+    func anInputThatEndsEarlyEndsTheRelayWithWhatThereWas(
+      _ kind: EngineKind, _ method: RelayMethod
+    ) throws {
+      try onStage(kind) { stage in
+        for there in [0, 1, 99_999] {
+          let pair = try Pair(stage)
+          let relay = stage.token()
+          stage.engine.relay(from: pair.source, to: pair.sink, count: 100_000, method, relay)
+          try pair.feed(pattern(there)) { pair.got.count == there }
+          #expect(stage.ending(relay) == nil)
+          pair.writer.finishSending()
+          #expect(try stage.end(relay) >= 0)
+          #expect(stage[relay].results.reduce(0) { $0 + Int($1) } == there)
+          #expect(pair.got == pattern(there))
+          pair.close()
+        }
+        stage.showedFailure = true
+      }
+    }
+
+    @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
+    func aResetOfTheSourceIsECONNRESET(_ kind: EngineKind, _ method: RelayMethod) throws {
+      try onStage(kind) { stage in
+        let pair = try Pair(stage)
+        let relay = stage.token()
+        stage.engine.relay(from: pair.source, to: pair.sink, count: 100_000, method, relay)
+        try pair.feed(pattern(1000)) { pair.got.count == 1000 }
+        pair.writer.reset()
+        try stage.expect(relay, -ECONNRESET)
+        pair.close()
+      }
+    }
+
+    @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
+    func aResetOfTheSinkEndsTheRelayWithAnError(_ kind: EngineKind, _ method: RelayMethod) throws {
+      try onStage(kind) { stage in
+        let pair = try Pair(stage)
+        let relay = stage.token()
+        stage.engine.relay(from: pair.source, to: pair.sink, count: 1 << 24, method, relay)
+        try pair.feed(pattern(1000)) { pair.got.count == 1000 }
+        pair.reader.reset()
+        let bytes = pattern(100_000)
+        try stage.turn(until: {
+          pair.writer.send(bytes)
+          return stage.ending(relay) != nil
+        })
+        let ending = stage.ending(relay)
+        #expect(ending == -EPIPE || ending == -ECONNRESET)
+        pair.close()
+      }
+    }
+
+    @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
+    func aResetOfASinkThatIsFullEndsTheRelay(_ kind: EngineKind, _ method: RelayMethod) throws {
+      try onStage(kind) { stage in
+        let pair = try Pair(stage)
+        let relay = stage.token()
+        stage.engine.relay(from: pair.source, to: pair.sink, count: 1 << 26, method, relay)
+        let bytes = pattern(1 << 18)
+        for _ in 0..<150 {
+          pair.writer.send(bytes)
+          stage.turn(within: 1)
+        }
+        #expect(stage.ending(relay) == nil)
+        pair.reader.reset()
+        let ending = try stage.end(relay)
+        #expect(ending == -EPIPE || ending == -ECONNRESET)
+        pair.close()
+      }
+    }
+
+    @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
+    func aRelayThatWaitsForBytesIsStopped(_ kind: EngineKind, _ method: RelayMethod) throws {
+      try onStage(kind) { stage in
+        let pair = try Pair(stage)
+        let relay = stage.token()
+        stage.engine.relay(from: pair.source, to: pair.sink, count: 100, method, relay)
+        for _ in 0..<3 { stage.turn(within: 2) }
+        stage.engine.stopRelay(from: pair.source)
+        stage.engine.stopRelay(from: pair.source)
+        try stage.expect(relay, -ECANCELED)
+        pair.close()
+      }
+    }
+
+    @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
+    func aRelayThatWaitsForItsReaderIsStopped(_ kind: EngineKind, _ method: RelayMethod) throws {
+      try onStage(kind, isComparable: false) { stage in
+        let pair = try Pair(stage)
+        let relay = stage.token()
+        stage.engine.relay(from: pair.source, to: pair.sink, count: 1 << 26, method, relay)
+        let bytes = pattern(1 << 18)
+        for _ in 0..<150 {
+          pair.writer.send(bytes)
+          stage.turn(within: 1)
+        }
+        #expect(stage.ending(relay) == nil)
+        stage.engine.stopRelay(from: pair.source)
+        try stage.expect(relay, -ECANCELED)
+        pair.close()
+      }
+    }
+
+    @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
+    func aRelayIsCancelledByItsTokenAndByItsSource(
+      _ kind: EngineKind, _ method: RelayMethod
+    ) throws {
+      try onStage(kind) { stage in
+        for byAll in [false, true] {
+          let pair = try Pair(stage)
+          let relay = stage.token()
+          stage.engine.relay(from: pair.source, to: pair.sink, count: 100, method, relay)
+          for _ in 0..<3 { stage.turn(within: 2) }
+          byAll ? stage.engine.cancelAll(pair.source) : stage.engine.cancel(relay)
+          try stage.expect(relay, -ECANCELED)
+          pair.close()
+        }
+      }
+    }
+
+    @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
+    func aRelayInTheTurnOfItsStopEndsOnce(_ kind: EngineKind, _ method: RelayMethod) throws {
+      try onStage(kind) { stage in
+        let pair = try Pair(stage)
+        let relay = stage.token()
+        stage.engine.relay(from: pair.source, to: pair.sink, count: 100, method, relay)
+        stage.engine.stopRelay(from: pair.source)
+        try stage.expect(relay, -ECANCELED)
+        pair.close()
+      }
+    }
+
+    @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
+    func aShutdownOfTheSourceEndsTheRelay(_ kind: EngineKind, _ method: RelayMethod) throws {
+      try onStage(kind) { stage in
+        let pair = try Pair(stage)
+        let relay = stage.token()
+        stage.engine.relay(from: pair.source, to: pair.sink, count: 100, method, relay)
+        for _ in 0..<3 { stage.turn(within: 2) }
+        stage.engine.shutdown(pair.source, .both)
+        try stage.expect(relay, 0)
+        stage.showedFailure = true
+        pair.close()
+      }
+    }
+
+    @Test(.tags(.failure), arguments: completeEngines)
+    func oneRelayMoreThanTheLimitIsENOBUFS(_ kind: EngineKind) throws {
+      var options = Stage.options
+      options.relays = 2
+      try onStage(kind, options) { stage in
+        let pairs = try (0..<3).map { _ in try Pair(stage) }
+        let relays = pairs.map { pair in
+          let token = stage.token()
+          stage.engine.relay(from: pair.source, to: pair.sink, count: 5, .splice, token)
+          return token
+        }
+        try stage.expect(relays[2], -ENOBUFS)
+        #expect(stage.engine.counters.operationsRefused == 1)
+        for i in 0..<2 {
+          try pairs[i].feed(Array("12345".utf8)) { pairs[i].got.count == 5 }
+          #expect(try stage.end(relays[i]) >= 0)
+        }
+        // Places are free again.
+        let again = stage.token()
+        stage.engine.relay(from: pairs[2].source, to: pairs[2].sink, count: 5, .splice, again)
+        try pairs[2].feed(Array("54321".utf8)) { pairs[2].got.count == 5 }
+        #expect(try stage.end(again) >= 0)
+        for pair in pairs { pair.close() }
+      }
+    }
+
+    @Test(.tags(.failure), arguments: completeEngines)
+    func aRelayThatCopiesWaitsWhenNoBufferIsFree(_ kind: EngineKind) throws {
+      var options = Stage.options
+      options.largeBuffers = 4
+      try onStage(kind, options) { stage in
+        let pair = try Pair(stage)
+        var held: [HeldSlice] = []
+        while let slice = stage.engine.lease() { held.append(HeldSlice(slice)) }
+        let relay = stage.token()
+        stage.engine.relay(from: pair.source, to: pair.sink, count: 5000, .copy, relay)
+        pair.writer.send(pattern(5000))
+        for _ in 0..<5 { stage.turn(within: 2) }
+        let early = stage.ending(relay)
+        #expect(early == nil, "an empty pool is no error")
+        held = []
+        try stage.turn(until: {
+          pair.read()
+          return pair.got.count == 5000
+        })
+        #expect(try stage.end(relay) >= 0)
+        #expect(pair.got == pattern(5000))
+        stage.showedFailure = true
+        _ = held
+        pair.close()
+      }
+    }
+
+    @Test(.tags(.failure), arguments: completeEngines)
+    func closingTheSourceOfARelayInFlightTraps(_ kind: EngineKind) async {
+      await traps(
+        kind,
+        before: { stage in
+          let pair = try Pair(stage)
+          stage.kept = pair.source
+          stage.engine.relay(from: pair.source, to: pair.sink, count: 9, .splice, stage.token())
+        }
+      ) { stage in
+        stage.engine.close(stage.kept)
+      }
+    }
+
+    // MARK: One splice
+
+    @Test(arguments: completeEngines)
+    func bytesGoThroughAPipeFromSocketToSocket(_ kind: EngineKind) throws {
+      try onStage(kind) { stage in
+        let pair = try Pair(stage)
+        let pipe = try stage.engine.pipe(capacity: 65_536)
+        let bytes = pattern(5000)
+        pair.writer.send(bytes)
+        let inward = stage.token()
+        stage.engine.splice(from: pair.source, to: pipe.input, count: 5000, inward)
+        try stage.expect(inward, 5000)
+        let outward = stage.token()
+        stage.engine.splice(from: pipe.output, to: pair.sink, count: 5000, outward)
+        try stage.expect(outward, 5000)
+        #expect(try stage.received(by: pair.reader, 5000) == bytes)
+        stage.engine.close(pipe.input)
+        stage.engine.close(pipe.output)
+        pair.close()
+      }
+    }
+
+    @Test(arguments: completeEngines)
+    func aSpliceWaitsForItsInput(_ kind: EngineKind) throws {
+      try onStage(kind) { stage in
+        let pair = try Pair(stage)
+        let pipe = try stage.engine.pipe(capacity: 65_536)
+        let splice = stage.token()
+        stage.engine.splice(from: pair.source, to: pipe.input, count: 100, splice)
+        for _ in 0..<4 { stage.turn(within: 3) }
+        #expect(stage.ending(splice) == nil)
+        pair.writer.send("here")
+        try stage.expect(splice, 4)
+        stage.engine.close(pipe.input)
+        stage.engine.close(pipe.output)
+        pair.close()
+      }
+    }
+
+    @Test(.tags(.failure), arguments: completeEngines)
+    func theEndOfTheInputIsZeroAndABrokenOutputIsEPIPE(_ kind: EngineKind) throws {
+      try onStage(kind) { stage in
+        let pair = try Pair(stage)
+        let pipe = try stage.engine.pipe(capacity: 65_536)
+        pair.writer.finishSending()
+        let end = try stage.ending {
+          stage.engine.splice(from: pair.source, to: pipe.input, count: 100, $0)
+        }
+        #expect(end == 0)
+        stage.engine.close(pipe.input)
+        let drained = try stage.ending {
+          stage.engine.splice(from: pipe.output, to: pair.sink, count: 100, $0)
+        }
+        #expect(drained == 0)
+        stage.engine.close(pipe.output)
+        pair.close()
+        stage.showedFailure = true
+      }
+    }
+
+    @Test(.tags(.failure), arguments: completeEngines)
+    func aSpliceWithoutAPipeIsEINVALAndWithoutADescriptorEBADF(_ kind: EngineKind) throws {
+      try onStage(kind) { stage in
+        let pair = try Pair(stage)
+        pair.writer.send("x")
+        stage.turn(within: 5)
+        let between = try stage.ending {
+          stage.engine.splice(from: pair.source, to: pair.sink, count: 1, $0)
+        }
+        #expect(between == -EINVAL)
+        let pipe = try stage.engine.pipe(capacity: 65_536)
+        let none = try stage.ending {
+          stage.engine.splice(
+            from: Descriptor(rawValue: 60_000), to: pipe.input, count: 1, $0)
+        }
+        #expect(none == -EBADF)
+        stage.engine.close(pipe.input)
+        stage.engine.close(pipe.output)
+        pair.close()
+      }
+    }
+
+    @Test(.tags(.failure), arguments: completeEngines)
+    func noDescriptorLeftForAPipeIsThrownAsEMFILE(_ kind: EngineKind) throws {
+      try onStage(kind) { stage in
+        try stage.outside.withoutDescriptors {
+          do {
+            _ = try stage.engine.pipe(capacity: 4096)
+            Issue.record("a pipe without descriptors")
+          } catch let failure as SystemFailure {
+            #expect(failure.code == EMFILE)
+          }
+        }
+      }
+    }
+  }
+}
+
+/// Two connections of the engine: what `writer` sends comes in at `source`, and what leaves at
+/// `sink` comes to `reader`.
+private final class Pair {
+  let stage: Stage
+  let source: Descriptor
+  let writer: any Peer
+  let sink: Descriptor
+  let reader: any Peer
+  private(set) var got: [UInt8] = []
+
+  init(_ stage: Stage) throws {
+    self.stage = stage
+    (source, writer) = try stage.connection()
+    (sink, reader) = try stage.connection()
+  }
+
+  func read() { got += reader.receive() ?? [] }
+
+  /// Sends at the one end and reads at the other until the condition holds and all is sent.
+  func feed(_ bytes: [UInt8], until condition: () -> Bool) throws {
+    var sent = 0
+    try stage.turn(until: {
+      if sent < bytes.count { sent += max(0, writer.send(Array(bytes[sent...]))) }
+      read()
+      return sent == bytes.count && condition()
+    })
+  }
+
+  func close() {
+    stage.engine.close(source)
+    stage.engine.close(sink)
+    writer.close()
+    reader.close()
+  }
+}
