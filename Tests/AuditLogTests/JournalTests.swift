@@ -32,34 +32,33 @@ private func verify(_ files: [(name: String, content: [UInt8])]) throws -> Verif
     }
   }
 
-  /// Takes a journal to its first prefill write, which is lent out.
-  private func prefilling() -> (Journal, FileBuffer) {
-    var journal = Journal(configuration: World.configuration(), recovered: ChainState(worker: 0))
-    var result: Int32 = 7
-    while true {
-      guard let operation = journal.nextOperation(.prepare, now: 1) else {
-        preconditionFailure("a preparation that stops before its prefill")
+  /// Takes the preparation on to its next prefill write and completes that.
+  /// - Returns: the write's offset; nil if the preparation has failed.
+  private func completePrefill(_ journal: inout Journal, with count: Int32) -> Int? {
+    for descriptor in 7... as PartialRangeFrom<Int32> {
+      guard let operation = journal.nextOperation(.prepare, now: 1) else { return nil }
+      switch consume operation {
+      case .write(_, let buffer, _, let offset, _):
+        journal.completed(.prepare, result: count, buffer: buffer, now: 1)
+        return offset
+      case .close: return nil
+      default: journal.completed(.prepare, result: descriptor, buffer: nil, now: 1)
       }
-      if case .write(_, let buffer, _, _, _) = consume operation { return (journal, buffer) }
-      journal.completed(.prepare, result: result, buffer: nil, now: 1)
-      result += 1
     }
+    return nil
   }
 
   @Test(arguments: [(1, 0), (2, 0), (3, 1)])
   func aPrefillWriteOfLessThanABlockIsRepeatedAFewTimes(short: Int, failures: UInt64) {
-    var (journal, buffer) = prefilling()
+    var journal = Journal(configuration: World.configuration(), recovered: ChainState(worker: 0))
     for _ in 0..<short {
-      journal.completed(.prepare, result: 512, buffer: buffer, now: 1)
-      guard let operation = journal.nextOperation(.prepare, now: 1) else { break }
-      guard case .write(_, let again, _, let offset, _) = consume operation else {
-        #expect(failures == 1)
-        break
-      }
+      let offset = completePrefill(&journal, with: 512)
       #expect(offset == 0)
-      buffer = again
     }
-    #expect(journal.counters.prepareFailures == failures)
+    let next = completePrefill(&journal, with: 4_096)
+    let failed = journal.counters.prepareFailures
+    #expect(failed == failures)
+    #expect(next == (failures == 0 ? 0 : nil))
   }
 
   @Test func anIdleJournalCommitsAtOnceAndGathersWhileACommitIsInFlight() {
