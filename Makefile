@@ -9,7 +9,7 @@ TOOLS := .build/test-tools
 FORMATTED = $(wildcard Package.swift Sources Tests Fuzz Examples/Package.swift Examples/Sources)
 
 .PHONY: help bootstrap demo demo-refused test test-unit test-system test-features test-refused test-steady test-snippets test-teardown test-sanitizers check build \
-  release examples docs format lint bench clean
+  release examples docs format lint bench simulate clean
 
 help: ## list the targets
 	@printf 'Millrace: make TARGET\n\n'
@@ -17,6 +17,7 @@ help: ## list the targets
 	  | while IFS=$$'\t' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
 	@printf '\nMILLRACE_SYSTEM_TESTS=PATTERN narrows the system tests (a part of file, class or test\n'
 	@printf 'name, or a glob); MILLRACE_SYSTEM_ENGINES=epoll takes one engine only.\n'
+	@printf 'SEED=n COUNT=n choose what simulate runs; VERBOSE=1 tells the story of one seed.\n'
 
 bootstrap: ## install what building and testing need, if it is missing (apt-get)
 	@scripts/bootstrap
@@ -41,6 +42,9 @@ test-features: bootstrap ## the contract suite, once for each feature of the rin
 
 test-refused: bootstrap ## system tests with engine auto, io_uring refused by EPERM, then by ENOSYS
 	@scripts/test --refused
+
+simulate: ## the whole proxy in seeded worlds: SEED=1 COUNT=1000; SEED=n COUNT=1 VERBOSE=1 replays
+	@scripts/simulate "$(or $(SEED),1)" "$(or $(COUNT),1000)" $(VERBOSE)
 
 test-steady: ## count malloc, free, retain and release per hot operation: all must be zero
 	@scripts/steady-state

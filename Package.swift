@@ -46,6 +46,13 @@ let package = Package(
       ],
       swiftSettings: settings),
     .executableTarget(
+      name: "simulate",
+      dependencies: [
+        "Proxy", "AuditLog", "Configuration", "MillraceEngine", "TLS", "COpenSSL",
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      path: "Tests/Simulation", swiftSettings: settings),
+    .executableTarget(
       name: "steady-state", dependencies: ["MillraceEngine"], path: "Tests/SteadyState/Driver",
       swiftSettings: settings),
     .target(
@@ -68,7 +75,11 @@ let package = Package(
     .testTarget(
       name: "ConfigurationTests", dependencies: ["Configuration"], swiftSettings: settings),
     .testTarget(
-      name: "ProxyTests", dependencies: ["Proxy", "Configuration", "MillraceEngine"],
+      name: "ProxyTests",
+      dependencies: [
+        "Proxy", "AuditLog", "Configuration", "MillraceEngine",
+        .product(name: "Logging", package: "swift-log"),
+      ],
       swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]

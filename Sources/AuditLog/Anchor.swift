@@ -49,3 +49,11 @@ public struct Anchor: Equatable, Sendable {
     return nil
   }
 }
+
+extension Anchor {
+  /// Reads what `text` wrote; nil if it is no anchor.
+  package init?(_ text: String) {
+    guard let anchor = Array(text.utf8).withUnsafeBytes(Self.parse) else { return nil }
+    self = anchor
+  }
+}

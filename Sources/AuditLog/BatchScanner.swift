@@ -43,8 +43,8 @@ struct BatchScanner: ~Copyable {
   private(set) var seal: Seal?
   private var previous = SealHash.zero
 
-  init(path: String) throws(Errno) {
-    reader = try LineReader(path: path)
+  init(path: String, _ files: any FileSystem) throws(Errno) {
+    reader = try LineReader(path: path, files)
   }
 
   /// Proves the next batch. Do not call it again after `end` or `broken`.

@@ -75,6 +75,7 @@ extension Journal {
       hasReadiedOne
       ? configuration.segmentSize : min(configuration.firstSegmentSize, configuration.segmentSize)
     prepare.written = 0
+    prepare.fruitless = 0
     prepare.renamed = false
     return true
   }
@@ -159,17 +160,22 @@ extension Journal {
     }
   }
 
+  /// Prefill writes of less than a block, one after the other, that end a preparation.
+  private static var fruitlessWrites: Int { 3 }
+
   private mutating func prefilled(_ count: Int, _ now: Int64) {
     let block = SegmentName.blockSize
     let left = prepare.size - prepare.written
     if count < min(prefill.capacity, left) {
       counters.shortWrites &+= 1
-      // No progress by whole blocks: it would be repeated for ever.
+      // No progress by whole blocks may be chance once or twice, and then it would be for ever.
       if count < block {
-        failPreparation(EIO, now)
+        prepare.fruitless += 1
+        if prepare.fruitless == Self.fruitlessWrites { failPreparation(EIO, now) }
         return
       }
     }
+    prepare.fruitless = 0
     prepare.written += count & ~(block - 1)
     if prepare.written == prepare.size { prepare.step = .sync }
   }

@@ -58,6 +58,8 @@ struct PrepareState {
   var file: Int32 = -1
   var size = 0
   var written = 0
+  /// Prefill writes of less than a block since the last one that took more.
+  var fruitless = 0
   var renamed = false
   var isDirect = false
   var retryAt: Int64 = 0

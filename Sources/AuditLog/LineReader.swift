@@ -27,8 +27,8 @@ struct LineReader: ~Copyable {
   /// The number of the next line, from 1.
   private(set) var lineNumber = 1
 
-  init(path: String) throws(Errno) {
-    file = try BlockingFiles.open(path, .read)
+  init(path: String, _ files: any FileSystem) throws(Errno) {
+    file = try files.open(path, .read)
     buffer = .allocate(byteCount: 256 << 10, alignment: 16)
   }
 

@@ -32,6 +32,9 @@ public struct RecoveredLog: Equatable, Sendable {
   /// Tails for which a recovery record was written in this run.
   public internal(set) var tornTails: [TornTail] = []
 
+  /// A log that has nothing in it.
+  public init() {}
+
   /// Where a worker's chain stands; a new chain for a worker that had none.
   public func chain(worker: Int) -> ChainState {
     chains.first { $0.worker == worker } ?? ChainState(worker: worker)
@@ -42,13 +45,18 @@ public struct RecoveredLog: Equatable, Sendable {
 public struct Recovery: Sendable {
   private let run: RunIdentity
   private let wallMicroseconds: Int64
+  private let files: any FileSystem
 
   /// - Parameters:
   ///   - run: the run that is about to begin.
   ///   - wallMicroseconds: UTC since 1970, for recovery records.
-  public init(run: RunIdentity, wallMicroseconds: Int64) {
+  ///   - files: where the log is.
+  public init(
+    run: RunIdentity, wallMicroseconds: Int64, files: any FileSystem = MachineFiles()
+  ) {
     self.run = run
     self.wallMicroseconds = wallMicroseconds
+    self.files = files
   }
 
   /// Recovers every chain in the directory, also those of workers that this run will not have.
@@ -57,13 +65,13 @@ public struct Recovery: Sendable {
     let directory = lease.directory
     var segments: [SegmentName] = []
     var torn: [SegmentName] = []
-    for entry in try BlockingFiles.list(directory) {
+    for entry in try files.list(directory) {
       guard let (name, companion) = SegmentName.parse(entry) else { continue }
       switch companion {
       case .segment: segments.append(name)
       case .torn: torn.append(name)
       case .preparing, .recovering, .tornPartial:
-        try BlockingFiles.unlink(directory + "/" + entry)
+        try files.unlink(directory + "/" + entry)
       }
     }
     segments.sort()
@@ -76,7 +84,7 @@ public struct Recovery: Sendable {
       try recoverChain(Array(segments[start..<end]), torn, directory, &log)
       start = end
     }
-    try BlockingFiles.synchronizeDirectory(directory)
+    try files.synchronizeDirectory(directory)
     return log
   }
 
@@ -89,7 +97,7 @@ public struct Recovery: Sendable {
     var tails: [SegmentName] = []
     for name in segments.reversed() {
       let path = directory + "/" + name.text()
-      var scanner = try BatchScanner(path: path)
+      var scanner = try BatchScanner(path: path, files)
       var visitor = NoVisitor()
       while case .batch = try scanner.next(&visitor) {}
       let tail = try settle(name, path, provenEnd: scanner.provenEnd, directory)
@@ -105,7 +113,7 @@ public struct Recovery: Sendable {
         break
       }
       // Prefilled and never used: nothing is lost with it.
-      if !isTorn { try BlockingFiles.unlink(path) }
+      if !isTorn { try files.unlink(path) }
     }
     if !tails.isEmpty { try record(tails, directory, &state, &log) }
     log.chains.append(state)
@@ -116,19 +124,19 @@ public struct Recovery: Sendable {
   private func settle(
     _ name: SegmentName, _ path: String, provenEnd: Int, _ directory: String
   ) throws(Errno) -> Bool {
-    let file = try BlockingFiles.open(path, .modify)
+    let file = try files.open(path, .modify)
     let size = try file.size()
     if size <= provenEnd { return false }
     let tailEnd = try lastContent(file, from: provenEnd, to: size)
     if tailEnd > provenEnd {
       let partial = directory + "/" + name.text(.tornPartial)
-      let copy = try BlockingFiles.open(partial, .create)
+      let copy = try files.open(partial, .create)
       try Self.forEachChunk(file, from: provenEnd, to: tailEnd) {
         (bytes, offset) throws(Errno) in try copy.write(bytes, at: offset - provenEnd)
       }
       try copy.synchronize()
-      try BlockingFiles.rename(partial, to: directory + "/" + name.text(.torn))
-      try BlockingFiles.synchronizeDirectory(directory)
+      try files.rename(partial, to: directory + "/" + name.text(.torn))
+      try files.synchronizeDirectory(directory)
     }
     try file.truncate(to: provenEnd)
     try file.synchronize()
@@ -200,19 +208,19 @@ public struct Recovery: Sendable {
     precondition(!cursor.overflowed, "recovery records outgrew their bound")
 
     let temporary = directory + "/" + name.text(.recovering)
-    let file = try BlockingFiles.open(temporary, .create)
+    let file = try files.open(temporary, .create)
     let length = BatchPool.roundUp(cursor.position)
     try file.write(UnsafeRawBufferPointer(start: memory, count: length), at: 0)
     try file.synchronize()
-    try BlockingFiles.rename(temporary, to: directory + "/" + name.text())
-    try BlockingFiles.synchronizeDirectory(directory)
+    try files.rename(temporary, to: directory + "/" + name.text())
+    try files.synchronizeDirectory(directory)
     state.previousSeal = seal.hash
     state.nextSegment += 1
   }
 
   private func describe(_ name: SegmentName, _ directory: String) throws(Errno) -> TornTail {
     let path = directory + "/" + name.text(.torn)
-    let file = try BlockingFiles.open(path, .read)
+    let file = try files.open(path, .read)
     let size = try file.size()
     var digest = SealDigest()
     digest.begin()

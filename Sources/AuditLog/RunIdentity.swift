@@ -21,6 +21,14 @@ public struct RunIdentity: Equatable, Sendable {
     self.init(high: words[0], low: words[1])
   }
 
+  /// As it stands in the log: 32 digits.
+  package var hexadecimal: String {
+    [high, low].map { word in
+      let digits = String(word, radix: 16)
+      return String(repeating: "0", count: 16 - digits.utf8.count) + digits
+    }.joined()
+  }
+
   func write(into cursor: inout ByteCursor) {
     cursor.hex(high)
     cursor.hex(low)

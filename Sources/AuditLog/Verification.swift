@@ -8,14 +8,19 @@ public import MillraceEngine
 /// The proof of a log's directory.
 public struct Verification: Sendable {
   private let directory: String
+  private let files: any FileSystem
 
-  public init(directory: String) {
+  /// - Parameters:
+  ///   - directory: the log's directory, without a trailing slash.
+  ///   - files: where it is.
+  public init(directory: String, files: any FileSystem = MachineFiles()) {
     self.directory = directory
+    self.files = files
   }
 
   /// Reads the anchors in a file: one per line, whatever else stands on the line.
   public static func readAnchors(_ path: String) throws(Errno) -> [Anchor] {
-    var reader = try LineReader(path: path)
+    var reader = try LineReader(path: path, MachineFiles())
     var anchors: [Anchor] = []
     while case .text(let line) = try reader.next() {
       if let anchor = Anchor.parse(line) { anchors.append(anchor) }
@@ -27,7 +32,7 @@ public struct Verification: Sendable {
   /// - Throws: a file call that failed; what the files contain is in the report.
   public func run(anchors: [Anchor] = []) throws(Errno) -> VerificationReport {
     var segments: [SegmentName] = []
-    for entry in try BlockingFiles.list(directory) {
+    for entry in try files.list(directory) {
       if let (name, companion) = SegmentName.parse(entry), companion == .segment {
         segments.append(name)
       }
@@ -72,7 +77,7 @@ public struct Verification: Sendable {
   /// The header of the next segment that has one.
   private func nextHeader(_ segments: ArraySlice<SegmentName>) throws(Errno) -> SegmentHeader? {
     for name in segments {
-      var reader = try LineReader(path: directory + "/" + name.text())
+      var reader = try LineReader(path: directory + "/" + name.text(), files)
       if case .text(let line) = try reader.next(), let header = SegmentHeader.parse(line) {
         return header
       }
@@ -83,7 +88,7 @@ public struct Verification: Sendable {
   private func verifySegment(
     _ name: SegmentName, next: SegmentHeader?, _ verifier: inout ChainVerifier
   ) throws(Errno) {
-    var scanner = try BatchScanner(path: directory + "/" + name.text())
+    var scanner = try BatchScanner(path: directory + "/" + name.text(), files)
     verifier.enter(name)
     while true {
       // The next segment goes on from here because a commit failed: what follows in this one, if

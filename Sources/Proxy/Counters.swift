@@ -4,25 +4,25 @@
 import Glibc
 
 /// Counters of one worker since its start.
-struct WorkerCounters {
-  var accepted = 0
-  var refused = 0
+package struct WorkerCounters: Sendable {
+  package var accepted = 0
+  package var refused = 0
   /// Accepted connections whose packets another CPU than this worker's handled.
-  var acceptedElsewhere = 0
-  var requests = 0
-  var responses = 0
-  var badRequests = 0
-  var upstreamConnects = 0
-  var upstreamReuses = 0
-  var upstreamFailures = 0
-  var retries = 0
-  var timeouts = 0
-  var downstreamAborts = 0
-  var handshakes = 0
-  var handshakeFailures = 0
-  var auditRejects = 0
-  var auditDrops = 0
-  var auditWaits = 0
-  var unansweredByAudit = 0
-  var framesExhausted = 0
+  package var acceptedElsewhere = 0
+  package var requests = 0
+  package var responses = 0
+  package var badRequests = 0
+  package var upstreamConnects = 0
+  package var upstreamReuses = 0
+  package var upstreamFailures = 0
+  package var retries = 0
+  package var timeouts = 0
+  package var downstreamAborts = 0
+  package var handshakes = 0
+  package var handshakeFailures = 0
+  package var auditRejects = 0
+  package var auditDrops = 0
+  package var auditWaits = 0
+  package var unansweredByAudit = 0
+  package var framesExhausted = 0
 }

@@ -135,6 +135,14 @@ private func origin(_ source: SourceConfiguration) -> ConnectionOrigin? {
   return ConnectionOrigin(address: address, ports: source.ports)
 }
 
+extension Plan {
+  /// Gives back what the plan keeps alive beyond its few bytes. For a simulation, which makes many;
+  /// a process has one.
+  func forget() {
+    for listener in listeners { listener.tls?.release() }
+  }
+}
+
 /// Copies an array into memory that is never freed.
 private func keep<T>(_ array: [T]) -> UnsafeBufferPointer<T> {
   let memory = UnsafeMutablePointer<T>.allocate(capacity: max(array.count, 1))

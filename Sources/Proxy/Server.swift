@@ -174,20 +174,8 @@ public struct Server {
         cause="the last run did not end in order"
         """)
     }
-    return (0..<workers).map { worker in
-      var configuration = JournalConfiguration(
-        directory: audit.directory, worker: worker, run: run)
-      switch audit.durability {
-      case .beforeResponse: configuration.durability = .beforeResponse
-      case .interval: configuration.durability = .interval
-      case .none: configuration.durability = .none
-      }
-      configuration.intervalNanoseconds = audit.intervalNanoseconds
-      configuration.segmentSize = audit.segmentSize
-      configuration.firstSegmentSize = min(configuration.firstSegmentSize, audit.segmentSize)
-      configuration.segmentAgeNanoseconds = audit.segmentAgeNanoseconds
-      return JournalSeed(
-        configuration: configuration, recovered: recovered.chain(worker: worker))
+    return (0..<workers).map {
+      JournalSeed(audit, worker: $0, run: run, recovered: recovered)
     }
   }
 

@@ -65,6 +65,12 @@ struct ServerPools {
     return sum
   }
 
+  var activeTotal: Int {
+    var sum = 0
+    for i in 0..<total { sum += states[i].active }
+    return sum
+  }
+
   /// A server for the next request; `avoid` is the one that just failed, or -1.
   @inline(__always)
   func choose(

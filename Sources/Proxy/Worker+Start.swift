@@ -26,8 +26,24 @@ struct WorkerSeed: @unchecked Sendable {
 }
 
 struct JournalSeed: Sendable {
-  let configuration: JournalConfiguration
+  var configuration: JournalConfiguration
   let recovered: ChainState
+
+  init(
+    _ audit: AuditConfiguration, worker: Int, run: RunIdentity, recovered: RecoveredLog
+  ) {
+    configuration = JournalConfiguration(directory: audit.directory, worker: worker, run: run)
+    switch audit.durability {
+    case .beforeResponse: configuration.durability = .beforeResponse
+    case .interval: configuration.durability = .interval
+    case .none: configuration.durability = .none
+    }
+    configuration.intervalNanoseconds = audit.intervalNanoseconds
+    configuration.segmentSize = audit.segmentSize
+    configuration.firstSegmentSize = min(configuration.firstSegmentSize, audit.segmentSize)
+    configuration.segmentAgeNanoseconds = audit.segmentAgeNanoseconds
+    self.recovered = recovered.chain(worker: worker)
+  }
 }
 
 /// A worker that could not start.

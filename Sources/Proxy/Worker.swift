@@ -99,17 +99,19 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
   // MARK: The loop
 
   mutating func run() {
-    while drain != .finished {
-      driveJournal()
-      reap()
-      engine.wait(until: nextDeadline())
-      while let completion = engine.next() { dispatch(completion) }
-      expireTimers()
-      releaseAudited()
-      resume()
-      obeyControl()
-      if drain != .serving { advanceDrain() }
-    }
+    while drain != .finished { turn() }
+  }
+
+  mutating func turn() {
+    driveJournal()
+    reap()
+    engine.wait(until: nextDeadline())
+    while let completion = engine.next() { dispatch(completion) }
+    expireTimers()
+    releaseAudited()
+    resume()
+    obeyControl()
+    if drain != .serving { advanceDrain() }
   }
 
   private func nextDeadline() -> Int64? {
@@ -189,6 +191,13 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
   mutating func join(_ transport: UnsafeMutablePointer<Transport>) {
     transport.pointee.closing = .joining
     transport.pointee.deadline = .max
+    if transport.pointee.reset && transport.pointee.sending {
+      // Not by shutdown(2): its FIN would reach the peer before the reset, and the end of content
+      // that the connection's end delimits would look like a good one.
+      transport.pointee.stopping = true
+      engine.cancelAll(transport.pointee.socket)
+      return
+    }
     stopReceiving(transport)
     if transport.pointee.sending {
       engine.shutdown(transport.pointee.socket, .both)

@@ -32,6 +32,35 @@ private func verify(_ files: [(name: String, content: [UInt8])]) throws -> Verif
     }
   }
 
+  /// Takes the preparation on to its next prefill write and completes that.
+  /// - Returns: the write's offset; nil if the preparation has failed.
+  private func completePrefill(_ journal: inout Journal, with count: Int32) -> Int? {
+    for descriptor in 7... as PartialRangeFrom<Int32> {
+      guard let operation = journal.nextOperation(.prepare, now: 1) else { return nil }
+      switch consume operation {
+      case .write(_, let buffer, _, let offset, _):
+        journal.completed(.prepare, result: count, buffer: buffer, now: 1)
+        return offset
+      case .close: return nil
+      default: journal.completed(.prepare, result: descriptor, buffer: nil, now: 1)
+      }
+    }
+    return nil
+  }
+
+  @Test(arguments: [(1, 0), (2, 0), (3, 1)])
+  func aPrefillWriteOfLessThanABlockIsRepeatedAFewTimes(short: Int, failures: UInt64) {
+    var journal = Journal(configuration: World.configuration(), recovered: ChainState(worker: 0))
+    for _ in 0..<short {
+      let offset = completePrefill(&journal, with: 512)
+      #expect(offset == 0)
+    }
+    let next = completePrefill(&journal, with: 4_096)
+    let failed = journal.counters.prepareFailures
+    #expect(failed == failures)
+    #expect(next == (failures == 0 ? 0 : nil))
+  }
+
   @Test func anIdleJournalCommitsAtOnceAndGathersWhileACommitIsInFlight() {
     let world = world()
     world.settle()

@@ -28,22 +28,33 @@ public struct Errno: Error, Equatable, Sendable, CustomStringConvertible {
 
 /// An open file that is closed when it goes out of scope.
 public struct BlockingFile: ~Copyable, Sendable {
-  /// The number of the open file.
+  /// The number of the open file; -1 for one that is not the machine's.
   public let descriptor: Int32
   /// The path that it was opened by.
   public let path: String
+  /// The content, where it is not the machine's.
+  private let content: (any FileContent)?
 
   init(descriptor: Int32, path: String) {
     self.descriptor = descriptor
     self.path = path
+    content = nil
+  }
+
+  /// A file of another file system than the machine's.
+  public init(content: any FileContent, path: String) {
+    descriptor = -1
+    self.path = path
+    self.content = content
   }
 
   deinit {
-    _ = close(descriptor)
+    if descriptor >= 0 { _ = close(descriptor) }
   }
 
   /// Size in bytes (fstat).
   public func size() throws(Errno) -> Int {
+    if let content { return try content.size() }
     var status = stat()
     try check("fstat") { fstat(descriptor, &status) }
     return Int(status.st_size)
@@ -53,6 +64,7 @@ public struct BlockingFile: ~Copyable, Sendable {
   public func read(
     into buffer: UnsafeMutableRawBufferPointer, at offset: Int
   ) throws(Errno) -> Int {
+    if let content { return try content.read(into: buffer, at: offset) }
     var done = 0
     while done < buffer.count {
       let count = pread(
@@ -69,6 +81,7 @@ public struct BlockingFile: ~Copyable, Sendable {
 
   /// Writes all of `bytes` at `offset`.
   public func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(Errno) {
+    if let content { return try content.write(bytes, at: offset) }
     var done = 0
     while done < bytes.count {
       let count = pwrite(
@@ -85,11 +98,13 @@ public struct BlockingFile: ~Copyable, Sendable {
 
   /// fsync(2): content and metadata are on the device when this returns.
   public func synchronize() throws(Errno) {
+    if let content { return try content.synchronize() }
     try check("fsync") { fsync(descriptor) }
   }
 
   /// ftruncate(2).
   public func truncate(to length: Int) throws(Errno) {
+    if let content { return try content.truncate(to: length) }
     try check("ftruncate") { ftruncate(descriptor, off_t(length)) }
   }
 
@@ -107,7 +122,9 @@ public struct DirectoryLease: ~Copyable, Sendable {
   public let directory: String
   private let file: BlockingFile
 
-  init(directory: String, file: consuming BlockingFile) {
+  /// For a file system that nobody else can reach, such as a simulated one: the given file is only
+  /// kept open.
+  public init(directory: String, file: consuming BlockingFile) {
     self.directory = directory
     self.file = file
   }

@@ -1,0 +1,185 @@
+// What must be true of a life when it is over. Each check has a name of its own, which a report and a
+// deliberate break of the product can be held against.
+
+import AuditLog
+import Configuration
+import MillraceEngine
+import Proxy
+
+extension Life {
+  func check() {
+    checkErrands()
+    if let stillAccount { checkNothingIsHeld(stillAccount, "still", keepsListeners: true) }
+    if let account {
+      checkNothingIsHeld(account, "end", keepsListeners: false)
+      checkCounters(account)
+    }
+  }
+
+  // MARK: Every request
+
+  private func checkErrands() {
+    for errand in errands where !errand.isRaw {
+      switch errand.outcome {
+      case .unsent: break
+      case .waiting:
+        // The client is still there although the worker has ended.
+        if !isDead { fail("answer", "\(errand.id) was neither answered nor ended") }
+      case .served: break
+      case .refused(let label): checkRefusal(errand, label)
+      case .cut:
+        if errand.excuses.isEmpty {
+          fail("served", "\(errand.id) was cut off although nothing was in its way")
+        }
+      }
+    }
+  }
+
+  private func checkRefusal(_ errand: Errand, _ label: String) {
+    if let expected = errand.expectedLabel, label == expected || label == "head" { return }
+    if errand.excuses.isEmpty {
+      fail("served", "\(errand.id) got \(errand.status) (\(label)) although nothing was in its way")
+    }
+    if label != "head", let status = Self.statuses[label], status != errand.status {
+      fail("reason", "\(errand.id) got \(errand.status) for \(label)")
+    }
+    if label != "head", Self.statuses[label] == nil {
+      fail(
+        "reason", "\(errand.id) got \(errand.status) for \(label), which a good request never is")
+    }
+  }
+
+  /// What a well-formed request may be refused for, and how.
+  private static let statuses: [String: Int] = [
+    "no_route": 404, "method_refused": 405, "request_body_timeout": 408, "head_timeout": 408,
+    "connect_refused": 502, "connect_unreachable": 502, "connect_failed": 502,
+    "upstream_reset": 502, "upstream_closed_early": 502, "upstream_malformed": 502,
+    "upstream_truncated": 502, "upstream_upgrade": 502, "audit_full": 503,
+    "resources_exhausted": 503,
+    "connect_timeout": 504, "response_timeout": 504,
+  ]
+
+  // MARK: What is held
+
+  private func checkNothingIsHeld(_ a: WorkerAccount, _ when: String, keepsListeners: Bool) {
+    func zero(_ value: Int, _ name: String) {
+      if value != 0 { failAnyway("leak", "\(when): \(value) \(name)") }
+    }
+    zero(a.connections, "connections")
+    zero(a.exchanges, "exchanges")
+    zero(a.upstreamConnections, "upstream connections")
+    zero(a.upstreamIdle, "idle upstream connections")
+    zero(a.timers, "timers")
+    zero(a.counted, "connections counted against the limit")
+    zero(a.active, "requests that a server is thought to serve")
+    zero(a.engine.leasedBuffers, "leased buffers")
+    zero(a.engine.framesInUse, "frames")
+    zero(a.engine.coldBytes, "bytes of cold memory")
+    if a.isGated { failAnyway("leak", "\(when): exchanges wait for records") }
+    if !keepsListeners { zero(a.engine.operationsInFlight, "operations in flight") }
+  }
+
+  private func checkCounters(_ a: WorkerAccount) {
+    let c = a.counters
+    if c.responses > c.requests {
+      failAnyway("counters", "\(c.responses) responses to \(c.requests) requests")
+    }
+    if c.upstreamConnects + c.upstreamReuses + c.responses < totals.arrivals {
+      failAnyway("counters", "\(totals.arrivals) requests reached servers over too few connections")
+    }
+    let seen = errands.filter { $0.outcome == .served }.count
+    if seen > c.responses + c.requests { failAnyway("counters", "more answers than requests") }
+    guard circumstances.configuration.audit != nil, !isDead, !a.hasAbandonedJournal else { return }
+    // Each exchange is recorded, refused a record and counted, dropped and counted, or closed
+    // because a record of it was lost, be it the first of two or the only one.
+    let told = Int(a.exchangesRecorded) + c.auditRejects + c.auditDrops
+    if told > c.requests || told + c.unansweredByAudit < c.requests {
+      failAnyway(
+        "counters",
+        "\(c.requests) requests, but \(a.exchangesRecorded) recorded, \(c.auditRejects) rejected, "
+          + "\(c.auditDrops) dropped")
+    }
+  }
+
+  // MARK: The audit log
+
+  /// Holds the log on the disk against what clients saw.
+  /// - Parameter log: the log after this life, recovered.
+  func checkAudit(_ log: AuditReading) {
+    guard let audit = circumstances.configuration.audit else { return }
+    if let account, wreck == nil, !account.hasAbandonedJournal, account.journal.failedRecords == 0 {
+      let finished = log.finished(run: run.hexadecimal)
+      if finished != Int(account.exchangesRecorded) {
+        failAnyway(
+          "audit", "\(account.exchangesRecorded) exchanges were recorded, the log has \(finished)")
+      }
+    }
+    guard audit.durability == .beforeResponse else { return }
+    var missing: [String] = []
+    for errand in errands where !errand.isRaw {
+      let path = String(errand.target.prefix { $0 != "?" })
+      let entry = log.entry(path: path)
+      if let text = contradiction(errand, entry) { missing.append(text) }
+    }
+    // `when_full: drop` may have let some go unrecorded, which are counted.
+    let drops = account?.counters.auditDrops ?? 0
+    if missing.count > drops {
+      for text in missing.prefix(5) { failAnyway("audit", text) }
+    }
+  }
+
+  /// What the log says wrong of an errand; nil if nothing.
+  private func contradiction(_ errand: Errand, _ entry: AuditEntry?) -> String? {
+    // A request that was not understood, or came too late to be, is recorded without its path.
+    if errand.outcome == .refused(label: "head_timeout") { return nil }
+    guard errand.sawHead else { return nil }
+    if case .refused(let label) = errand.outcome,
+      label == "audit_full" || (label == "head" && errand.status == 503)
+    {
+      return nil
+    }
+    if errand.outcome == .cut && errand.status >= 400 && errand.arrivals == 0 { return nil }
+    guard let entry else {
+      return "the client of \(errand.id) saw a response (\(errand.outcome)) that no record tells of"
+    }
+    if entry.hasAbort && (entry.ending == "complete" || entry.ending.isEmpty) {
+      return "\(errand.id) was aborted, and its record says no reason"
+    }
+    if errand.outcome == .cut {
+      return entry.hasExchange || entry.hasBegin
+        ? nil : "the client of \(errand.id) saw a response begin that no record tells of"
+    }
+    guard errand.outcome == .served || errand.isSettled else { return nil }
+    if !entry.hasExchange && !(entry.hasBegin && entry.hasEnd) {
+      return "the client of \(errand.id) saw a whole response whose end no record tells of"
+    }
+    if entry.status != errand.status {
+      return "\(errand.id) was answered \(errand.status), its record says \(entry.status)"
+    }
+    return nil
+  }
+
+  /// Verifies the chain. - Parameter files: the disk after recovery, or after an orderly end.
+  func checkChain(_ disk: SimulatedDisk, afterRecovery: Bool) {
+    guard let audit = circumstances.configuration.audit else { return }
+    // With `none` nothing orders the writes of a crashed machine.
+    if audit.durability == .none && wreck != nil { return }
+    var anchors = self.anchors
+    if wreck == nil, let last = account?.anchor { anchors.append(last) }
+    // An anchor that a journal without durability gave may be of what a crash took.
+    do {
+      let report = try Verification(
+        directory: Circumstances.directory, files: SimulatedFiles(disk)
+      ).run(anchors: anchors.compactMap(Anchor.init))
+      let allowed: Verdict =
+        afterRecovery || (account?.hasAbandonedJournal == false && wreck == nil)
+        ? .intact : .unsealedTail
+      let isTroubled = (account?.journal.failedCommits ?? 0) > 0 && !afterRecovery
+      if report.verdict > (isTroubled ? .unsealedTail : allowed) {
+        failAnyway("chain", "\(report.verdict) \(report)")
+      }
+    } catch {
+      failAnyway("chain", "\(error)")
+    }
+  }
+}

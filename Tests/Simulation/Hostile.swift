@@ -1,0 +1,163 @@
+// Clients that attack: what is no request, requests hidden in others, heads without an end, TLS that
+// is none or breaks off, crowds that connect and say nothing. They look at nothing that comes back;
+// the checks are with those whom they must not hurt.
+
+import MillraceEngine
+import TLS
+
+enum Attack {
+  /// A request that must be refused; see `Garbage.request`.
+  case garbage(Int)
+  /// A good request with a smuggled one in its content, where it belongs to the content.
+  case hiddenInContent
+  /// A head that goes on, a few bytes at a time.
+  case endlessHead
+  /// The beginning of a head, and then silence.
+  case halfHead
+  /// Half of what was announced, and then the end.
+  case halfContent
+  /// Bytes by the dice.
+  case noise(Int)
+  /// Requests to be refused, as fast as it goes, and never a byte read.
+  case flood(Int)
+  /// Connections that say nothing.
+  case crowd(Int)
+  /// A ClientHello that breaks off after so many bytes.
+  case halfHandshake(Int)
+  /// A byte of the stream is flipped.
+  case flippedByte(Int)
+  /// TLS that is finished by a reset, a handshake and nothing more.
+  case handshakeOnly
+}
+
+final class Hostile {
+  private unowned let life: Life
+  private let number: Int
+  private let attack: Attack
+  private let listener: Int
+  private var dice: SimulatedDice
+  private var lines: [Line] = []
+  private var isOver = false
+  private let gap: Int64
+
+  init(_ life: Life, number: Int, listener: Int, _ attack: Attack, dice: SimulatedDice) {
+    self.life = life
+    self.number = number
+    self.listener = listener
+    self.attack = attack
+    self.dice = dice
+    gap = Int64(1 + self.dice.roll(2_000_000))
+  }
+
+  /// As `Client.die`.
+  func die() {
+    isOver = true
+    for line in lines { line.reset() }
+  }
+
+  func start() {
+    guard !isOver else { return }
+    life.totals.attacks += 1
+    life.note("attacker \(number): \(attack)")
+    // Nobody attacks for ever.
+    life.after(Int64(1 + dice.roll(30)) * 1_000_000_000) { [unowned self] in leave() }
+    switch attack {
+    case .garbage(let kind):
+      open().write(Garbage.request(kind, hidden: Life.hiddenID))
+    case .hiddenInContent: hide()
+    case .endlessHead:
+      let line = open()
+      line.write(Array("GET /u0/hostile HTTP/1.1\r\nHost: sim.example\r\n".utf8))
+      drip(line, Array("X-More: 0123456789\r\n".utf8), 20_000)
+    case .halfHead:
+      open().write(Array("GET /u0/hostile HTTP/1.1\r\nHo".utf8))
+    case .halfContent:
+      let line = open()
+      line.write(request("Content-Length: 5000"))
+      line.write(Content.bytes(Life.hostileID, .request, from: 0, count: 2500))
+      life.after(gap) { line.finish() }
+    case .noise(let count):
+      let line = open(dice.chance(500))
+      line.write(dice.bytes(count))
+    case .flood(let count):
+      let line = Line(
+        life.world, to: life.listenerAddresses[listener],
+        Pace(readBytes: 1, readGap: 3_600_000_000_000), life.clientContext(listener))
+      lines.append(line)
+      for _ in 0..<count {
+        line.write(Array("GET /nowhere HTTP/1.1\r\nHost: nobody.example\r\n\r\n".utf8))
+      }
+      line.onEnd = { [unowned self] _ in leave() }
+    case .crowd(let count): for _ in 0..<count { _ = open() }
+    case .halfHandshake(let place): halfHandshake(place)
+    case .flippedByte(let place):
+      let line = open()
+      line.corruptAt = place
+      line.write(Array("GET /nowhere HTTP/1.1\r\nHost: nobody.example\r\n\r\n".utf8))
+    case .handshakeOnly:
+      let line = open()
+      life.after(gap) { line.reset() }
+    }
+  }
+
+  private func request(_ field: String) -> [UInt8] {
+    Array(
+      "POST /u0/hostile HTTP/1.1\r\nHost: sim.example\r\nX-Sim: \(Life.hostileID)\r\n\(field)\r\n\r\n"
+        .utf8)
+  }
+
+  private func open(_ plain: Bool = false) -> Line {
+    let line = Line(
+      life.world, to: life.listenerAddresses[listener], .prompt,
+      plain ? nil : life.clientContext(listener))
+    line.onEnd = { [unowned self] _ in if lines.allSatisfy(\.isOver) { leave() } }
+    lines.append(line)
+    return line
+  }
+
+  private func drip(_ line: Line, _ bytes: [UInt8], _ left: Int) {
+    guard left > 0, !line.isOver else { return }
+    line.write(bytes)
+    life.after(gap) { [unowned self] in drip(line, bytes, left - 1) }
+  }
+
+  private func hide() {
+    let inner = Array(
+      "GET /hidden HTTP/1.1\r\nHost: sim.example\r\nX-Sim: \(Life.hiddenID)\r\n\r\n".utf8)
+    let line = open()
+    if dice.chance(500) {
+      line.write(request("Content-Length: \(inner.count)"))
+      line.write(inner)
+    } else {
+      line.write(request("Transfer-Encoding: chunked"))
+      line.write(Array((String(inner.count, radix: 16) + "\r\n").utf8) + inner)
+      line.write(Array("\r\n0\r\n\r\n".utf8))
+    }
+  }
+
+  private func halfHandshake(_ place: Int) {
+    guard let context = life.clientContext(listener),
+      var session = TLSSession(client: context, host: "sim.example")
+    else { return leave() }
+    let area = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 16)
+    defer { area.deallocate() }
+    let empty = UnsafeMutableRawBufferPointer(start: nil, count: 0)
+    let made = session.receive(UnsafeRawBufferPointer(empty), plaintext: empty, output: area)
+    let line = open(true)
+    line.write(Array(area[..<min(place, made.output)]))
+    if dice.chance(500) { life.after(gap) { line.finish() } }
+  }
+
+  private func leave() {
+    guard !isOver else { return }
+    isOver = true
+    for line in lines where !line.isOver {
+      switch dice.roll(3) {
+      case 0: line.reset()
+      case 1: line.vanish()
+      default: line.close()
+      }
+    }
+    life.clientIsOver()
+  }
+}
