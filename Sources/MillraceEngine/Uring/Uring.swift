@@ -120,15 +120,17 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
     relays = RelaySlab(capacity: options.relays, pipeBytes: options.relayPipeBytes)
     readyRelays.reserveCapacity(options.relays)
     direct = DirectSlots(count: options.directDescriptors)
-    kernelKeepsSlots = use.contains(.directDescriptors) && options.directDescriptors > 0
+    let inKernel = use.contains(.directDescriptors) && options.directDescriptors > 0
+    kernelKeepsSlots = inKernel
     chains = ChainSlab(capacity: options.chains)
     fileEntries = .allocate(capacity: options.fileOperations)
     fileEntries.initialize(repeating: clinux_sqe(), count: options.fileOperations)
     controlEntries = .allocate(capacity: options.controlOperations)
     controlEntries.initialize(repeating: clinux_sqe(), count: options.controlOperations)
-    // A chain may name a slot, which only the kernel's own table can follow.
-    linksChains =
-      use.contains(.linkedChains) && (kernelKeepsSlots || options.directDescriptors == 0)
+    // A chain may name a slot, which only the kernel's own table can follow. A local, because the
+    // right side of `&&` is a closure: one that captures a half-made `self` makes the optimiser of
+    // Swift 6.3 end that self there.
+    linksChains = use.contains(.linkedChains) && (inKernel || options.directDescriptors == 0)
     zeroCopyThreshold = use.contains(.zeroCopySend) ? options.zeroCopyThreshold : .max
     datagramHeader = .allocate(capacity: 1)
     datagramHeader.initialize(to: msghdr())
