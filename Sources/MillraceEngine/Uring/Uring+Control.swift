@@ -198,7 +198,23 @@ extension Uring {
 
   // MARK: Operations
 
-  public mutating func nop(_ token: Token) { submit(.nop, token) { _ in } }
+  /// Outside chains a no-operation has nothing to remember but its token: the measure of what the
+  /// engine adds to the kernel's own cost of an operation.
+  public mutating func nop(_ token: Token) {
+    guard linkedCount < 0, !chains.isOpen, let index = control.takeNop(token) else {
+      return submit(.nop, token) { _ in }
+    }
+    statistics.operationsInFlight += 1
+    let entry = self.entry()
+    entry.pointee.opcode = UInt8(CLINUX_OP_NOP)
+    entry.pointee.user_data = Self.userData(.nop, 0, index)
+  }
+
+  @inline(__always)
+  mutating func nopEnded(_ index: UInt32) {
+    statistics.operationsInFlight -= 1
+    queue.append(Completion(token: control.endNop(index), result: 0))
+  }
 
   public mutating func timeout(at deadline: Int64, _ token: Token) {
     let deadline = max(deadline, 0)

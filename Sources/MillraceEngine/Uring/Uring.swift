@@ -8,7 +8,7 @@ import Glibc
 
 /// What an entry of ours was, in the top byte of its user data.
 enum UringOperation: UInt8 {
-  case accept = 1, receive, connect, send, file, wake, control, relay
+  case accept = 1, receive, connect, send, file, wake, control, relay, nop
   /// A cancellation or a close: nobody waits for its completion.
   case ignored
 }
@@ -285,6 +285,7 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
     case .file: fileOperationEnded(index, completion.res)
     case .control: controlEnded(index, generation, completion.res)
     case .relay: relayIsReady(index, completion.res)
+    case .nop: nopEnded(index)
     case .wake: woken()
     case .ignored: break
     case nil: engineBug("a completion of an unknown operation")
