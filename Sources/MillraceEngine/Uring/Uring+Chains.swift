@@ -103,7 +103,8 @@ extension Uring {
   }
 
   mutating func abandon(_ step: ChainStep) {
-    statistics.operationsInFlight -= 1
+    let isCounted = step.kind != .control || step.index == .max
+    if isCounted { statistics.operationsInFlight -= 1 }
     switch step.kind {
     case .file: queue.append(files.finish(step.index, -ECANCELED))
     case .control:

@@ -15,7 +15,6 @@ extension Uring {
   ) {
     guard let index = control.take(kind, token) else { return refuse(token) }
     fill(control.slots + Int(index))
-    statistics.operationsInFlight += 1
     if chains.isOpen {
       control.slots[Int(index)].chain = chains.append(
         ChainStep(kind: .control, index: index, cell: nil, descriptor: -1, token: token))
@@ -154,7 +153,6 @@ extension Uring {
     let succeeded = result >= 0 || (slot.pointee.kind == .timeout && result == -ETIME)
     let completion = Completion(token: slot.pointee.token, result: result)
     control.release(index)
-    statistics.operationsInFlight -= 1
     queue.append(completion)
     if chain >= 0 { stepEnded(chain, succeeded: succeeded) }
   }
@@ -204,7 +202,6 @@ extension Uring {
     guard linkedCount < 0, !chains.isOpen, let index = control.takeNop(token) else {
       return submit(.nop, token) { _ in }
     }
-    statistics.operationsInFlight += 1
     let entry = self.entry()
     entry.pointee.opcode = UInt8(CLINUX_OP_NOP)
     entry.pointee.user_data = Self.userData(.nop, 0, index)
@@ -212,7 +209,6 @@ extension Uring {
 
   @inline(__always)
   mutating func nopEnded(_ index: UInt32) {
-    statistics.operationsInFlight -= 1
     queue.append(Completion(token: control.endNop(index), result: 0))
   }
 

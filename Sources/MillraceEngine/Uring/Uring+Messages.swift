@@ -25,7 +25,6 @@ extension Uring {
     guard let index = control.take(.message, token) else {
       return later.append(Completion(token: token, result: -ENOBUFS))
     }
-    statistics.operationsInFlight += 1
     control.slots[Int(index)].started = true
     control.slots[Int(index)].second = 0
     let entry = self.entry()

@@ -74,6 +74,8 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
   let wakeValue: UnsafeMutablePointer<UInt64>
   var expedited = false
   var statistics = EngineCounters()
+  /// The ring's count of taken completions when `statistics.completions` was last brought up.
+  var countedCompletions: UInt32 = 0
   public private(set) var now: Int64 = 0
   public private(set) var wallMicroseconds: Int64 = 0
 
@@ -174,7 +176,7 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
     box.close()
     // Closes that wait for a turn that will not come.
     if ring.pending > 0 { flushAtEnd() }
-    if statistics.operationsInFlight > 0 {
+    if operationsInFlight > 0 {
       // The kernel may still write into our memory: the process keeps it.
       small.state.pointee.abandoned = true
       large.state.pointee.abandoned = true
@@ -257,8 +259,12 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
     SystemRandomness.fill(room)
   }
 
+  /// Control operations are counted by their slots.
+  private var operationsInFlight: Int { statistics.operationsInFlight + control.inUse }
+
   public var counters: EngineCounters {
     var counters = statistics
+    counters.operationsInFlight = operationsInFlight
     counters.leasedBuffers = small.leased + large.leased
     counters.coldBytes = small.state.pointee.coldBytes + large.state.pointee.coldBytes
     counters.framesInUse = frames.inUse
