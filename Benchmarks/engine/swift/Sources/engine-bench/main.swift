@@ -21,6 +21,10 @@ func perform<E: Engine & ~Copyable>(_: E.Type, _ subject: String, _ words: [Stri
   switch subject {
   case "nop": try measureNop(E.self, words)
   case "echo": try serveEcho(E.self)
+  case "files": try readFile(E.self, words)
+  case "copy": try copyFile(E.self, words)
+  case "churn": try serveChurn(E.self, words)
+  case "relay": try serveRelay(E.self, words)
   default: throw Usage()
   }
 }
