@@ -52,7 +52,8 @@ struct ChurnServer<E: Engine & ~Copyable>: ~Copyable {
   private mutating func sendAnswer(_ socket: Descriptor) {
     var frame = engine.frame()!
     frame.append(answer)
-    engine.send(socket, frame, .quiet, token(.send, socket.rawValue))
+    // The end of the connection waits for it.
+    engine.send(socket, frame, .awaited, token(.send, socket.rawValue))
   }
 
   private mutating func handle(_ completion: Completion) {

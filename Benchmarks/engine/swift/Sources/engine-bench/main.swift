@@ -24,6 +24,9 @@ func perform<E: Engine & ~Copyable>(_: E.Type, _ subject: String, _ words: [Stri
   case "files": try readFile(E.self, words)
   case "copy": try copyFile(E.self, words)
   case "churn": try serveChurn(E.self, words)
+  case "steps": try measureSteps(E.self, words)
+  case "source": try serveSource(E.self, words)
+  case "post": try measurePost(E.self, words)
   case "relay": try serveRelay(E.self, words)
   default: throw Usage()
   }
