@@ -39,7 +39,7 @@ func measurePost<E: Engine & ~Copyable>(_: E.Type, _ words: [String]) throws {
   let meeting = Meeting()
   var engine = try E(options())
   meeting.near = engine.mailbox
-  _ = WorkerThread.start(name: "answer", cpu: nil) { answer(E.self, meeting) }
+  _ = try WorkerThread.start(name: "answer", cpu: nil) { answer(E.self, meeting) }
   sem_wait(&meeting.farReady)
   sem_post(&meeting.nearReady)
   let far = meeting.far!
