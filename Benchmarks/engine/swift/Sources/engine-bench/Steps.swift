@@ -23,8 +23,9 @@ struct Steps<E: Engine & ~Copyable>: ~Copyable {
     self.path = path
     self.file = file
     self.linked = linked
-    buffer = FileBuffer(capacity: Self.bytes)
-    memset(buffer!.base, 1, Self.bytes)
+    let buffer = FileBuffer(capacity: Self.bytes)
+    memset(buffer.base, 1, Self.bytes)
+    self.buffer = consume buffer
   }
 
   /// The results of `count` completions must be `least` or more.
