@@ -108,7 +108,7 @@ _ROWS = [
     _echo(1, 1.35), _echo(64, 1.4), _echo(1000, 1.8),
     _churn(),
     *(_relay(kib, transfers) for kib, transfers in
-      ((16, 4000), (64, 2000), (256, 800), (1024, 200), (16384, 16))),
+      ((2, 8000), (4, 8000), (16, 4000), (64, 2000), (256, 800), (1024, 200), (16384, 16))),
     *(_source(kib) for kib in (1, 16, 64, 256)),
     _steps("sync", "write 4 KiB, fdatasync"),
     _steps("open", "open, statx, read 4 KiB, close"),
