@@ -53,7 +53,11 @@ struct FileReader<E: Engine & ~Copyable>: ~Copyable {
 
   mutating func run() {
     for _ in 0..<min(Self.depth, reads) {
-      if registered { submit(engine.registeredBuffer()!) } else { submit(FileBuffer(capacity: bytes)) }
+      if registered {
+        submit(engine.registeredBuffer()!)
+      } else {
+        submit(FileBuffer(capacity: bytes))
+      }
     }
     while ended < reads {
       engine.wait(until: nil)
