@@ -282,17 +282,18 @@ import Testing
       bench.engine.receive(socket, .stream, Token(rawValue: 1))
       for round in 0..<10 {
         let key = UInt64(10 + round)
-        bench.send(socket, pattern(100 + 400 * round), key, dice.chance(500) ? .quiet : .awaited)
-        let before = bench[1].bytes.count
-        bench.turn(until: { bench[1].bytes.count > before })
-        #expect(
-          bench[key].ending != nil || bench[1].bytes.count - before < 100 + 400 * round,
-          "seed \(seed): the whole echo came before its send was reported")
-        bench.engine.expediteSends()
-        bench.turn(until: { bench[key].ending != nil })
         let sum = (0...round).reduce(0) { $0 + 100 + 400 * $1 }
+        bench.watch = { [unowned bench] completion in
+          guard completion.token.rawValue == 1, completion.hasBytes,
+            bench[1].bytes.count + Int(completion.result) == sum
+          else { return }
+          #expect(bench[key].ending != nil, "seed \(seed): the whole echo came before its send")
+        }
+        bench.send(
+          socket, pattern(100 + 400 * round), key, dice.chance(500) ? .quiet : .awaited)
         bench.turn(until: { bench[1].bytes.count == sum })
       }
+      bench.watch = nil
       bench.close(socket, 1)
     }
   }

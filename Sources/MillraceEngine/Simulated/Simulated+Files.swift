@@ -245,6 +245,12 @@ extension Simulated {
     }
   }
 
+  public mutating func registeredBuffer() -> FileBuffer? {
+    let buffer = registered.take()
+    if buffer == nil { statistics.registeredBufferRefusals += 1 }
+    return buffer
+  }
+
   public mutating func takeFileBuffer(_ completion: Completion) -> FileBuffer {
     precondition(completion.hasFileBuffer, "a completion without a file buffer was redeemed")
     guard let buffer = fileOperations.redeem(completion).takeBuffer() else {

@@ -37,6 +37,7 @@ public struct Simulated: Engine, ~Copyable {
   /// Sends that have succeeded in silence.
   var quietSends: [Int32] = []
   var fileOperations: SimulatedFileOperations
+  let registered: RegisteredBuffers
   var expedited = false
   var statistics = EngineCounters()
   public private(set) var now: Int64 = 0
@@ -44,6 +45,8 @@ public struct Simulated: Engine, ~Copyable {
   private let wake: SimulatedWake
 
   public var kind: EngineKind { .simulated }
+  /// Nothing here is the kernel's.
+  public var features: [ProbeFeature] { [] }
   public var waker: Waker { Waker(eventDescriptor: wake.number) }
 
   /// An engine in a world of its own, with the seed 0.
@@ -65,6 +68,8 @@ public struct Simulated: Engine, ~Copyable {
       capacity: min(options.frames, world.conditions.frames ?? .max), ledger: small.state)
     queue = CompletionQueue(capacity: 1024)
     fileOperations = SimulatedFileOperations(limit: options.fileOperations)
+    registered = RegisteredBuffers(
+      count: options.registeredBuffers, size: options.registeredBufferSize)
     wake = SimulatedWake()
     mailbox = Mailbox(waker: Waker(eventDescriptor: wake.number), ring: -1)
     slots = SimulatedSlots(limit: options.directDescriptors)
@@ -202,6 +207,7 @@ public struct Simulated: Engine, ~Copyable {
     counters.coldBytes = small.state.pointee.coldBytes + large.state.pointee.coldBytes
     counters.framesInUse = frames.inUse
     counters.frameRefusals = frames.state.pointee.refusals
+    counters.registeredBuffersInUse = registered.inUse
     counters.directDescriptorsInUse = slots.inUse
     return counters
   }

@@ -27,6 +27,7 @@ extension Simulated {
     guard let chain = openChain else { preconditionFailure("the end of a chain without one") }
     precondition(
       (1...Chain.limit).contains(chain.waiting.count), "a chain has 1...\(Chain.limit) steps")
+    precondition(chains.count < options.chains, "more chains in flight than the engine's limit")
     openChain = nil
     chains.append(chain)
     advance(chain, true)

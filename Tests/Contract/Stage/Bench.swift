@@ -16,6 +16,8 @@ final class Bench {
   private var outcomes: [UInt64: Outcome] = [:]
   /// The tokens of all completions with bytes, in order.
   private(set) var arrivals: [UInt64] = []
+  /// Called for each completion before it is noted.
+  var watch: ((Completion) -> Void)?
   private let address = SocketAddress(10, 0, 0, 1, port: 8080)
   private let listener: Descriptor
 
@@ -45,6 +47,7 @@ final class Bench {
   }
 
   private func note(_ completion: Completion) {
+    watch?(completion)
     let key = completion.token.rawValue
     if completion.hasBytes {
       let slice = engine.takeSlice(completion)
