@@ -9,7 +9,7 @@ TOOLS := .build/test-tools
 FORMATTED = $(wildcard Package.swift Sources Tests Fuzz Examples/Package.swift Examples/Sources)
 
 .PHONY: help bootstrap demo demo-refused test test-unit test-system test-features test-refused test-steady test-snippets test-teardown test-sanitizers check build \
-  release examples docs format lint bench simulate clean
+  release examples docs format lint bench bench-engine simulate clean
 
 help: ## list the targets
 	@printf 'Millrace: make TARGET\n\n'
@@ -83,6 +83,9 @@ lint: ## report what breaks the house style, and public symbols without document
 
 bench: bootstrap ## side by side with nginx and with a bare forwarder
 	@Benchmarks/run
+
+bench-engine: bootstrap ## the engine as a library: beside C with liburing, SwiftNIO, pread, cp, nginx
+	@Benchmarks/engine/run $(ARGS)
 
 clean: ## remove what was built
 	@rm -rf .build Examples/.build

@@ -47,6 +47,9 @@ struct ControlOperation {
 struct ControlSlab: ~Copyable {
   let slots: UnsafeMutablePointer<ControlOperation>
   let capacity: Int
+  /// Tokens of no-operations outside chains, which use nothing else of their slot: eight bytes each,
+  /// where a slot is two cache lines.
+  private let nops: UnsafeMutablePointer<Token>
   private let free: UnsafeMutablePointer<UInt32>
   private var freeCount: Int
   private(set) var refusals = 0
@@ -57,6 +60,8 @@ struct ControlSlab: ~Copyable {
     self.capacity = capacity
     slots = .allocate(capacity: capacity)
     free = .allocate(capacity: capacity)
+    nops = .allocate(capacity: capacity)
+    nops.initialize(repeating: Token(rawValue: 0), count: capacity)
     freeCount = capacity
     for i in 0..<capacity {
       (free + i).initialize(to: UInt32(capacity - 1 - i))
@@ -75,6 +80,7 @@ struct ControlSlab: ~Copyable {
       return
     }
     slots.deallocate()
+    nops.deallocate()
     free.deallocate()
   }
 
@@ -108,5 +114,22 @@ struct ControlSlab: ~Copyable {
     slots[Int(index)].inUse = false
     free[freeCount] = index
     freeCount += 1
+  }
+
+  /// A slot for a no-operation, or nil when all are in use (not counted: the caller's next try is).
+  @inline(__always)
+  mutating func takeNop(_ token: Token) -> UInt32? {
+    guard freeCount > 0 else { return nil }
+    freeCount -= 1
+    let index = free[freeCount]
+    nops[Int(index)] = token
+    return index
+  }
+
+  @inline(__always)
+  mutating func endNop(_ index: UInt32) -> Token {
+    free[freeCount] = index
+    freeCount += 1
+    return nops[Int(index)]
   }
 }

@@ -29,7 +29,8 @@ struct Ring: ~Copyable {
   private var cqTail: UnsafeMutablePointer<UInt32>
   private var cqMask: UInt32
   private var completions: UnsafeMutablePointer<clinux_cqe>
-  private var cqHead: UInt32
+  /// Completions taken, modulo 2^32.
+  private(set) var taken: UInt32
 
   static func describe(_ flags: UInt32) -> String {
     var names: [String] = []
@@ -86,7 +87,7 @@ struct Ring: ~Copyable {
     cqTail = maps.word(parameters.cq_off.tail)
     cqMask = maps.word(parameters.cq_off.ring_mask).pointee
     completions = maps.completions(parameters)
-    cqHead = cqHeadShared.pointee
+    taken = cqHeadShared.pointee
   }
 
   /// Unmaps and closes. The kernel tears a ring down asynchronously, so the owner must have
@@ -225,18 +226,18 @@ struct Ring: ~Copyable {
 
   /// Completions ready to be taken.
   @inline(__always)
-  var ready: UInt32 { clinux_load_acquire(cqTail) &- cqHead }
+  var ready: UInt32 { clinux_load_acquire(cqTail) &- taken }
 
   @inline(__always)
   mutating func take() -> clinux_cqe {
-    let completion = completions[Int(cqHead & cqMask)]
-    cqHead &+= 1
+    let completion = completions[Int(taken & cqMask)]
+    taken &+= 1
     return completion
   }
 
   /// Tells the kernel that the taken completions' places are free.
   @inline(__always)
-  func commitTaken() { clinux_store_release(cqHeadShared, cqHead) }
+  func commitTaken() { clinux_store_release(cqHeadShared, taken) }
 
   /// True while completions wait in the kernel because the queue was full.
   @inline(__always)

@@ -92,7 +92,8 @@ extension Uring {
   }
 
   mutating func abandon(_ step: ChainStep) {
-    statistics.operationsInFlight -= 1
+    // Control operations are counted by their slots.
+    if step.kind != .control || step.index == .max { statistics.operationsInFlight -= 1 }
     switch step.kind {
     case .file: queue.append(files.finish(step.index, -ECANCELED))
     case .control, .receive:

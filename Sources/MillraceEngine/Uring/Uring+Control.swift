@@ -15,7 +15,6 @@ extension Uring {
   ) {
     guard let index = control.take(kind, token) else { return refuse(token) }
     fill(control.slots + Int(index))
-    statistics.operationsInFlight += 1
     if chainIsOpen && !linking.isOpen {
       control.slots[Int(index)].chain = chains.append(
         ChainStep(kind: .control, index: index, cell: nil, descriptor: -1, token: token))
@@ -141,7 +140,6 @@ extension Uring {
     if buffer != Completion.noBuffer { completion.flags = Completion.largeFlag }
     let succeeded = result >= 0 || (slot.pointee.kind == .timeout && result == -ETIME)
     control.release(index)
-    statistics.operationsInFlight -= 1
     queue.append(completion)
     if chain >= 0 { stepEnded(chain, succeeded: succeeded) }
   }
@@ -153,7 +151,21 @@ extension Uring {
     submit(.timeout, token) { $0.pointee.deadline = max(deadline, 0) }
   }
 
-  public mutating func nop(_ token: Token) { submit(.nop, token) { _ in } }
+  /// Outside chains a no-operation has nothing to remember but its token: the measure of what the
+  /// engine adds to the kernel's own cost of an operation.
+  public mutating func nop(_ token: Token) {
+    guard !chainIsOpen, let index = control.takeNop(token) else {
+      return submit(.nop, token) { _ in }
+    }
+    let entry = self.entry()
+    entry.pointee.opcode = UInt8(CLINUX_OP_NOP)
+    entry.pointee.user_data = Self.userData(.nop, 0, index)
+  }
+
+  @inline(__always)
+  mutating func nopEnded(_ index: UInt32) {
+    queue.append(Completion(token: control.endNop(index), result: 0))
+  }
 
   // MARK: Foreign descriptors
 

@@ -18,7 +18,6 @@ extension Uring {
     }
     let (code, isFirst) = mailbox.insert(value, remoteToken)
     if isFirst && use.contains(.ringMessages) && mailbox.ringDescriptor >= 0 {
-      statistics.operationsInFlight += 1
       let slot = control.slots + Int(index)
       slot.pointee.started = true
       // Until it is known that the wake worked.

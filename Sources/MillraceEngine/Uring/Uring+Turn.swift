@@ -139,11 +139,14 @@ extension Uring {
     let overflowed = ring.hasOverflowed
     if overflowed { statistics.completionQueueOverflows += 1 }
     let crowded = overflowed || ring.ready > ring.cqEntries / 4 * 3
-    // Asked anew each time: a full submission queue makes `dispatch` come back here.
+    // Asked anew when the end is reached: there may be more by then. A full submission queue makes
+    // `dispatch` come back here, and then more may have been taken than there were.
     while ring.ready > 0 {
-      statistics.completions += 1
-      dispatch(ring.take())
+      let end = ring.taken &+ ring.ready
+      while Int32(bitPattern: end &- ring.taken) > 0 { dispatch(ring.take()) }
     }
+    statistics.completions += Int(ring.taken &- countedCompletions)
+    countedCompletions = ring.taken
     ring.commitTaken()
     if !postponed.isEmpty { acceptPostponed() }
     if crowded && use.contains(.ringResize) { growCompletions() }

@@ -9,7 +9,7 @@ import Glibc
 /// What an entry of ours was, in the top byte of its user data.
 enum UringOperation: UInt8 {
   case accept = 1, receive, connect, send, file, wake
-  case datagrams, control, relay, message
+  case datagrams, control, relay, message, nop
   /// A cancellation or a close: nobody waits for its completion.
   case ignored
 }
@@ -74,6 +74,8 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
   let wakeValue: UnsafeMutablePointer<UInt64>
   var expedited = false
   var statistics = EngineCounters()
+  /// The ring's count of taken completions when `statistics.completions` was last brought up.
+  var countedCompletions: UInt32 = 0
   public private(set) var now: Int64 = 0
   public private(set) var wallMicroseconds: Int64 = 0
 
@@ -164,7 +166,7 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
   deinit {
     // Closes that wait for a turn that will not come.
     if ring.pending > 0 { flushAtEnd() }
-    if statistics.operationsInFlight > 0 {
+    if operationsInFlight > 0 {
       // The kernel may still write into our memory: the process keeps it.
       small.state.pointee.abandoned = true
       large.state.pointee.abandoned = true
@@ -221,8 +223,12 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
     SystemRandomness.fill(room)
   }
 
+  /// Control operations are counted by their slots.
+  private var operationsInFlight: Int { statistics.operationsInFlight + control.inUse }
+
   public var counters: EngineCounters {
     var counters = statistics
+    counters.operationsInFlight = operationsInFlight
     counters.leasedBuffers = small.leased + large.leased
     counters.coldBytes = small.state.pointee.coldBytes + large.state.pointee.coldBytes
     counters.framesInUse = frames.inUse
@@ -248,6 +254,7 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
     case .control: controlEnded(index, generation, completion)
     case .datagrams: receivedDatagram(Int32(bitPattern: index), generation, completion)
     case .relay: relayReady(index, completion.res)
+    case .nop: nopEnded(index)
     case .message: takeMessages()
     case .wake:
       armWake()
