@@ -15,7 +15,8 @@ extension Epoll {
   }
 
   /// Copies: MSG_ZEROCOPY of send(2) tells through the error queue when memory is free, and an
-  /// epoll instance reports that queue as an error of the socket.
+  /// epoll instance reports that queue as an error of the socket. The frame counts as in use until
+  /// the completion that says that it is not, as where the kernel holds it.
   public mutating func sendZeroCopy(
     _ socket: Descriptor, _ frame: consuming SendFrame, _ token: Token
   ) {
@@ -105,16 +106,43 @@ extension Epoll {
     record.pointee.state.remove(.sendParked)
     statistics.operationsInFlight -= 1
     if let failure, failure != -EPIPE { record.pointee.state.insert(.errorTaken) }
+    if state.pointee.mode == .zeroCopy && failure == nil { return hold(cell) }
     let result = failure ?? Int32(clamping: state.pointee.total)
-    if state.pointee.mode == .zeroCopy && failure == nil {
-      queue.append(Completion(token: state.pointee.token, result: result, more: true))
-      queue.append(Completion(token: state.pointee.token, result: 1))
-    } else {
-      queue.append(Completion(token: state.pointee.token, result: result))
-    }
+    queue.append(Completion(token: state.pointee.token, result: result))
     let chain = state.pointee.chain
     SendFrame.recycle(cell)
     if chain >= 0 { stepEnded(chain, succeeded: failure == nil) }
+  }
+
+  /// Reports the result of a send that was asked not to copy, and keeps its frame for one turn.
+  @inline(never)
+  private mutating func hold(_ cell: UnsafeMutableRawPointer) {
+    let state = cell.assumingMemoryBound(to: FrameState.self)
+    statistics.operationsInFlight += 1
+    queue.append(
+      Completion(
+        token: state.pointee.token, result: Int32(clamping: state.pointee.total), more: true))
+    if let last = heldLast {
+      last.assumingMemoryBound(to: FrameState.self).pointee.next = cell
+    } else {
+      heldFirst = cell
+    }
+    heldLast = cell
+  }
+
+  /// Ends the sends of the turn before that were asked not to copy, in their order.
+  @inline(never)
+  mutating func releaseHeld() {
+    var cell = heldFirst
+    heldFirst = nil
+    heldLast = nil
+    while let one = cell {
+      let state = one.assumingMemoryBound(to: FrameState.self)
+      cell = state.pointee.next
+      statistics.operationsInFlight -= 1
+      queue.append(Completion(token: state.pointee.token, result: 1))
+      SendFrame.recycle(one)
+    }
   }
 
   public func sendProgress(_ socket: Descriptor) -> Int {

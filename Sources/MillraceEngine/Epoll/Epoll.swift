@@ -32,6 +32,9 @@ public struct Epoll: Engine, ChainRunner, ~Copyable {
   var relays: RelaySlab
   /// Completions of what ended inside its submission, for the next turn.
   var later: CompletionQueue
+  /// Frames of sends that were asked not to copy, until the next turn: a list.
+  var heldFirst: UnsafeMutableRawPointer?
+  var heldLast: UnsafeMutableRawPointer?
   /// Splices that wait for an edge, by control slot.
   var waitingSplices: [UInt32] = []
   let batch = DatagramBatch()
@@ -164,6 +167,7 @@ public struct Epoll: Engine, ChainRunner, ~Copyable {
     statistics.turns += 1
     queue.rewind()
     while let completion = later.popFirst() { queue.append(completion) }
+    if heldFirst != nil { releaseHeld() }
     if !starvedSmall.isEmpty || !starvedLarge.isEmpty { serveStarved() }
     if !ready.isEmpty { serveReady() }
     var timeout: Int64 = -1
