@@ -68,7 +68,7 @@ public struct EngineFeatures: OptionSet, Sendable {
   public static let standard: EngineFeatures = [
     .deferTaskrun, .noSQArray, .multishotAccept, .multishotReceive, .quietSends,
     .registeredRing, .directDescriptors, .registeredBuffers, .linkedChains, .zeroCopySend,
-    .ringMessages, .workerLimits, .preciseWait, .speculativeReceive,
+    .ringMessages, .workerLimits, .preciseWait,
   ]
 
   /// Every feature with its name and the engine that it concerns (nil: both), in a fixed order.

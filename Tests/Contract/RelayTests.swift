@@ -146,7 +146,8 @@ extension Contract {
 
     @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
     func aResetOfTheSinkEndsTheRelayWithAnError(_ kind: EngineKind, _ method: RelayMethod) throws {
-      try onStage(kind) { stage in
+      // How much had been moved by then is a matter of the sockets' buffers.
+      try onStage(kind, isComparable: false) { stage in
         let pair = try Pair(stage)
         let relay = stage.token()
         stage.engine.relay(from: pair.source, to: pair.sink, count: 1 << 24, method, relay)
@@ -165,7 +166,8 @@ extension Contract {
 
     @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
     func aResetOfASinkThatIsFullEndsTheRelay(_ kind: EngineKind, _ method: RelayMethod) throws {
-      try onStage(kind) { stage in
+      // How much had been moved by then is a matter of the sockets' buffers.
+      try onStage(kind, isComparable: false) { stage in
         let pair = try Pair(stage)
         let relay = stage.token()
         stage.engine.relay(from: pair.source, to: pair.sink, count: 1 << 26, method, relay)
