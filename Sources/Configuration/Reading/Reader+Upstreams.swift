@@ -87,7 +87,8 @@ extension Reader {
       return
     }
     guard first <= last else {
-      report(value, "is \(quoted(text)), a range that ends before it begins", "write \(last)-\(first)")
+      report(
+        value, "is \(quoted(text)), a range that ends before it begins", "write \(last)-\(first)")
       return
     }
     upstream.source.ports = first...last
