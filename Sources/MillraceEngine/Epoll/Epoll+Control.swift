@@ -198,10 +198,11 @@ extension Epoll {
   }
 
   mutating func takeMessages() {
-    box.takeAll(&messages)
-    for message in messages {
-      statistics.messages += 1
-      queue.append(Completion(token: message.token, result: message.value))
+    let count = box.takeAll(&messages)
+    guard count > 0 else { return }
+    statistics.messages += count
+    for i in 0..<count {
+      queue.append(Completion(token: messages[i].token, result: messages[i].value))
     }
     messages.removeAll(keepingCapacity: true)
   }

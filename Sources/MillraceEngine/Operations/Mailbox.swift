@@ -63,11 +63,13 @@ public final class Mailbox: Sendable {
 
   var isClosed: Bool { state.withLock { $0.isClosed } }
 
-  /// Takes all messages, in order; the engine's side.
-  func takeAll(_ into: inout [Message]) {
+  /// Takes all messages, in order, into an empty list; the engine's side.
+  /// - Returns: how many there are.
+  func takeAll(_ into: inout [Message]) -> Int {
     state.withLock { state in
+      guard !state.messages.isEmpty else { return 0 }
       swap(&state.messages, &into)
-      state.messages.removeAll(keepingCapacity: true)
+      return into.count
     }
   }
 

@@ -135,7 +135,7 @@ extension Simulated {
   }
 
   mutating func takeMessages() {
-    mailbox.takeAll(&messages)
+    _ = mailbox.takeAll(&messages)
     for message in messages {
       statistics.messages += 1
       queue.append(Completion(token: message.token, result: message.value))

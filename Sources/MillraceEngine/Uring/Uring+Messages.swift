@@ -20,8 +20,8 @@ extension Uring {
     if isFirst && use.contains(.ringMessages) && mailbox.ringDescriptor >= 0 {
       let slot = control.slots + Int(index)
       slot.pointee.started = true
-      // Until it is known that the wake worked.
-      slot.pointee.mailbox = Unmanaged.passRetained(mailbox)
+      // Until it is known that the wake worked, and longer: see `keep`.
+      slot.pointee.mailbox = keep(mailbox)
       let entry = self.entry()
       entry.pointee.opcode = UInt8(CLINUX_OP_MSG_RING)
       entry.pointee.fd = mailbox.ringDescriptor
@@ -38,17 +38,28 @@ extension Uring {
   /// thread wakes it.
   mutating func messageCarried(_ index: UInt32, _ result: Int32) {
     let slot = control.slots + Int(index)
-    let mailbox = slot.pointee.mailbox?.takeRetainedValue()
+    if result < 0 { slot.pointee.mailbox?.takeUnretainedValue().wake() }
     slot.pointee.mailbox = nil
-    if result < 0 { mailbox?.wake() }
     endControl(index, 0)
   }
 
+  /// Keeps a mailbox for as long as this engine lives: there are few, and each message would
+  /// otherwise retain one.
+  private mutating func keep(_ mailbox: Mailbox) -> Unmanaged<Mailbox> {
+    let known = Unmanaged.passUnretained(mailbox)
+    for i in 0..<correspondents.count where correspondents[i].toOpaque() == known.toOpaque() {
+      return known
+    }
+    correspondents.append(Unmanaged.passRetained(mailbox))
+    return known
+  }
+
   mutating func takeMessages() {
-    box.takeAll(&messages)
-    for message in messages {
-      statistics.messages += 1
-      queue.append(Completion(token: message.token, result: message.value))
+    let count = box.takeAll(&messages)
+    guard count > 0 else { return }
+    statistics.messages += count
+    for i in 0..<count {
+      queue.append(Completion(token: messages[i].token, result: messages[i].value))
     }
     messages.removeAll(keepingCapacity: true)
   }

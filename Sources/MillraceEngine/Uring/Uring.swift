@@ -46,6 +46,8 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
   let lingering: UnsafeMutablePointer<linger>
   let box: Mailbox
   var messages: [Mailbox.Message] = []
+  /// Mailboxes that this engine has sent to, each retained once.
+  var correspondents: [Unmanaged<Mailbox>] = []
   /// Sends submitted in this turn whose success the kernel will not report.
   let quiet: UnsafeMutablePointer<UnsafeMutableRawPointer?>
   var quietCount = 0
@@ -164,6 +166,7 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
 
   /// Frees the rings. The owner has drained: see `EngineCounters.operationsInFlight`.
   deinit {
+    for mailbox in correspondents { mailbox.release() }
     // Closes that wait for a turn that will not come.
     if ring.pending > 0 { flushAtEnd() }
     if operationsInFlight > 0 {
