@@ -257,6 +257,7 @@ public struct SendFrame: ~Copyable {
       for i in 0..<count { _ = (slices + i).move() }
     }
     if state.pointee.mode == .datagram { DatagramLayout.clear(cell) }
+    state.pointee.cancelled = false
     let slab = state.pointee.slab
     slab.pointee.free[slab.pointee.freeCount] = state.pointee.index
     slab.pointee.freeCount += 1

@@ -29,7 +29,8 @@ public protocol ControlOperations: ~Copyable {
   /// Ends every operation in flight that was submitted with this token, each with ECANCELED unless
   /// it was faster. Looks through all that is in flight: for the rare case; the operations' own
   /// endings (`stopReceiving`, …) find theirs at once. File operations that have started may run
-  /// to their end.
+  /// to their end. A step of a chain whose turn has not come may not be found: cancel the one that
+  /// runs, which breaks the chain.
   mutating func cancel(_ token: Token)
   /// Ends every operation in flight on a descriptor, as above: what to do before closing one whose
   /// operations nobody has counted. Sends end short, with ECANCELED.

@@ -66,7 +66,12 @@ extension Uring {
     while let one = cell {
       let state = one.assumingMemoryBound(to: FrameState.self)
       cell = state.pointee.next
-      guard matches(state.pointee.token), !state.pointee.cancelled else { continue }
+      // Asked for again it is cancelled again: the kernel does not find one that it is just about to
+      // go on with, nor a linked one whose turn has not come.
+      guard matches(state.pointee.token) else { continue }
+      if state.pointee.mode == .stream && !state.pointee.cancelled {
+        cancelledSends.append(state.pointee.index)
+      }
       state.pointee.cancelled = true
       cancel(Self.userData(.send, 0, state.pointee.index))
     }
@@ -87,6 +92,29 @@ extension Uring {
       case .timeout, .poll, .splice, .receive: break
       }
       slot.pointee.cancelled = true
+      if slot.pointee.chain == Self.linked { linkedCancels += 1 }
+      cancel(controlUserData(UInt32(i)))
+    }
+  }
+
+  /// A cancellation may miss a send that the kernel is just about to go on with. It says so by a
+  /// completion, and is made again in that turn.
+  @inline(never)
+  mutating func repeatSendCancels() {
+    cancelledSends.removeAll {
+      !frames.cell($0).assumingMemoryBound(to: FrameState.self).pointee.cancelled
+    }
+    for index in cancelledSends { cancel(Self.userData(.send, 0, index)) }
+  }
+
+  /// The kernel finds no step whose turn in its chain has not come: it is asked again in each turn
+  /// until the step has ended.
+  @inline(never)
+  mutating func repeatLinkedCancels() {
+    for i in 0..<control.capacity {
+      let slot = control.slots + i
+      guard slot.pointee.inUse, slot.pointee.cancelled, slot.pointee.chain == Self.linked
+      else { continue }
       cancel(controlUserData(UInt32(i)))
     }
   }

@@ -139,6 +139,7 @@ extension Uring {
     var completion = Completion(token: slot.pointee.token, result: result, buffer: buffer)
     if buffer != Completion.noBuffer { completion.flags = Completion.largeFlag }
     let succeeded = result >= 0 || (slot.pointee.kind == .timeout && result == -ETIME)
+    if slot.pointee.cancelled && chain == Self.linked { linkedCancels -= 1 }
     control.release(index)
     queue.append(completion)
     if chain >= 0 { stepEnded(chain, succeeded: succeeded) }

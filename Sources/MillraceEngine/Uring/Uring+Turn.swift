@@ -10,6 +10,8 @@ extension Uring {
     pollSignal.clear()
     queue.rewind()
     while let completion = later.popFirst() { queue.append(completion) }
+    if linkedCancels > 0 { repeatLinkedCancels() }
+    if !cancelledSends.isEmpty { repeatSendCancels() }
     let receivesWait = restock()
     var timeout: Int64 = -1
     var wanted: UInt32 = 1

@@ -46,6 +46,10 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
   let lingering: UnsafeMutablePointer<linger>
   let box: Mailbox
   var messages: [Mailbox.Message] = []
+  /// Control operations in the kernel's chains that were cancelled and have not ended.
+  var linkedCancels = 0
+  /// Frames whose sends were cancelled and may not have ended.
+  var cancelledSends: [UInt32] = []
   /// Mailboxes that this engine has sent to, each retained once.
   var correspondents: [Unmanaged<Mailbox>] = []
   /// Sends submitted in this turn whose success the kernel will not report.
