@@ -8,6 +8,8 @@ struct DirectSlots: ~Copyable {
   let count: Int
   private let free: UnsafeMutablePointer<Int32>
   private var freeCount: Int
+  /// Which are with a caller: one that is given back twice would be given out twice.
+  private let isTaken: UnsafeMutablePointer<Bool>
   /// The descriptor behind each slot where the engine keeps it; -1: none.
   private let descriptors: UnsafeMutablePointer<Int32>
   private(set) var refusals = 0
@@ -16,6 +18,8 @@ struct DirectSlots: ~Copyable {
     self.count = count
     free = .allocate(capacity: max(count, 1))
     descriptors = .allocate(capacity: max(count, 1))
+    isTaken = .allocate(capacity: max(count, 1))
+    isTaken.initialize(repeating: false, count: max(count, 1))
     for i in 0..<count {
       (free + i).initialize(to: Int32(count - 1 - i))
       (descriptors + i).initialize(to: -1)
@@ -26,6 +30,7 @@ struct DirectSlots: ~Copyable {
   deinit {
     free.deallocate()
     descriptors.deallocate()
+    isTaken.deallocate()
   }
 
   var inUse: Int { count - freeCount }
@@ -36,11 +41,14 @@ struct DirectSlots: ~Copyable {
       return nil
     }
     freeCount -= 1
+    isTaken[Int(free[freeCount])] = true
     return Descriptor(slot: Int(free[freeCount]))
   }
 
   mutating func giveBack(_ slot: Descriptor) {
     precondition(slot.isDirect && Int(slot.slot) < count, "no slot of this engine")
+    precondition(isTaken[Int(slot.slot)], "a slot was given back that nobody has")
+    isTaken[Int(slot.slot)] = false
     descriptors[Int(slot.slot)] = -1
     free[freeCount] = slot.slot
     freeCount += 1

@@ -72,12 +72,12 @@ public struct EngineOptions: Sendable {
   public var descriptorLimit = 65_536
   /// Small, hot receive buffers: 4 KiB, because a larger one per socket falls out of the cache.
   public var smallBufferSize = 4096
-  /// How many of them, at most 65,535.
+  /// How many of them, at most 32,768.
   public var smallBuffers = 2048
   /// Buffers for a stream that fills the small ones. 64 KiB and up halve the system calls per
   /// byte once more; see docs/performance.md.
   public var largeBufferSize = 131_072
-  /// How many of them, at most 65,535.
+  /// How many of them, at most 32,768.
   public var largeBuffers = 128
   /// Sends in flight or in the making.
   public var frames = 131_072

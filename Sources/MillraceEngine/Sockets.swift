@@ -125,6 +125,15 @@ enum Sockets {
     max(0, Int(clinux_unacknowledged(descriptor)))
   }
 
+  /// Whether a send that failed has taken the socket's pending error, which a receive will then not
+  /// see. EPIPE leaves none, and the others are not the socket's.
+  static func tookError(_ failure: Int32) -> Bool {
+    switch -failure {
+    case EPIPE, ECANCELED, ENOMEM, ENOBUFS, EMSGSIZE, EINVAL, EBADF, EOPNOTSUPP: false
+    default: true
+    }
+  }
+
   static func error(of descriptor: Int32) -> Int32 {
     var code: Int32 = 0
     var length = socklen_t(MemoryLayout<Int32>.size)

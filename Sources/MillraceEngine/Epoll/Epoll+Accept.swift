@@ -220,6 +220,7 @@ extension Epoll {
   }
 
   public mutating func shutdown(_ socket: Descriptor, _ direction: ShutdownDirection) {
+    precondition(!chains.isOpen, "of shutdowns only the reported one can be a step of a chain")
     statistics.systemCalls += 1
     Sockets.shutdown(target(socket.rawValue), direction)
   }

@@ -222,14 +222,16 @@ extension Epoll {
 
   public mutating func cancelAll(_ descriptor: Descriptor) {
     let number = descriptor.rawValue
-    cancel(on: number) { _ in true }
+    // What is not the engine's (a polled descriptor, a file) may have any number.
+    if Int(number) < sockets.limit || descriptor.isDirect { cancel(on: number) { _ in true } }
     cancelControl {
       $0.pointee.kind != .timeout && $0.pointee.kind != .nop
         && ($0.pointee.descriptor == number
           || ($0.pointee.kind == .splice && $0.pointee.second == number))
     }
-    let real = number < Descriptor.directBit || descriptor.isDirect ? target(number) : number
-    cancelFiles { $0.pointee.descriptor == real }
+    // An empty slot stands for nothing, and operations on paths have no descriptor.
+    let real = target(number)
+    if real >= 0 { cancelFiles { $0.pointee.descriptor == real } }
   }
 
   private mutating func cancel(on descriptor: Int32, where matches: (Token) -> Bool) {

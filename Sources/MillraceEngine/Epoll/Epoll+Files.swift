@@ -115,6 +115,10 @@ extension Epoll {
 
   mutating func fileOperationEnded(_ index: UInt32) {
     let slot = files.slots + Int(index)
+    if slot.pointee.kind == .open && Int(slot.pointee.result) >= sockets.limit {
+      Glibc.close(slot.pointee.result)
+      slot.pointee.result = -EMFILE
+    }
     if slot.pointee.kind == .openDirect && slot.pointee.result >= 0 {
       direct[Int32(slot.pointee.count)] = slot.pointee.result
       sockets.open(Descriptor.directBit | Int32(slot.pointee.count))

@@ -33,6 +33,7 @@ extension Epoll {
   public mutating func splice(
     from input: Descriptor, to output: Descriptor, count: Int, _ token: Token
   ) {
+    precondition(!chains.isOpen, "a splice cannot be a step of a chain")
     submit(.splice, token) {
       $0.pointee.descriptor = input.rawValue
       $0.pointee.second = output.rawValue

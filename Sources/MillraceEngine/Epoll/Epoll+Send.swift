@@ -105,7 +105,7 @@ extension Epoll {
     record.pointee.sendCell = nil
     record.pointee.state.remove(.sendParked)
     statistics.operationsInFlight -= 1
-    if let failure, failure != -EPIPE { record.pointee.state.insert(.errorTaken) }
+    if let failure, Sockets.tookError(failure) { record.pointee.state.insert(.errorTaken) }
     if state.pointee.mode == .zeroCopy && failure == nil { return hold(cell) }
     let result = failure ?? Int32(clamping: state.pointee.total)
     queue.append(Completion(token: state.pointee.token, result: result))

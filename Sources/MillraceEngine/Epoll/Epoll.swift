@@ -108,7 +108,7 @@ public struct Epoll: Engine, ChainRunner, ~Copyable {
     events = .allocate(capacity: eventLimit)
     events.initialize(repeating: epoll_event(), count: eventLimit)
     threads = FileThreads(
-      limit: options.fileThreads,
+      limit: max(1, options.fileThreads),
       capacity: options.fileOperations + options.controlOperations, slots: files.slots,
       control: control.slots, waker: Waker(eventDescriptor: wakeDescriptor))
     registered = RegisteredBuffers(
@@ -220,6 +220,7 @@ public struct Epoll: Engine, ChainRunner, ~Copyable {
 
   public var counters: EngineCounters {
     var counters = statistics
+    counters.operationsInFlight += later.count
     counters.leasedBuffers = small.leased + large.leased
     counters.coldBytes = small.state.pointee.coldBytes + large.state.pointee.coldBytes
     counters.framesInUse = frames.inUse

@@ -19,6 +19,9 @@ public final class Mailbox: Sendable {
   private struct State {
     var messages: [Message] = []
     var isClosed = false
+    /// The first message was put in by a ring that will wake this one with its next submission,
+    /// which may be late: who comes after it does not rely on that.
+    var awaitsRing = false
   }
 
   private let state: Mutex<State>
@@ -40,18 +43,24 @@ public final class Mailbox: Sendable {
   /// Puts a message in from any thread, without an engine of one's own.
   /// - Returns: 0, or a negated errno: ENOBUFS when full, ESHUTDOWN when the engine has ended.
   public func put(_ value: Int32, _ token: Token) -> Int32 {
-    let (code, isFirst) = insert(value, token)
-    if isFirst { wake() }
+    let (code, mustWake) = insert(value, token, byRing: false)
+    if mustWake { wake() }
     return code
   }
 
-  /// Puts a message in without waking the engine, which sleeps on if this is the first one.
-  func insert(_ value: Int32, _ token: Token) -> (code: Int32, isFirst: Bool) {
+  /// Puts a message in without waking the engine.
+  /// - Parameter byRing: the caller's ring will wake it, if it must be.
+  /// - Returns: whether it must be woken: it may sleep and nobody else has.
+  func insert(
+    _ value: Int32, _ token: Token, byRing: Bool
+  ) -> (code: Int32, mustWake: Bool) {
     state.withLock { state in
       if state.isClosed { return (-ESHUTDOWN, false) }
       guard state.messages.count < Self.capacity else { return (-ENOBUFS, false) }
       state.messages.append(Message(token: token, value: value))
-      return (0, state.messages.count == 1)
+      let mustWake = state.messages.count == 1 || (state.awaitsRing && !byRing)
+      if mustWake { state.awaitsRing = byRing }
+      return (0, mustWake)
     }
   }
 
@@ -67,6 +76,7 @@ public final class Mailbox: Sendable {
   /// - Returns: how many there are.
   func takeAll(_ into: inout [Message]) -> Int {
     state.withLock { state in
+      state.awaitsRing = false
       guard !state.messages.isEmpty else { return 0 }
       swap(&state.messages, &into)
       return into.count

@@ -131,7 +131,7 @@ extension Simulated {
     let chain = handle.sendChain
     handle.sendChain = nil
     if handle.isZeroCopy && failure == nil { return hold(cell, handle) }
-    if let failure, failure != -EPIPE { handle.errorTaken = true }
+    if let failure, Sockets.tookError(failure) { handle.errorTaken = true }
     ended(state.pointee.token, failure ?? Int32(clamping: state.pointee.total))
     SendFrame.recycle(cell)
     advance(chain, failure == nil)

@@ -199,6 +199,7 @@ extension Uring {
   }
 
   public mutating func shutdown(_ socket: Descriptor, _ direction: ShutdownDirection) {
+    precondition(!chainIsOpen, "of shutdowns only the reported one can be a step of a chain")
     // A send that was submitted before the shutdown goes first.
     if sockets[socket.rawValue].pointee.sendCell != nil { submitAndTry() }
     guard let number = systemDescriptor(socket.rawValue) else {

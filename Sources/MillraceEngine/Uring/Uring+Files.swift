@@ -116,6 +116,10 @@ extension Uring {
     {
       result = ftruncate(number, off_t(slot.pointee.offset)) == 0 ? 0 : -errno
     }
+    if slot.pointee.kind == .open && Int(result) >= sockets.limit {
+      Glibc.close(result)
+      result = -EMFILE
+    }
     if slot.pointee.kind == .openDirect {
       result = endFilling(Descriptor(slot: slot.pointee.count).rawValue, result)
     }

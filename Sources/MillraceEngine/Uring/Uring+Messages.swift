@@ -16,8 +16,9 @@ extension Uring {
     guard let index = control.take(.message, token) else {
       return later.append(Completion(token: token, result: -ENOBUFS))
     }
-    let (code, isFirst) = mailbox.insert(value, remoteToken)
-    if isFirst && use.contains(.ringMessages) && mailbox.ringDescriptor >= 0 {
+    let byRing = use.contains(.ringMessages) && mailbox.ringDescriptor >= 0
+    let (code, mustWake) = mailbox.insert(value, remoteToken, byRing: byRing)
+    if mustWake && byRing {
       let slot = control.slots + Int(index)
       slot.pointee.started = true
       // Until it is known that the wake worked, and longer: see `keep`.
@@ -28,7 +29,7 @@ extension Uring {
       entry.pointee.off = Self.userData(.message, 0, 0)
       entry.pointee.user_data = controlUserData(index)
     } else {
-      if isFirst { mailbox.wake() }
+      if mustWake { mailbox.wake() }
       control.release(index)
       later.append(Completion(token: token, result: code))
     }

@@ -97,7 +97,7 @@ extension Uring {
     let chain = state.pointee.chain
     if chain == -1 { record.pointee.sendCell = nil } else { delist(cell, record) }
     statistics.operationsInFlight -= 1
-    if let failure, failure != -EPIPE { record.pointee.state.insert(.errorTaken) }
+    if let failure, Sockets.tookError(failure) { record.pointee.state.insert(.errorTaken) }
     let result = failure ?? Int32(clamping: state.pointee.total)
     queue.append(Completion(token: state.pointee.token, result: result))
     SendFrame.recycle(cell)

@@ -92,7 +92,7 @@ extension Uring {
     let state = cell.assumingMemoryBound(to: FrameState.self)
     state.pointee.failure = failure
     let record = sockets[state.pointee.descriptor]
-    if failure != -EPIPE { record.pointee.state.insert(.errorTaken) }
+    if Sockets.tookError(failure) { record.pointee.state.insert(.errorTaken) }
     settle(cell)
   }
 

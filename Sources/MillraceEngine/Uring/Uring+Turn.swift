@@ -6,6 +6,7 @@ import Glibc
 
 extension Uring {
   public mutating func wait(until deadline: Int64?) {
+    precondition(!chainIsOpen, "a wait while a chain is being made")
     statistics.turns += 1
     pollSignal.clear()
     queue.rewind()
@@ -19,7 +20,13 @@ extension Uring {
       wanted = 0
     } else {
       let deadline = min(deadline ?? .max, suspectsDue)
-      if deadline <= now { wanted = 0 } else if deadline != .max { timeout = deadline - now }
+      if deadline <= now {
+        wanted = 0
+      } else if deadline != .max {
+        // `now` is as old as the turn's work: a sleep is measured from here.
+        timeout = max(0, deadline - SystemClock.monotonicNanoseconds())
+        if timeout == 0 { wanted = 0 }
+      }
     }
     expedited = false
     if ring.hasThread {
@@ -34,19 +41,31 @@ extension Uring {
     let allTaken = ring.pending == 0
     refreshClocks()
     takeCompletions()
-    if allTaken && quietCount > 0 { finishQuietSends() }
+    if allTaken && quietCount > 0 {
+      // What did not fit into the queue may say that one of them failed.
+      while ring.hasOverflowed { fetchOverflowed() }
+      finishQuietSends()
+    }
     if now >= suspectsDue { lookAtSuspects() }
   }
 
-  /// The longest wait that `waitForBatch` makes: without a general timeout the kernel would end
-  /// a wait of no event at all with the minimum's end.
+  /// Has the kernel move completions that found the queue full into it, and takes them.
+  @inline(never)
+  private mutating func fetchOverflowed() {
+    statistics.systemCalls += 1
+    Self.check(ring.enter(wait: 0, timeoutNanoseconds: -1))
+    takeCompletions()
+  }
+
+  /// The longest wait that `waitForBatch` makes: without a general timeout, or with one that the
+  /// kernel takes for endless, it would end a wait of no event at all with the minimum's end.
   private static let longWait: Int64 = 3_600_000_000_000
 
   /// Waits for several completions, or after the minimum for any; never past the deadline.
   @inline(never)
   private mutating func waitForBatch(_ timeout: Int64) {
     statistics.systemCalls += 1
-    let limit = timeout < 0 ? Self.longWait : timeout
+    let limit = timeout < 0 ? Self.longWait : min(timeout, Self.longWait)
     // A minimum that reaches the deadline adds nothing; the kernel then waits for the deadline.
     let minimum = min(Int64(minWaitMicroseconds), limit / 1000)
     guard minimum > 0 else {

@@ -170,9 +170,10 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
 
   /// Frees the rings. The owner has drained: see `EngineCounters.operationsInFlight`.
   deinit {
-    for mailbox in correspondents { mailbox.release() }
     // Closes that wait for a turn that will not come.
     if ring.pending > 0 { flushAtEnd() }
+    // After what may still name their rings.
+    for mailbox in correspondents { mailbox.release() }
     if operationsInFlight > 0 {
       // The kernel may still write into our memory: the process keeps it.
       small.state.pointee.abandoned = true
@@ -235,7 +236,7 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
 
   public var counters: EngineCounters {
     var counters = statistics
-    counters.operationsInFlight = operationsInFlight
+    counters.operationsInFlight = operationsInFlight + later.count
     counters.leasedBuffers = small.leased + large.leased
     counters.coldBytes = small.state.pointee.coldBytes + large.state.pointee.coldBytes
     counters.framesInUse = frames.inUse
