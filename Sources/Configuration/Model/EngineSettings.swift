@@ -42,6 +42,6 @@ public struct EngineSettings: Sendable, Equatable {
     ("worker_affinity", false),
     ("busy_poll", false),
     ("precise_wait", true),
-    ("speculative_receive", true),
+    ("speculative_receive", false),
   ]
 }

@@ -35,6 +35,8 @@ struct Bench<E: Engine & ~Copyable>: ~Copyable {
   static var options: EngineOptions {
     var options = EngineOptions()
     options.zeroCopyThreshold = 1024
+    // One thread: a second one that starts late would be seen.
+    options.fileThreads = 1
     return options
   }
 
