@@ -8,7 +8,8 @@ import Glibc
 /// Threads for file operations; slots are filled by the engine and results read by it.
 final class FileThreads: @unchecked Sendable {
   // Sendable: every field below is touched only under `mutex`; a slot belongs to exactly one
-  // side at a time, handed over under the mutex.
+  // side at a time, handed over under the mutex. For the same reason nothing is asked of the runtime's
+  // exclusivity checks, which would cost a call per access in the threads.
   private let mutex: UnsafeMutablePointer<pthread_mutex_t>
   private let condition: UnsafeMutablePointer<pthread_cond_t>
   private let slots: UnsafeMutablePointer<FileOperation>
@@ -17,13 +18,13 @@ final class FileThreads: @unchecked Sendable {
   private let limit: Int
   private let capacity: Int
   private let waiting: UnsafeMutablePointer<UInt32>
-  private var waitingHead = 0
-  private var waitingTail = 0
+  @exclusivity(unchecked) private var waitingHead = 0
+  @exclusivity(unchecked) private var waitingTail = 0
   private let finished: UnsafeMutablePointer<UInt32>
-  private var finishedHead = 0
-  private var finishedTail = 0
-  private var idle = 0
-  private var stopping = false
+  @exclusivity(unchecked) private var finishedHead = 0
+  @exclusivity(unchecked) private var finishedTail = 0
+  @exclusivity(unchecked) private var idle = 0
+  @exclusivity(unchecked) private var stopping = false
   private var threads: [WorkerThread] = []
 
   /// Set in the number of a job that is a control operation.
