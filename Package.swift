@@ -18,15 +18,19 @@ let package = Package(
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+    .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
   ],
   targets: [
     .target(name: "CLinux"),
     .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
+    .systemLibrary(
+      name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
     .target(name: "MillraceEngine", dependencies: ["CLinux"], swiftSettings: settings),
     .target(name: "MillraceAsync", dependencies: ["MillraceEngine"], swiftSettings: settings),
     .target(name: "TLS", dependencies: ["COpenSSL"], swiftSettings: settings),
     .target(name: "HTTP1", swiftSettings: settings),
+    .target(name: "HTTP2", dependencies: ["CNghttp2"], swiftSettings: settings),
     .target(
       name: "AuditLog", dependencies: ["MillraceEngine", "COpenSSL"], swiftSettings: settings),
     .target(name: "Configuration", dependencies: ["CYAML"], swiftSettings: settings),
@@ -37,10 +41,17 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: settings),
+    .target(
+      name: "Lab",
+      dependencies: [
+        "MillraceEngine", "TLS", "HTTP1", "HTTP2", "AuditLog", "Configuration", "CLinux",
+        .product(name: "Histogram", package: "hdrhistogram-swift"),
+      ],
+      swiftSettings: settings),
     .executableTarget(
       name: "millrace",
       dependencies: [
-        "Proxy", "AuditLog", "Configuration", "MillraceEngine", "TLS",
+        "Lab", "Proxy", "AuditLog", "Configuration", "MillraceEngine", "TLS",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],
@@ -69,6 +80,11 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(name: "TLSTests", dependencies: ["TLS", "COpenSSL"], swiftSettings: settings),
     .testTarget(name: "HTTP1Tests", dependencies: ["HTTP1"], swiftSettings: settings),
+    .testTarget(name: "HTTP2Tests", dependencies: ["HTTP2"], swiftSettings: settings),
+    .testTarget(
+      name: "LabTests",
+      dependencies: ["Lab", "MillraceEngine", "TLS", "HTTP1", "HTTP2", "Configuration"],
+      swiftSettings: settings),
     .testTarget(
       name: "AuditLogTests", dependencies: ["AuditLog", "MillraceEngine"],
       swiftSettings: settings),

@@ -1,0 +1,197 @@
+// What a comparison measured and concluded, as one plain value that is also its JSON: the runner
+// fills the measurements, the verdict fills ratios and recommendation, the report draws both, and
+// `--against` reads an earlier one. A field is added, never given another meaning.
+
+/// A comparison, from the machine that it ran on to the recommendation.
+public struct Comparison: Codable, Sendable {
+  public var schema = 1
+  /// When it began, RFC 3339 in UTC.
+  public var started = ""
+  public var seconds = 0.0
+  /// The version of Millrace, and the arguments.
+  public var version = ""
+  public var command: [String] = []
+  public var seed: UInt64 = 0
+  public var machine = MachineFacts()
+  /// What makes this machine less fit to measure on, in words, most serious first.
+  public var findings: [MachineFinding] = []
+  public var workload = WorkloadFacts()
+  public var subjects: [SubjectFacts] = []
+  /// The name of the subject that the others are compared with.
+  public var baseline = ""
+  public var stages: [StageFacts] = []
+  /// One for each round, stage and subject, in the order in which they ran.
+  public var measurements: [Measurement] = []
+  public var ratios: [Ratio] = []
+  public var verdict = Verdict()
+
+  public init() {}
+}
+
+public struct MachineFacts: Codable, Sendable {
+  public var kernel = ""
+  public var distribution = ""
+  public var processor = ""
+  /// CPUs that this process may use.
+  public var processors: [Int] = []
+  /// Which of them the proxy, and the load with the origin, are pinned to.
+  public var proxyProcessors: [Int] = []
+  public var loadProcessors: [Int] = []
+  public var memoryBytes = 0
+  /// Scaling governor, boost, mitigations, virtualisation, container, cgroup quota: name and value.
+  public var settings: [String: String] = [:]
+  /// Features of the kernel by name: on, off or refused, and why.
+  public var features: [String: String] = [:]
+
+  public init() {}
+}
+
+public struct MachineFinding: Codable, Sendable {
+  public enum Severity: String, Codable, Sendable {
+    /// The comparison does not run (unless forced).
+    case refusal
+    /// It runs, and the report says so.
+    case warning
+  }
+  public var severity: Severity
+  /// What is so, what it does to the figures, and what to do.
+  public var text: String
+
+  public init(_ severity: Severity, _ text: String) {
+    self.severity = severity
+    self.text = text
+  }
+}
+
+public struct WorkloadFacts: Codable, Sendable {
+  public var name = ""
+  public var description = ""
+  /// Arguments of `millrace load`, less rate and duration, and of `millrace origin` (empty where
+  /// the user's own origin is used).
+  public var loadArguments: [String] = []
+  public var originArguments: [String] = []
+  /// Files that went into it, by name with their text.
+  public var files: [String: String] = [:]
+
+  public init() {}
+}
+
+public struct SubjectFacts: Codable, Sendable {
+  public enum Kind: String, Codable, Sendable {
+    /// Millrace with an engine and options.
+    case variant
+    /// Another proxy, found on this machine.
+    case peer
+  }
+  public var name = ""
+  public var kind = Kind.variant
+  /// For variants the engine: io_uring or epoll.
+  public var engine: String?
+  /// Options of the engine that differ from the defaults, by name.
+  public var options: [String: String] = [:]
+  public var program = ""
+  public var version = ""
+  public var arguments: [String] = []
+  /// Every configuration file, by name with its text.
+  public var configurations: [String: String] = [:]
+  /// Whether it is tuned by its own documentation (named in `source`), or runs at its defaults.
+  public var isTuned = false
+  public var source: String?
+  /// Why it could not be measured; nil if it was.
+  public var failure: String?
+
+  public init() {}
+}
+
+/// A load that every subject gets.
+public struct StageFacts: Codable, Sendable {
+  public enum Kind: String, Codable, Sendable {
+    /// Closed loop: as much as it can.
+    case maximum
+    /// The same rate for all, open loop.
+    case rate
+  }
+  public var name = ""
+  public var kind = Kind.maximum
+  /// Requests per second; nil at the maximum.
+  public var rate: Double?
+  /// How the rate was chosen, in words.
+  public var reason = ""
+
+  public init() {}
+}
+
+/// One subject under one stage in one round. Seconds are CPU seconds during the counted part.
+public struct Measurement: Codable, Sendable {
+  public var round = 0
+  public var stage = ""
+  public var subject = ""
+  public var load = LoadResult()
+  /// CPU seconds of the proxy's processes: exact.
+  public var processSeconds = 0.0
+  /// The same split in user and system: sampled by the kernel at its tick.
+  public var userSeconds = 0.0
+  public var systemSeconds = 0.0
+  /// Busy seconds of the whole machine, kernel threads and interrupts included.
+  public var machineSeconds = 0.0
+  /// Busy share of each CPU, 0 to 1, by its number.
+  public var processorBusy: [String: Double] = [:]
+  /// Busy share of the proxy's CPUs; below 0.95 at the maximum, the load was the limit.
+  public var proxyBusy = 0.0
+  public var contextSwitches: Int?
+  public var involuntarySwitches: Int?
+  public var systemCalls: Int?
+  public var turns: Int?
+  public var completions: Int?
+  public var completionQueueOverflows: Int?
+  /// Resident memory at the end of the stage.
+  public var residentBytes: Int?
+  public var auditRecords: Int?
+  public var auditCommits: Int?
+  /// Why this measurement must not count (failed requests, the proxy died); nil if it does.
+  public var failure: String?
+
+  public init() {}
+}
+
+/// A subject compared with the baseline in one quantity.
+public struct Ratio: Codable, Sendable {
+  public enum Outcome: String, Codable, Sendable {
+    case better, worse
+    /// The whole interval lies within the equivalence bound.
+    case same
+    /// The interval reaches across the bound: more rounds would tell.
+    case undecided
+    /// Not measured: load-bound, or a measurement failed; `reason` says which.
+    case none
+  }
+  public var subject = ""
+  public var baseline = ""
+  public var stage = ""
+  /// throughput, p50, p99, p999, cpu_per_request, machine_per_request, memory, …
+  public var quantity = ""
+  /// Median of the paired ratios, subject to baseline; nil without an outcome.
+  public var estimate: Double?
+  /// The 99% interval.
+  public var low: Double?
+  public var high: Double?
+  public var pairs = 0
+  public var outcome = Outcome.none
+  public var reason: String?
+
+  public init() {}
+}
+
+/// The answer in plain language.
+public struct Verdict: Codable, Sendable {
+  /// The name of the recommended subject; nil: no difference that matters.
+  public var recommended: String?
+  /// One sentence: what to run, and what it brings.
+  public var headline = ""
+  /// Why, what it costs, and where it is not allowed; a sentence each.
+  public var reasons: [String] = []
+  /// What would change it; a sentence each.
+  public var wouldChange: [String] = []
+
+  public init() {}
+}
