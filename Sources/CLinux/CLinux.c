@@ -4,12 +4,15 @@
 
 #include <errno.h>
 #include <linux/filter.h>
+#include <linux/perf_event.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -167,3 +170,68 @@ int clinux_fork(void) { return fork(); }
 int clinux_wexitstatus(int s) { return WIFEXITED(s) ? WEXITSTATUS(s) : -1; }
 int clinux_wtermsig(int s) { return WIFSIGNALED(s) ? WTERMSIG(s) : 0; }
 void clinux_name_self(const char *name) { pthread_setname_np(pthread_self(), name); }
+
+int clinux_set_affinity(const uint64_t *words, int count) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (int i = 0; i < count * 64 && i < CPU_SETSIZE; i++)
+    if (words[i / 64] & (1ull << (i % 64))) CPU_SET(i, &set);
+  return sched_setaffinity(0, sizeof set, &set) == 0 ? 0 : -errno;
+}
+
+/* Only async-signal-safe calls from here to execve: the child of a process with threads may hold
+ * locks that nobody will release. */
+static int become(const struct clinux_spawn *s, pid_t parent) {
+  setpgid(0, 0);
+  if (s->death_signal && prctl(PR_SET_PDEATHSIG, s->death_signal) != 0) return errno;
+  /* The parent may have ended before prctl. */
+  if (getppid() != parent) return ESRCH;
+  if (s->cpu_words && clinux_set_affinity(s->cpus, s->cpu_words) != 0) return EINVAL;
+  if (s->directory && chdir(s->directory) != 0) return errno;
+  int null = open("/dev/null", O_RDONLY);
+  if (null < 0 || dup2(null, 0) < 0 || dup2(s->output, 1) < 0 || dup2(s->output, 2) < 0)
+    return errno;
+  if (null > 2) close(null);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, NULL);
+  signal(SIGPIPE, SIG_DFL);
+  execve(s->argv[0], (char *const *)s->argv, s->environment ? (char *const *)s->environment : environ);
+  return errno;
+}
+
+int clinux_spawn(const struct clinux_spawn *s) {
+  int report[2];
+  if (pipe2(report, O_CLOEXEC) != 0) return -errno;
+  pid_t parent = getpid();
+  pid_t pid = fork();
+  if (pid == 0) {
+    int why = become(s, parent);
+    ssize_t ignored = write(report[1], &why, sizeof why);
+    (void)ignored;
+    _exit(127);
+  }
+  int failure = pid < 0 ? errno : 0;
+  close(report[1]);
+  if (pid > 0) {
+    int why;
+    ssize_t got;
+    do got = read(report[0], &why, sizeof why);
+    while (got < 0 && errno == EINTR);
+    if (got == sizeof why) {
+      failure = why;
+      while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {}
+    }
+  }
+  close(report[0]);
+  return failure ? -failure : (int)pid;
+}
+
+int clinux_count_tracepoint(uint64_t tracepoint, int thread) {
+  struct perf_event_attr a = {.type = PERF_TYPE_TRACEPOINT,
+                              .size = sizeof a,
+                              .config = tracepoint,
+                              .inherit = 1};
+  long r = syscall(__NR_perf_event_open, &a, thread, -1, -1, PERF_FLAG_FD_CLOEXEC);
+  return r < 0 ? -errno : (int)r;
+}

@@ -313,6 +313,28 @@ int clinux_unacknowledged(int fd);
 int clinux_pin_self(int cpu);
 int clinux_affinity(uint64_t *words, int count);
 /* fork(2) is hidden from Swift; the probe's child runs only the probe and _exit(2)s. */
+/* Binds the calling thread to the CPUs whose bits are set. 0 or -errno. */
+int clinux_set_affinity(const uint64_t *words, int count);
+
+/* What a child process is started with; NULL and 0 leave a part as it is here. */
+struct clinux_spawn {
+  const char *const *argv;
+  const char *const *environment;
+  const char *directory;
+  /* Becomes standard output and standard error; standard input is /dev/null. */
+  int output;
+  const uint64_t *cpus;
+  int cpu_words;
+  /* Sent to the child when the calling thread ends, prctl(2), PR_SET_PDEATHSIG. */
+  int death_signal;
+};
+/* Starts a program in a process group of its own. Its id, or -errno, also of a failed execve. */
+int clinux_spawn(const struct clinux_spawn *s);
+
+/* Counts a tracepoint of one thread and of those that it starts, perf_event_open(2). A descriptor
+ * from which eight bytes are read, or -errno. */
+int clinux_count_tracepoint(uint64_t tracepoint, int thread);
+
 int clinux_fork(void);
 int clinux_wexitstatus(int status);
 int clinux_wtermsig(int status);

@@ -1,0 +1,19 @@
+// Why a comparison, or one part of it, could not be done: what happened and what to do about it.
+
+/// A comparison that ends without a verdict.
+public struct CompareFailure: Error, CustomStringConvertible, Sendable {
+  /// What was tried and what happened.
+  public var what: String
+  /// What to do, in the imperative.
+  public var cure: String
+  /// The exit status that it deserves: 1 could not run, 2 bad configuration, 130 interrupted.
+  public var status: Int32
+
+  public init(_ what: String, cure: String, status: Int32 = 1) {
+    self.what = what
+    self.cure = cure
+    self.status = status
+  }
+
+  public var description: String { cure.isEmpty ? what : "\(what); \(cure)" }
+}
