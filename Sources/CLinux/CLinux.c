@@ -181,7 +181,7 @@ int clinux_set_affinity(const uint64_t *words, int count) {
 
 /* Only async-signal-safe calls from here to execve: the child of a process with threads may hold
  * locks that nobody will release. */
-static int become(const struct clinux_spawn *s, pid_t parent) {
+static int become(const struct clinux_launch *s, pid_t parent) {
   setpgid(0, 0);
   if (s->death_signal && prctl(PR_SET_PDEATHSIG, s->death_signal) != 0) return errno;
   /* The parent may have ended before prctl. */
@@ -200,7 +200,7 @@ static int become(const struct clinux_spawn *s, pid_t parent) {
   return errno;
 }
 
-int clinux_spawn(const struct clinux_spawn *s) {
+int clinux_spawn(const struct clinux_launch *s) {
   int report[2];
   if (pipe2(report, O_CLOEXEC) != 0) return -errno;
   pid_t parent = getpid();

@@ -78,6 +78,10 @@ static inline long copenssl_BIO_set_mem_eof_return(BIO *bio, int value) {
   return BIO_set_mem_eof_return(bio, value);
 }
 
+/* A key of the curve P-256: a macro over EVP_PKEY_Q_keygen, which is variadic. */
+
+static inline EVP_PKEY *copenssl_EVP_EC_gen_P256(void) { return EVP_EC_gen("P-256"); }
+
 /* Parameter names of the MAC that protects tickets. */
 
 static inline const char *copenssl_OSSL_MAC_PARAM_KEY(void) { return OSSL_MAC_PARAM_KEY; }

@@ -168,14 +168,9 @@ extension Worker where E: ~Copyable {
     account.counters = counters
     account.hasAbandonedJournal = hasAbandonedJournal
     if audits {
-      account.journal = journal!.totals()
+      account.journal = auditTotals
       account.anchor = journal!.anchorLine(workers: workerCount)
     }
     return account
   }
-}
-
-extension Journal {
-  // For a journal that is stored in an optional, which can only be mutated in place.
-  fileprivate mutating func totals() -> JournalCounters { counters }
 }

@@ -1,6 +1,7 @@
 // The few words between a worker and the rest of the process: what it is asked to do, and what it
 // reports. Control only; nothing here is touched per request.
 
+import AuditLog
 import Glibc
 import Logging
 import MillraceEngine
@@ -42,6 +43,7 @@ extension Worker where E: ~Copyable {
     let c = engine.counters
     let w = counters
     let idle = pools.idleTotal
+    let audit = auditTotals
     let text =
       "counters worker=\(index) engine=\(engine.kind.rawValue)"
       + " connections=\(downstreams.inUse) exchanges=\(exchanges.inUse)"
@@ -61,9 +63,15 @@ extension Worker where E: ~Copyable {
       + " receives_starved=\(c.receivesStarved) sends_short=\(c.sendsShort)"
       + " frames_evacuated=\(c.framesEvacuated) sq_full=\(c.submissionQueueFull)"
       + " cq_overflows=\(c.completionQueueOverflows)"
+      + " audit_records=\(audit.records) audit_commits=\(audit.commits)"
     logger.info("\(text)")
     guard logger.logLevel <= .debug else { return }
     for slot in 0..<downstreams.touched where isActive(slot) { describe(downstreams[slot]) }
+  }
+
+  /// What the journal counted; zeros without an audit log.
+  var auditTotals: JournalCounters {
+    mutating get { audits ? journal!.totals() : JournalCounters() }
   }
 
   /// One line with all that a connection and its exchange are waiting for.
@@ -95,4 +103,9 @@ extension Worker where E: ~Copyable {
       + " sending=\(t.pointee.sending) in_flight=\(t.pointee.inFlightBytes)"
       + " pending=\(t.pointee.pendingBytes) held=\(t.pointee.held.count)"
   }
+}
+
+extension Journal {
+  // For a journal that is stored in an optional, which can only be mutated in place.
+  fileprivate mutating func totals() -> JournalCounters { counters }
 }

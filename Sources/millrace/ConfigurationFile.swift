@@ -5,7 +5,9 @@ import Glibc
 import MillraceEngine
 
 enum ConfigurationFile {
-  static func load(_ path: String, _ problems: inout [Problem]) -> ProxyConfiguration? {
+  static func load(
+    _ path: String, overrides: [Override] = [], _ problems: inout [Problem]
+  ) -> ProxyConfiguration? {
     let bytes: [UInt8]
     do {
       bytes = try read(path)
@@ -17,8 +19,8 @@ enum ConfigurationFile {
           cure: "name a readable file", severity: .error))
       return nil
     }
-    let result = ProxyConfiguration.load(bytes: bytes, file: path) { name in
-      getenv(name).map { String(cString: $0) }
+    let result = ProxyConfiguration.load(bytes: bytes, file: path, overrides: overrides) {
+      name in getenv(name).map { String(cString: $0) }
     }
     problems += result.problems
     return result.configuration

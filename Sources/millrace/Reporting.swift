@@ -24,6 +24,18 @@ enum Reporting {
     }
   }
 
+  /// Reads what `--set` was given.
+  static func overrides(_ arguments: [String], _ problems: inout [Problem]) -> [Override] {
+    arguments.compactMap { argument in
+      if let override = Override(argument: argument) { return override }
+      problems.append(
+        flag(
+          "--set", "is \"\(argument)\", which has no path or no =",
+          "write --set PATH=VALUE, for example --set listeners[0].address=127.0.0.1:8443"))
+      return nil
+    }
+  }
+
   static func hasErrors(_ problems: [Problem]) -> Bool {
     problems.contains { $0.severity == .error }
   }

@@ -47,6 +47,14 @@ struct Run: ParsableCommand {
   @Option(help: "Worker threads: a number, or auto. Overrides the file.")
   var workers: String?
 
+  @Option(
+    name: .customLong("set"),
+    help: ArgumentHelp(
+      "Replaces a value of the file: --set listeners[0].address=127.0.0.1:8443,"
+        + " --set 'engine={kind: io_uring, sqpoll: true}'. Give it several times.",
+      valueName: "path=yaml"))
+  var overrides: [String] = []
+
   @Option(help: "The least level that is logged: debug, info, notice, warning, error.")
   var logLevel: String = "info"
 
@@ -83,7 +91,15 @@ struct Run: ParsableCommand {
             "write what the flags say into \(file), or leave the file out"))
         return nil
       }
-      return ConfigurationFile.load(file, &problems)
+      return ConfigurationFile.load(
+        file, overrides: Reporting.overrides(overrides, &problems), &problems)
+    }
+    if !overrides.isEmpty {
+      problems.append(
+        Reporting.flag(
+          "--set", "replaces values of a configuration file, and none was given",
+          "name the file, or say it with the other flags"))
+      return nil
     }
     return fromFlags(&problems)
   }

@@ -317,7 +317,7 @@ int clinux_affinity(uint64_t *words, int count);
 int clinux_set_affinity(const uint64_t *words, int count);
 
 /* What a child process is started with; NULL and 0 leave a part as it is here. */
-struct clinux_spawn {
+struct clinux_launch {
   const char *const *argv;
   const char *const *environment;
   const char *directory;
@@ -329,7 +329,7 @@ struct clinux_spawn {
   int death_signal;
 };
 /* Starts a program in a process group of its own. Its id, or -errno, also of a failed execve. */
-int clinux_spawn(const struct clinux_spawn *s);
+int clinux_spawn(const struct clinux_launch *s);
 
 /* Counts a tracepoint of one thread and of those that it starts, perf_event_open(2). A descriptor
  * from which eight bytes are read, or -errno. */

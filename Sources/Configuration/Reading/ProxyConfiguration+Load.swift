@@ -8,16 +8,19 @@ extension ProxyConfiguration {
   /// - Parameters:
   ///   - bytes: the file's content, UTF-8 (or UTF-16 with a byte order mark), at most 1 MiB.
   ///   - file: the file's name for messages; it is not opened.
+  ///   - overrides: values that take the place of the file's, in this order.
   ///   - environment: gives the value of a variable, nil if it is not set.
   /// - Returns: the configuration, or nil and at least one error; the problems in file order.
   public static func load(
-    bytes: [UInt8], file: String, environment: (String) -> String?
+    bytes: [UInt8], file: String, overrides: [Override] = [],
+    environment: (String) -> String?
   ) -> LoadResult {
     let composed = YAMLComposer.compose(bytes, file: file)
     var reader = Reader(file: file)
     reader.problems = composed.problems
     var configuration: ProxyConfiguration?
     if var root = composed.root, !root.isNull {
+      for override in overrides { override.apply(to: &root, problems: &reader.problems) }
       Expansion.expand(
         &root, at: rootPath, file: file, environment: environment, problems: &reader.problems)
       configuration = reader.configuration(Located(node: root, path: rootPath))

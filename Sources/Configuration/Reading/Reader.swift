@@ -15,7 +15,10 @@ struct Reader {
   init(file: String) { self.file = file }
 
   func location(_ mark: Mark, _ path: String) -> SourceLocation {
-    SourceLocation(file: file, line: mark.line, column: mark.column, keyPath: path)
+    // Line 0 is no line of the file: the value was given beside it.
+    SourceLocation(
+      file: mark.line == 0 ? Override.flag : file, line: mark.line, column: mark.column,
+      keyPath: path)
   }
 
   func location(_ value: Located) -> SourceLocation { location(value.node.mark, value.path) }

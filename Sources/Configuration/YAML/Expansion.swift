@@ -43,7 +43,8 @@ enum Expansion {
         problems.append(
           Problem(
             location: SourceLocation(
-              file: file, line: mark.line, column: mark.column, keyPath: place),
+              file: mark.line == 0 ? Override.flag : file, line: mark.line, column: mark.column,
+              keyPath: place),
             message: flaw.message, cure: flaw.cure))
       }
       scalar.written = scalar.text

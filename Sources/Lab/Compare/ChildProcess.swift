@@ -55,7 +55,7 @@ final class ChildProcess {
       withCStrings(mergedEnvironment(launch.environment)) { environment in
         withOptionalCString(launch.directory) { directory in
           words.withUnsafeBufferPointer { cpus in
-            var request = clinux_spawn()
+            var request = clinux_launch()
             request.argv = UnsafePointer(arguments)
             request.environment = UnsafePointer(environment)
             request.directory = directory
@@ -64,7 +64,7 @@ final class ChildProcess {
             request.cpu_words = launch.processors.isEmpty ? 0 : Int32(cpus.count)
             // All that is started here, nginx's master too, ends in order at SIGTERM.
             request.death_signal = SIGTERM
-            return CLinux.clinux_spawn(&request)
+            return clinux_spawn(&request)
           }
         }
       }
@@ -106,10 +106,10 @@ final class ChildProcess {
   private static func mergedEnvironment(_ added: [(name: String, value: String)]) -> [String] {
     var lines: [String] = []
     var at = environ
-    while let entry = at?.pointee {
+    while let entry = at.pointee {
       let line = String(cString: entry)
       if !added.contains(where: { line.hasPrefix($0.name + "=") }) { lines.append(line) }
-      at = at?.advanced(by: 1)
+      at += 1
     }
     return lines + added.map { "\($0.name)=\($0.value)" }
   }

@@ -34,7 +34,9 @@ enum TextFile {
     let bytes = Array(text.utf8)
     var done = 0
     while file >= 0 && done < bytes.count {
-      let put = bytes.withUnsafeBytes { Glibc.write(file, $0.baseAddress! + done, bytes.count - done) }
+      let put = bytes.withUnsafeBytes {
+        Glibc.write(file, $0.baseAddress! + done, bytes.count - done)
+      }
       if put < 0 && errno == EINTR { continue }
       if put <= 0 { break }
       done += put

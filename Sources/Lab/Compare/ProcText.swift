@@ -1,0 +1,90 @@
+// Reads the texts of /proc that a measurement needs, each from a string, so that a test can give any.
+// Field numbers are proc(5)'s. What is not there is nil, never zero.
+
+/// What /proc/stat says of the CPUs, in ticks since the start of the machine.
+struct ProcessorTicks: Equatable {
+  /// By CPU number: time that the CPU did something, whoever it was for. Time that a hypervisor
+  /// gave to others is in it: it was not to be had.
+  var busy: [Int: Int] = [:]
+  /// By CPU number: of the above, what a hypervisor gave to others.
+  var stolen: [Int: Int] = [:]
+  /// By CPU number: all ticks.
+  var total: [Int: Int] = [:]
+}
+
+enum ProcText {
+  /// /proc/stat.
+  static func processorTicks(_ text: String) -> ProcessorTicks {
+    var ticks = ProcessorTicks()
+    for line in text.split(separator: "\n") where line.hasPrefix("cpu") {
+      let words = line.split(separator: " ")
+      guard let cpu = Int(words[0].dropFirst(3)), words.count >= 9 else { continue }
+      // user nice system idle iowait irq softirq steal; guest time is in user already.
+      let values = words[1...8].compactMap { Int($0) }
+      guard values.count == 8 else { continue }
+      ticks.busy[cpu] = values.reduce(0, +) - values[3] - values[4]
+      ticks.stolen[cpu] = values[7]
+      ticks.total[cpu] = values.reduce(0, +)
+    }
+    return ticks
+  }
+
+  /// utime and stime of /proc/PID/stat (fields 14 and 15), in ticks; the name before them may hold
+  /// spaces and brackets.
+  static func processTicks(_ text: String) -> (user: Int, system: Int)? {
+    guard let bracket = text.lastIndex(of: ")") else { return nil }
+    let words = text[text.index(after: bracket)...].split(separator: " ")
+    guard words.count > 12, let user = Int(words[11]), let system = Int(words[12]) else {
+      return nil
+    }
+    return (user, system)
+  }
+
+  /// A line of /proc/PID/status or /proc/PID/smaps_rollup, `VmRSS:  1234 kB`.
+  static func number(_ name: String, in text: String) -> Int? {
+    for line in text.split(separator: "\n") where line.hasPrefix(name + ":") {
+      let value = line.dropFirst(name.count + 1).drop { $0 == " " || $0 == "\t" }
+      return Int(value.prefix { $0 != " " })
+    }
+    return nil
+  }
+}
+
+/// One `counters worker=…` line of Millrace's log: every `name=number` on it.
+struct CountersLine: Equatable {
+  var values: [String: Int] = [:]
+
+  /// nil if the line is another one.
+  init?(_ line: Substring) {
+    guard let start = line.range(of: "counters worker=") else { return nil }
+    for word in line[start.lowerBound...].split(separator: " ").dropFirst() {
+      let parts = word.split(separator: "=", maxSplits: 1)
+      guard parts.count == 2, let value = Int(parts[1]) else { continue }
+      values[String(parts[0])] = value
+    }
+  }
+
+  /// The lines of a log, in their order.
+  static func all(in log: String) -> [CountersLine] {
+    log.split(separator: "\n").compactMap { CountersLine($0) }
+  }
+
+  /// The sums of the last `workers` lines: one report of the whole process.
+  static func sum(_ lines: some Collection<CountersLine>) -> [String: Int] {
+    lines.reduce(into: [:]) { sum, line in
+      sum.merge(line.values) { $0 + $1 }
+    }
+  }
+}
+
+extension Substring {
+  /// The first occurrence of a text, byte by byte.
+  fileprivate func range(of text: String) -> Range<Substring.Index>? {
+    var start = startIndex
+    while start < endIndex {
+      if self[start...].hasPrefix(text) { return start..<index(start, offsetBy: text.count) }
+      start = index(after: start)
+    }
+    return nil
+  }
+}

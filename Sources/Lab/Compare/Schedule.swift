@@ -1,0 +1,149 @@
+// Which subject runs when, and for how long: pure arithmetic over a seed and a budget of time. Rounds
+// hold every subject once per stage in an order of their own, so that what drifts (the host's other
+// guests, temperature) falls on all alike.
+
+/// Numbers by a seed: SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators,
+/// OOPSLA 2014).
+struct SeededNumbers: RandomNumberGenerator {
+  private var state: UInt64
+
+  init(seed: UInt64) { state = seed }
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var z = state
+    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+    return z ^ (z >> 31)
+  }
+}
+
+/// One measurement that is to be made.
+struct Turn: Equatable {
+  var round: Int
+  var stage: String
+  var subject: String
+}
+
+/// How long everything takes.
+struct Timing: Equatable {
+  /// Rounds in which the variants run.
+  var rounds = 9
+  /// Of them, those in which the peers run as well.
+  var peerRounds = 9
+  /// Seconds that are counted, and seconds of load before them.
+  var duration = 2.0
+  var warmUp = 0.5
+
+  /// Starting a proxy, probing its engine, opening connections, draining it: seconds that a
+  /// measurement takes beside its load. Measured here: 0.25 for Millrace, 0.4 for Caddy.
+  static let overhead = 0.45
+
+  /// What is left of five minutes for measurements once the machine was looked at and the report
+  /// written.
+  static let budget = 270.0
+
+  /// Seconds that all measurements take, the first look at everybody's maximum included.
+  func seconds(variants: Int, peers: Int, stages: Int, peerStages: Int) -> Double {
+    let one = duration + warmUp + Self.overhead
+    let turns =
+      variants + peers + rounds * variants * stages + peerRounds * peers * peerStages
+    return one * Double(turns)
+  }
+
+  /// The most rounds that fit the budget. Variants come first: they are the question, and an
+  /// interval of 99% over fewer than seven pairs says next to nothing; peers get at least three
+  /// rounds. Where even that does not fit, each measurement is made shorter, down to one second.
+  static func fitting(
+    variants: Int, peers: Int, stages: Int, peerStages: Int, budget: Double = Self.budget
+  ) -> Timing {
+    func cost(_ timing: Timing) -> Double {
+      timing.seconds(variants: variants, peers: peers, stages: stages, peerStages: peerStages)
+    }
+    for duration in [2.0, 1.5, 1.0] {
+      for rounds in stride(from: 15, through: 7, by: -1) {
+        var timing = Timing(rounds: rounds, peerRounds: rounds, duration: duration)
+        if peers == 0 {
+          if cost(timing) <= budget { return timing }
+          continue
+        }
+        // More rounds for variants are worth more than more rounds for peers, up to nine.
+        let enough = rounds > 9 ? rounds : min(rounds, 3)
+        while timing.peerRounds > enough && cost(timing) > budget { timing.peerRounds -= 1 }
+        if cost(timing) <= budget { return timing }
+      }
+    }
+    // It takes longer then; whoever asked for so many subjects is told how long.
+    return Timing(rounds: 7, peerRounds: min(3, peers == 0 ? 7 : 3), duration: 1.0)
+  }
+}
+
+enum Schedule {
+  /// Every measurement in the order in which it is to be made.
+  ///
+  /// - Parameters:
+  ///   - stages: names of the stages of each subject.
+  ///   - peerRounds: spread evenly over the rounds, so that no peer sees only the beginning.
+  static func turns(
+    seed: UInt64, rounds: Int, peerRounds: Int, variants: [String], peers: [String],
+    stages: (String) -> [String]
+  ) -> [Turn] {
+    var numbers = SeededNumbers(seed: seed)
+    var turns: [Turn] = []
+    for round in 1...max(1, rounds) {
+      let hasPeers = round * peerRounds / rounds > (round - 1) * peerRounds / rounds
+      let subjects = hasPeers ? variants + peers : variants
+      var part = subjects.flatMap { subject in
+        stages(subject).map { Turn(round: round, stage: $0, subject: subject) }
+      }
+      part.shuffle(using: &numbers)
+      turns += part
+    }
+    return turns
+  }
+
+  /// The stages after the maximum, from what each subject reached at it (requests per second).
+  /// Rates are rounded down to three digits: a rate is a round number in a report.
+  static func rateStages(
+    maxima: [(name: String, rate: Double)], variants: [String], asked: [Double]
+  ) -> [(stage: StageFacts, variantsOnly: Bool)] {
+    if !asked.isEmpty {
+      return asked.map { (stage("\(Int($0))/s", $0, "asked for by --rates"), false) }
+    }
+    guard let slowest = maxima.min(by: { $0.rate < $1.rate }), slowest.rate > 0 else { return [] }
+    var stages = [
+      (
+        stage(
+          "equal", rounded(slowest.rate * 0.7),
+          "70% of the maximum of the slowest, \(slowest.name): a load that all can bear"), false
+      )
+    ]
+    let own = maxima.filter { variants.contains($0.name) }
+    if own.count > 1, let lesser = own.min(by: { $0.rate < $1.rate }) {
+      stages.append(
+        (
+          stage(
+            "brink", rounded(lesser.rate),
+            "the maximum of the slower variant, \(lesser.name): the latency that the better one has"
+              + " where the other has no more to give"), true
+        ))
+    }
+    return stages
+  }
+
+  private static func stage(_ name: String, _ rate: Double, _ reason: String) -> StageFacts {
+    var facts = StageFacts()
+    facts.name = name
+    facts.kind = .rate
+    facts.rate = rate
+    facts.reason = reason
+    return facts
+  }
+
+  /// Down to three digits that count: 23711 is 23700.
+  static func rounded(_ rate: Double) -> Double {
+    var unit = 1.0
+    while rate / unit >= 1000 { unit *= 10 }
+    return max(1, (rate / unit).rounded(.down) * unit)
+  }
+}
