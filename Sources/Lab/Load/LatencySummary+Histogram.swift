@@ -13,7 +13,7 @@ extension LatencyHistogram {
     // 100 ns (64 after rounding to a power of two) is a tenth of what a clock read and a wake-up
     // are worth: finer places would only be memory.
     self.init(
-      lowestDiscernibleValue: 100, highestTrackableValue: UInt64(max(highest, 1_000_000_000)),
+      lowestDiscernibleValue: 100, highestTrackableValue: UInt64(Swift.max(highest, 1_000_000_000)),
       numberOfSignificantValueDigits: .three)
   }
 }

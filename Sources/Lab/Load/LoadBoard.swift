@@ -41,11 +41,11 @@ final class LoadBoard: Sendable {
     course.withLock { $0.deliver(index, &quarter) }
   }
 
-  func withCourse<R>(_ body: (inout LoadCourse) -> R) -> R { course.withLock { body(&$0) } }
+  func withCourse<R: Sendable>(_ body: (inout LoadCourse) -> R) -> R { course.withLock { body(&$0) } }
 }
 
 /// What a thread has seen in a quarter of a second.
-struct LoadQuarter: ~Copyable {
+struct LoadQuarter: ~Copyable, Sendable {
   static let nanoseconds: Int64 = 250_000_000
 
   var sent = 0
@@ -69,7 +69,9 @@ struct LoadQuarter: ~Copyable {
 }
 
 /// The quarters of all threads, put together in their order.
-struct LoadCourse: ~Copyable {
+struct LoadCourse: ~Copyable, @unchecked Sendable {
+  // Unchecked because of the pointer, which nobody else has.
+
   /// Quarters that threads may be apart: four seconds. Beyond it a thread that has stood still for
   /// so long finds its quarter closed, and what it saw counts for a later one.
   private static let depth = 16

@@ -127,15 +127,17 @@ extension LoadConnection {
   /// The bytes of the head so far.
   mutating func heldBytes() -> UnsafeRawBufferPointer {
     guard held != nil else { return UnsafeRawBufferPointer(start: nil, count: 0) }
-    return UnsafeRawBufferPointer(rebasing: held!.bytes[..<heldCount])
+    return UnsafeRawBufferPointer(rebasing: held!.room()[..<heldCount])
   }
 
-  /// Adds bytes to the head so far. - Returns: false if they do not fit.
-  mutating func hold(_ bytes: UnsafeRawBufferPointer) -> Bool {
-    guard heldCount + bytes.count <= held!.count else { return false }
-    UnsafeMutableRawBufferPointer(rebasing: held!.mutableBytes[heldCount...])
-      .copyMemory(from: bytes)
+  /// Adds bytes to the head so far, which has room for them.
+  mutating func hold(_ bytes: UnsafeRawBufferPointer) {
+    UnsafeMutableRawBufferPointer(rebasing: held!.room()[heldCount...]).copyMemory(from: bytes)
     heldCount += bytes.count
-    return true
   }
+}
+
+extension BufferSlice {
+  /// All bytes of a slice that is stored in an optional.
+  mutating func room() -> UnsafeMutableRawBufferPointer { mutableBytes }
 }

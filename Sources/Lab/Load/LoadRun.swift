@@ -2,7 +2,7 @@
 // stand, shows the course to whoever watches, and adds up what the threads have counted.
 
 import Glibc
-public import MillraceEngine
+import MillraceEngine
 import Synchronization
 import TLS
 

@@ -33,7 +33,9 @@ struct TemplateTally {
   var latency: LatencyHistogram
 }
 
-struct LoadTally: ~Copyable {
+struct LoadTally: ~Copyable, @unchecked Sendable {
+  // Unchecked because of the pointers, which nobody else has.
+
   var planned = 0
   var sent = 0
   var completed = 0

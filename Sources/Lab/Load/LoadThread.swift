@@ -41,7 +41,7 @@ enum LoadThread {
 
 /// Where the threads leave what they have counted.
 final class TallyBox: Sendable {
-  private struct Sum: ~Copyable {
+  private struct Sum: ~Copyable, Sendable {
     var tally: LoadTally?
     /// CPU nanoseconds of the busiest thread over those of its counted part.
     var busiest = 0.0

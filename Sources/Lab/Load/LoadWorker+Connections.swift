@@ -4,7 +4,9 @@
 
 import Glibc
 import HTTP1
+import Histogram
 import MillraceEngine
+import Synchronization
 import TLS
 
 extension LoadWorker where E: ~Copyable {

@@ -3,6 +3,7 @@
 // connection is remembered by nothing but the lane's place in its own sequence.
 
 import HTTP1
+import Histogram
 import MillraceEngine
 
 extension LoadWorker where E: ~Copyable {

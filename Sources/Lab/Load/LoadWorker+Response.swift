@@ -4,6 +4,7 @@
 
 import Glibc
 import HTTP1
+import Histogram
 import MillraceEngine
 import TLS
 
@@ -133,7 +134,7 @@ extension LoadWorker where E: ~Copyable {
     let before = c.pointee.heldCount
     let room = responseLimits.headBytes - before
     let part = UnsafeRawBufferPointer(rebasing: bytes[..<min(room, bytes.count)])
-    guard c.pointee.hold(part) else { return nil }
+    c.pointee.hold(part)
     let held = c.pointee.heldBytes()
     switch c.pointee.scanner.scan(held, limits: responseLimits, isRequest: false) {
     case .complete(let length):

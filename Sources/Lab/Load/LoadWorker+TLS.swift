@@ -103,15 +103,19 @@ extension LoadWorker where E: ~Copyable {
 extension LoadConnection {
   // For a session that is stored in an optional, which can only be used in place.
 
-  mutating func resumed() -> Bool { tls!.isResumed }
+  mutating func resumed() -> Bool { tls!.hasResumed() }
 
   mutating func makeTicket() -> ClientTicket? { tls == nil ? nil : tls!.makeTicket() }
 
   /// The transport has ended. - Returns: whether the peer had said so inside TLS.
   mutating func endTLS() -> Bool { tls!.receiveEnd() == .peerClosed }
 
+  mutating func whyFailed() -> String { tls!.whyFailed() }
+}
+
+extension TLSSession {
   mutating func whyFailed() -> String {
-    if let failure = tls!.failure { return "\(failure)" }
+    if let failure { return "\(failure)" }
     return "the session failed"
   }
 }

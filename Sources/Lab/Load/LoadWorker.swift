@@ -5,6 +5,7 @@
 import Glibc
 import HTTP1
 import MillraceEngine
+import Synchronization
 import TLS
 
 /// What a token is about.
