@@ -41,7 +41,9 @@ final class LoadBoard: Sendable {
     course.withLock { $0.deliver(index, &quarter) }
   }
 
-  func withCourse<R: Sendable>(_ body: (inout LoadCourse) -> R) -> R { course.withLock { body(&$0) } }
+  func withCourse<R: Sendable>(_ body: (inout LoadCourse) -> R) -> R {
+    course.withLock { body(&$0) }
+  }
 }
 
 /// What a thread has seen in a quarter of a second.

@@ -155,6 +155,7 @@ extension LoadWorker where E: ~Copyable {
     if phase == .open || phase == .finished { lanes[Int(c.pointee.lane)].openCount -= 1 }
     c.pointee.phase = .ending
     c.pointee.deadline = .max
+    if kind == nil { closeTLS(c) }
     c.pointee.pending = nil
     if c.pointee.connecting { engine.cancelConnect(c.pointee.socket) }
     if c.pointee.receiving && !c.pointee.stopping {
@@ -251,6 +252,7 @@ extension LoadWorker where E: ~Copyable {
       case .handshaking where now >= c.pointee.deadline:
         end(c, .tls, "the handshake took too long")
       case .finished where now >= c.pointee.deadline: end(c, nil)
+      case .open where now >= c.pointee.deadline: end(c, nil)
       case .open where c.pointee.flightCount > 0 && !c.pointee.isSlow:
         if oldestFlight(c).pointee.sent + timeout <= now {
           end(c, .timeout, "no whole response in time")

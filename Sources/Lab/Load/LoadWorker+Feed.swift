@@ -29,9 +29,11 @@ extension LoadWorker where E: ~Copyable {
       let isAgain = !lane.pointee.resend.isEmpty
       guard isAgain || lane.pointee.nextMoment <= now, let c = takeIdle(lane) else { return }
       if isAgain, let flight = lane.pointee.resend.popFirst() {
-        launch(c, Flight(
-          planned: flight.planned, sent: now, template: flight.template,
-          isCounted: flight.isCounted))
+        launch(
+          c,
+          Flight(
+            planned: flight.planned, sent: now, template: flight.template,
+            isCounted: flight.isCounted))
       } else {
         let planned = lane.pointee.nextMoment
         let flight = Flight(
@@ -59,8 +61,10 @@ extension LoadWorker where E: ~Copyable {
       // A pipeline's requests leave together.
       while canTake(c) {
         if let flight = lane.pointee.resend.popFirst() {
-          launch(c, Flight(
-            planned: now, sent: now, template: flight.template, isCounted: flight.isCounted))
+          launch(
+            c,
+            Flight(
+              planned: now, sent: now, template: flight.template, isCounted: flight.isCounted))
           continue
         }
         let isCounted = isCounting && !lane.pointee.isSlow
@@ -69,8 +73,10 @@ extension LoadWorker where E: ~Copyable {
           if closedLeft != .max { closedLeft -= 1 }
           tally.planned += 1
         }
-        launch(c, Flight(
-          planned: now, sent: now, template: chooseClosed(lane), isCounted: isCounted))
+        launch(
+          c,
+          Flight(
+            planned: now, sent: now, template: chooseClosed(lane), isCounted: isCounted))
       }
       flush(c)
       sends += 1
@@ -235,12 +241,16 @@ extension LoadWorker where E: ~Copyable {
       c.pointee.pending = nil
       c.pointee.uploadTemplate = -1
       c.pointee.requestsLeft = 0
-      if !c.pointee.receiving { end(c, .reset, SystemFailure(code: -result, operation: "send").description) }
+      if !c.pointee.receiving {
+        end(c, .reset, SystemFailure(code: -result, operation: "send").description)
+      }
       return
     }
     if c.pointee.uploadTemplate >= 0 && c.pointee.phase == .open {
       guard ensurePending(c) else { return end(c, .reset, "no send frame is free") }
       appendContent(c)
+    } else if c.pointee.phase == .open {
+      c.pointee.deadline = .max
     }
     flush(c)
     offer(c)

@@ -17,7 +17,9 @@ extension LoadWorker where E: ~Copyable {
   /// Starts a receive, unless one is in flight or a slow reader pauses.
   @inline(__always)
   mutating func arm(_ c: LoadConnectionPointer) {
-    guard !c.pointee.receiving, c.pointee.phase != .ending, c.pointee.phase != .vacant else { return }
+    guard !c.pointee.receiving, c.pointee.phase != .ending, c.pointee.phase != .vacant else {
+      return
+    }
     if c.pointee.isSlow && c.pointee.readAt > engine.now { return }
     c.pointee.receiving = true
     engine.receive(
@@ -228,12 +230,14 @@ extension LoadWorker where E: ~Copyable {
       record(c, flight, failure)
     }
     if resumesSessions && !c.pointee.hasKeptSession { keepSession(c) }
-    // An answer that came before its request had left whole leaves the connection useless.
-    let isEarly = c.pointee.uploadTemplate >= 0 && c.pointee.flightCount == 0
-    if !c.pointee.keepsConnection || isEarly
+    if !c.pointee.keepsConnection
       || (c.pointee.requestsLeft == 0 && c.pointee.flightCount == 0)
     {
       return finish(c)
+    }
+    if c.pointee.uploadTemplate >= 0 {
+      // The answer came before its request had left whole; the rest has to follow before another.
+      c.pointee.deadline = engine.now + timeout
     }
     chooseMode(c)
     offer(c)

@@ -56,7 +56,9 @@ extension LoadWorker where E: ~Copyable {
     slowBytesPerSecond = plan.slowReaderBytesPerSecond
     isOpenLoop = plan.pacing.isOpen
     warmUp = plan.warmUpNanoseconds
-    duration = plan.durationNanoseconds
+    let ending = PacedEnding(plan)
+    duration = ending.duration
+    mayRunOut = ending.mayRunOut
     closedLeft = seed.closedLimit
     sweepInterval = max(5_000_000, min(500_000_000, plan.timeoutNanoseconds / 16))
     nextSweep = made.now + sweepInterval
@@ -127,6 +129,29 @@ extension LoadWorker where E: ~Copyable {
     wire.deallocate()
     toOpen.deallocate()
     return tally
+  }
+}
+
+/// How long the counted part is.
+struct PacedEnding {
+  /// Nanoseconds.
+  var duration: Int64
+  /// Whether the requests may be over earlier.
+  var mayRunOut: Bool
+
+  init(_ plan: LoadPlan) {
+    duration = plan.durationNanoseconds
+    switch plan.pacing {
+    case .constant(let rate):
+      mayRunOut = false
+      guard let limit = plan.requestLimit else { return }
+      // So many gaps, the one behind the last request included.
+      let first = Pacer.firstNumber(from: plan.warmUpNanoseconds, rate)
+      let end = Pacer.offset(first + UInt64(limit), rate)
+      duration = min(duration, end - plan.warmUpNanoseconds)
+    case .replay: mayRunOut = true
+    case .closed, .poisson: mayRunOut = plan.requestLimit != nil
+    }
   }
 }
 

@@ -93,6 +93,13 @@ extension LoadWorker where E: ~Copyable {
   /// Plaintext whose record fits the inline part of a frame, behind others of a pipeline or not.
   private static var inlinePlaintext: Int { 3_000 }
 
+  /// Ends the session in order: OpenSSL gives up one that ends otherwise, and with it every
+  /// connection's right to resume it (SSL_free(3)). The words themselves are of no use to a server
+  /// that has closed already.
+  mutating func closeTLS(_ c: LoadConnectionPointer) {
+    if c.pointee.tls != nil { _ = c.pointee.tls!.close(output: wire) }
+  }
+
   /// Keeps what the server has given to resume with, for the next connection of the lane.
   mutating func keepSession(_ c: LoadConnectionPointer) {
     c.pointee.hasKeptSession = true

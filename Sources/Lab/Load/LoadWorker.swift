@@ -68,6 +68,8 @@ struct LoadWorker<E: Engine & ~Copyable>: ~Copyable {
   var inUse = 0
   /// In a closed loop with a limit: counted requests that may still be sent.
   var closedLeft: Int
+  /// Whether the requests may be over before the time is.
+  let mayRunOut: Bool
 
   // Monotonic nanoseconds.
   let warmUp: Int64
@@ -216,6 +218,7 @@ struct LoadWorker<E: Engine & ~Copyable>: ~Copyable {
 
   /// Whether there is nothing left to send before the time is over.
   private func hasRunOut(_ now: Int64) -> Bool {
+    guard mayRunOut else { return false }
     if !isOpenLoop { return closedLeft == 0 && inAir == 0 }
     for i in lanes.indices where !lanes[i].isSlow {
       if lanes[i].nextMoment != .max || !lanes[i].resend.isEmpty { return false }
