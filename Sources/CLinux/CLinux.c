@@ -166,12 +166,6 @@ int clinux_affinity(uint64_t *words, int count) {
   return CPU_COUNT(&set);
 }
 
-int clinux_fork(void) { return fork(); }
-int clinux_wexitstatus(int s) { return WIFEXITED(s) ? WEXITSTATUS(s) : -1; }
-int clinux_wtermsig(int s) { return WIFSIGNALED(s) ? WTERMSIG(s) : 0; }
-void clinux_name_self(const char *name) { pthread_setname_np(pthread_self(), name); }
-
-<<<<<<< HEAD
 int clinux_set_affinity(const uint64_t *words, int count) {
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -236,6 +230,10 @@ int clinux_count_tracepoint(uint64_t tracepoint, int thread) {
   long r = syscall(__NR_perf_event_open, &a, thread, -1, -1, PERF_FLAG_FD_CLOEXEC);
   return r < 0 ? -errno : (int)r;
 }
-=======
+
+int clinux_fork(void) { return fork(); }
+int clinux_wexitstatus(int s) { return WIFEXITED(s) ? WEXITSTATUS(s) : -1; }
+int clinux_wtermsig(int s) { return WIFSIGNALED(s) ? WTERMSIG(s) : 0; }
+void clinux_name_self(const char *name) { pthread_setname_np(pthread_self(), name); }
+
 void clinux_timer_slack(unsigned long nanoseconds) { prctl(PR_SET_TIMERSLACK, nanoseconds); }
->>>>>>> lab-load

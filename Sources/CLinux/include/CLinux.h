@@ -312,7 +312,6 @@ int clinux_find_segment_size(void *control, size_t length);
 int clinux_unacknowledged(int fd);
 int clinux_pin_self(int cpu);
 int clinux_affinity(uint64_t *words, int count);
-/* fork(2) is hidden from Swift; the probe's child runs only the probe and _exit(2)s. */
 /* Binds the calling thread to the CPUs whose bits are set. 0 or -errno. */
 int clinux_set_affinity(const uint64_t *words, int count);
 
@@ -335,6 +334,7 @@ int clinux_spawn(const struct clinux_launch *s);
  * from which eight bytes are read, or -errno. */
 int clinux_count_tracepoint(uint64_t tracepoint, int thread);
 
+/* fork(2) is hidden from Swift; the probe's child runs only the probe and _exit(2)s. */
 int clinux_fork(void);
 int clinux_wexitstatus(int status);
 int clinux_wtermsig(int status);
