@@ -79,7 +79,7 @@ struct CountersLine: Equatable {
 
 extension Substring {
   /// The first occurrence of a text, byte by byte.
-  fileprivate func range(of text: String) -> Range<Substring.Index>? {
+  func range(of text: String) -> Range<Substring.Index>? {
     var start = startIndex
     while start < endIndex {
       if self[start...].hasPrefix(text) { return start..<index(start, offsetBy: text.count) }

@@ -167,15 +167,9 @@ struct Scene {
   /// A text as YAML inside double quotes; `${` would be taken for a variable.
   static func yaml(_ text: String) -> String {
     var result = "\""
-    var last: Character?
-    for character in text {
-      switch character {
-      case "\"", "\\": result += "\\\(character)"
-      case "{" where last == "$": result += "{"
-      case "$": result += "$"
-      default: result.append(character)
-      }
-      last = character
+    for character in text.replacing("${", with: "$${") {
+      if character == "\"" || character == "\\" { result.append("\\") }
+      result.append(character)
     }
     return result + "\""
   }

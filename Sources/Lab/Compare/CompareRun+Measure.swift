@@ -1,0 +1,239 @@
+// One measurement: a fresh process of the subject, a load, samples while it runs, and the end of both.
+// A subject that fails says so in the measurement, with its last words; only what keeps the whole
+// comparison from going on is thrown.
+
+import Glibc
+import MillraceEngine
+
+/// What is looked at twice within the counted part, because looking costs more than a few reads.
+private struct Look {
+  var wallMicroseconds: Int64
+  var voluntary: Int
+  var involuntary: Int
+}
+
+/// System calls that were counted during the warm-up, and over how many seconds.
+private struct CallRate {
+  var calls: Int
+  var seconds: Double
+}
+
+/// Everything that was seen while a load ran.
+private struct Sight {
+  var samples: [UsageSample] = []
+  var looks: [Look] = []
+  var calls: CallRate?
+  var residentBytes: Int?
+  var hasDied = false
+}
+
+extension CompareRun {
+  /// Seconds that a subject has to accept connections, and to end.
+  private static let patience = 10.0
+
+  mutating func measure(
+    _ trial: inout Trial, _ turn: Turn, _ stage: StageFacts, _ scene: Scene
+  ) throws(CompareFailure) -> Measurement {
+    var measurement = Measurement()
+    measurement.round = turn.round
+    measurement.stage = stage.name
+    measurement.subject = trial.facts.name
+    for path in trial.scratch {
+      Workspace.empty(path)
+      _ = unlink(path)
+    }
+    _ = unlink(trial.launch.output)
+    do {
+      let process = try ChildProcess(trial.launch)
+      let port = trial.port
+      let isReady = try attention.wait(seconds: Self.patience) {
+        !process.isRunning || Workspace.accepts(port)
+      }
+      guard isReady && process.isRunning else {
+        measurement.failure = Self.words("did not start", process)
+        return measurement
+      }
+      try load(&measurement, trial, process, stage, scene)
+      process.send(SIGTERM)
+      _ = try attention.wait(seconds: Self.patience) { !process.isRunning }
+      process.kill()
+    } catch {
+      guard error.status == 1 else { throw error }
+      measurement.failure = error.description
+      return measurement
+    }
+    if trial.hasCounters { readLog(&measurement, &trial) }
+    return measurement
+  }
+
+  private static func words(_ what: String, _ process: ChildProcess) -> String {
+    let lines = process.lastLines()
+    let end = process.status.map { " (exit status \($0))" } ?? ""
+    return what + end + (lines.isEmpty ? ", and said nothing" : ": " + lines.joined(separator: " / "))
+  }
+
+  // MARK: The load
+
+  private func load(
+    _ measurement: inout Measurement, _ trial: Trial, _ process: ChildProcess,
+    _ stage: StageFacts, _ scene: Scene
+  ) throws(CompareFailure) {
+    let request = LabTools.Load(
+      urls: scene.urls(port: trial.port), arguments: scene.workload.loadArguments,
+      rate: stage.rate, duration: timing.duration, warmUp: timing.warmUp,
+      // Each round asks for the same in the same order of every subject.
+      seed: options.seed &+ UInt64(measurement.round), result: workspace.path("load.json"),
+      log: workspace.path("load.log"))
+    _ = unlink(request.log)
+    let load = try tools.startLoad(request)
+    let sight = try watch(load, process, trial)
+    guard let result = LabTools.result(request.result) else {
+      throw CompareFailure(Self.words("the load gave no result", load), cure: "")
+    }
+    measurement.load = result
+    if sight.hasDied || !process.isRunning {
+      measurement.failure = Self.words("ended under load", process)
+      return
+    }
+    fill(&measurement, sight)
+    judge(&measurement)
+  }
+
+  /// Samples until the load has ended.
+  private func watch(
+    _ load: ChildProcess, _ process: ChildProcess, _ trial: Trial
+  ) throws(CompareFailure) -> Sight {
+    let begun = SystemClock.monotonicNanoseconds()
+    // Twice what it should take, and what a slow end may: a load that hangs must not hang us.
+    let limit = (timing.warmUp + timing.duration) * 2 + 30
+    var sight = Sight()
+    // Workers of nginx exist a moment after its first socket does.
+    try attention.wait(milliseconds: Int64(timing.warmUp * 200))
+    if trial.facts.kind == .peer && countingRefusal == nil {
+      sight.calls = try countCalls(process, seconds: timing.warmUp * 0.5)
+    }
+    let tree = ProcessTree(root: process.pid)
+    while load.isRunning {
+      let elapsed = Double(SystemClock.monotonicNanoseconds() - begun) / 1e9
+      guard elapsed < limit else {
+        load.kill()
+        break
+      }
+      guard let sample = tree.sample() else {
+        sight.hasDied = true
+        load.kill()
+        break
+      }
+      sight.samples.append(sample)
+      // The counted part begins after the connections stand: never before the warm-up's length, so
+      // the second look is inside it.
+      let isFirst = sight.looks.isEmpty && elapsed >= timing.warmUp + timing.duration * 0.1
+      let isSecond = sight.looks.count == 1 && elapsed >= timing.warmUp + timing.duration * 0.9
+      if isFirst || isSecond {
+        let switches = tree.switches()
+        sight.looks.append(
+          Look(
+            wallMicroseconds: SystemClock.wallMicroseconds(), voluntary: switches.voluntary,
+            involuntary: switches.involuntary))
+        if trial.hasCounters { process.send(SIGUSR1) }
+        if isSecond { sight.residentBytes = tree.residentBytes() }
+      }
+      try attention.wait(milliseconds: 10)
+    }
+    if let last = tree.sample() { sight.samples.append(last) }
+    return sight
+  }
+
+  private func countCalls(
+    _ process: ChildProcess, seconds: Double
+  ) throws(CompareFailure) -> CallRate? {
+    guard let counter = SystemCallCounter(threads: ProcessTree(root: process.pid).threads) else {
+      return nil
+    }
+    let begun = SystemClock.monotonicNanoseconds()
+    let before = counter.count()
+    // Closed loops and rates run from the first moment of the warm-up.
+    try attention.wait(milliseconds: Int64(seconds * 1000))
+    let calls = counter.count() - before
+    return CallRate(
+      calls: calls, seconds: Double(SystemClock.monotonicNanoseconds() - begun) / 1e9)
+  }
+
+  // MARK: What it adds up to
+
+  private func fill(_ measurement: inout Measurement, _ sight: Sight) {
+    measurement.residentBytes = sight.residentBytes
+    guard let start = Moment.microseconds(measurement.load.started),
+      let usage = Usage.between(
+        start, start + Int64(measurement.load.seconds * 1e6), sight.samples)
+    else {
+      measurement.failure = "the load's counted part was not seen whole; its log is load.log"
+      return
+    }
+    measurement.processSeconds = usage.processSeconds
+    measurement.userSeconds = usage.userSeconds
+    measurement.systemSeconds = usage.systemSeconds
+    measurement.machineSeconds = usage.machineSeconds
+    for (cpu, seconds) in usage.busySeconds {
+      measurement.processorBusy[String(cpu)] = min(1, seconds / usage.seconds)
+    }
+    let own = comparison.machine.proxyProcessors
+    let busy = own.compactMap { measurement.processorBusy[String($0)] }
+    measurement.proxyBusy = busy.isEmpty ? 0 : busy.reduce(0, +) / Double(busy.count)
+    if sight.looks.count == 2 {
+      let (a, b) = (sight.looks[0], sight.looks[1])
+      let share = usage.seconds / (Double(b.wallMicroseconds - a.wallMicroseconds) / 1e6)
+      let involuntary = Double(b.involuntary - a.involuntary) * share
+      let voluntary = Double(b.voluntary - a.voluntary) * share
+      measurement.involuntarySwitches = Int(involuntary)
+      measurement.contextSwitches = Int(involuntary + voluntary)
+    }
+    if let calls = sight.calls, calls.seconds > 0 {
+      measurement.systemCalls = Int(Double(calls.calls) / calls.seconds * usage.seconds)
+    }
+  }
+
+  /// Requests that failed make the others' figures those of another load. What a rate left unsent is
+  /// no failure: it is what the rate was for.
+  private func judge(_ measurement: inout Measurement) {
+    let load = measurement.load
+    let failures = load.failures.filter { $0.key != "unsent" && $0.value > 0 }
+    let failed = failures.values.reduce(0, +)
+    if load.completed == 0 {
+      measurement.failure = "no request was answered as it must be"
+    } else if Double(failed) > Double(load.completed) * Self.failedShare {
+      measurement.failure = "\(failed) of \(failed + load.completed) requests failed"
+    }
+    guard measurement.failure != nil, failed > 0 else { return }
+    let kinds = failures.sorted { $0.value > $1.value }.map { "\($0.key) \($0.value)" }
+    measurement.failure! += " (\(kinds.joined(separator: ", ")))"
+  }
+
+  /// One in a thousand: above that, p99.9 is that of the failures.
+  private static let failedShare = 0.001
+
+  // MARK: Millrace's log
+
+  private func readLog(_ measurement: inout Measurement, _ trial: inout Trial) {
+    let log = ProxyLog(TextFile.read(trial.launch.output))
+    if let engine = log.engine { trial.facts.engine = engine }
+    // A variant whose option the kernel refused is another variant.
+    for (feature, cause) in log.refused where trial.facts.options[feature] == "true" {
+      measurement.failure = measurement.failure ?? "\(feature) is refused here: \(cause)"
+    }
+    guard let counted = log.counted else { return }
+    // Counters are those between two reports; the load counts a little longer.
+    let share = Double(measurement.load.completed) / Double(counted.responses)
+    func scaled(_ name: String) -> Int? {
+      counted.differences[name].map { Int((Double($0) * share).rounded()) }
+    }
+    measurement.turns = scaled("turns")
+    measurement.systemCalls = scaled("system_calls")
+    measurement.completions = scaled("completions")
+    measurement.completionQueueOverflows = counted.differences["cq_overflows"]
+    if let commits = counted.differences["audit_commits"], commits > 0 {
+      measurement.auditRecords = scaled("audit_records")
+      measurement.auditCommits = scaled("audit_commits")
+    }
+  }
+}

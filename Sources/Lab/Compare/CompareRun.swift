@@ -1,0 +1,298 @@
+// The comparison from beginning to end: looks at the machine, sets the scene, tries everybody once,
+// chooses the rates, runs the rounds, concludes. It says on standard error what it does; what it found
+// is one value. Whatever it starts ends with it.
+
+public import FoundationEssentials
+import Glibc
+import MillraceEngine
+
+public struct CompareRun {
+  var options: CompareOptions
+  let attention: Attention
+  let workspace: Workspace
+  var comparison = Comparison()
+  var trials: [Trial] = []
+  var tools: LabTools
+  var timing = Timing()
+  /// Why system calls of other programs are not counted here; nil: they are.
+  var countingRefusal: String?
+
+  /// Runs a comparison. The calling process must have one thread.
+  /// - Throws: `CompareFailure` with the exit status that it deserves.
+  public static func run(_ options: CompareOptions) throws(CompareFailure) -> Comparison {
+    var run = try CompareRun(options)
+    return try run.all()
+  }
+
+  init(_ options: CompareOptions) throws(CompareFailure) {
+    self.options = options
+    attention = Attention()
+    workspace = try Workspace(kept: options.keptDirectory)
+    tools = LabTools(program: options.program, processors: [])
+  }
+
+  mutating func all() throws(CompareFailure) -> Comparison {
+    let begun = SystemClock.monotonicNanoseconds()
+    comparison.started = RFC3339.text(SystemClock.wallMicroseconds())
+    comparison.version = options.version
+    comparison.command = options.command
+    comparison.seed = options.seed
+    try readTarget()
+    try lookAtMachine()
+    let (scene, origin) = try setScene()
+    defer { origin?.kill() }
+    try prepare(scene)
+    try tryEverybody(scene)
+    try runRounds(scene)
+    comparison.seconds = Double(SystemClock.monotonicNanoseconds() - begun) / 1e9
+    CompareConclusion.conclude(&comparison)
+    return comparison
+  }
+
+  func say(_ text: String) {
+    let bytes = Array((text + "\n").utf8)
+    _ = bytes.withUnsafeBytes { write(2, $0.baseAddress!, $0.count) }
+  }
+
+  // MARK: Before the first load
+
+  private mutating func readTarget() throws(CompareFailure) {
+    guard let text = options.containerProfile else { return }
+    do {
+      comparison.target = try JSONDecoder().decode(TargetFacts.self, from: Data(text.utf8))
+    } catch {
+      throw CompareFailure(
+        "--container-profile is not the JSON of a target: \(error)",
+        cure: "write {\"name\": \"…\", \"features\": {\"io_uring\": \"refused: why\"}}", status: 2)
+    }
+  }
+
+  private mutating func lookAtMachine() throws(CompareFailure) {
+    let reading = MachineReading.now(
+      proxy: options.proxyProcessors, load: options.loadProcessors, connections: options.connections)
+    comparison.machine = reading.facts
+    comparison.findings = reading.fitness.findings
+    // Before any thread exists: the probe forks.
+    let probe = ProbeReport.run(EngineOptions())
+    let engine = probe.refusal.map { "refused: \($0.detail)" } ?? "on"
+    comparison.machine.features["io_uring"] = engine
+    for feature in probe.features {
+      let cause = feature.cause.isEmpty ? "" : ": \(feature.cause)"
+      comparison.machine.features[feature.name] = feature.state.rawValue + cause
+    }
+    countingRefusal = SystemCallCounter.refusal()
+    comparison.machine.settings["system calls of peers"] =
+      countingRefusal.map { "not counted: \($0)" } ?? "counted during the warm-up"
+    for finding in comparison.findings { say("\(finding.severity.rawValue): \(finding.text)") }
+    if let refusal = comparison.findings.first(where: { $0.severity == .refusal }) {
+      guard options.isForced else {
+        throw CompareFailure(
+          "this machine is not fit for a comparison: \(refusal.text)",
+          cure: "or run it anyway with --force, and read its figures as a rehearsal")
+      }
+    }
+    var load = reading.facts.loadProcessors
+    if load.isEmpty { load = reading.facts.processors }
+    tools.processors = load
+    // This process samples and waits: on the load's CPUs, not on the proxy's.
+    ProcessorMask.bindSelf(load)
+  }
+
+  private mutating func setScene() throws(CompareFailure) -> (Scene, ChildProcess?) {
+    let needsOrigin = options.configurationFile == nil || options.replacesOrigin
+    var origin: ChildProcess?
+    var address: String?
+    if needsOrigin {
+      let started = try tools.startOrigin(options.originArguments, workspace, attention)
+      origin = started.process
+      address = started.address
+    }
+    var scene: Scene
+    if let file = options.configurationFile {
+      scene = try Scene.given(file, origin: address)
+    } else {
+      scene = try Scene.made(in: workspace, origin: address ?? "")
+    }
+    try scene.ask(options.urls)
+    scene.workload.loadArguments = loadArguments(scene)
+    scene.workload.originArguments = needsOrigin ? options.originArguments : []
+    scene.workload.description += "; \(options.connections) connections"
+    if needsOrigin {
+      scene.workload.description +=
+        ", origin: " + options.originArguments.joined(separator: " ")
+    }
+    readMentionedFiles(&scene)
+    comparison.workload = scene.workload
+    return (scene, origin)
+  }
+
+  private func loadArguments(_ scene: Scene) -> [String] {
+    var arguments = options.loadArguments
+    if let host = scene.host { arguments += ["--header", "Host: \(host)"] }
+    if scene.usesTLS {
+      arguments += scene.authority.map { ["--ca", $0] } ?? ["--insecure"]
+    }
+    return arguments
+  }
+
+  /// A set of requests belongs to the report.
+  private func readMentionedFiles(_ scene: inout Scene) {
+    let arguments = options.loadArguments
+    for (flag, value) in zip(arguments, arguments.dropFirst()) where flag == "--mix" {
+      scene.workload.files[value] = TextFile.read(value)
+    }
+  }
+
+  private mutating func prepare(_ scene: Scene) throws(CompareFailure) {
+    let processors =
+      comparison.machine.proxyProcessors.isEmpty
+      ? comparison.machine.processors : comparison.machine.proxyProcessors
+    for variant in options.variants {
+      trials.append(
+        try Trial.variant(
+          variant, scene, workspace, program: options.program, processors: processors))
+    }
+    for (peer, isTuned) in chosenPeers {
+      trials.append(
+        try Trial.peer(
+          peer, isTuned: isTuned, scene, workspace, processors: processors,
+          connections: options.connections,
+          speaksHTTP2: options.loadArguments.contains("--http2")))
+    }
+    for index in trials.indices { readVersion(&trials[index]) }
+  }
+
+  private var chosenPeers: [(Peer, Bool)] {
+    let peers: [Peer]
+    switch options.peers {
+    case .none: peers = []
+    case .found: peers = options.isQuick ? [] : Peer.all.filter { $0.path != nil }
+    case .named(let names): peers = names.compactMap { Peer.named($0) }
+    }
+    return peers.flatMap { peer in
+      (options.measuresDefaults ? [(peer, false)] : [])
+        + (options.measuresTuned ? [(peer, true)] : [])
+    }
+  }
+
+  /// What the program says its version is.
+  private func readVersion(_ trial: inout Trial) {
+    guard trial.facts.failure == nil else { return }
+    if trial.facts.kind == .variant && trial.facts.program == options.program {
+      trial.facts.version = options.version
+      return
+    }
+    let peer = Peer.all.first { trial.facts.name.hasPrefix($0.name) }
+    let output = workspace.path("version.log")
+    _ = unlink(output)
+    guard
+      let asked = try? ChildProcess(
+        Launch(
+          command: [trial.facts.program] + (peer?.versionArguments ?? ["--version"]), output: output))
+    else { return }
+    _ = try? attention.wait(seconds: 5) { !asked.isRunning }
+    trial.facts.version = asked.lastLines(100).first { !$0.isEmpty } ?? "unknown"
+  }
+
+  // MARK: The first look
+
+  /// Everybody once at their maximum: who does not work leaves here, and the rates follow from what
+  /// the others reach.
+  private mutating func tryEverybody(_ scene: Scene) throws(CompareFailure) {
+    var maximum = StageFacts()
+    maximum.name = "maximum"
+    maximum.reason = "closed loop: each connection asks again as soon as it was answered"
+    chooseTiming(stages: 3, peerStages: 2)
+    var maxima: [(name: String, rate: Double)] = []
+    for index in trials.indices where trials[index].facts.failure == nil {
+      let turn = Turn(round: 0, stage: maximum.name, subject: trials[index].facts.name)
+      let measured = try measure(&trials[index], turn, maximum, scene)
+      if let failure = measured.failure {
+        trials[index].facts.failure = failure
+        say("\(turn.subject): left out: \(failure)")
+      } else {
+        maxima.append((turn.subject, measured.load.completedRate))
+      }
+    }
+    let variants = names(.variant)
+    guard !variants.isEmpty else {
+      comparison.subjects = trials.map(\.facts)
+      let why = trials.first { $0.facts.kind == .variant }?.facts.failure ?? "none was asked for"
+      throw CompareFailure("no variant of Millrace could be measured: \(why)", cure: "see its log")
+    }
+    comparison.baseline = variants.first { $0 == "epoll" } ?? variants[0]
+    let rates = Schedule.rateStages(maxima: maxima, variants: variants, asked: options.rates)
+    comparison.stages = [maximum] + rates.map(\.stage)
+    stagesForVariantsOnly = Set(rates.filter(\.variantsOnly).map(\.stage.name))
+    for stage in comparison.stages where stage.rate != nil {
+      say("stage \(stage.name): \(Int(stage.rate ?? 0)) requests per second, \(stage.reason)")
+    }
+    let peerStages = comparison.stages.count - stagesForVariantsOnly.count
+    chooseTiming(stages: comparison.stages.count, peerStages: peerStages)
+  }
+
+  var stagesForVariantsOnly: Set<String> = []
+
+  private func names(_ kind: SubjectFacts.Kind) -> [String] {
+    trials.filter { $0.facts.kind == kind && $0.facts.failure == nil }.map(\.facts.name)
+  }
+
+  /// What was asked for; the rest so that it fits five minutes, or one.
+  private mutating func chooseTiming(stages: Int, peerStages: Int) {
+    let variants = names(.variant).count
+    let peers = names(.peer).count
+    let budget = options.isQuick ? 50.0 : Timing.budget
+    timing = Timing.fitting(
+      variants: variants, peers: peers, stages: stages, peerStages: peerStages, budget: budget)
+    if options.isQuick {
+      timing = Timing(rounds: 5, peerRounds: 5, duration: 1.0, warmUp: 0.3)
+    }
+    if let duration = options.duration {
+      timing.duration = duration
+      timing.warmUp = max(0.3, min(2, duration / 4))
+    }
+    if let rounds = options.rounds {
+      timing.rounds = rounds
+      timing.peerRounds = rounds
+    }
+    comparison.machine.settings["rounds"] = "\(timing.rounds), peers in \(timing.peerRounds)"
+    comparison.machine.settings["seconds per measurement"] =
+      "\(Decimals.text(timing.warmUp, places: 1)) of warm-up, then"
+      + " \(Decimals.text(timing.duration, places: 1)) counted"
+  }
+
+  // MARK: The rounds
+
+  private mutating func runRounds(_ scene: Scene) throws(CompareFailure) {
+    let all = comparison.stages.map(\.name)
+    let forPeers = all.filter { !stagesForVariantsOnly.contains($0) }
+    let peers = names(.peer)
+    let turns = Schedule.turns(
+      seed: options.seed, rounds: timing.rounds, peerRounds: timing.peerRounds,
+      variants: names(.variant), peers: peers
+    ) { peers.contains($0) ? forPeers : all }
+    let one = timing.duration + timing.warmUp + Timing.overhead
+    say("\(turns.count) measurements, about \(Int(one * Double(turns.count))) seconds")
+    for (number, turn) in turns.enumerated() {
+      guard let index = trials.firstIndex(where: { $0.facts.name == turn.subject }),
+        let stage = comparison.stages.first(where: { $0.name == turn.stage })
+      else { continue }
+      let measured = try measure(&trials[index], turn, stage, scene)
+      comparison.measurements.append(measured)
+      say(progress(number + 1, of: turns.count, measured))
+    }
+    comparison.subjects = trials.map(\.facts)
+  }
+
+  private func progress(_ number: Int, of count: Int, _ measured: Measurement) -> String {
+    let start = "[\(number)/\(count)] \(measured.subject), \(measured.stage):"
+    if let failure = measured.failure { return "\(start) \(failure)" }
+    let requests = Double(max(1, measured.load.completed))
+    let cpu = Decimals.text(measured.processSeconds / requests * 1e6, places: 1)
+    let p99 = Decimals.text(Double(measured.load.latency.p99) / 1e6, places: 2)
+    let busy = Decimals.text(measured.proxyBusy * 100, places: 0)
+    return
+      "\(start) \(Int(measured.load.completedRate)) requests/s, p99 \(p99) ms, \(cpu) µs CPU per"
+      + " request, proxy CPU \(busy)% busy"
+  }
+}
