@@ -27,7 +27,9 @@ enum Bootstrap {
   static let fewestValues = 5
 
   /// The mean of values, each the logarithm of one round's ratio; nil where there are too few.
-  static func mean(_ values: [Double], random: inout SeededRandom) -> LogInterval? {
+  static func mean(
+    _ values: [Double], resamples: Int = resamples, random: inout SeededRandom
+  ) -> LogInterval? {
     guard values.count >= fewestValues else { return nil }
     let truth = Moments(values)
     guard truth.variance > 0 else { return LogInterval(estimate: truth.mean, half: 0) }
@@ -44,7 +46,8 @@ enum Bootstrap {
   /// The difference of the means of two samples that are not paired, as two runs at different
   /// times are: both are resampled, and the errors add as in Welch's test.
   static func difference(
-    _ later: [Double], _ earlier: [Double], random: inout SeededRandom
+    _ later: [Double], _ earlier: [Double], resamples: Int = resamples,
+    random: inout SeededRandom
   ) -> LogInterval? {
     guard later.count >= fewestValues, earlier.count >= fewestValues else { return nil }
     let (a, b) = (Moments(later), Moments(earlier))
@@ -73,7 +76,8 @@ enum Bootstrap {
 
   private static func quantile(_ distances: inout [Double]) -> Double {
     distances.sort()
-    return distances[min(distances.count - 1, Int((confidence * Double(distances.count)).rounded(.up)))]
+    return distances[
+      min(distances.count - 1, Int((confidence * Double(distances.count)).rounded(.up)))]
   }
 }
 
@@ -92,10 +96,12 @@ struct Moments {
     var squares = 0.0
     // Around the first value, so that the sum of squares loses no digits.
     let origin = values[0]
-    for _ in 0..<values.count {
-      let value = values[random.index(below: values.count)] - origin
-      sum += value
-      squares += value * value
+    values.withUnsafeBufferPointer { values in
+      for _ in 0..<values.count {
+        let value = values[random.index(below: values.count)] - origin
+        sum += value
+        squares += value * value
+      }
     }
     let n = Double(values.count)
     self.count = values.count
@@ -119,10 +125,12 @@ struct Moments {
   var standardError: Double { (variance / Double(count)).squareRoot() }
 }
 
-/// The middle of some values; nil of none.
-func median(_ values: [Double]) -> Double? {
-  guard !values.isEmpty else { return nil }
-  let sorted = values.sorted()
-  let middle = sorted.count / 2
-  return sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
+/// The median: what a row of several rounds shows.
+enum Middle {
+  static func of(_ values: [Double]) -> Double? {
+    guard !values.isEmpty else { return nil }
+    let sorted = values.sorted()
+    let middle = sorted.count / 2
+    return sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
+  }
 }

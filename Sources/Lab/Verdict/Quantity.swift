@@ -97,7 +97,9 @@ enum Quantity: String, CaseIterable {
       guard let completions = m.completions, let turns = m.turns, turns > 0 else { return nil }
       return Double(completions) / Double(turns)
     case .recordsPerCommit:
-      guard let records = m.auditRecords, let commits = m.auditCommits, commits > 0 else { return nil }
+      guard let records = m.auditRecords, let commits = m.auditCommits, commits > 0 else {
+        return nil
+      }
       return Double(records) / Double(commits)
     }
   }
