@@ -16,6 +16,8 @@ public struct Comparison: Codable, Sendable {
   /// What makes this machine less fit to measure on, in words, most serious first.
   public var findings: [MachineFinding] = []
   public var workload = WorkloadFacts()
+  /// Where the proxy shall run in the end, if that is not here.
+  public var target: TargetFacts?
   public var subjects: [SubjectFacts] = []
   /// The name of the subject that the others are compared with.
   public var baseline = ""
@@ -170,7 +172,7 @@ public struct Ratio: Codable, Sendable {
   public var stage = ""
   /// throughput, p50, p99, p999, cpu_per_request, machine_per_request, memory, …
   public var quantity = ""
-  /// Median of the paired ratios, subject to baseline; nil without an outcome.
+  /// Geometric mean of the paired ratios, subject to baseline; nil where there is no interval.
   public var estimate: Double?
   /// The 99% interval.
   public var low: Double?

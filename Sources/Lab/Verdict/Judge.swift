@@ -1,0 +1,158 @@
+// The recommendation. Its rule, in the order in which it is applied:
+//
+// 1. Four quantities decide: p99 and CPU per request (of the process, and of the whole machine) at the
+//    lowest equal load, and throughput at the maximum.
+// 2. A variant is recommended if at least one of them is better than the baseline's and none is
+//    worse. A change has to pay: a mixture is named as a trade, and the baseline stays.
+// 3. Of several winners, the one that gains most; but if a simpler one (with fewer options set) is not
+//    distinguishable from it, the simpler one.
+// 4. What the target does not allow is not recommended, whatever it brings.
+// 5. Nothing is said that the intervals do not hold: undecided is said to be so, with the number of
+//    rounds that would decide it.
+
+extension Comparison {
+  /// Fills `ratios` and `verdict` from the measurements. The same measurements and seed give the
+  /// same values.
+  public mutating func conclude() {
+    let judge = Judge(self)
+    ratios = judge.candidates.flatMap(\.ratios) + judge.peers.flatMap(\.ratios)
+    verdict = judge.verdict()
+  }
+}
+
+struct Judge {
+  let comparison: Comparison
+  let paired: PairedRatios
+  let baseline: SubjectFacts?
+  /// Every other variant against the baseline.
+  let candidates: [Candidate]
+  /// The recommended variant, or the baseline's own, against each peer.
+  private(set) var peers: [Candidate] = []
+
+  init(_ comparison: Comparison) {
+    self.comparison = comparison
+    let paired = PairedRatios(comparison)
+    self.paired = paired
+    let measured = comparison.subjects.filter { $0.failure == nil }
+    let baseline =
+      measured.first { $0.name == comparison.baseline }
+      ?? measured.first { $0.kind == .variant } ?? measured.first
+    self.baseline = baseline
+    guard let baseline else {
+      self.candidates = []
+      return
+    }
+    self.candidates = measured.filter { $0.kind == .variant && $0.name != baseline.name }
+      .map { Candidate($0, against: baseline, paired) }
+    let champion = self.winner?.subject ?? baseline
+    self.peers = measured.filter { $0.kind == .peer && $0.name != champion.name }
+      .filter { !(champion.name != baseline.name && $0.name == baseline.name) }
+      .map { Candidate(champion, against: $0, paired) }
+  }
+
+  func refusal(of subject: SubjectFacts) -> String? { comparison.target?.refusal(of: subject) }
+
+  var winners: [Candidate] {
+    candidates.filter { $0.standing == .wins }.sorted { $0.score > $1.score }
+  }
+
+  /// Rule 3 and 4.
+  var winner: Candidate? {
+    let allowed = winners.filter { refusal(of: $0.subject) == nil }
+    guard let best = allowed.first else { return nil }
+    for simpler in allowed.dropFirst().sorted(by: {
+      $0.subject.options.count < $1.subject.options.count
+    }) where simpler.subject.options.count < best.subject.options.count {
+      let direct = Candidate(best.subject, against: simpler.subject, paired)
+      if direct.standing != .wins { return simpler }
+    }
+    return best
+  }
+
+  func verdict() -> Verdict {
+    var verdict = Verdict()
+    let sentences = Sentences(self)
+    guard let baseline, !(candidates.isEmpty && peers.isEmpty) else {
+      verdict.headline = "No verdict: fewer than two subjects could be measured."
+      verdict.reasons = sentences.failures()
+      return verdict
+    }
+    let main = winner ?? leading
+    if let main {
+      (verdict.headline, verdict.recommended) = headline(main, baseline, sentences)
+      verdict.reasons = sentences.decisive(main) + sentences.costs(main)
+      verdict.reasons += candidates.filter { $0.subject.name != main.subject.name }
+        .map(sentences.summary)
+    } else {
+      verdict.headline =
+        "\(baseline.name) alone was measured, against \(sentences.list(peers.map(\.other.name)))."
+    }
+    verdict.reasons += peers.map(sentences.peer)
+    verdict.reasons += sentences.failures() + sentences.targets() + sentences.limits()
+    verdict.wouldChange = Prospects(self).sentences(main)
+    return verdict
+  }
+
+  /// Without a winner: the candidate that the headline speaks of, most telling first.
+  private var leading: Candidate? {
+    let order: [Candidate.Standing] = [.wins, .trades, .undecided, .loses, .same, .unmeasured]
+    for standing in order {
+      if let found = candidates.first(where: { $0.standing == standing }) { return found }
+    }
+    return nil
+  }
+
+  private func headline(
+    _ main: Candidate, _ baseline: SubjectFacts, _ say: Sentences
+  ) -> (String, String?) {
+    let name = main.subject.name
+    let base = baseline.name
+    switch main.standing {
+    case .wins:
+      let brings = say.list(main.gains.headlineOrder.map(\.inWords))
+      guard let refusal = refusal(of: main.subject) else {
+        return ("\(name): \(brings) against \(base)\(say.whereAllowed(main.subject)).", name)
+      }
+      return (
+        "Stay with \(base): \(name) would bring \(brings), but \(say.targetName) does not allow it"
+          + " (\(refusal)).", base
+      )
+    case .trades:
+      return (
+        "Stay with \(base), unless \(say.list(main.gains.map(\.label))) counts more than"
+          + " \(say.list(main.losses.map(\.label))): \(name) brings"
+          + " \(say.list(main.gains.headlineOrder.map(\.inWords))), and costs"
+          + " \(say.list(main.losses.headlineOrder.map(\.inWords))).", base
+      )
+    case .loses:
+      return (
+        "Stay with \(base): with \(name) it is"
+          + " \(say.list(main.losses.headlineOrder.map(\.inWords))).", base
+      )
+    case .same:
+      return ("No difference that matters between \(name) and \(base): stay with \(base).", nil)
+    case .undecided:
+      return ("Undecided between \(name) and \(base)\(say.moreRounds(main)).", nil)
+    case .unmeasured:
+      let why = main.decisive.compactMap(\.reason).first ?? "nothing was measured"
+      return ("No verdict on \(name) against \(base): \(why).", nil)
+    }
+  }
+}
+
+extension Ratio {
+  var label: String { Quantity(rawValue: quantity)?.label ?? quantity }
+}
+
+extension [Ratio] {
+  /// As a reader expects them: throughput, latency, CPU; the machine's time only where it tells
+  /// something that the process's does not.
+  var headlineOrder: [Ratio] {
+    let order: [Quantity] = [.throughput, .p99, .cpuPerRequest, .machinePerRequest]
+    let sorted = order.compactMap { quantity in first { $0.quantity == quantity.rawValue } }
+    let hasProcess = sorted.contains { $0.quantity == Quantity.cpuPerRequest.rawValue }
+    return sorted.filter {
+      !(hasProcess && $0.quantity == Quantity.machinePerRequest.rawValue)
+    }
+  }
+}

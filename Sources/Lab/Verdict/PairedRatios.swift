@@ -1,0 +1,215 @@
+// From measurements to ratios: each subject against another within the same round, so that what the
+// machine did in that minute falls out; then an interval, and what it allows to be said.
+//
+// An interval of 99% is wrong once in a hundred times, and a comparison has dozens. A difference is
+// therefore declared only if (1) the interval excludes "equal" even when it is widened for the number
+// of quantities of its family, (2) the estimate lies outside the equivalence bound. There are two
+// families per pair of subjects: the four decisive quantities, and the secondary ones.
+
+import Glibc
+
+/// The measurements of a comparison, ready to be paired.
+struct PairedRatios {
+  /// Inside it there is no difference that matters: 2% up or down.
+  static let bound = 0.02
+  /// Below this share of busy time at the maximum, the load was the limit and not the proxy.
+  static let busyEnough = 0.95
+  /// The share of rounds that may be lost (failed or load-bound) with the rest still speaking for a
+  /// quantity. More, and what is left is a selection.
+  static let lossesAllowed = 0.2
+
+  let comparison: Comparison
+  /// Resamples of each interval.
+  let resamples: Int
+  private var byPlace: [String: Measurement] = [:]
+  private let rounds: [Int]
+
+  init(_ comparison: Comparison, resamples: Int = Bootstrap.resamples) {
+    self.comparison = comparison
+    self.resamples = resamples
+    for measurement in comparison.measurements {
+      byPlace[Self.place(measurement.subject, measurement.stage, measurement.round)] = measurement
+    }
+    self.rounds = Set(comparison.measurements.map(\.round)).sorted()
+  }
+
+  private static func place(_ subject: String, _ stage: String, _ round: Int) -> String {
+    "\(subject)\u{0}\(stage)\u{0}\(round)"
+  }
+
+  func measurement(_ subject: String, _ stage: String, _ round: Int) -> Measurement? {
+    byPlace[Self.place(subject, stage, round)]
+  }
+
+  /// All measurements of a subject at a stage, in the order of rounds.
+  func measurements(_ subject: String, _ stage: String) -> [Measurement] {
+    rounds.compactMap { measurement(subject, stage, $0) }
+  }
+
+  /// The lowest of the equal loads: the stage whose latency and CPU decide.
+  var firstRate: StageFacts? {
+    comparison.stages.filter { $0.kind == .rate }
+      .min { ($0.rate ?? .infinity) < ($1.rate ?? .infinity) }
+  }
+
+  /// The stage at which latency and CPU decide: the first rate, or the maximum if there is no rate.
+  var decisiveStage: StageFacts? { firstRate ?? comparison.stages.first { $0.kind == .maximum } }
+
+  func weight(_ quantity: Quantity, _ stage: StageFacts) -> Quantity.Weight? {
+    quantity.weight(stage.kind, isFirstRate: stage.name == decisiveStage?.name)
+  }
+
+  /// Every quantity at every stage, for one pair of subjects.
+  func ratios(_ subject: String, to baseline: String) -> [Ratio] {
+    var pairs: [Pair] = []
+    for stage in comparison.stages {
+      for quantity in Quantity.allCases {
+        guard let weight = weight(quantity, stage) else { continue }
+        let pair = self.pair(quantity, weight, stage, subject, baseline)
+        // What no engine or peer reports is left out, unless the verdict needs it.
+        if pair.values.isEmpty && pair.losses.isEmpty && weight != .decisive { continue }
+        pairs.append(pair)
+      }
+    }
+    let decisive = pairs.count { $0.weight == .decisive && $0.reason == nil }
+    let secondary = pairs.count { $0.weight == .secondary && $0.reason == nil }
+    return pairs.map { $0.judged(family: $0.weight == .decisive ? decisive : secondary) }
+  }
+
+  private func pair(
+    _ quantity: Quantity, _ weight: Quantity.Weight, _ stage: StageFacts, _ subject: String,
+    _ baseline: String
+  ) -> Pair {
+    var pair = Pair(
+      subject: subject, baseline: baseline, stage: stage.name, quantity: quantity, weight: weight)
+    for round in rounds {
+      guard let ours = measurement(subject, stage.name, round),
+        let theirs = measurement(baseline, stage.name, round)
+      else { continue }
+      if let failed = [ours, theirs].first(where: { $0.failure != nil }) {
+        pair.losses.append("\(failed.subject): \(failed.failure ?? "")")
+      } else if quantity == .throughput,
+        let idle = [ours, theirs].first(where: { $0.proxyBusy < Self.busyEnough })
+      {
+        pair.losses.append(
+          "load-bound: the CPU of \(idle.subject) was \(Figure.percent(idle.proxyBusy)) busy")
+      } else if let a = quantity.value(ours), let b = quantity.value(theirs) {
+        pair.values.append(log(a / b))
+      }
+    }
+    pair.conclude(seed: comparison.seed, resamples: resamples)
+    return pair
+  }
+}
+
+/// The rounds of one quantity, and their interval.
+private struct Pair {
+  let subject: String
+  let baseline: String
+  let stage: String
+  let quantity: Quantity
+  let weight: Quantity.Weight
+  /// Logarithms of the ratios, one a round.
+  var values: [Double] = []
+  /// Why a round does not count.
+  var losses: [String] = []
+  var interval: LogInterval?
+  /// Why there is no interval.
+  var reason: String?
+
+  mutating func conclude(seed: UInt64, resamples: Int) {
+    let all = values.count + losses.count
+    if Double(losses.count) > PairedRatios.lossesAllowed * Double(all) {
+      let most = losses.max { count($0) < count($1) } ?? ""
+      reason = "\(losses.count) of \(all) rounds do not count; \(most)"
+      return
+    }
+    var random = SeededRandom(seed: seed, name: "\(subject)/\(baseline)/\(stage)/\(quantity)")
+    interval = Bootstrap.mean(values, resamples: resamples, random: &random)
+    if interval == nil {
+      reason =
+        values.isEmpty
+        ? "not measured"
+        : "\(values.count) rounds; a 99% interval needs \(Bootstrap.fewestValues) or more"
+    }
+  }
+
+  /// Losses with the same words but other figures count as the same.
+  private func count(_ loss: String) -> Int {
+    losses.count { $0.prefix(12) == loss.prefix(12) }
+  }
+
+  func judged(family: Int) -> Ratio {
+    var ratio = Ratio()
+    ratio.subject = subject
+    ratio.baseline = baseline
+    ratio.stage = stage
+    ratio.quantity = quantity.rawValue
+    ratio.pairs = values.count
+    ratio.reason = reason
+    guard let interval else { return ratio }
+    ratio.estimate = exp(interval.estimate)
+    ratio.low = exp(interval.low)
+    ratio.high = exp(interval.high)
+    if weight == .informative {
+      ratio.reason = "for information"
+    } else {
+      (ratio.outcome, ratio.reason) = outcome(interval, family: max(family, 1))
+    }
+    return ratio
+  }
+
+  private func outcome(_ interval: LogInterval, family: Int) -> (Ratio.Outcome, String?) {
+    let bound = log(1 + PairedRatios.bound)
+    let lost =
+      losses.isEmpty ? nil : "\(losses.count) of \(values.count + losses.count) rounds left out"
+    if interval.low >= -bound && interval.high <= bound { return (.same, lost) }
+    let wide = interval.half * Family.widening(of: family, values: values.count)
+    guard abs(interval.estimate) > bound else {
+      return (.undecided, "the interval reaches across the bound of 2%")
+    }
+    guard abs(interval.estimate) > interval.half else {
+      return (.undecided, "the interval contains 1")
+    }
+    guard abs(interval.estimate) > wide else {
+      return (
+        .undecided,
+        "the 99% interval excludes 1, but among \(family) quantities that is not rare enough"
+      )
+    }
+    return ((interval.estimate > 0) == quantity.prefersMore ? (.better, lost) : (.worse, lost))
+  }
+}
+
+/// Quantities that are judged together share one error of 1 in 100 (Bonferroni).
+enum Family {
+  /// How much wider an interval gets when its error is divided among `count`: the ratio of Student's
+  /// quantiles, since the bootstrap's own tail is too coarse out there with so few rounds.
+  static func widening(of count: Int, values: Int) -> Double {
+    let error = 1 - Bootstrap.confidence
+    return StudentT.twoSided(1 - error / Double(count), degrees: values - 1)
+      / StudentT.twoSided(1 - error, degrees: values - 1)
+  }
+}
+
+/// How many more rounds would decide what is undecided.
+enum RoundsNeeded {
+  /// Rounds beyond those that were run, by the observed spread: a half-width falls with the square
+  /// root of their number. nil where it would take more than ten times as many: then the difference is
+  /// too close to the bound to be worth it.
+  static func more(_ ratio: Ratio) -> Int? {
+    guard ratio.outcome == .undecided, let estimate = ratio.estimate, let high = ratio.high,
+      ratio.pairs > 0
+    else { return nil }
+    let bound = log(1 + PairedRatios.bound)
+    let distance = abs(log(estimate))
+    let half = log(high) - log(estimate)
+    // Either the interval has to fit inside the bound, or it has to shrink off 1 even when widened
+    // for its family (by up to 1.5 with a dozen rounds or more).
+    let room = max(bound - distance, distance > bound ? distance / 1.5 : 0)
+    guard room > 0 else { return nil }
+    let needed = Double(ratio.pairs) * (half / room) * (half / room)
+    guard needed <= 10 * Double(ratio.pairs) else { return nil }
+    return max(1, Int(needed.rounded(.up)) - ratio.pairs)
+  }
+}

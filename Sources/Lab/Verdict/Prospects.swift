@@ -1,0 +1,118 @@
+// What would change the verdict: sentences that follow from what was measured and configured here,
+// and from nothing else.
+
+struct Prospects {
+  private let judge: Judge
+  private var comparison: Comparison { judge.comparison }
+
+  init(_ judge: Judge) { self.judge = judge }
+
+  /// - Parameter main: the candidate that the headline speaks of.
+  func sentences(_ main: Candidate?) -> [String] {
+    var sentences: [String] = []
+    if let main, let more = main.roundsNeeded {
+      sentences.append("About \(more) more rounds (--rounds) would decide what is undecided.")
+    }
+    if rows.contains(where: \.isLoadBound) {
+      sentences.append(
+        "More CPUs for the load (--load-cpus) would give a throughput ratio: here the load was the"
+          + " limit.")
+    }
+    sentences += kernelShare() + batching() + sizes() + commits() + refusedFeatures() + loopback()
+    let warnings = comparison.findings.count { $0.severity == .warning }
+    if warnings > 0 {
+      sentences.append(
+        "On a quieter machine the intervals would be narrower: \(warnings) finding"
+          + "\(warnings == 1 ? "" : "s") on this one, listed under Machine.")
+    }
+    return sentences
+  }
+
+  private var rows: [Row] {
+    comparison.stages.flatMap { stage in
+      comparison.subjects.map { Row($0, stage, judge.paired.measurements($0.name, stage.name)) }
+    }
+  }
+
+  private func row(_ subject: SubjectFacts) -> Row? {
+    judge.paired.decisiveStage.map {
+      Row(subject, $0, judge.paired.measurements(subject.name, $0.name))
+    }
+  }
+
+  /// Engines differ in how they cross into the kernel, not in what its network stack costs.
+  private func kernelShare() -> [String] {
+    guard let baseline = judge.baseline, let row = row(baseline),
+      let user = row.median(.userPerRequest), let system = row.median(.systemPerRequest)
+    else { return [] }
+    let share = system / (user + system)
+    guard share > 0.5 else { return [] }
+    return [
+      "\(Figure.percent(share)) of \(baseline.name)'s CPU time is the kernel's, most of it network"
+        + " stack that every engine pays: work with more operations per request (files, audit"
+        + " commits, more streams) gives an engine more to save."
+    ]
+  }
+
+  private func batching() -> [String] {
+    let rows = comparison.subjects.filter { $0.engine == "io_uring" }.compactMap(row)
+    guard let turns = rows.compactMap({ $0.median(.completionsPerTurn) }).max(), turns < 4 else {
+      return []
+    }
+    let connections = comparison.measurements.first?.load.connections ?? 0
+    return [
+      "More connections or more load: with \(connections) connections a turn of io_uring carried"
+        + " \(Figure.three(turns)) completions, and what one system call costs is shared among them."
+    ]
+  }
+
+  private func sizes() -> [String] {
+    guard let stage = judge.paired.decisiveStage, let baseline = judge.baseline else { return [] }
+    let sizes = judge.paired.measurements(baseline.name, stage.name).compactMap {
+      $0.load.completed > 0 ? Double($0.load.bytesReceived) / Double($0.load.completed) : nil
+    }
+    guard let size = Middle.of(sizes), size > 0 else { return [] }
+    guard size < 16_384 else {
+      return [
+        "Smaller responses: at \(Figure.bytes(size)) each, copying and checksums weigh more than"
+          + " the number of operations."
+      ]
+    }
+    return [
+      "Larger responses: at \(Figure.bytes(size)) each, the number of operations weighs more than"
+        + " the bytes, and how an engine moves bytes (splicing, zero copy) hardly shows."
+    ]
+  }
+
+  private func commits() -> [String] {
+    guard let baseline = judge.baseline, let row = row(baseline),
+      let records = row.median(.recordsPerCommit)
+    else { return [] }
+    return [
+      "A disk that commits faster or slower: \(Figure.three(records)) audit records shared a commit"
+        + " with \(baseline.name), and a response waits for its commit."
+    ]
+  }
+
+  private func refusedFeatures() -> [String] {
+    let refused = comparison.machine.features.keys.sorted().compactMap { name in
+      TargetFacts.refusal(comparison.machine.features[name], words: ["refused"])
+        .map { "\(name) (\($0))" }
+    }
+    guard !refused.isEmpty else { return [] }
+    return [
+      "Another kernel, or other settings of it: refused here were \(refused.joined(separator: ", "))."
+    ]
+  }
+
+  private func loopback() -> [String] {
+    let local = ["127.", "localhost", "[::1]"]
+    let targets = comparison.workload.loadArguments.filter { $0.contains("://") }
+    let isLocal = targets.isEmpty || targets.allSatisfy { t in local.contains { t.contains($0) } }
+    guard isLocal else { return [] }
+    return [
+      "A network card: over loopback there is no interrupt to poll for (NAPI busy polling) and no"
+        + " hardware that takes part in the transmission (zero copy)."
+    ]
+  }
+}

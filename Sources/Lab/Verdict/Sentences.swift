@@ -1,0 +1,162 @@
+// The verdict in words: each reason is one sentence, and each figure in it is a ratio with its
+// interval. A loss is told in the same words as a win.
+
+struct Sentences {
+  private let judge: Judge
+  private var comparison: Comparison { judge.comparison }
+
+  init(_ judge: Judge) { self.judge = judge }
+
+  /// "a, b and c".
+  func list(_ words: [String]) -> String {
+    guard words.count > 1 else { return words.first ?? "" }
+    return words.dropLast().joined(separator: ", ") + " and " + words[words.count - 1]
+  }
+
+  var targetName: String {
+    guard let name = comparison.target?.name, !name.isEmpty else { return "the target" }
+    return name
+  }
+
+  func whereAllowed(_ subject: SubjectFacts) -> String {
+    guard subject.engine == "io_uring" else { return "" }
+    guard comparison.target != nil else { return ", on a kernel and container that allow it" }
+    return ", and \(targetName) allows it"
+  }
+
+  /// "p99 at 9,000 requests/s: −11% (99% interval −14% to −8%): better."
+  func decisive(_ candidate: Candidate) -> [String] {
+    candidate.decisive.map { ratio in
+      let outcome: String
+      switch ratio.outcome {
+      case .better: outcome = "better"
+      case .worse: outcome = "worse"
+      case .same: outcome = "no difference that matters (inside ±2%)"
+      case .undecided: outcome = "undecided, \(ratio.reason ?? "")"
+      case .none: return "\(place(ratio)): no ratio, \(ratio.reason ?? "not measured")."
+      }
+      return "\(place(ratio)): \(ratio.withInterval): \(outcome)."
+    }
+  }
+
+  /// The quantity and where: "p99 at 9,000 requests/s".
+  func place(_ ratio: Ratio) -> String {
+    let label = ratio.label.prefix(1).uppercased() + ratio.label.dropFirst()
+    let name = ratio.label.hasPrefix("p") ? ratio.label : label
+    guard let stage = comparison.stages.first(where: { $0.name == ratio.stage }) else {
+      return name
+    }
+    guard let rate = stage.rate else { return "\(name) at the maximum" }
+    return "\(name) at \(Figure.rate(rate)) requests/s"
+  }
+
+  /// What else it costs and brings.
+  func costs(_ candidate: Candidate) -> [String] {
+    let name = candidate.subject.name
+    var sentences: [String] = []
+    let worse = candidate.secondary.filter { $0.outcome == .worse }
+    if !worse.isEmpty {
+      sentences.append("What \(name) costs besides: \(list(worse.map(detail))).")
+    }
+    let better = candidate.secondary.filter { $0.outcome == .better }
+    if !better.isEmpty {
+      sentences.append("What \(name) brings besides: \(list(better.map(detail))).")
+    }
+    return sentences
+  }
+
+  private func detail(_ ratio: Ratio) -> String {
+    let stage = comparison.stages.first { $0.name == ratio.stage }
+    let at = stage?.rate.map { " at \(Figure.rate($0))/s" } ?? " at the maximum"
+    return ratio.inWords + (ratio.quantity == Quantity.memory.rawValue ? "" : at)
+  }
+
+  /// One sentence on a variant that the headline does not speak of.
+  func summary(_ candidate: Candidate) -> String {
+    let (name, base) = (candidate.subject.name, candidate.other.name)
+    let gains = list(candidate.gains.headlineOrder.map(\.inWords))
+    let losses = list(candidate.losses.headlineOrder.map(\.inWords))
+    switch candidate.standing {
+    case .wins: return "\(name) is better than \(base) too: \(gains)."
+    case .loses: return "\(name) is worse than \(base): \(losses)."
+    case .trades: return "\(name) against \(base) is a trade: \(gains), but \(losses)."
+    case .same: return "\(name) makes no difference that matters against \(base)."
+    case .undecided: return "\(name) against \(base) is undecided\(moreRounds(candidate))."
+    case .unmeasured:
+      return "\(name) has no verdict: \(candidate.decisive.compactMap(\.reason).first ?? "")."
+    }
+  }
+
+  func peer(_ candidate: Candidate) -> String {
+    let name = candidate.subject.name
+    let peer = described(candidate.other)
+    let gains = list(candidate.gains.headlineOrder.map(\.inWords))
+    let losses = list(candidate.losses.headlineOrder.map(\.inWords))
+    let open =
+      candidate.undecided.isEmpty ? "" : "; \(list(candidate.undecided.map(\.label))) undecided"
+    switch candidate.standing {
+    case .wins: return "\(name) is ahead of \(peer): \(gains)\(open)."
+    case .loses: return "\(peer) is ahead of \(name), which has \(losses) against it\(open)."
+    case .trades: return "\(name) against \(peer) is a trade: \(gains), but \(losses)\(open)."
+    case .same: return "No difference that matters between \(name) and \(peer)."
+    case .undecided: return "Undecided between \(name) and \(peer)\(moreRounds(candidate))."
+    case .unmeasured:
+      return "No verdict against \(peer): \(candidate.decisive.compactMap(\.reason).first ?? "")."
+    }
+  }
+
+  private func described(_ subject: SubjectFacts) -> String {
+    let named = subject.name.contains("tuned") || subject.name.contains("default")
+    let version = subject.version.isEmpty ? "" : " \(subject.version)"
+    return "\(subject.name)\(version)" + (named ? "" : subject.isTuned ? " (tuned)" : " (defaults)")
+  }
+
+  func moreRounds(_ candidate: Candidate) -> String {
+    let open = list(candidate.undecided.map(\.label))
+    guard let more = candidate.roundsNeeded else {
+      return
+        " (\(open)): too close to the bound of 2% to be told apart in a sensible number of rounds"
+    }
+    return " (\(open)): run more rounds, about \(more) more by the spread that was seen"
+  }
+
+  func failures() -> [String] {
+    comparison.subjects.compactMap { subject in
+      subject.failure.map { "\(subject.name) could not be measured: \($0)" }
+    }
+  }
+
+  /// What the target refuses, of the variants that were measured.
+  func targets() -> [String] {
+    guard comparison.target != nil else { return [] }
+    return comparison.subjects.compactMap { subject in
+      judge.refusal(of: subject).map { "\(targetName) does not allow \(subject.name): \($0)." }
+    }
+  }
+
+  /// Where the figures end: load-bound rows, rates that were not held, failed measurements.
+  func limits() -> [String] {
+    var sentences: [String] = []
+    for stage in comparison.stages {
+      for subject in comparison.subjects where subject.failure == nil {
+        let row = Row(subject, stage, judge.paired.measurements(subject.name, stage.name))
+        if row.isLoadBound {
+          sentences.append(
+            "\(subject.name) was load-bound at the maximum (its CPU \(Figure.percent(row.proxyBusy))"
+              + " busy): what it can do at most is not known.")
+        }
+        if row.missedRate {
+          sentences.append(
+            "\(subject.name) did not hold \(Figure.rate(stage.rate ?? 0)) requests/s: its latency"
+              + " there is that of a growing queue, and depends on how long the stage lasts.")
+        }
+        if row.failed > 0 {
+          sentences.append(
+            "\(subject.name) failed in \(row.failed) of \(row.measurements.count) rounds at"
+              + " \(stage.name): \(row.failure ?? "").")
+        }
+      }
+    }
+    return sentences
+  }
+}
