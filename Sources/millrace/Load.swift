@@ -8,7 +8,8 @@ import MillraceEngine
 
 struct Load: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Puts load on a server, and measures latency from the planned moment of each request.",
+    abstract:
+      "Puts load on a server, and measures latency from the planned moment of each request.",
     discussion: """
       As much as the server can take:   millrace load http://127.0.0.1:8080/
       At a rate, for ten seconds:       millrace load --rate 20000 http://127.0.0.1:8080/
@@ -66,7 +67,8 @@ struct Load: ParsableCommand {
     let judged = expectations.map { ($0, $0.judge(result)) }
     if output.json != "-" { OutputFile.standard(LoadText.render(result, judged: judged)) }
     if let path = output.json, !OutputFile.write(result.json(), path) {
-      Reporting.print("millrace load: \(path) cannot be written: \(String(cString: strerror(errno)))")
+      Reporting.print(
+        "millrace load: \(path) cannot be written: \(String(cString: strerror(errno)))")
       throw ExitCode(1)
     }
     if output.json == "-" {

@@ -118,7 +118,8 @@ struct LoadConnectionOptions: ParsableArguments {
     plan.timeoutNanoseconds =
       LoadFlag.duration("--timeout", timeout, 1_000_000...DurationUnit.hour, &problems)
     if let requestsPerConnection {
-      LoadFlag.check("--requests-per-connection", requestsPerConnection, 1...1_000_000_000, &problems)
+      LoadFlag.check(
+        "--requests-per-connection", requestsPerConnection, 1...1_000_000_000, &problems)
       plan.requestsPerConnection = requestsPerConnection
     }
     switch (ca, insecure) {

@@ -4,6 +4,7 @@ import ArgumentParser
 import Configuration
 import Glibc
 import Lab
+import MillraceEngine
 
 struct LoadRequestOptions: ParsableArguments {
   @Option(help: "The method.")
@@ -96,7 +97,9 @@ struct LoadRequestOptions: ParsableArguments {
       let (_, usual) = Self.server(urls[0], "URL", &plan, &problems)
     else { return }
     for request in mix.requests {
-      if let template = template(request, usual, &plan, &problems) { plan.requests.append(template) }
+      if let template = template(request, usual, &plan, &problems) {
+        plan.requests.append(template)
+      }
     }
   }
 
@@ -193,7 +196,8 @@ struct LoadRequestOptions: ParsableArguments {
       let parts = header.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
       guard parts.count == 2, !parts[0].isEmpty, !parts[0].contains(" ") else {
         problems.append(
-          Reporting.flag("--header", "is \"\(header)\"", "write a name and a value, as in 'Accept: */*'"))
+          Reporting.flag(
+            "--header", "is \"\(header)\"", "write a name and a value, as in 'Accept: */*'"))
         continue
       }
       let value = parts[1].drop { $0 == " " }
@@ -228,7 +232,8 @@ struct LoadRequestOptions: ParsableArguments {
     if given > 1 {
       problems.append(
         Reporting.flag(
-          "--content", "is given in two ways", "keep one of --content, --content-file, --content-size"))
+          "--content", "is given in two ways",
+          "keep one of --content, --content-file, --content-size"))
     }
     if let content { return Array(content.utf8) }
     if let contentSize {

@@ -99,7 +99,8 @@ extension Reader {
       let items = items(list, MixShapes.request.key("fields").value)
     {
       for item in items {
-        guard let field = self.fields(item, MixShapes.field, example: "{name: Accept, value: '*/*'}"),
+        guard
+          let field = self.fields(item, MixShapes.field, example: "{name: Accept, value: '*/*'}"),
           let name = text(field, "name")?.text, let value = text(field, "value")?.text
         else { continue }
         request.fields.append(RequestMix.Field(name: name, value: value))

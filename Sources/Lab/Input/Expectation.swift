@@ -19,7 +19,9 @@ public struct Expectation: Sendable, Equatable {
     case percentile(Double)
     case mean, maximum
   }
-  public enum Comparison: String, Sendable { case less = "<", atMost = "<=", greater = ">", atLeast = ">=" }
+  public enum Comparison: String, Sendable {
+    case less = "<", atMost = "<=", greater = ">", atLeast = ">="
+  }
 
   public var text: String
   public var quantity: Quantity

@@ -144,7 +144,9 @@ enum LogLine {
   /// `21/Nov/2026:10:18:41 +0000`.
   static func commonLogTime(_ text: Substring) -> Int64? {
     let b = Array(text.utf8)
-    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+    let months = [
+      "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ]
     guard b.count == 26, let day = number(b[0..<2]), let year = number(b[7..<11]),
       let month = months.firstIndex(of: String(decoding: b[3..<6], as: UTF8.self)),
       let hour = number(b[12..<14]), let minute = number(b[15..<17]),

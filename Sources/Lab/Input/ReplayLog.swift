@@ -56,7 +56,8 @@ public struct ReplayLog: Sendable {
     let segments = names.filter { $0.hasSuffix(".jsonl") }.sorted()
     guard !segments.isEmpty else {
       throw Flaw(
-        message: "\(path) holds no segment of an audit log (*.jsonl)", cure: "name another directory")
+        message: "\(path) holds no segment of an audit log (*.jsonl)",
+        cure: "name another directory")
     }
     return segments.map { path + "/" + $0 }
   }
@@ -78,9 +79,14 @@ private struct Reading {
   private var skipped: [String: Int] = [:]
 
   mutating func take(_ bytes: [UInt8], _ file: String) throws(ReplayLog.Flaw) {
-    for line in bytes.split(separator: UInt8(ascii: "\n")) where line.contains(where: { $0 > 0x20 }) {
+    for line in bytes.split(separator: UInt8(ascii: "\n")) where line.contains(where: { $0 > 0x20 })
+    {
       let format: ReplayLog.Format
-      if let known = self.format { format = known } else { format = try Self.format(of: line, file) }
+      if let known = self.format {
+        format = known
+      } else {
+        format = try Self.format(of: line, file)
+      }
       self.format = format
       let found: Result<LoggedRequest, LogLine.Skip>? =
         switch format {
@@ -100,7 +106,8 @@ private struct Reading {
     of line: ArraySlice<UInt8>, _ file: String
   ) throws(ReplayLog.Flaw) -> ReplayLog.Format {
     if line.first == UInt8(ascii: "{") {
-      return String(decoding: line.prefix(200), as: UTF8.self).contains("\"kind\":") ? .audit : .json
+      return String(decoding: line.prefix(200), as: UTF8.self).contains("\"kind\":")
+        ? .audit : .json
     }
     if case .success? = LogLine.combined(line) { return .combined }
     throw ReplayLog.Flaw(

@@ -11,7 +11,9 @@ public enum LoadText {
   static let stallRatio = 1.1
 
   /// The whole text, ending in a newline.
-  public static func render(_ result: LoadResult, judged: [(Expectation, Expectation.Judgement)] = [])
+  public static func render(
+    _ result: LoadResult, judged: [(Expectation, Expectation.Judgement)] = []
+  )
     -> String
   {
     var lines = summary(result)
@@ -76,14 +78,21 @@ public enum LoadText {
 
   private static func failures(_ r: LoadResult) -> [String] {
     var lines: [String] = []
-    let failures = r.failures.filter { $0.value > 0 }.sorted { ($1.value, $0.key) < ($0.value, $1.key) }
+    let failures = r.failures.filter { $0.value > 0 }.sorted {
+      ($1.value, $0.key) < ($0.value, $1.key)
+    }
     if !failures.isEmpty {
-      lines += ["", "failed: " + failures.map { "\($0.key) \(Figures.grouped($0.value))" }.joined(separator: ", ")]
+      lines += [
+        "",
+        "failed: "
+          + failures.map { "\($0.key) \(Figures.grouped($0.value))" }.joined(separator: ", "),
+      ]
     }
     let statuses = r.statuses.sorted { $0.key < $1.key }
     if statuses.count > 1 || statuses.first.map({ $0.key != "200" }) == true {
       lines.append(
-        "status: " + statuses.map { "\($0.key) \(Figures.grouped($0.value))" }.joined(separator: ", "))
+        "status: "
+          + statuses.map { "\($0.key) \(Figures.grouped($0.value))" }.joined(separator: ", "))
     }
     return lines
   }
@@ -91,13 +100,15 @@ public enum LoadText {
   private static func templates(_ r: LoadResult) -> [String] {
     guard r.requests.count > 1 else { return [] }
     let width = min(40, max(7, r.requests.map { $0.name.count }.max() ?? 7)) + 2
-    let head = pad("request", width)
+    let head =
+      pad("request", width)
       + ["good", "failed", "p50", "p99", "max"].map { pad($0, 11, right: true) }.joined()
     return ["", head]
       + r.requests.map { one in
         pad(String(one.name.prefix(40)), width)
           + [
-            Figures.grouped(one.completed), Figures.grouped(one.failed), Figures.time(one.latency.p50),
+            Figures.grouped(one.completed), Figures.grouped(one.failed),
+            Figures.time(one.latency.p50),
             Figures.time(one.latency.p99), Figures.time(one.latency.maximum),
           ].map { pad($0, 11, right: true) }.joined()
       }
@@ -112,7 +123,8 @@ public enum LoadText {
     if r.connectionsOpened > 0 || r.handshakes > 0 {
       lines.append(
         "connections opened: \(Figures.grouped(r.connectionsOpened)), TLS handshakes"
-          + " \(Figures.grouped(r.handshakes)), of them resumed \(Figures.grouped(r.handshakesResumed))")
+          + " \(Figures.grouped(r.handshakes)), of them resumed \(Figures.grouped(r.handshakesResumed))"
+      )
     }
     return lines
   }

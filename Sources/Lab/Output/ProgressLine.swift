@@ -22,7 +22,8 @@ public final class ProgressLine {
   /// Columns of the terminal; 80 where it does not say.
   private var width: Int {
     var size = winsize()
-    return ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : 80
+    return ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0
+      ? Int(size.ws_col) : 80
   }
 
   public func show(_ snapshot: LoadSnapshot) {
@@ -50,7 +51,8 @@ public final class ProgressLine {
   static func text(_ s: LoadSnapshot, width: Int) -> String {
     let left = Figures.decimals(Double(s.nanosecondsLeft) / 1e9, 0) + " s left"
     let parts = [
-      s.phase == .counting ? "running" : s.phase.rawValue, left, "\(Figures.rate(s.rate))/s", "p99 \(Figures.time(s.p99))",
+      s.phase == .counting ? "running" : s.phase.rawValue, left, "\(Figures.rate(s.rate))/s",
+      "p99 \(Figures.time(s.p99))",
       "\(Figures.grouped(s.failed)) failed", "p50 \(Figures.time(s.p50))",
       "\(Figures.grouped(s.completed)) done",
     ]
