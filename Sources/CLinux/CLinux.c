@@ -15,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -220,6 +221,11 @@ int clinux_spawn(const struct clinux_launch *s) {
   }
   close(report[0]);
   return failure ? -failure : (int)pid;
+}
+
+int64_t clinux_file_system(const char *path) {
+  struct statfs facts;
+  return statfs(path, &facts) == 0 ? (int64_t)(uint32_t)facts.f_type : -errno;
 }
 
 int clinux_count_tracepoint(uint64_t tracepoint, int thread) {

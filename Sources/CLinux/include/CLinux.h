@@ -330,6 +330,9 @@ struct clinux_launch {
 /* Starts a program in a process group of its own. Its id, or -errno, also of a failed execve. */
 int clinux_spawn(const struct clinux_launch *s);
 
+/* The magic number of the file system that holds a path, statfs(2), or -errno. */
+int64_t clinux_file_system(const char *path);
+
 /* Counts a tracepoint of one thread and of those that it starts, perf_event_open(2). A descriptor
  * from which eight bytes are read, or -errno. */
 int clinux_count_tracepoint(uint64_t tracepoint, int thread);

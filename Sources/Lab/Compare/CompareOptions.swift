@@ -34,6 +34,8 @@ public struct CompareOptions: Sendable {
   public var duration: Double?
   /// Requests per second of the stages after the maximum; empty: chosen from the maxima.
   public var rates: [Double] = []
+  /// Whether the gaps between planned requests are exponentially distributed.
+  public var gapsAreRandom = false
   public var proxyProcessors: [Int]?
   public var loadProcessors: [Int]?
   public var seed: UInt64 = 1
@@ -51,4 +53,14 @@ public struct CompareOptions: Sendable {
   public var program = ""
 
   public init() {}
+}
+
+extension CompareOptions {
+  /// The proxies that a comparison knows.
+  public static var peerNames: [String] { Peer.all.map(\.name) }
+
+  /// CPUs written as `0-2,5`; empty if they cannot be read.
+  public static func processorList(_ text: String) -> [Int] {
+    MachineReading.processorList(text)
+  }
 }

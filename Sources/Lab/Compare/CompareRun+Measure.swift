@@ -31,7 +31,7 @@ extension CompareRun {
   /// Seconds that a subject has to accept connections, and to end.
   private static let patience = 10.0
 
-  mutating func measure(
+  func measure(
     _ trial: inout Trial, _ turn: Turn, _ stage: StageFacts, _ scene: Scene
   ) throws(CompareFailure) -> Measurement {
     var measurement = Measurement()
@@ -80,7 +80,7 @@ extension CompareRun {
   ) throws(CompareFailure) {
     let request = LabTools.Load(
       urls: scene.urls(port: trial.port), arguments: scene.workload.loadArguments,
-      rate: stage.rate, duration: timing.duration, warmUp: timing.warmUp,
+      rate: stage.rate, gapsAreRandom: options.gapsAreRandom, duration: timing.duration, warmUp: timing.warmUp,
       // Each round asks for the same in the same order of every subject.
       seed: options.seed &+ UInt64(measurement.round), result: workspace.path("load.json"),
       log: workspace.path("load.log"))
@@ -163,7 +163,7 @@ extension CompareRun {
 
   private func fill(_ measurement: inout Measurement, _ sight: Sight) {
     measurement.residentBytes = sight.residentBytes
-    guard let start = Moment.microseconds(measurement.load.started),
+    guard let start = WallTime.microseconds(measurement.load.started),
       let usage = Usage.between(
         start, start + Int64(measurement.load.seconds * 1e6), sight.samples)
     else {

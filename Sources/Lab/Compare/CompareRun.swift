@@ -206,7 +206,9 @@ public struct CompareRun {
     var maxima: [(name: String, rate: Double)] = []
     for index in trials.indices where trials[index].facts.failure == nil {
       let turn = Turn(round: 0, stage: maximum.name, subject: trials[index].facts.name)
-      let measured = try measure(&trials[index], turn, maximum, scene)
+      var trial = trials[index]
+      let measured = try measure(&trial, turn, maximum, scene)
+      trials[index] = trial
       if let failure = measured.failure {
         trials[index].facts.failure = failure
         say("\(turn.subject): left out: \(failure)")
@@ -277,7 +279,9 @@ public struct CompareRun {
       guard let index = trials.firstIndex(where: { $0.facts.name == turn.subject }),
         let stage = comparison.stages.first(where: { $0.name == turn.stage })
       else { continue }
-      let measured = try measure(&trials[index], turn, stage, scene)
+      var trial = trials[index]
+      let measured = try measure(&trial, turn, stage, scene)
+      trials[index] = trial
       comparison.measurements.append(measured)
       say(progress(number + 1, of: turns.count, measured))
     }

@@ -41,6 +41,7 @@ struct LabTools {
     var arguments: [String]
     /// Requests per second; nil: as many as can be.
     var rate: Double?
+    var gapsAreRandom = false
     var duration: Double
     var warmUp: Double
     var seed: UInt64
@@ -52,7 +53,9 @@ struct LabTools {
   func startLoad(_ load: Load) throws(CompareFailure) -> ChildProcess {
     _ = unlink(load.result)
     var command = [program, "load"] + load.urls + load.arguments
-    if let rate = load.rate { command += ["--rate", Decimals.text(rate, places: 3)] }
+    if let rate = load.rate {
+      command += ["--rate", Decimals.text(rate, places: 3)] + (load.gapsAreRandom ? ["--poisson"] : [])
+    }
     command += ["--duration", Self.duration(load.duration), "--warm-up", Self.duration(load.warmUp)]
     command += ["--seed", String(load.seed), "--threads", String(loadProcessors.count)]
     command += ["--cpus", loadProcessors.map(String.init).joined(separator: ",")]

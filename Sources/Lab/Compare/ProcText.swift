@@ -56,7 +56,7 @@ struct CountersLine: Equatable {
 
   /// nil if the line is another one.
   init?(_ line: Substring) {
-    guard let start = line.range(of: "counters worker=") else { return nil }
+    guard let start = line.firstRange(of: "counters worker=") else { return nil }
     for word in line[start.lowerBound...].split(separator: " ").dropFirst() {
       let parts = word.split(separator: "=", maxSplits: 1)
       guard parts.count == 2, let value = Int(parts[1]) else { continue }
@@ -79,7 +79,7 @@ struct CountersLine: Equatable {
 
 extension Substring {
   /// The first occurrence of a text, byte by byte.
-  func range(of text: String) -> Range<Substring.Index>? {
+  func firstRange(of text: String) -> Range<Substring.Index>? {
     var start = startIndex
     while start < endIndex {
       if self[start...].hasPrefix(text) { return start..<index(start, offsetBy: text.count) }

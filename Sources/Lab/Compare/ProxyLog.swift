@@ -52,7 +52,7 @@ struct ProxyLog: Equatable {
   static func refusals(_ text: String) -> [String: String] {
     var found: [String: String] = [:]
     var rest = Substring(text)
-    while let open = rest.range(of: " (") {
+    while let open = rest.firstRange(of: " (") {
       let name = rest[..<open.lowerBound].drop { $0 == "," || $0 == " " }
       // A cause may hold brackets of its own.
       var depth = 1

@@ -1,6 +1,7 @@
 // The directory in which a comparison writes, on a real disk, because the audit log is part of what is
 // measured; and the ports that its processes listen on. It takes away what it made.
 
+import CLinux
 import Glibc
 import MillraceEngine
 
@@ -12,7 +13,7 @@ final class Workspace {
   private var portsGiven: Set<UInt16> = []
 
   /// File systems that keep files in memory only: TMPFS_MAGIC and RAMFS_MAGIC of linux/magic.h.
-  private static let memoryFileSystems: Set<Int> = [0x0102_1994, 0x8584_58F6]
+  private static let memoryFileSystems: Set<Int64> = [0x0102_1994, 0x8584_58F6]
 
   /// - Parameter kept: a directory that is to stay; nil: one is made and removed.
   init(kept: String?) throws(CompareFailure) {
@@ -34,9 +35,8 @@ final class Workspace {
 
   /// Whether files written here reach a disk.
   static func isOnDisk(_ path: String) -> Bool {
-    var facts = statfs()
-    guard statfs(path, &facts) == 0 else { return false }
-    return !memoryFileSystems.contains(Int(facts.f_type))
+    let kind = clinux_file_system(path)
+    return kind >= 0 && !memoryFileSystems.contains(kind)
   }
 
   func path(_ name: String) -> String { directory + "/" + name }

@@ -1,6 +1,6 @@
 // Moments as the load writes them, RFC 3339 in UTC, as microseconds since 1970.
 
-enum Moment {
+enum WallTime {
   /// `2026-11-21T10:12:00.123456Z`; nil if the text is no such moment.
   static func microseconds(_ text: String) -> Int64? {
     guard text.hasSuffix("Z") else { return nil }

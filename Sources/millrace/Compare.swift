@@ -1,0 +1,306 @@
+// `millrace compare`: from arguments to options, a comparison, and what comes out of it.
+
+import ArgumentParser
+import Configuration
+import FoundationEssentials
+import Glibc
+import Lab
+
+struct Compare: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Measures engines, options and other proxies on one workload, and gives a verdict.",
+    discussion: """
+      With nothing: `millrace compare` makes a certificate, an origin, a workload (TLS with a durable \
+      audit log) and a configuration, and ends in a verdict within five minutes.
+      With your own: `millrace compare millrace.yaml --url /api/items`.
+      Options of the engine: `millrace compare --variants epoll,io_uring,io_uring+sqpoll`.
+      Two builds: `millrace compare --variants io_uring,io_uring@/opt/old/millrace`.
+
+      It needs two CPUs: one for the proxy, one for load and origin. docs/lab.md says how it measures
+      and how it judges.
+
+      Exit status: 0 verdict reached, 1 could not run, 2 bad configuration, 3 worse than --against,
+      64 arguments that cannot be parsed, 130 interrupted.
+      """,
+    version: Version.text)
+
+  @Argument(help: "The configuration to compare with; without one, one is made.")
+  var file: String?
+
+  @OptionGroup(title: "Subjects") var subjects: CompareSubjectOptions
+  @OptionGroup(title: "Workload") var workload: CompareWorkloadOptions
+  @OptionGroup(title: "Course") var course: CompareCourseOptions
+  @OptionGroup(title: "Results") var output: CompareOutputOptions
+
+  mutating func run() throws {
+    do throws(CompareFailure) {
+      var options = CompareOptions()
+      options.configurationFile = file
+      try subjects.apply(to: &options)
+      try workload.apply(to: &options, hasFile: file != nil)
+      try course.apply(to: &options)
+      options.command = CommandLine.arguments
+      options.version = Version.text
+      options.program = try Self.ownPath()
+      options.keptDirectory = output.keep
+      let earlier = try output.earlier()
+      let comparison = try CompareRun.run(options)
+      try output.deliver(comparison, against: earlier)
+    } catch {
+      Reporting.print("millrace compare: \(error)")
+      throw ExitCode(error.status)
+    }
+  }
+
+  /// The path of this program, for the processes that it starts.
+  private static func ownPath() throws(CompareFailure) -> String {
+    guard let path = realpath("/proc/self/exe", nil) else {
+      throw CompareFailure(
+        "/proc/self/exe cannot be read: \(String(cString: strerror(errno)))", cure: "mount /proc")
+    }
+    defer { free(path) }
+    return String(cString: path)
+  }
+}
+
+struct CompareSubjectOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "Engines with options: +NAME, -NAME or +NAME=VALUE as in the configuration's engine;"
+        + " ENGINE@PROGRAM is another build.", valueName: "list"))
+  var variants = "epoll,io_uring"
+
+  @Option(
+    help: ArgumentHelp(
+      "Other proxies: auto (those found here), none, or some of nginx,haproxy,envoy,h2o,caddy.",
+      valueName: "list"))
+  var peers = "auto"
+
+  @Flag(help: "Peers as their documentation tunes them, and not at their defaults.")
+  var tuned = false
+
+  @Flag(help: "Peers at their defaults, and not tuned.")
+  var defaults = false
+
+  @Option(
+    help: ArgumentHelp(
+      "What a target that is not this machine allows, as JSON: the verdict recommends nothing that"
+        + " is refused there.", valueName: "facts.json"))
+  var containerProfile: String?
+
+  func apply(to options: inout CompareOptions) throws(CompareFailure) {
+    options.variants = try Variant.list(variants)
+    switch peers {
+    case "auto": options.peers = .found
+    case "none": options.peers = .none
+    default:
+      let names = peers.split(separator: ",").map(String.init)
+      let known = CompareOptions.peerNames
+      if let unknown = names.first(where: { !known.contains($0) }) {
+        throw CompareFailure(
+          "--peers: \(unknown) is not known",
+          cure: "write auto, none or some of \(known.joined(separator: ","))", status: 2)
+      }
+      options.peers = .named(names)
+    }
+    options.measuresDefaults = defaults || !tuned
+    options.measuresTuned = tuned || !defaults
+    if let containerProfile {
+      options.containerProfile = try CompareOutputOptions.read(containerProfile)
+    }
+  }
+}
+
+struct CompareWorkloadOptions: ParsableArguments {
+  @Option(help: "A path, or a URL whose host becomes the Host field; repeatable.")
+  var url: [String] = []
+
+  @Option(help: ArgumentHelp("Requests with weights, as millrace load --mix.", valueName: "file"))
+  var workload: String?
+
+  @Option(help: "Connections of the load.")
+  var connections = 64
+
+  @Option(help: "Requests in flight per connection.")
+  var inFlight: Int?
+
+  @Option(help: "Open a new connection after so many requests.")
+  var requestsPerConnection: Int?
+
+  @Flag(help: "Resume TLS sessions on new connections.")
+  var resume = false
+
+  @Flag(name: .customLong("http2"), help: "Speak HTTP/2.")
+  var speaksHTTP2 = false
+
+  @Flag(help: "Choose the gaps of the rate stages at random, as independent users do.")
+  var poisson = false
+
+  @Option(help: "The method.")
+  var method: String?
+
+  @Option(help: "A field line, as in 'Accept: text/html'; repeatable.")
+  var header: [String] = []
+
+  @Option(help: "Content of this many bytes for each request, such as 64KiB.")
+  var contentSize: String?
+
+  @Option(help: "The status that counts as success; otherwise 200 to 399.")
+  var expectStatus: Int?
+
+  @Option(help: "A request has failed after this long.")
+  var timeout: String?
+
+  @Flag(help: "With a configuration: put millrace origin in the place of its upstreams.")
+  var origin = false
+
+  @Option(help: "Size of the origin's responses, such as 64KiB or 'uniform(1KiB,64KiB)'.")
+  var size: String?
+
+  @Option(help: "Delay of the origin's responses, such as 5ms or 'exponential(5ms)'.")
+  var delay: String?
+
+  func apply(to options: inout CompareOptions, hasFile: Bool) throws(CompareFailure) {
+    if hasFile && !origin && (size != nil || delay != nil) {
+      throw CompareFailure(
+        "--size and --delay are the origin's, and the configuration has its own upstreams",
+        cure: "add --origin to replace them", status: 2)
+    }
+    options.urls = url
+    options.connections = connections
+    options.replacesOrigin = origin
+    options.originArguments = ["--size", size ?? "1KiB"] + (delay.map { ["--delay", $0] } ?? [])
+    var arguments = ["--connections", String(connections)]
+    func add(_ flag: String, _ value: String?) { if let value { arguments += [flag, value] } }
+    add("--mix", workload)
+    add("--in-flight", inFlight.map(String.init))
+    add("--requests-per-connection", requestsPerConnection.map(String.init))
+    add("--method", method)
+    add("--content-size", contentSize)
+    add("--expect-status", expectStatus.map(String.init))
+    add("--timeout", timeout)
+    for line in header { add("--header", line) }
+    if resume { arguments.append("--resume") }
+    if speaksHTTP2 { arguments.append("--http2") }
+    options.loadArguments = arguments
+    options.gapsAreRandom = poisson
+  }
+}
+
+struct CompareCourseOptions: ParsableArguments {
+  @Option(help: "Rounds; otherwise as many as fit five minutes.")
+  var rounds: Int?
+
+  @Option(help: "Seconds that each measurement counts, such as 5 or 5s.")
+  var duration: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "Requests per second of the stages after the maximum: auto, or numbers.", valueName: "list"))
+  var rates = "auto"
+
+  @Option(help: ArgumentHelp("CPUs for the proxy, such as 0.", valueName: "list"))
+  var proxyCpus: String?
+
+  @Option(help: ArgumentHelp("CPUs for load and origin, such as 1.", valueName: "list"))
+  var loadCpus: String?
+
+  @Option(help: "Chooses the order of everything and the bootstrap's draws.")
+  var seed: UInt64 = 1
+
+  @Flag(help: "Run although the machine is not fit, and say so in the result.")
+  var force = false
+
+  @Flag(help: "A minute instead of five: shorter, fewer rounds, no peers unless named.")
+  var quick = false
+
+  func apply(to options: inout CompareOptions) throws(CompareFailure) {
+    options.seed = seed
+    options.isForced = force
+    options.isQuick = quick
+    options.rounds = rounds
+    if let rounds, !(1...1000).contains(rounds) {
+      throw CompareFailure("--rounds is \(rounds)", cure: "write 1 to 1000", status: 2)
+    }
+    if let duration {
+      let text = duration.hasSuffix("s") ? duration.dropLast() : duration[...]
+      guard let seconds = Double(text), (0.5...3600).contains(seconds) else {
+        throw CompareFailure(
+          "--duration is \"\(duration)\"", cure: "write seconds, from 0.5 to 3600", status: 2)
+      }
+      options.duration = seconds
+    }
+    if rates != "auto" {
+      options.rates = try rates.split(separator: ",").map { text throws(CompareFailure) in
+        guard let rate = Double(text), rate > 0, rate <= 1e8 else {
+          throw CompareFailure(
+            "--rates: \"\(text)\" is no rate", cure: "write requests per second: 5000,20000",
+            status: 2)
+        }
+        return rate
+      }
+    }
+    options.proxyProcessors = try processors("--proxy-cpus", proxyCpus)
+    options.loadProcessors = try processors("--load-cpus", loadCpus)
+  }
+
+  private func processors(_ flag: String, _ text: String?) throws(CompareFailure) -> [Int]? {
+    guard let text else { return nil }
+    let found = CompareOptions.processorList(text)
+    guard !found.isEmpty else {
+      throw CompareFailure("\(flag) is \"\(text)\"", cure: "write CPUs as 0 or 0-1,4", status: 2)
+    }
+    return found
+  }
+}
+
+struct CompareOutputOptions: ParsableArguments {
+  @Option(help: "Write the report, one HTML file, here.")
+  var html: String?
+
+  @Option(help: "Write everything that was measured and concluded here; - is standard output.")
+  var json: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "Compare with an earlier run's JSON; exit 3 if something got worse.", valueName: "earlier.json"
+    ))
+  var against: String?
+
+  @Option(help: ArgumentHelp("Keep configurations, logs and certificates here.", valueName: "dir"))
+  var keep: String?
+
+  static func read(_ path: String) throws(CompareFailure) -> String {
+    guard let bytes = OutputFile.read(path) else {
+      throw CompareFailure(
+        "\(path) cannot be read: \(String(cString: strerror(errno)))", cure: "name a readable file",
+        status: 2)
+    }
+    return String(decoding: bytes, as: UTF8.self)
+  }
+
+  /// The earlier run, read before anything is measured: a wrong file should cost no five minutes.
+  func earlier() throws(CompareFailure) -> Comparison? {
+    guard let against else { return nil }
+    let text = try Self.read(against)
+    do {
+      return try JSONDecoder().decode(Comparison.self, from: Data(text.utf8))
+    } catch {
+      throw CompareFailure(
+        "--against \(against) is not what compare --json wrote: \(error)",
+        cure: "name the JSON of an earlier run", status: 2)
+    }
+  }
+
+  func deliver(_ comparison: Comparison, against earlier: Comparison?) throws(CompareFailure) {
+    if let json {
+      guard OutputFile.write(Array(comparison.json().utf8), json) else {
+        throw CompareFailure(
+          "\(json) cannot be written: \(String(cString: strerror(errno)))",
+          cure: "name another place")
+      }
+    }
+    try CompareConclusion.deliver(
+      comparison, html: html, against: earlier, toStandardOutput: json != "-")
+  }
+}
