@@ -10,19 +10,14 @@ private struct Look {
   var wallMicroseconds: Int64
   var voluntary: Int
   var involuntary: Int
-}
-
-/// System calls that were counted during the warm-up, and over how many seconds.
-private struct CallRate {
-  var calls: Int
-  var seconds: Double
+  /// nil where they are not counted.
+  var systemCalls: Int?
 }
 
 /// Everything that was seen while a load ran.
 private struct Sight {
   var samples: [UsageSample] = []
   var looks: [Look] = []
-  var calls: CallRate?
   var residentBytes: Int?
   var hasDied = false
 }
@@ -86,7 +81,9 @@ extension CompareRun {
       log: workspace.path("load.log"))
     _ = unlink(request.log)
     let load = try tools.startLoad(request)
-    let sight = try watch(load, process, trial)
+    // Counting system calls costs each of them some 100 ns, so it is done where nothing is timed.
+    let sight = try watch(
+      load, process, trial, isRehearsal: measurement.round == 0 && !trial.hasCounters)
     guard let result = LabTools.result(request.result) else {
       throw CompareFailure(Self.words("the load gave no result", load), cure: "")
     }
@@ -101,7 +98,7 @@ extension CompareRun {
 
   /// Samples until the load has ended.
   private func watch(
-    _ load: ChildProcess, _ process: ChildProcess, _ trial: Trial
+    _ load: ChildProcess, _ process: ChildProcess, _ trial: Trial, isRehearsal: Bool
   ) throws(CompareFailure) -> Sight {
     let begun = SystemClock.monotonicNanoseconds()
     // Twice what it should take, and what a slow end may: a load that hangs must not hang us.
@@ -109,10 +106,8 @@ extension CompareRun {
     var sight = Sight()
     // Workers of nginx exist a moment after its first socket does.
     try attention.wait(milliseconds: Int64(timing.warmUp * 200))
-    if trial.facts.kind == .peer && countingRefusal == nil {
-      sight.calls = try countCalls(process, seconds: timing.warmUp * 0.5)
-    }
     let tree = ProcessTree(root: process.pid)
+    let counter = isRehearsal ? SystemCallCounter(threads: tree.threads) : nil
     while load.isRunning {
       let elapsed = Double(SystemClock.monotonicNanoseconds() - begun) / 1e9
       guard elapsed < limit else {
@@ -134,7 +129,7 @@ extension CompareRun {
         sight.looks.append(
           Look(
             wallMicroseconds: SystemClock.wallMicroseconds(), voluntary: switches.voluntary,
-            involuntary: switches.involuntary))
+            involuntary: switches.involuntary, systemCalls: Self.count(counter)))
         if trial.hasCounters { process.send(SIGUSR1) }
         if isSecond { sight.residentBytes = tree.residentBytes() }
       }
@@ -144,20 +139,7 @@ extension CompareRun {
     return sight
   }
 
-  private func countCalls(
-    _ process: ChildProcess, seconds: Double
-  ) throws(CompareFailure) -> CallRate? {
-    guard let counter = SystemCallCounter(threads: ProcessTree(root: process.pid).threads) else {
-      return nil
-    }
-    let begun = SystemClock.monotonicNanoseconds()
-    let before = counter.count()
-    // Closed loops and rates run from the first moment of the warm-up.
-    try attention.wait(milliseconds: Int64(seconds * 1000))
-    let calls = counter.count() - before
-    return CallRate(
-      calls: calls, seconds: Double(SystemClock.monotonicNanoseconds() - begun) / 1e9)
-  }
+  private static func count(_ counter: borrowing SystemCallCounter?) -> Int? { counter?.count() }
 
   // MARK: What it adds up to
 
@@ -187,9 +169,9 @@ extension CompareRun {
       let voluntary = Double(b.voluntary - a.voluntary) * share
       measurement.involuntarySwitches = Int(involuntary)
       measurement.contextSwitches = Int(involuntary + voluntary)
-    }
-    if let calls = sight.calls, calls.seconds > 0 {
-      measurement.systemCalls = Int(Double(calls.calls) / calls.seconds * usage.seconds)
+      if let first = a.systemCalls, let second = b.systemCalls {
+        measurement.systemCalls = Int(Double(second - first) * share)
+      }
     }
   }
 

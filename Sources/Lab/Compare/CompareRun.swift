@@ -14,6 +14,10 @@ public struct CompareRun {
   var trials: [Trial] = []
   var tools: LabTools
   var timing = Timing()
+  /// Stages that only variants go through.
+  var stagesForVariantsOnly: Set<String> = []
+  /// System calls per request of peers, by subject and stage.
+  var callsPerRequest: [String: Double] = [:]
   /// Why system calls of other programs are not counted here; nil: they are.
   var countingRefusal: String?
 
@@ -82,7 +86,7 @@ public struct CompareRun {
     }
     countingRefusal = SystemCallCounter.refusal()
     comparison.machine.settings["system calls of peers"] =
-      countingRefusal.map { "not counted: \($0)" } ?? "counted during the warm-up"
+      countingRefusal.map { "not counted: \($0)" } ?? "counted in a run of their own, which is not timed"
     for finding in comparison.findings { say("\(finding.severity.rawValue): \(finding.text)") }
     if let refusal = comparison.findings.first(where: { $0.severity == .refusal }) {
       guard options.isForced else {
@@ -214,6 +218,7 @@ public struct CompareRun {
         say("\(turn.subject): left out: \(failure)")
       } else {
         maxima.append((turn.subject, measured.load.completedRate))
+        rehearsed(measured)
       }
     }
     let variants = names(.variant)
@@ -229,11 +234,30 @@ public struct CompareRun {
     for stage in comparison.stages where stage.rate != nil {
       say("stage \(stage.name): \(Int(stage.rate ?? 0)) requests per second, \(stage.reason)")
     }
+    try countCalls(scene)
     let peerStages = comparison.stages.count - stagesForVariantsOnly.count
     chooseTiming(stages: comparison.stages.count, peerStages: peerStages)
   }
 
-  var stagesForVariantsOnly: Set<String> = []
+  /// Peers do not say how many system calls they make: they are counted once per rate, too.
+  private mutating func countCalls(_ scene: Scene) throws(CompareFailure) {
+    guard countingRefusal == nil else { return }
+    for index in trials.indices
+    where trials[index].facts.kind == .peer && trials[index].facts.failure == nil {
+      for stage in comparison.stages
+      where stage.rate != nil && !stagesForVariantsOnly.contains(stage.name) {
+        var trial = trials[index]
+        let turn = Turn(round: 0, stage: stage.name, subject: trial.facts.name)
+        rehearsed(try measure(&trial, turn, stage, scene))
+      }
+    }
+  }
+
+  private mutating func rehearsed(_ measured: Measurement) {
+    guard let calls = measured.systemCalls, measured.load.completed > 0 else { return }
+    callsPerRequest[measured.subject + " " + measured.stage] =
+      Double(calls) / Double(measured.load.completed)
+  }
 
   private func names(_ kind: SubjectFacts.Kind) -> [String] {
     trials.filter { $0.facts.kind == kind && $0.facts.failure == nil }.map(\.facts.name)
@@ -280,8 +304,11 @@ public struct CompareRun {
         let stage = comparison.stages.first(where: { $0.name == turn.stage })
       else { continue }
       var trial = trials[index]
-      let measured = try measure(&trial, turn, stage, scene)
+      var measured = try measure(&trial, turn, stage, scene)
       trials[index] = trial
+      if let calls = callsPerRequest[measured.subject + " " + measured.stage] {
+        measured.systemCalls = Int((calls * Double(measured.load.completed)).rounded())
+      }
       comparison.measurements.append(measured)
       say(progress(number + 1, of: turns.count, measured))
     }

@@ -56,9 +56,13 @@ struct Peer: Sendable {
   /// The path of its program, or nil. Debian keeps servers in sbin, which is not in everybody's
   /// PATH.
   var path: String? {
-    let listed = getenv("PATH").map { String(cString: $0) } ?? ""
-    let places = listed.split(separator: ":") + ["/usr/local/sbin", "/usr/sbin", "/sbin"]
-    return places.map { "\($0)/\(program)" }.first { access($0, X_OK) == 0 }
+    var places = (getenv("PATH").map { String(cString: $0) } ?? "").split(separator: ":")
+    places += ["/usr/local/sbin", "/usr/sbin", "/sbin"]
+    for place in places {
+      let candidate = "\(place)/\(program)"
+      if access(candidate, X_OK) == 0 { return candidate }
+    }
+    return nil
   }
 }
 

@@ -1,5 +1,5 @@
 // Counts the system calls of other programs by the tracepoint raw_syscalls:sys_enter. Counting costs
-// each call some 100 ns, so it runs during the warm-up only and is gone before anything is timed.
+// each call some 100 ns, so it runs in loads of its own, whose times are not used.
 
 import CLinux
 import Glibc
