@@ -12,6 +12,8 @@ struct Axis {
   /// Pixels at the low and the high end; for a vertical axis the first is the greater.
   let from: Double
   let to: Double
+  /// Ticks at whole values only, as for rounds.
+  var isWhole = false
 
   init(_ kind: Kind, _ low: Double, _ high: Double, from: Double, to: Double) {
     self.kind = kind
@@ -49,7 +51,7 @@ struct Axis {
   func ticks(atMost most: Int) -> [Double] {
     switch kind {
     case .linear:
-      let rough = (high - low) / Double(max(1, most))
+      let rough = max((high - low) / Double(max(1, most)), isWhole ? 1 : 0)
       let decade = pow(10, floor(log10(rough)))
       let step = [1, 2, 5, 10].map { $0 * decade }.first { $0 >= rough * 0.999 } ?? rough
       let first = (low / step).rounded(.up)

@@ -22,7 +22,8 @@ extension Plot {
       let left = 62.0
       let bottom = svg.height - 44
       let y = Axis.fromZero(all.map(\.seconds).max() ?? 1, from: bottom, to: 12)
-      let x = Axis(.linear, Double(first), Double(last), from: left + 8, to: width - 16)
+      var x = Axis(.linear, Double(first), Double(last), from: left + 8, to: width - 16)
+      x.isWhole = true
       svg.vertical(y, left: left, right: width - 12) { Figure.tick(seconds: $0) }
       svg.horizontal(x, top: 12, bottom: bottom, grid: false) { String(Int($0.rounded()) - first + 1) }
       svg.text((left + width - 12) / 2, svg.height - 6, "round", .middle, "axis")
