@@ -27,10 +27,13 @@ public struct ComparisonAgainst: Sendable {
     public let ratio: Double
     public let low: Double
     public let high: Double
-    /// The whole interval lies beyond the bound, on the worse side.
-    public let isRegression: Bool
+    /// Rounds of the run that has fewer.
+    public let rounds: Int
+    /// The whole interval, widened for the number of changes that are judged, lies beyond the bound on
+    /// the worse side.
+    public internal(set) var isRegression = false
     /// The same on the better side.
-    public let isImprovement: Bool
+    public internal(set) var isImprovement = false
   }
 
   /// Up to this, a machine's drift explains a change of figures without a reference: they moved by 20%
@@ -59,6 +62,7 @@ public struct ComparisonAgainst: Sendable {
       }
       for stage in later.stages { compare(subject.name, stage, later, earlier) }
     }
+    judge()
     for subject in earlier.subjects where subject.kind == .variant && subject.failure == nil {
       if !later.subjects.contains(where: { $0.name == subject.name && $0.failure == nil }) {
         omissions.append("\(subject.name) was measured in the earlier run, and not in this one.")
@@ -95,21 +99,27 @@ public struct ComparisonAgainst: Sendable {
         }
         continue
       }
-      changes.append(Self.change(quantity, subject, stage, interval, reference: reference))
+      changes.append(
+        Change(
+          subject: subject, stage: stage.name, quantity: quantity.rawValue,
+          ratio: exp(interval.estimate), low: exp(interval.low), high: exp(interval.high),
+          rounds: min(now.count, then.count)))
     }
   }
 
-  private static func change(
-    _ quantity: Quantity, _ subject: String, _ stage: StageFacts, _ interval: LogInterval,
-    reference: String?
-  ) -> Change {
-    let bound = log(1 + (reference == nil ? driftBound : Self.bound))
-    let (up, down) = (interval.low > bound, interval.high < -bound)
-    return Change(
-      subject: subject, stage: stage.name, quantity: quantity.rawValue, ratio: exp(interval.estimate),
-      low: exp(interval.low), high: exp(interval.high),
-      isRegression: quantity.prefersMore ? down : up,
-      isImprovement: quantity.prefersMore ? up : down)
+  /// A run is judged by dozens of changes, and must not fail by chance.
+  private mutating func judge() {
+    let bound = log(1 + (reference == nil ? Self.driftBound : Self.bound))
+    for i in changes.indices {
+      let change = changes[i]
+      let half = log(change.high / change.ratio)
+        * Family.widening(of: changes.count, values: change.rounds)
+      let up = log(change.ratio) - half > bound
+      let down = log(change.ratio) + half < -bound
+      let prefersMore = Quantity(rawValue: change.quantity)?.prefersMore ?? false
+      changes[i].isRegression = prefersMore ? down : up
+      changes[i].isImprovement = prefersMore ? up : down
+    }
   }
 
   /// Logarithms, one a round; divided by the reference's figure in the same round. Memory and the
