@@ -88,7 +88,8 @@ struct Report: ParsableCommand {
     do {
       try Data(text.utf8).write(to: URL(filePath: path))
     } catch {
-      Reporting.print("cannot write \(path): \(error). Give a file in a folder that can be written.")
+      Reporting.print(
+        "cannot write \(path): \(error). Give a file in a folder that can be written.")
       throw ExitCode(1)
     }
   }

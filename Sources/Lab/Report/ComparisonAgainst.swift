@@ -56,7 +56,8 @@ public struct ComparisonAgainst: Sendable {
     guard differences.isEmpty else { throw Refusal(differences: differences) }
     self.reference = Self.sharedPeer(later, earlier)
     for subject in later.subjects where subject.kind == .variant && subject.failure == nil {
-      guard earlier.subjects.contains(where: { $0.name == subject.name && $0.failure == nil }) else {
+      guard earlier.subjects.contains(where: { $0.name == subject.name && $0.failure == nil })
+      else {
         omissions.append("\(subject.name) was not measured in the earlier run.")
         continue
       }
@@ -73,7 +74,8 @@ public struct ComparisonAgainst: Sendable {
   private mutating func compare(
     _ subject: String, _ stage: StageFacts, _ later: Comparison, _ earlier: Comparison
   ) {
-    guard let before = earlier.stages.first(where: { $0.name == stage.name && $0.kind == stage.kind })
+    guard
+      let before = earlier.stages.first(where: { $0.name == stage.name && $0.kind == stage.kind })
     else {
       omissions.append("The earlier run has no stage \(stage.name).")
       return
@@ -87,10 +89,13 @@ public struct ComparisonAgainst: Sendable {
     }
     let paired = (now: PairedRatios(later), then: PairedRatios(earlier))
     for quantity in Quantity.allCases {
-      guard let weight = paired.now.weight(quantity, stage), weight != .informative else { continue }
+      guard let weight = paired.now.weight(quantity, stage), weight != .informative else {
+        continue
+      }
       let now = values(quantity, subject, stage, paired.now)
       let then = values(quantity, subject, before, paired.then)
-      var random = SeededRandom(seed: later.seed, name: "against/\(subject)/\(stage.name)/\(quantity)")
+      var random = SeededRandom(
+        seed: later.seed, name: "against/\(subject)/\(stage.name)/\(quantity)")
       guard let interval = Bootstrap.difference(now, then, random: &random) else {
         if weight == .decisive {
           omissions.append(
@@ -112,7 +117,8 @@ public struct ComparisonAgainst: Sendable {
     let bound = log(1 + (reference == nil ? Self.driftBound : Self.bound))
     for i in changes.indices {
       let change = changes[i]
-      let half = log(change.high / change.ratio)
+      let half =
+        log(change.high / change.ratio)
         * Family.widening(of: changes.count, values: change.rounds)
       let up = log(change.ratio) - half > bound
       let down = log(change.ratio) + half < -bound
@@ -135,7 +141,9 @@ public struct ComparisonAgainst: Sendable {
     return paired.measurements(subject, stage.name).compactMap { m in
       guard let ours = figure(m) else { return nil }
       guard let reference else { return log(ours) }
-      return paired.measurement(reference, stage.name, m.round).flatMap(figure).map { log(ours / $0) }
+      return paired.measurement(reference, stage.name, m.round).flatMap(figure).map {
+        log(ours / $0)
+      }
     }
   }
 
@@ -154,7 +162,9 @@ public struct ComparisonAgainst: Sendable {
   private static func differences(_ later: Comparison, _ earlier: Comparison) -> [String] {
     var found: [String] = []
     func check(_ what: String, _ now: String, _ then: String) {
-      if now != then { found.append("\(what) was \u{201c}\(then)\u{201d}, and is \u{201c}\(now)\u{201d}") }
+      if now != then {
+        found.append("\(what) was \u{201c}\(then)\u{201d}, and is \u{201c}\(now)\u{201d}")
+      }
     }
     check("the schema", String(later.schema), String(earlier.schema))
     check("the workload", later.workload.name, earlier.workload.name)
@@ -163,7 +173,9 @@ public struct ComparisonAgainst: Sendable {
     check(
       "the origin", portless(later.workload.originArguments),
       portless(earlier.workload.originArguments))
-    if later.workload.files != earlier.workload.files { found.append("the workload's files differ") }
+    if later.workload.files != earlier.workload.files {
+      found.append("the workload's files differ")
+    }
     let (now, then) = (later.machine, earlier.machine)
     check("the processor", now.processor, then.processor)
     check("the kernel", now.kernel, then.kernel)
@@ -205,7 +217,8 @@ extension ComparisonAgainst {
     for change in changes {
       table.add([
         change.subject, change.stage, Quantity(rawValue: change.quantity)?.label ?? change.quantity,
-        Figure.change(change.ratio), "\(Figure.change(change.low)) to \(Figure.change(change.high))",
+        Figure.change(change.ratio),
+        "\(Figure.change(change.low)) to \(Figure.change(change.high))",
         change.isRegression ? "REGRESSION" : change.isImprovement ? "improved" : "",
       ])
     }

@@ -13,7 +13,8 @@ public enum ComparisonText {
     if !comparison.findings.isEmpty { out += "\n" }
     for stage in comparison.stages { out += rows(stage, data) + "\n" }
     var seen: [(String, String)] = []
-    for ratio in comparison.ratios where !seen.contains(where: { $0 == (ratio.subject, ratio.baseline) }) {
+    for ratio in comparison.ratios
+    where !seen.contains(where: { $0 == (ratio.subject, ratio.baseline) }) {
       seen.append((ratio.subject, ratio.baseline))
       out += ratios(ratio.subject, ratio.baseline, data) + "\n"
     }

@@ -66,7 +66,10 @@ struct HTMLTable {
     var out =
       "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"\(HTML.escape(caption))\">"
       + "<table class=\"sortable\"><caption>\(HTML.escape(caption))</caption><thead><tr>"
-    for column in columns { out += "<th scope=\"col\">\(HTML.escape(column))</th>" }
+    for (i, column) in columns.enumerated() {
+      let isWords = rows.contains { i < $0.count && $0[i].style.hasPrefix("words") }
+      out += "<th scope=\"col\"\(isWords ? " class=\"words\"" : "")>\(HTML.escape(column))</th>"
+    }
     out += "</tr></thead><tbody>\n"
     for row in rows {
       out += "<tr>"

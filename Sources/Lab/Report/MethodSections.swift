@@ -32,7 +32,8 @@ struct MethodSections {
         + " worse in none.",
     ]
     if !proxy.isEmpty {
-      sentences.insert("The proxy was pinned to CPU \(proxy), load and origin to CPU \(load).", at: 1)
+      sentences.insert(
+        "The proxy was pinned to CPU \(proxy), load and origin to CPU \(load).", at: 1)
     }
     let items = sentences.map { "<li>\(HTML.escape($0))</li>" }.joined()
     return "<h2>Method</h2>\n<ul>\(items)</ul>\n<p>Command:</p>"
@@ -102,7 +103,8 @@ struct MethodSections {
         (
           "settings",
           subject.kind == .variant
-            ? "" : subject.isTuned ? "tuned by \(subject.source ?? "its documentation")" : "its defaults"
+            ? ""
+            : subject.isTuned ? "tuned by \(subject.source ?? "its documentation")" : "its defaults"
         ),
         ("not measured", subject.failure ?? ""),
       ])

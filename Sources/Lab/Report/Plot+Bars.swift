@@ -25,7 +25,7 @@ struct BarChart {
   /// Name, bar and figure in a row; on a narrow page the names stand above their bars.
   func draw(_ width: Double) -> SVG {
     let isWide = width > 500
-    let rowHeight = isWide ? 24.0 : 38.0
+    let rowHeight = isWide ? 24.0 : 42.0
     let height = groups.reduce(8.0) { $0 + 30 + Double($1.bars.count) * rowHeight + 6 }
     var svg = SVG(width: width, height: height)
     let bars = groups.flatMap(\.bars)
@@ -41,7 +41,9 @@ struct BarChart {
       let most = sharesScale ? greatest : group.bars.map(\.total).max() ?? 1
       for bar in group.bars {
         let label = TextMetrics.fit(bar.name, into: isWide ? left - 10 : width, size: SVG.textSize)
-        svg.text(isWide ? left - 8 : 0, y + (isWide ? 14 : 12), label, isWide ? .end : .start, "", full: bar.name)
+        svg.text(
+          isWide ? left - 8 : 0, y + (isWide ? 14 : 12), label, isWide ? .end : .start, "",
+          full: bar.name)
         let top = y + (isWide ? 2 : 16)
         var x = left
         for segment in bar.segments {
@@ -63,7 +65,10 @@ extension Plot {
     var groups: [BarChart.Group] = []
     var table = HTMLTable(
       caption: "CPU time per request",
-      columns: ["subject", "stage", "user (sampled)", "system (sampled)", "process (exact)", "whole machine"])
+      columns: [
+        "subject", "stage", "user (sampled)", "system (sampled)", "process (exact)",
+        "whole machine",
+      ])
     for stage in data.mainStages {
       var group = BarChart.Group(heading: ReportData.title(stage), bars: [])
       for (_, subject) in data.subjects {
@@ -78,7 +83,10 @@ extension Plot {
           .init(
             name: subject.name,
             segments: scale > 0
-              ? [.init(value: user * scale, style: "bar user"), .init(value: system * scale, style: "bar system")]
+              ? [
+                .init(value: user * scale, style: "bar user"),
+                .init(value: system * scale, style: "bar system"),
+              ]
               : [.init(value: process, style: "bar system")],
             text: Figure.seconds(process)))
         if let machine {
@@ -89,7 +97,8 @@ extension Plot {
         }
         table.rows.append([
           .init(subject.name), .init(stage.name), .init(Figure.seconds(user * scale), key: user),
-          .init(Figure.seconds(system * scale), key: system), .init(Figure.seconds(process), key: process),
+          .init(Figure.seconds(system * scale), key: system),
+          .init(Figure.seconds(process), key: process),
           .init(machine.map(Figure.seconds) ?? "–", key: machine),
         ])
       }
@@ -99,12 +108,17 @@ extension Plot {
     let chart = BarChart(groups: groups, sharesScale: true)
     return Plot(
       id: "cpu", title: "CPU time per request",
-      description: "User and system time of the proxy's processes, and busy time of the whole machine,"
+      description:
+        "User and system time of the proxy's processes, and busy time of the whole machine,"
         + " per request.",
       draw: chart.draw, table: table,
-      note: "The length of a process's bar is exact; its division in user (dark) and system (light) time is"
-        + " sampled by the kernel at its tick. The whole machine holds the load, the origin, kernel"
-        + " threads and interrupts too (hatched).")
+      note:
+        "The length of a process's bar is exact; its division in user and system time is sampled by the"
+        + " kernel at its tick. The whole machine holds the load, the origin, kernel threads and"
+        + " interrupts too.",
+      key: [
+        ("bar user", "user"), ("bar system", "system"), ("bar machine", "whole machine"),
+      ])
   }
 
   static func counts(_ data: ReportData) -> Plot? {
@@ -135,7 +149,8 @@ extension Plot {
     let chart = BarChart(groups: groups, sharesScale: false)
     return Plot(
       id: "counts", title: "System calls and turns",
-      description: "System calls, loop turns, completions per turn, context switches and audit records"
+      description:
+        "System calls, loop turns, completions per turn, context switches and audit records"
         + " per commit.",
       draw: chart.draw, table: table,
       note: "At \(ReportData.title(stage)). A subject without a bar does not report the figure."

@@ -7,27 +7,32 @@ private struct ForestRow {
   let ratio: Ratio
   let label: String
   let isDecisive: Bool
-  let isInformative: Bool
 
   var figures: String {
-    guard let estimate = ratio.estimate, let low = ratio.low, let high = ratio.high else { return "–" }
+    guard let estimate = ratio.estimate, let low = ratio.low, let high = ratio.high else {
+      return "–"
+    }
     return "\(Figure.change(estimate)) (\(Figure.change(low)) to \(Figure.change(high)))"
   }
-  var outcome: String { isInformative ? "" : ratio.outcome == .none ? "no ratio" : ratio.outcome.rawValue }
+  var outcome: String { ratio.outcome == .none ? "no ratio" : ratio.outcome.rawValue }
 }
 
 extension Plot {
   /// All ratios of one subject to another.
   static func forest(_ subject: String, _ baseline: String, _ data: ReportData) -> Plot? {
     let ratios = data.comparison.ratios.filter { $0.subject == subject && $0.baseline == baseline }
-    guard ratios.contains(where: { $0.estimate != nil }) else { return nil }
+    guard ratios.contains(where: { $0.estimate != nil && !data.isInformative($0) }) else {
+      return nil
+    }
     let groups = data.comparison.stages.map { stage in
       (
         title: ReportData.title(stage),
-        rows: ratios.filter { $0.stage == stage.name && $0.estimate != nil }.map {
+        rows: ratios.filter {
+          $0.stage == stage.name && $0.estimate != nil && !data.isInformative($0)
+        }.map {
           ForestRow(
             ratio: $0, label: Quantity(rawValue: $0.quantity)?.label ?? $0.quantity,
-            isDecisive: data.isDecisive($0), isInformative: data.isInformative($0))
+            isDecisive: data.isDecisive($0))
         }
       )
     }.filter { !$0.rows.isEmpty }
@@ -51,7 +56,8 @@ extension Plot {
       changes(x, reach, bottom, &svg)
       var y = 4.0
       for group in groups {
-        svg.text(0, y + 17, TextMetrics.fit(group.title, into: width, size: 13), .start, "heading halo")
+        svg.text(
+          0, y + 17, TextMetrics.fit(group.title, into: width, size: 13), .start, "heading halo")
         y += 30
         for row in group.rows {
           drawRow(row, y, x, isWide: isWide, width: width, &svg)
@@ -61,11 +67,14 @@ extension Plot {
       return svg
     }
     return Plot(
-      id: "ratios-\(index(subject, data))-\(index(baseline, data))", title: "\(subject) against \(baseline)",
+      id: "ratios-\(index(subject, data))-\(index(baseline, data))",
+      title: "\(subject) against \(baseline)",
       description: "Ratios of \(subject) to \(baseline) with 99% intervals.", draw: draw,
       table: table(ratios, subject, baseline, data),
-      note: "Change against \(baseline), paired within each round, with its 99% interval. The band is ±2%:"
-        + " an interval inside it is called the same. Filled: what decides; hollow: for information."
+      note:
+        "Change against \(baseline), paired within each round, with its 99% interval. The band is ±2%:"
+        + " an interval inside it is called the same. What decides is in bold. Ratios that only inform are"
+        + " in the table."
         + " More is better for throughput, less for all else.")
   }
 
@@ -102,7 +111,8 @@ extension Plot {
   private static func drawRow(
     _ row: ForestRow, _ y: Double, _ x: Axis, isWide: Bool, width: Double, _ svg: inout SVG
   ) {
-    guard let estimate = row.ratio.estimate, let low = row.ratio.low, let high = row.ratio.high else { return }
+    guard let estimate = row.ratio.estimate, let low = row.ratio.low, let high = row.ratio.high
+    else { return }
     let middle = isWide ? y + 10 : y + 24
     let weight = row.isDecisive ? "strong" : ""
     if isWide {
@@ -115,14 +125,14 @@ extension Plot {
       svg.text(width, y + 12, estimate, .end, "outcome halo \(row.ratio.outcome.rawValue)")
     }
     let tip = "\(row.label), \(row.ratio.stage): \(row.figures) \(row.outcome)"
-    let style = row.isInformative ? "interval quiet" : "interval \(row.ratio.outcome.rawValue)"
+    let style = "interval \(row.ratio.outcome.rawValue)"
     svg.path([(x.position(low), middle), (x.position(high), middle)], style, tip: tip)
     for end in [low, high] where end > 1 / 4.2 && end < 4.2 {
       svg.line(x.position(end), middle - 4, x.position(end), middle + 4, style)
     }
     svg.rectangle(
-      x.position(estimate) - 4, middle - 4, 8, 8,
-      row.isInformative ? "estimate quiet" : "estimate \(row.ratio.outcome.rawValue)", tip: tip)
+      x.position(estimate) - 4, middle - 4, 8, 8, "estimate \(row.ratio.outcome.rawValue)", tip: tip
+    )
   }
 
   private static func table(

@@ -51,7 +51,8 @@ extension Plot {
       return svg
     }
     var table = HTMLTable(
-      caption: "\(quantity.label) against load", columns: ["subject", "stage", "requests/s", quantity.label])
+      caption: "\(quantity.label) against load",
+      columns: ["subject", "stage", "requests/s", quantity.label])
     for (_, name, points, maximum) in lines {
       for p in points + [maximum].compactMap({ $0 }) {
         table.rows.append([
@@ -62,10 +63,12 @@ extension Plot {
     }
     return Plot(
       id: "latency-\(quantity.rawValue)", title: "\(quantity.label) against load",
-      description: "Median over the rounds of \(quantity.label), from the planned moment of sending,"
+      description:
+        "Median over the rounds of \(quantity.label), from the planned moment of sending,"
         + " at each rate, for \(lines.map(\.name).joined(separator: ", ")).",
       draw: draw, table: table,
-      note: "From the planned moment of sending to the last byte; median of the rounds; logarithmic."
+      note:
+        "From the planned moment of sending to the last byte; median of the rounds; logarithmic."
         + " Hollow: at the maximum, where each connection sends when it has its answer.",
       legend: data.legend)
   }

@@ -26,10 +26,15 @@ struct MergedHistogram {
       let share = Double(below) / Double(total)
       let nines = -log10(1 - share)
       if nines > 5 || total - below < 5 { break }
+      let seconds = Double(value) / 1e9
       if let last = points.last, nines - last.nines < 0.01 {
-        points[points.count - 1].seconds = Double(value) / 1e9
+        points[points.count - 1].seconds = seconds
       } else {
-        points.append((nines, Double(value) / 1e9))
+        // Values that are far apart make a step: nothing was measured between them.
+        if let last = points.last, nines - last.nines > 0.03 {
+          points.append((nines, last.seconds))
+        }
+        points.append((nines, seconds))
       }
       below += counts[value] ?? 0
     }

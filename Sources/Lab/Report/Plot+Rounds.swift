@@ -25,12 +25,15 @@ extension Plot {
       var x = Axis(.linear, Double(first), Double(last), from: left + 8, to: width - 16)
       x.isWhole = true
       svg.vertical(y, left: left, right: width - 12) { Figure.tick(seconds: $0) }
-      svg.horizontal(x, top: 12, bottom: bottom, grid: false) { String(Int($0.rounded()) - first + 1) }
+      svg.horizontal(x, top: 12, bottom: bottom, grid: false) {
+        String(Int($0.rounded()) - first + 1)
+      }
       svg.text((left + width - 12) / 2, svg.height - 6, "round", .middle, "axis")
       for (series, name, points) in lines {
         svg.group(series) { svg in
           svg.path(
-            points.map { (x.position(Double($0.round)), y.position($0.seconds)) }, Series.line(series))
+            points.map { (x.position(Double($0.round)), y.position($0.seconds)) },
+            Series.line(series))
           for p in points {
             svg.mark(
               x.position(Double(p.round)), y.position(p.seconds), series: series,

@@ -15,6 +15,8 @@ struct Plot {
   var note = ""
   /// Subjects in the legend, by their place in the comparison; empty: no legend.
   var legend: [(series: Int, name: String)] = []
+  /// What bars mean that are no subject's: a class and a word.
+  var key: [(style: String, name: String)] = []
 
   /// The wide drawing fits a page of 70 rem less margins; the narrow one a telephone of 360 pixels.
   static let wide = 760.0
@@ -25,6 +27,7 @@ struct Plot {
       "<figure id=\"plot-\(id)\"><figcaption><h3>\(HTML.escape(title))</h3>"
       + (note.isEmpty ? "" : "<p>\(HTML.escape(note))</p>") + "</figcaption>\n"
     if !legend.isEmpty { out += legendHTML }
+    if !key.isEmpty { out += keyHTML }
     out += draw(Self.wide).html(
       title: title, description: description, id: "\(id)-w", style: "wide")
     out += draw(Self.narrow).html(
@@ -46,6 +49,14 @@ struct Plot {
         + "\(HTML.escape(name))</button></li>"
     }
     return out + "</ul>\n"
+  }
+
+  private var keyHTML: String {
+    let items = key.map { style, name in
+      "<li><svg class=\"key\" viewBox=\"0 0 30 14\" aria-hidden=\"true\"><rect x=\"1\" y=\"1\""
+        + " width=\"28\" height=\"12\" class=\"\(style)\"/></svg> \(HTML.escape(name))</li>"
+    }
+    return "<ul class=\"legend\">\(items.joined())</ul>\n"
   }
 }
 

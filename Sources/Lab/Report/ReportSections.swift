@@ -35,7 +35,9 @@ struct ReportSections {
     if !comparison.findings.isEmpty {
       out += "<h3>This machine is not ideal to measure on</h3>"
       out += list(
-        comparison.findings.map { ($0.severity == .refusal ? "Forced in spite of: " : "") + $0.text },
+        comparison.findings.map {
+          ($0.severity == .refusal ? "Forced in spite of: " : "") + $0.text
+        },
         style: "warning")
     }
     return out
@@ -43,7 +45,8 @@ struct ReportSections {
 
   private var ratios: String {
     var pairs: [(String, String)] = []
-    for ratio in comparison.ratios where !pairs.contains(where: { $0 == (ratio.subject, ratio.baseline) }) {
+    for ratio in comparison.ratios
+    where !pairs.contains(where: { $0 == (ratio.subject, ratio.baseline) }) {
       pairs.append((ratio.subject, ratio.baseline))
     }
     let plots = pairs.compactMap { Plot.forest($0.0, $0.1, data) }
@@ -73,39 +76,61 @@ struct ReportSections {
       let rows = comparison.subjects.map { data.row($0, stage) }
       let processors = rows.flatMap(\.processorBusy).map(\.processor)
       let names = Set(processors).sorted { (Int($0) ?? 0) < (Int($1) ?? 0) }
-      var table = HTMLTable(
-        caption: ReportData.title(stage)
-          + (stage.reason.isEmpty ? "" : " (\(stage.reason))"),
-        columns: ["subject", "requests/s", "p50", "p90", "p99", "p99.9", "p99 from sending", "CPU",
-          "machine", "memory", "proxy CPU busy"] + names.map { "CPU \($0) busy" } + ["remarks"])
-      for row in rows { table.rows.append(cells(row, names)) }
-      if !table.rows.isEmpty { out += table.html }
+      let reason = stage.reason.isEmpty ? "" : " (\(stage.reason))"
+      var seen = HTMLTable(
+        caption: ReportData.title(stage) + reason,
+        columns: [
+          "subject", "requests/s", "p50", "p90", "p99", "p99.9", "p99 from sending", "remarks",
+        ])
+      var cost = HTMLTable(
+        caption: "\(stage.name): what it cost",
+        columns: ["subject", "CPU", "machine", "memory", "proxy CPU busy"]
+          + names.map { "CPU \($0) busy" })
+      for row in rows {
+        seen.rows.append(seenCells(row))
+        if row.subject.failure == nil { cost.rows.append(costCells(row, names)) }
+      }
+      out += seen.html + cost.html
     }
     return out
   }
 
-  private func cells(_ row: Row, _ processors: [String]) -> [HTMLTable.Cell] {
-    func time(_ quantity: Quantity) -> HTMLTable.Cell {
-      let value = row.median(quantity)
-      return .init(value.map { Figure.value($0, of: quantity) } ?? "–", key: value)
+  private func cell(_ quantity: Quantity, _ row: Row) -> HTMLTable.Cell {
+    let value = row.median(quantity)
+    return .init(value.map { Figure.value($0, of: quantity) } ?? "–", key: value)
+  }
+
+  private func seenCells(_ row: Row) -> [HTMLTable.Cell] {
+    let uncorrected = row.median {
+      $0.load.uncorrected.p99 > 0 ? Double($0.load.uncorrected.p99) / 1e9 : nil
     }
-    let uncorrected = row.median { Double($0.load.uncorrected.p99) / 1e9 }.flatMap { $0 > 0 ? $0 : nil }
-    let busy = row.processorBusy
     var remarks: [String] = []
     if let failure = row.subject.failure { remarks.append("not measured: \(failure)") }
     if row.isLoadBound { remarks.append("load-bound") }
     if row.missedRate { remarks.append("rate not held") }
     if row.failed > 0 { remarks.append("\(row.failed) of \(row.measurements.count) rounds failed") }
+    let rate = row.completedRate
     return [
-      .init(row.subject.name), .init(Figure.rate(row.completedRate), key: row.completedRate),
-      time(.p50), time(.p90), time(.p99), time(.p999),
+      .init(row.subject.name), .init(rate > 0 ? Figure.rate(rate) : "–", key: rate),
+      cell(.p50, row),
+      cell(.p90, row), cell(.p99, row), cell(.p999, row),
       .init(uncorrected.map(Figure.seconds) ?? "–", key: uncorrected),
-      time(.cpuPerRequest), time(.machinePerRequest), time(.memory),
-      .init(Figure.percent(row.proxyBusy), style: row.isLoadBound ? "bound" : "", key: row.proxyBusy),
+      .init(remarks.joined(separator: "; "), style: "words bound"),
+    ]
+  }
+
+  private func costCells(_ row: Row, _ processors: [String]) -> [HTMLTable.Cell] {
+    let busy = row.processorBusy
+    return [
+      .init(row.subject.name), cell(.cpuPerRequest, row), cell(.machinePerRequest, row),
+      cell(.memory, row),
+      .init(
+        Figure.percent(row.proxyBusy) + (row.isLoadBound ? " load-bound" : ""),
+        style: row.isLoadBound ? "bound" : "", key: row.proxyBusy),
     ]
       + processors.map { name in
         let share = busy.first { $0.processor == name }?.share
         return .init(share.map(Figure.percent) ?? "–", key: share)
-      } + [.init(remarks.joined(separator: "; "), style: remarks.isEmpty ? "" : "words bound")]
+      }
   }
 }

@@ -67,6 +67,7 @@ enum ReportStyle {
     thead th[data-sort]{cursor:pointer}
     thead th[aria-sort=ascending]::after{content:" ▲"}
     thead th[aria-sort=descending]::after{content:" ▼"}
+    th.words{text-align:left}
     td.words{white-space:normal;text-align:left;overflow-wrap:anywhere;min-width:10rem}
     .bound{color:var(--bad);font-weight:600}
     details{margin:.4rem 0}
@@ -89,7 +90,7 @@ enum ReportStyle {
   private static let plots = """
     figure{margin:1.5rem 0}
     svg.plot{display:block;width:100%;height:auto;overflow:visible}
-    svg.wide{max-width:62rem}
+    svg.wide{max-width:54rem}
     svg.narrow{display:none}
     @media (max-width:700px){svg.wide{display:none}svg.narrow{display:block;max-width:30rem}}
     svg text{font:12px system-ui,sans-serif;fill:var(--ink)}
@@ -110,7 +111,6 @@ enum ReportStyle {
     .estimate{fill:var(--open);stroke:var(--open);stroke-width:1.5}
     .interval.better{stroke:var(--good)}.estimate.better{fill:var(--good);stroke:var(--good)}
     .interval.worse{stroke:var(--bad)}.estimate.worse{fill:var(--bad);stroke:var(--bad)}
-    .estimate.quiet{fill:var(--ground)}.interval.quiet{stroke-width:1}
     svg text.better,td.better{fill:var(--good);color:var(--good);font-weight:600}
     svg text.worse,td.worse{fill:var(--bad);color:var(--bad);font-weight:600}
     .series.off{display:none}

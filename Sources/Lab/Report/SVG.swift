@@ -73,8 +73,11 @@ struct SVG {
     let tag: String
     switch series % 4 {
     case 0:
-      (shape, tag) = ("<circle cx=\"\(Self.number(x))\" cy=\"\(Self.number(y))\" r=\"\(r)\"", "circle")
-    case 1: (shape, tag) = (polygon([(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)]), "polygon")
+      (shape, tag) = (
+        "<circle cx=\"\(Self.number(x))\" cy=\"\(Self.number(y))\" r=\"\(r)\"", "circle"
+      )
+    case 1:
+      (shape, tag) = (polygon([(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)]), "polygon")
     case 2: (shape, tag) = (polygon([(0, -1.2), (1.1, 0.8), (-1.1, 0.8)]), "polygon")
     default: (shape, tag) = (polygon([(0, -1.3), (1.2, 0), (0, 1.3), (-1.2, 0)]), "polygon")
     }
@@ -89,7 +92,8 @@ struct SVG {
   }
 
   private func close(_ tip: String, _ tag: String) -> String {
-    tip.isEmpty ? "/>" : " data-tip=\"\(HTML.escape(tip))\"><title>\(HTML.escape(tip))</title></\(tag)>"
+    tip.isEmpty
+      ? "/>" : " data-tip=\"\(HTML.escape(tip))\"><title>\(HTML.escape(tip))</title></\(tag)>"
   }
 
   func html(title: String, description: String, id: String, style: String) -> String {
