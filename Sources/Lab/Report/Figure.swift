@@ -92,3 +92,28 @@ enum Figure {
       + String(repeating: "0", count: digits - fraction.count) + fraction
   }
 }
+
+extension Figure {
+  /// A tick of an axis of time: round values only, so few digits.
+  static func tick(seconds value: Double) -> String {
+    for (unit, size) in [("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)] where value >= size * 0.999 {
+      return "\(short(value / size)) \(unit)"
+    }
+    return value == 0 ? "0" : "\(short(value * 1e9)) ns"
+  }
+
+  /// A tick of an axis of counts: 5k, 20k, 1.5M.
+  static func tick(count value: Double) -> String {
+    if value >= 1e6 { return "\(short(value / 1e6))M" }
+    if value >= 1e3 { return "\(short(value / 1e3))k" }
+    return short(value)
+  }
+
+  /// Without zeroes after the point.
+  private static func short(_ value: Double) -> String {
+    var text = decimal(value, 2)
+    while text.hasSuffix("0") { text.removeLast() }
+    if text.hasSuffix(".") { text.removeLast() }
+    return text
+  }
+}

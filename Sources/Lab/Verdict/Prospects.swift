@@ -23,7 +23,7 @@ struct Prospects {
     if warnings > 0 {
       sentences.append(
         "On a quieter machine the intervals would be narrower: \(warnings) finding"
-          + "\(warnings == 1 ? "" : "s") on this one, listed under Machine.")
+          + "\(warnings == 1 ? "" : "s") on this one below.")
     }
     return sentences
   }

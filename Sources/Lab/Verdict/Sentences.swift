@@ -94,8 +94,12 @@ struct Sentences {
     let losses = list(candidate.losses.headlineOrder.map(\.inWords))
     let open =
       candidate.undecided.isEmpty ? "" : "; \(list(candidate.undecided.map(\.label))) undecided"
+    let memory = candidate.secondary.filter {
+      $0.quantity == Quantity.memory.rawValue && $0.outcome == .worse
+    }
+    let besides = memory.isEmpty ? "" : "; it takes \(list(memory.map(\.inWords)))"
     switch candidate.standing {
-    case .wins: return "\(name) is ahead of \(peer): \(gains)\(open)."
+    case .wins: return "\(name) is ahead of \(peer): \(gains)\(open)\(besides)."
     case .loses: return "\(peer) is ahead of \(name), which has \(losses) against it\(open)."
     case .trades: return "\(name) against \(peer) is a trade: \(gains), but \(losses)\(open)."
     case .same: return "No difference that matters between \(name) and \(peer)."

@@ -24,8 +24,9 @@ public struct TargetFacts: Codable, Sendable {
   static func refusal(_ feature: String?, words: [String] = ["refused", "off"]) -> String? {
     guard let feature else { return nil }
     for word in words where feature.lowercased().hasPrefix(word) {
-      let rest = feature.dropFirst(word.count).drop { ":, (".contains($0) }
-      let why = rest.hasSuffix(")") ? rest.dropLast() : rest
+      let rest = feature.dropFirst(word.count).drop { ":, ".contains($0) }
+      let isBracketed = rest.hasPrefix("(") && rest.hasSuffix(")")
+      let why = isBracketed ? rest.dropFirst().dropLast() : rest
       return why.isEmpty ? word : String(why)
     }
     return nil

@@ -1,0 +1,120 @@
+// The report for a terminal: tables of at most 100 columns, and the verdict last, where the eye is
+// when the command ends.
+
+/// A comparison as plain text.
+public enum ComparisonText {
+  static let columns = 100
+
+  /// Tables of every stage, ratios, and the verdict.
+  public static func render(_ comparison: Comparison) -> String {
+    let data = ReportData(comparison)
+    var out = comparison.findings.isEmpty ? "" : "This machine is not ideal to measure on:\n"
+    for finding in comparison.findings { out += wrap(finding.text, "  - ") }
+    if !comparison.findings.isEmpty { out += "\n" }
+    for stage in comparison.stages { out += rows(stage, data) + "\n" }
+    var seen: [(String, String)] = []
+    for ratio in comparison.ratios
+    where !seen.contains(where: { $0 == (ratio.subject, ratio.baseline) }) {
+      seen.append((ratio.subject, ratio.baseline))
+      out += ratios(ratio.subject, ratio.baseline, data) + "\n"
+    }
+    return out + verdict(comparison.verdict)
+  }
+
+  private static func rows(_ stage: StageFacts, _ data: ReportData) -> String {
+    var table = TextTable([
+      "", "requests/s", "p50", "p99", "p99.9", "CPU", "machine", "memory", "proxy CPU busy",
+    ])
+    for subject in data.comparison.subjects {
+      let row = data.row(subject, stage)
+      if subject.failure != nil {
+        table.add([subject.name] + Array(repeating: "–", count: 8))
+        continue
+      }
+      func cell(_ quantity: Quantity) -> String {
+        row.median(quantity).map { Figure.value($0, of: quantity) } ?? "–"
+      }
+      let mark = row.isLoadBound ? " load-bound" : row.missedRate ? " rate not held" : ""
+      table.add([
+        subject.name, Figure.rate(row.completedRate), cell(.p50), cell(.p99), cell(.p999),
+        cell(.cpuPerRequest), cell(.machinePerRequest), cell(.memory),
+        Figure.percent(row.proxyBusy) + mark,
+      ])
+    }
+    return TextTable.cut(ReportData.title(stage), to: columns) + "\n" + table.text(width: columns)
+  }
+
+  private static func ratios(_ subject: String, _ baseline: String, _ data: ReportData) -> String {
+    var table = TextTable(["", "at", "change", "99% interval", "pairs", "outcome"])
+    for ratio in data.comparison.ratios
+    where ratio.subject == subject && ratio.baseline == baseline && !data.isInformative(ratio) {
+      let name = Quantity(rawValue: ratio.quantity)?.label ?? ratio.quantity
+      let interval = ratio.low.flatMap { low in
+        ratio.high.map { "\(Figure.change(low)) to \(Figure.change($0))" }
+      }
+      table.add([
+        (data.isDecisive(ratio) ? "* " : "  ") + name, ratio.stage,
+        ratio.estimate.map(Figure.change) ?? "–", interval ?? "–", String(ratio.pairs),
+        ratio.outcome == .none ? "no ratio" : ratio.outcome.rawValue,
+      ])
+    }
+    return TextTable.cut("\(subject) against \(baseline) (* decides)", to: columns) + "\n"
+      + table.text(width: columns)
+  }
+
+  private static func verdict(_ verdict: Verdict) -> String {
+    var out = "Verdict\n"
+    out += wrap(verdict.headline, "  ")
+    if !verdict.reasons.isEmpty { out += "\nWhy\n" }
+    for reason in verdict.reasons { out += wrap(reason, "  - ") }
+    if !verdict.wouldChange.isEmpty { out += "\nWhat would change it\n" }
+    for sentence in verdict.wouldChange { out += wrap(sentence, "  - ") }
+    return out
+  }
+
+  /// Words in lines; the first begins with `lead`, the others are indented as far.
+  static func wrap(_ text: String, _ lead: String) -> String {
+    var lines: [String] = []
+    var line = lead
+    let indent = String(repeating: " ", count: lead.count)
+    for word in text.split(whereSeparator: \.isWhitespace) {
+      let isFresh = line.count == lead.count
+      if !isFresh && line.count + 1 + word.count > columns {
+        lines.append(line)
+        line = indent + word
+      } else {
+        line += isFresh ? String(word) : " \(word)"
+      }
+    }
+    lines.append(line)
+    return lines.joined(separator: "\n") + "\n"
+  }
+}
+
+/// Columns of text, the first one left, the others right.
+struct TextTable {
+  private var rows: [[String]]
+
+  init(_ heads: [String]) { rows = [heads] }
+
+  mutating func add(_ cells: [String]) { rows.append(cells) }
+
+  /// Lines of at most `width` characters: what is too much is taken from the first column.
+  func text(width: Int) -> String {
+    var widths = rows[0].indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
+    let all = widths.reduce(0, +) + 2 * (widths.count - 1) + 2
+    if all > width { widths[0] = max(8, widths[0] - (all - width)) }
+    return rows.map { row in
+      let cells = row.enumerated().map { column, cell in
+        let cell = Self.cut(cell, to: widths[column])
+        let space = String(repeating: " ", count: widths[column] - cell.count)
+        return column == 0 ? cell + space : space + cell
+      }
+      return "  " + cells.joined(separator: "  ") + "\n"
+    }.joined()
+  }
+
+  static func cut(_ text: String, to width: Int) -> String {
+    text.count <= width ? text : text.prefix(max(0, width - 1)) + "…"
+  }
+}
