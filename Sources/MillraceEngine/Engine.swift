@@ -244,20 +244,6 @@ public protocol Engine: SocketOperations, DatagramOperations, FileOperations, Co
   var counters: EngineCounters { get }
 }
 
-/// Ends the `wait` of an engine from any thread. Level-like: a wake that comes before the wait
-/// is not lost.
-public struct Waker: Sendable {
-  let eventDescriptor: Int32
-
-  /// Ends the `wait` that is under way, or the next one. Never blocks; from any thread.
-  public func wake() {
-    // An engine of a simulated world.
-    if eventDescriptor < -1 { return SimulatedWake.leave(eventDescriptor) }
-    var one: UInt64 = 1
-    _ = Glibc.write(eventDescriptor, &one, 8)
-  }
-}
-
 /// A system call that failed during set-up.
 public struct SystemFailure: Error, Sendable, CustomStringConvertible {
   /// The errno, positive.

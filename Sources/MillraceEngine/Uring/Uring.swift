@@ -76,6 +76,8 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
   /// Addresses of connects until the kernel has copied them (SUBMIT_STABLE, 5.5).
   let addresses: UnsafeMutablePointer<sockaddr_storage>
   let pollSignal = PollSignal()
+  /// The eventfd of the wakers, and its number.
+  let wake: WakeDescriptor
   let wakeDescriptor: Int32
   let wakeValue: UnsafeMutablePointer<UInt64>
   var expedited = false
@@ -86,7 +88,7 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
   public private(set) var wallMicroseconds: Int64 = 0
 
   public var kind: EngineKind { .uring }
-  public var waker: Waker { Waker(eventDescriptor: wakeDescriptor) }
+  public var waker: Waker { Waker(wake) }
   public var features: [ProbeFeature] { use.report(.uring) }
   /// The set-up flags that the kernel accepted, by name.
   public var setupDescription: String { Ring.describe(ring.setupFlags) }
@@ -113,7 +115,8 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
     registered = parts.registered
     smallRing = parts.smallRing
     largeRing = parts.largeRing
-    wakeDescriptor = parts.wakeDescriptor
+    wake = parts.wake
+    wakeDescriptor = parts.wake.number
     // Of what the kernel does not hold: those are as good as gone for anybody else.
     small = BufferPool(
       bufferSize: options.smallBufferSize, count: options.smallBuffers,
@@ -145,7 +148,7 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
     lingering = .allocate(capacity: 1)
     lingering.initialize(to: linger(l_onoff: 1, l_linger: 0))
     box = Mailbox(
-      waker: Waker(eventDescriptor: wakeDescriptor),
+      waker: Waker(wake),
       ring: use.contains(.ringMessages) ? ring.descriptor : -1)
     let places = Int(ring.sqEntries)
     quiet = .allocate(capacity: places)
@@ -182,7 +185,6 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
       engineBug("a ring was torn down with operations in flight")
     }
     box.close()
-    Glibc.close(wakeDescriptor)
     datagramHeader.deallocate()
     lingering.deallocate()
     quiet.deallocate()
