@@ -181,6 +181,10 @@ public struct EngineCounters: Sendable {
   public var submissionThreadWakes = 0
   /// Messages that another engine or thread sent here.
   public var messages = 0
+  /// Mailboxes of other engines that this one keeps for its messages, now; at most 64.
+  public var correspondents = 0
+  /// Times that one of them had to make room for another.
+  public var correspondentsReplaced = 0
 }
 
 /// A completion engine: one ring or one epoll instance, owned by one thread.

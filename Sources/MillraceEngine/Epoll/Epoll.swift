@@ -97,7 +97,7 @@ public struct Epoll: Engine, ChainRunner, ~Copyable {
     relays = RelaySlab(capacity: options.relays, pipeBytes: options.relayPipeBytes)
     later = CompletionQueue(capacity: powerOfTwo(atMost: options.controlOperations) * 2)
     waitingSplices.reserveCapacity(options.controlOperations)
-    box = Mailbox(waker: Waker(wake), ring: -1)
+    box = Mailbox(waking: wakeDescriptor, ring: -1)
     use = FeatureUse(options.features.intersection(Self.concerned))
     Self.judge(epoll, options, &use)
     ready = DescriptorList(

@@ -72,7 +72,7 @@ public struct Simulated: Engine, ~Copyable {
     registered = RegisteredBuffers(
       count: options.registeredBuffers, size: options.registeredBufferSize)
     wake = SimulatedWake()
-    mailbox = Mailbox(waker: Waker(wake), ring: -1)
+    mailbox = Mailbox(waking: wake.number, ring: -1)
     slots = SimulatedSlots(limit: options.directDescriptors)
     readiness = world.foreign()
     inbox.readiness = readiness

@@ -50,8 +50,7 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
   var linkedCancels = 0
   /// Frames whose sends were cancelled and may not have ended.
   var cancelledSends: [UInt32] = []
-  /// Mailboxes that this engine has sent to, each retained once.
-  var correspondents: [Unmanaged<Mailbox>] = []
+  var correspondents = Correspondents()
   /// Sends submitted in this turn whose success the kernel will not report.
   let quiet: UnsafeMutablePointer<UnsafeMutableRawPointer?>
   var quietCount = 0
@@ -148,7 +147,7 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
     lingering = .allocate(capacity: 1)
     lingering.initialize(to: linger(l_onoff: 1, l_linger: 0))
     box = Mailbox(
-      waker: Waker(wake),
+      waking: wakeDescriptor,
       ring: use.contains(.ringMessages) ? ring.descriptor : -1)
     let places = Int(ring.sqEntries)
     quiet = .allocate(capacity: places)
@@ -175,8 +174,6 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
   deinit {
     // Closes that wait for a turn that will not come.
     if ring.pending > 0 { flushAtEnd() }
-    // After what may still name their rings.
-    for mailbox in correspondents { mailbox.release() }
     if operationsInFlight > 0 {
       // The kernel may still write into our memory: the process keeps it.
       small.state.pointee.abandoned = true
@@ -243,6 +240,8 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
     counters.coldBytes = small.state.pointee.coldBytes + large.state.pointee.coldBytes
     counters.framesInUse = frames.inUse
     counters.frameRefusals = frames.state.pointee.refusals
+    counters.correspondents = correspondents.count
+    counters.correspondentsReplaced = correspondents.replacements
     counters.operationsRefused = control.refusals + relays.refusals
     counters.slotRefusals = direct.refusals
     counters.directDescriptorsInUse = direct.inUse
