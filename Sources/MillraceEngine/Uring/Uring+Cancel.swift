@@ -125,7 +125,8 @@ extension Uring {
     guard files.inUse > 0 else { return }
     for i in 0..<files.capacity {
       let slot = files.slots + i
-      guard slot.pointee.inUse, matches(slot) else { continue }
+      guard slot.pointee.inUse, !slot.pointee.hasEnded, matches(slot) else { continue }
+      slot.pointee.cancelled = true
       cancel(Self.userData(.file, 0, UInt32(i)))
     }
   }
