@@ -47,7 +47,12 @@ extension Epoll {
       statistics.systemCalls += 1
       let code = Glibc.shutdown(target(slot.pointee.descriptor), slot.pointee.second)
       endControl(index, code == 0 ? 0 : -errno)
-    case .close: endControl(index, closeNow(slot.pointee.descriptor))
+    case .close:
+      let descriptor = slot.pointee.descriptor
+      // EBADF, whoever has the number by now.
+      let isOurs =
+        descriptor >= Descriptor.directBit || sockets[descriptor].pointee.state.contains(.open)
+      endControl(index, isOurs ? closeNow(descriptor) : -EBADF)
     case .splice: trySplice(index)
     case .acceptOne: startAcceptOne(index)
     case .message: endControl(index, slot.pointee.second)

@@ -63,9 +63,11 @@ public protocol SocketOperations: ~Copyable {
   mutating func shutdown(_ socket: Descriptor, _ direction: ShutdownDirection, _ token: Token)
   /// Makes the following close send a reset, so that a peer sees a cut-off answer as cut off.
   mutating func resetOnClose(_ socket: Descriptor)
-  /// Closes a descriptor that has no operation in flight. Reports nothing.
+  /// Closes a descriptor that has no operation in flight. Reports nothing. Of a number that is not
+  /// open it traps: the number may be somebody else's. Files end with `closeFile`.
   mutating func close(_ descriptor: Descriptor)
-  /// Closes a descriptor as an operation: its completion has 0 or a negated errno. When it comes,
+  /// Closes a descriptor as an operation: its completion has 0 or a negated errno, EBADF if it is
+  /// not open in this engine, and then nothing is closed. When it comes,
   /// the number may be somebody else's already. May be a step of a chain, after steps on the same
   /// descriptor; a direct slot is free again.
   ///
@@ -83,7 +85,8 @@ public protocol SocketOperations: ~Copyable {
   /// caller: through a pipe by splice(2), or by copying, as `RelayMethod` says. No receive of
   /// `from` and no send of `to` may be in flight; neither may be a direct descriptor. All of
   /// `EngineOptions.relays` in use: ENOBUFS (counted). The process ignores SIGPIPE from the first
-  /// relay on if it has not said what it wants of it: splice(2) has no MSG_NOSIGNAL.
+  /// relay or splice on if it has not said what it wants of it by then: splice(2) has no
+  /// MSG_NOSIGNAL.
   ///
   /// Each completion that is not terminal says how many bytes have left since the last one
   /// (progress for timeouts); the terminal one has how many left since then, fewer than `count`
