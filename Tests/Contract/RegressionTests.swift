@@ -84,6 +84,75 @@ extension Contract {
       }
     }
 
+    /// Engines that run chains themselves, and one whose kernel does not.
+    static let runners: [(EngineKind, EngineFeatures)] = engines.map {
+      ($0, Stage.features.subtracting(.linkedChains))
+    }
+
+    /// Only those were found that had begun.
+    @Test(.tags(.failure), arguments: runners)
+    func aStepThatWaitsIsCancelledWithThoseBehindItAndNotTheOneThatRuns(
+      _ kind: EngineKind, _ features: EngineFeatures
+    ) throws {
+      var options = Stage.options
+      options.features = features
+      options.chains = 1
+      try onStage(kind, options, isComparable: false) { stage in
+        let (socket, _) = try stage.connection()
+        let buffer = FileBuffer(capacity: 16)
+        let tokens = (0..<5).map { _ in stage.token() }
+        stage.engine.refreshClocks()
+        stage.engine.beginChain()
+        stage.engine.timeout(at: stage.engine.now + 60_000_000_000, tokens[0])
+        stage.engine.receive(socket, .once, tokens[1])
+        stage.engine.send(socket, try stage.frame("never"), .awaited, tokens[2])
+        stage.engine.write(
+          Descriptor(rawValue: 60_000), from: buffer, count: 16, offset: 0, durable: false,
+          tokens[3])
+        stage.engine.shutdown(socket, .both, tokens[4])
+        stage.engine.endChain()
+        stage.engine.cancel(tokens[3])
+        try stage.expect(tokens[3], -ECANCELED)
+        try stage.expect(tokens[4], -ECANCELED)
+        stage.engine.cancelAll(socket)
+        try stage.expect(tokens[1], -ECANCELED)
+        try stage.expect(tokens[2], -ECANCELED)
+        #expect(stage.ending(tokens[0]) == nil)
+        #expect(stage.engine.counters.operationsInFlight == 1)
+        stage.engine.cancel(tokens[0])
+        try stage.expect(tokens[0], -ECANCELED)
+        for token in tokens { #expect(stage[token].terminals == 1) }
+        stage.engine.close(socket)
+        // The chain's place is free again: there is only one.
+        let last = stage.token()
+        stage.engine.beginChain()
+        stage.engine.nop(last)
+        stage.engine.endChain()
+        try stage.expect(last, 0)
+      }
+    }
+
+    /// Nobody asked again for a file's step once its turn had come.
+    @Test(.tags(.failure), arguments: kernelEngines)
+    func aFileStepIsCancelledBeforeItsTurn(_ kind: EngineKind) throws {
+      try onStage(kind, isComparable: false) { stage in
+        let (output, input) = try stage.engine.pipe(capacity: 4096)
+        let (first, second) = (stage.token(), stage.token())
+        stage.engine.refreshClocks()
+        stage.engine.beginChain()
+        stage.engine.timeout(at: stage.engine.now + 20_000_000, first)
+        // Of an empty pipe, which ends only by being cancelled.
+        stage.engine.read(output, into: FileBuffer(capacity: 8), count: 8, offset: 0, second)
+        stage.engine.endChain()
+        stage.turn()
+        stage.engine.cancel(second)
+        try stage.expect(first, -ETIME)
+        try stage.expect(second, -ECANCELED)
+        stage.engine.close(output)
+        stage.engine.close(input)
+      }
+    }
+
     /// A slot that a connection could not be put in was nobody's.
     @Test(.tags(.failure), .enabled(if: canDenySystemCalls, "no seccomp, or no x86-64"))
     func aSlotWhoseConnectionIsRefusedByEpollIsStillTheCallers() {

@@ -215,6 +215,7 @@ extension Epoll {
   // MARK: Cancellation
 
   public mutating func cancel(_ token: Token) {
+    cancelWaitingSteps(with: token)
     for descriptor in 0..<Int32(sockets.highest.pointee) {
       cancel(on: descriptor) { $0 == token }
     }
@@ -227,6 +228,7 @@ extension Epoll {
 
   public mutating func cancelAll(_ descriptor: Descriptor) {
     let number = descriptor.rawValue
+    cancelWaitingSteps(on: number)
     // What is not the engine's (a polled descriptor, a file) may have any number.
     if Int(number) < sockets.limit || descriptor.isDirect { cancel(on: number) { _ in true } }
     cancelControl {

@@ -29,8 +29,11 @@ public protocol ControlOperations: ~Copyable {
   /// Ends every operation in flight that was submitted with this token, each with ECANCELED unless
   /// it was faster. Looks through all that is in flight: for the rare case; the operations' own
   /// endings (`stopReceiving`, …) find theirs at once. File operations that have started may run
-  /// to their end. A step of a chain whose turn has not come may not be found: cancel the one that
-  /// runs, which breaks the chain.
+  /// to their end.
+  ///
+  /// Of a chain, the step and those behind it end, and what runs before it goes on. Where the kernel
+  /// runs the chain (io_uring) a step ends so when its turn has come, not before, and a shutdown, a
+  /// close or a no-operation is then made: to break such a chain at once, cancel the step that runs.
   mutating func cancel(_ token: Token)
   /// Ends every operation in flight on a descriptor, as above: what to do before closing one whose
   /// operations nobody has counted. Sends end short, with ECANCELED.

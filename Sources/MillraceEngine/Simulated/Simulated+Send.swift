@@ -13,7 +13,7 @@ extension Simulated {
     world.note(.send, token.rawValue, Int64(frame.count), sum(frame))
     let cell = frame.surrender()
     let isStep = isStep(
-      token, { $0.start(socket, cell, .awaited, token) },
+      token, { $0.start(socket, cell, .awaited, token) }, on: socket,
       cancel: {
         SendFrame.recycle(cell)
         $0.ended(token, -ECANCELED)

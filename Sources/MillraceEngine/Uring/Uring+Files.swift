@@ -141,6 +141,7 @@ extension Uring {
       result = endFilling(Descriptor(slot: slot.pointee.count).rawValue, result)
     }
     let chain = slot.pointee.chain
+    if slot.pointee.cancelled && chain == Self.linked { linkedCancels -= 1 }
     let succeeded = slot.pointee.isWhole(result)
     statistics.operationsInFlight -= 1
     queue.append(files.finish(index, result))

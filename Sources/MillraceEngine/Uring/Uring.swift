@@ -46,7 +46,7 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
   let lingering: UnsafeMutablePointer<linger>
   let box: Mailbox
   var messages: [Mailbox.Message] = []
-  /// Control operations in the kernel's chains that were cancelled and have not ended.
+  /// Control and file operations in the kernel's chains that were cancelled and have not ended.
   var linkedCancels = 0
   /// Frames whose sends were cancelled and may not have ended.
   var cancelledSends: [UInt32] = []
