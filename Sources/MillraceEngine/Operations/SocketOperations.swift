@@ -42,7 +42,8 @@ public protocol SocketOperations: ~Copyable {
     _ socket: Descriptor, _ frame: consuming SendFrame, _ urgency: SendUrgency, _ token: Token)
   /// Sends the whole frame without copying it into the kernel (IORING_OP_SENDMSG_ZC, 6.1), where
   /// the engine and the socket can and the frame has at least `EngineOptions.zeroCopyThreshold`
-  /// bytes; copies otherwise.
+  /// bytes; copies otherwise, and where buffers are few (`isLowOnBuffers`): what is not copied is
+  /// held until the peer has acknowledged it.
   ///
   /// Two completions: the first, not terminal, has the result of `send`; the terminal one says
   /// that the frame's memory is free again, with result 0 if nothing was copied, 1 if it was
