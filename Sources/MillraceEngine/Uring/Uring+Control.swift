@@ -121,7 +121,9 @@ extension Uring {
     case .receive: receivedInChain(index, completion)
     case .splice: continueSplice(index, result)
     case .close: closeEnded(index, result)
-    case .poll: endControl(index, result < 0 ? result : result & Self.pollMask)
+    case .poll:
+      foreignPollEnded = true
+      endControl(index, result < 0 ? result : result & Self.pollMask)
     case .message: messageCarried(index, result)
     case .nop, .timeout, .shutdown: endControl(index, result)
     }
@@ -169,7 +171,9 @@ extension Uring {
 
   // MARK: Foreign descriptors
 
-  public var pollDescriptor: Int32 { pollSignal.descriptor(of: ring.descriptor) }
+  public var pollDescriptor: Int32 {
+    pollSignal.descriptor(of: ring.descriptor, waking: wakeDescriptor)
+  }
 
   public mutating func poll(_ foreign: Int32, _ events: PollEvents, _ token: Token) {
     precondition(!chainIsOpen, "a poll cannot be a step of a chain")

@@ -47,6 +47,25 @@ extension Uring {
       finishQuietSends()
     }
     if now >= suspectsDue { lookAtSuspects() }
+    if pollSignal.isWatched { tellOtherLoop() }
+  }
+
+  /// Tells a loop that sleeps on `pollDescriptor` what the kernel will not: that the turn has left
+  /// something to submit, receives that can go on, or a time to look at silent sockets. Where the turn
+  /// has completions, that loop turns the engine once more anyhow.
+  @inline(never)
+  private mutating func tellOtherLoop() {
+    pollSignal.setDeadline(suspectsDue)
+    if foreignPollEnded {
+      foreignPollEnded = false
+      pollSignal.renew(ring.descriptor)
+    }
+    let receivesGoOn =
+      (!starvedSmall.isEmpty && (smallRing.provided > 0 || small.freeCount > 0))
+      || (!starvedLarge.isEmpty && (largeRing.provided > 0 || large.freeCount > 0))
+    if queue.isEmpty && (receivesGoOn || ring.pending > 0 || ring.hasOverflowed) {
+      pollSignal.raise()
+    }
   }
 
   /// Has the kernel move completions that found the queue full into it, and takes them.

@@ -75,6 +75,8 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
   /// Addresses of connects until the kernel has copied them (SUBMIT_STABLE, 5.5).
   let addresses: UnsafeMutablePointer<sockaddr_storage>
   let pollSignal = PollSignal()
+  /// A poll of a descriptor, which may be an eventfd, has ended in this turn; see PollSignal.
+  var foreignPollEnded = false
   /// The eventfd of the wakers, and its number.
   let wake: WakeDescriptor
   let wakeDescriptor: Int32
