@@ -1,6 +1,7 @@
 // Faults of the engines that were found by reading and by teardown, each as the shortest script that
 // shows it.
 
+import CLinux
 import Glibc
 import MillraceEngine
 import Testing
@@ -230,6 +231,45 @@ extension Contract {
       }
     }
 
+    /// The end of an engine waited for a thread of the kernel's that had ended before.
+    @Test(.tags(.failure), .enabled(if: engines.contains(.uring), "about the ring's thread"))
+    func anEngineWithoutItsSubmissionThreadEndsAndDoesNotTurn() throws {
+      var options = Stage.options
+      options.features.insert(.submissionThread)
+      for turns in [false, true] {
+        var ends: (Int32, Int32) = (0, 0)
+        let made = withUnsafeMutableBytes(of: &ends) {
+          Glibc.pipe($0.baseAddress!.assumingMemoryBound(to: Int32.self))
+        }
+        #expect(made == 0)
+        inChild(.epoll) { _ in
+          var stage: Stage? = try Stage(.uring, options)
+          let (socket, _) = try stage!.connection()
+          try demand(stage!.engine.features.contains { $0.name == "sqpoll" && $0.state == .on })
+          // The parent of this one ends, and the ring's thread with it.
+          let parent = getpid()
+          guard clinux_fork() == 0 else { return }
+          alarm(10)
+          while getppid() == parent { usleep(1000) }
+          usleep(50_000)
+          if turns {
+            signal(SIGILL) { _ in tell(2) }
+            signal(SIGTRAP) { _ in tell(2) }
+          }
+          toldTo = ends.1
+          if turns { stage!.turn(within: 5) }
+          stage!.engine.close(socket)
+          stage = nil
+          tell(1)
+        }
+        Glibc.close(ends.1)
+        var answer: UInt8 = 0
+        _ = Glibc.read(ends.0, &answer, 1)
+        #expect(answer == (turns ? 2 : 1), "it hangs, or it turns")
+        Glibc.close(ends.0)
+      }
+    }
+
     /// The kernel reported a number that no program should see, ERESTARTSYS, or EINTR, which was
     /// taken for a cancellation.
     @Test(.tags(.failure), arguments: kernelEngines)
@@ -270,6 +310,15 @@ extension Contract {
       }
     }
   }
+}
+
+/// How a grandchild answers: it is nobody's whom a test can wait for.
+nonisolated(unsafe) private var toldTo: Int32 = -1
+
+private func tell(_ answer: UInt8) {
+  var answer = answer
+  _ = Glibc.write(toldTo, &answer, 1)
+  _exit(0)
 }
 
 /// Of x86-64.

@@ -47,7 +47,9 @@ public protocol ControlOperations: ~Copyable {
   mutating func poll(_ foreign: Int32, _ events: PollEvents, _ token: Token)
   /// Readable while `wait(until: 0)` would find something to do: for a foreign event loop that
   /// gives this engine its turns. Before the foreign loop sleeps, the engine must have been turned
-  /// with `wait(until: 0)` until `next` had nothing.
+  /// with `wait(until: 0)` until `next` had nothing; so whoever submits an operation or gives a buffer
+  /// back outside of these turns turns it again. Due timeouts and what the engine wants to do after a
+  /// while make it readable, too; now and then it is with nothing to report.
   var pollDescriptor: Int32 { get }
 
   // MARK: Between engines

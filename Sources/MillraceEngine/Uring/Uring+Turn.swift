@@ -147,12 +147,11 @@ extension Uring {
 
   /// The end of the engine: what was submitted and not yet taken (closes, cancellations) goes.
   func flushAtEnd() {
-    ring.publish()
-    let extra = ring.hasThread ? UInt32(CLINUX_ENTER_SQ_WAKEUP) : 0
-    _ = ring.enter(wait: 0, timeoutNanoseconds: -1, extra: extra)
-    guard ring.hasThread else { return }
-    while ring.pending > 0 {
-      _ = ring.enter(wait: 0, timeoutNanoseconds: -1, extra: extra)
+    while true {
+      let code = ring.enterAtEnd()
+      guard ring.hasThread, ring.pending > 0 else { return }
+      // Nobody takes them any more where the kernel's thread is gone.
+      guard code >= 0 || code == -EINTR || code == -EAGAIN || code == -EBUSY else { return }
       sched_yield()
     }
   }
@@ -160,6 +159,10 @@ extension Uring {
   /// Errors that another turn mends are let through. The others mean that this engine is used
   /// from a thread that did not make it (EEXIST) or that its memory is broken: to go on would
   /// be to spin without ever completing anything.
+  ///
+  /// EOWNERDEAD is misuse as well, and nothing that a living process can meet: the kernel's submission
+  /// thread is one of the process's own, blocks every signal but SIGKILL and SIGSTOP, and ends with
+  /// the process. Only a child of fork(2) that uses its parent's engine outlives it.
   @inline(__always)
   static func check(_ code: Int32) {
     if code < 0 { checkFailure(-code) }
@@ -170,6 +173,12 @@ extension Uring {
     switch code {
     case EINTR, ETIME, EBUSY, EAGAIN, ENOMEM: break
     case EBADR: engineBug("the kernel had to drop completions")
+    // The last two: elsewhere a registered ring's place is no ring's.
+    case EEXIST, EINVAL, EBADF:
+      preconditionFailure(
+        "io_uring_enter: errno \(code): an engine is used by a thread that did not make it")
+    case EOWNERDEAD:
+      preconditionFailure("an engine is used by a child of fork(2), after the end of its parent")
     default: preconditionFailure("io_uring_enter: errno \(code)")
     }
   }
