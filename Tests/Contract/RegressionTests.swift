@@ -257,7 +257,8 @@ extension Contract {
             signal(SIGTRAP) { _ in tell(2) }
           }
           toldTo = ends.1
-          if turns { stage!.turn(within: 5) }
+          // A turn that finds completions waiting asks the kernel nothing.
+          if turns { for _ in 0..<10 { stage!.turn(within: 5) } }
           stage!.engine.close(socket)
           stage = nil
           tell(1)
