@@ -7,6 +7,8 @@
 //                                                   end or close; CONNECTIONS at a time
 //   load sink  PORT PID TRANSFERS BYTES             one connection; a word that asks for BYTES
 //
+// PORT is on loopback, or ADDRESS:PORT.
+//
 // Prints `operations N cpu NANOSECONDS wall NANOSECONDS`.
 
 #include <arpa/inet.h>
@@ -163,8 +165,11 @@ int main(int count, char **arguments) {
   if (count < 6) return fprintf(stderr, "see the head of load.c\n"), 2;
   const char *mode = arguments[1];
   pid_t pid = atoi(arguments[3]);
-  server = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(atoi(arguments[2])),
-                                .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  char *colon = strchr(arguments[2], ':');
+  if (colon) *colon = 0;
+  server = (struct sockaddr_in){.sin_family = AF_INET,
+                                .sin_port = htons(atoi(colon ? colon + 1 : arguments[2])),
+                                .sin_addr.s_addr = inet_addr(colon ? arguments[2] : "127.0.0.1")};
   poller = epoll_create1(0);
   signal(SIGPIPE, SIG_IGN);
   if (!strcmp(mode, "sink")) return sink(pid, atoi(arguments[4]), atol(arguments[5])), 0;
