@@ -54,10 +54,10 @@ private func set(_ name: String, _ value: Int, _ options: inout EngineOptions) {
 func make<E: Engine & ~Copyable>(_: E.Type, _ options: EngineOptions) throws -> E {
   let engine = try E(options)
   if flag("features") != nil {
-    var line = "features"
-    for feature in engine.features { line += " \(feature.name)=\(feature.state.rawValue)" }
-    line += "\n"
-    _ = line.withCString { write(STDERR_FILENO, $0, strlen($0)) }
+    for feature in engine.features {
+      let line = "feature \(feature.name) \(feature.state.rawValue) \(feature.cause)\n"
+      _ = line.withCString { write(STDERR_FILENO, $0, strlen($0)) }
+    }
   }
   return engine
 }
