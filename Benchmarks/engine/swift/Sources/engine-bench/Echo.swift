@@ -106,6 +106,8 @@ struct EchoServer<E: Engine & ~Copyable>: ~Copyable {
     }
     frame.append(slice)
     connection.pointee.backlog = consume frame
+    // The send in front was quiet, and now something waits for it.
+    engine.expediteSends()
   }
 
   private mutating func sent(_ number: Int32, _ result: Int32) {
