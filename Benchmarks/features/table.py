@@ -78,12 +78,17 @@ def _extra(row):
     return parts + row["notes"]
 
 
+def unmeasured(row):
+    """Why a row has no figures; empty where it has."""
+    return next((f"{word}: {row[word]}" for word in ("refused", "failed") if word in row), "")
+
+
 def verdict(feature):
     """What the rows say of a default: whom they support, on CPU time or on elapsed time."""
     less, more = [], []
     for row in feature["rows"]:
-        if "refused" in row:
-            return f"refused here: {row['refused']}"
+        if unmeasured(row):
+            return unmeasured(row)
         ratios = [(Ratio(row, key), shown) for key, shown in (("cpu", "CPU"), ("wall", "elapsed"))]
         for word, names in (("less", less), ("more", more)):
             found = [f"{shown} {ratio.value:.2f}" for ratio, shown in ratios if ratio.word == word]
@@ -108,13 +113,15 @@ def markdown(result):
         name = f"`{feature['name']}`, {'on' if feature['default'] else 'off'}"
         if not feature["name"]:
             name = "control: the same twice"
+        told = []
         for row in feature["rows"]:
-            if "refused" in row:
-                lines.append(f"| {name} | {row['title']} | | refused: {row['refused']} | | |")
+            if unmeasured(row):
+                lines.append(f"| {name} | {row['title']} | | {unmeasured(row)} | | |")
             else:
                 cpu, wall = Ratio(row, "cpu"), Ratio(row, "wall")
                 lines.append(f"| {name} | {row['title']} | {_time(cpu.off)} | {cpu} | {wall}"
-                             f" | {'; '.join(_extra(row))} |")
+                             f" | {'; '.join(one for one in _extra(row) if one not in told)} |")
+                told += row["notes"]
             name = ""
     return "\n".join(lines)
 
@@ -136,7 +143,7 @@ def record(result, document):
     if len(pattern.findall(text)) != 1:
         raise SystemExit(f"{document}: not one pair of {BEGIN} and {END}")
     against = [f"- `{name}`: {text}" for name, text in verdicts(result)
-               if text.startswith(("CONTRADICTED", "both ways", "refused"))]
+               if text.startswith(("CONTRADICTED", "both ways", "refused", "failed"))]
     body = "\n\n".join((BEGIN, head(result), markdown(result),
                         "Where a row speaks against a default:\n\n" + "\n".join(against)
                         if against else "No row speaks against a default.", END))

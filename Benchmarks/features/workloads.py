@@ -63,13 +63,14 @@ def _source(kib, wire):
                load=("sink", str(transfers), str(kib * 1024)), wire=wire)
 
 
-def _workers(work, title):
-    return Row(title, ("workers", work, "{work}", "{seconds}"), "operation")
+def _workers(work, title, **more):
+    return Row(title, ("workers", work, "{work}", "{seconds}"), "operation", **more)
 
 
 _POST = Row("a message to another engine's thread and back", ("post", "{seconds}"), "round trip")
-_STATX = _workers("statx", "256 statx in flight")
-_SYNC = _workers("sync", "write of 4 KiB, fsync; 256 files in flight")
+_WORKERS = (_workers("statx", "256 statx in flight"),
+            _workers("rename", "256 renames in one directory in flight"),
+            _workers("sync", "write of 4 KiB, fsync; 256 files in flight"))
 _SLOTS = _churn("slots", "accept, receive, send on a direct slot, one after another")
 # The one CPU that the engine does not run on: of a server the load's, otherwise an idle one.
 _THREAD = "submission_thread_cpu=0"
@@ -107,7 +108,10 @@ FEATURES = (
     Feature("zero_copy_send", "io_uring", True, tuple(
         _source(kib, wire) for wire in (False, True) for kib in (4, 16, 64, 256))),
     Feature("ring_messages", "io_uring", True, (_POST,)),
-    Feature("worker_limits", "io_uring", True, (_STATX, _SYNC)),
+    Feature("worker_limits", "io_uring", True, (
+        *_WORKERS,
+        _workers("rename", "the same renames, at most 8 workers of each kind", settings="file_threads=8"),
+        _workers("sync", "the same fsync, at most 8 workers of each kind", settings="file_threads=8"))),
     Feature("sqpoll", "io_uring", False, (
         _nop(1000, "1,000 no-operations, the thread on a CPU of its own", settings=_THREAD),
         _nop(1, "one no-operation, the thread on a CPU of its own", settings=_THREAD),
@@ -131,7 +135,7 @@ FEATURES = (
         Row("an engine made, a burst of 8,000 no-operations, ended",
             ("start", "{seconds}", "8000"), "engine"),
         _echo(1000))),
-    Feature("worker_affinity", "io_uring", False, (_STATX, _SYNC)),
+    Feature("worker_affinity", "io_uring", False, _WORKERS),
     Feature("busy_poll", "both", False, tuple(
         _echo(count, engine=engine, wire=True,
               title=f"{engine}: echo, {count} connection{'s'[:count > 1]}, veth pair with NAPI")

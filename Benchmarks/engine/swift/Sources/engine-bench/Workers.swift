@@ -4,50 +4,65 @@
 import Glibc
 import MillraceEngine
 
-/// `workers WORK DIRECTORY SECONDS`: WORK is `statx` (of a path), or `sync` (write 4 KiB into the page
-/// cache, fsync; as many files as are in flight).
+/// `workers WORK DIRECTORY SECONDS`: WORK is `statx` (of a path), `rename` (in one directory, whose
+/// lock the workers wait for), or `sync` (write 4 KiB into the page cache, fsync). Each of the 256 has
+/// a file of its own.
 struct WorkerLoad<E: Engine & ~Copyable>: ~Copyable {
-  enum Step: UInt8 { case status = 1, write, synchronize }
+  enum Work: String { case statx, rename, sync }
+  enum Step: UInt8 { case status = 1, rename, write, synchronize }
 
   var engine: E
-  let path: String
+  let work: Work
   let files: [Descriptor]
+  /// The name of each file, and the one that it has after every other rename.
+  let paths: [(String, String)]
+  var isRenamed: [Bool]
   static var inFlight: Int { 256 }
   static var bytes: Int { 4096 }
 
-  init(_ directory: String, files count: Int) throws {
+  init(_ work: Work, _ directory: String) throws {
     var options = options()
     options.fileOperations = Self.inFlight
     var engine = try make(E.self, options)
-    let path = directory + "/workers"
     var files: [Descriptor] = []
-    for i in 0..<count {
-      files.append(try openFile(&engine, "\(path)-\(i)", O_RDWR | O_CREAT))
+    let paths = (0..<Self.inFlight).map {
+      ("\(directory)/worker-\($0)", "\(directory)/renamed-\($0)")
     }
-    self.path = path
+    for (path, _) in paths { files.append(try openFile(&engine, path, O_RDWR | O_CREAT)) }
+    self.work = work
+    self.paths = paths
+    isRenamed = paths.map { _ in false }
     self.files = files
     self.engine = engine
   }
 
-  private mutating func status() {
-    engine.status(path: path + "-0", Token(kind: Step.status.rawValue, generation: 0, slot: 0))
+  private func token(_ step: Step, _ file: Int) -> Token {
+    Token(kind: step.rawValue, generation: 0, slot: UInt32(file))
+  }
+
+  private mutating func status(_ file: Int) {
+    engine.status(path: paths[file].0, token(.status, file))
+  }
+
+  private mutating func rename(_ file: Int) {
+    let (first, second) = paths[file]
+    let isBack = isRenamed[file]
+    engine.rename(isBack ? second : first, to: isBack ? first : second, token(.rename, file))
+    isRenamed[file] = !isBack
   }
 
   private mutating func write(_ file: Int, _ buffer: consuming FileBuffer) {
     engine.write(
-      files[file], from: buffer, count: Self.bytes, offset: 0, durable: false,
-      Token(kind: Step.write.rawValue, generation: 0, slot: UInt32(file)))
+      files[file], from: buffer, count: Self.bytes, offset: 0, durable: false, token(.write, file))
   }
 
-  /// The work on one file, or one question, again and again.
+  /// Starts the work on every file; each is taken up again when it has ended.
   mutating func begin() {
-    if files.count == 1 {
-      for _ in 0..<Self.inFlight { status() }
-    } else {
-      for file in 0..<files.count {
-        let buffer = FileBuffer(capacity: Self.bytes)
-        memset(buffer.base, 1, Self.bytes)
-        write(file, buffer)
+    for file in 0..<files.count {
+      switch work {
+      case .statx: status(file)
+      case .rename: rename(file)
+      case .sync: write(file, FileBuffer(capacity: Self.bytes))
       }
     }
   }
@@ -66,13 +81,14 @@ struct WorkerLoad<E: Engine & ~Copyable>: ~Copyable {
     switch Step(rawValue: completion.token.kind) {
     case .status:
       _ = engine.takeStatus(completion)
-      status()
+      status(file)
+      return 1
+    case .rename:
+      rename(file)
       return 1
     case .write:
       _ = engine.takeFileBuffer(completion)
-      engine.synchronize(
-        files[file], dataOnly: false,
-        Token(kind: Step.synchronize.rawValue, generation: 0, slot: UInt32(file)))
+      engine.synchronize(files[file], dataOnly: false, token(.synchronize, file))
       return 0
     case .synchronize:
       write(file, FileBuffer(capacity: Self.bytes))
@@ -92,8 +108,10 @@ private func threads() -> Int {
 }
 
 func measureWorkers<E: Engine & ~Copyable>(_: E.Type, _ words: [String]) throws {
-  guard words.count == 3, let seconds = Double(words[2]) else { throw Usage() }
-  var load = try WorkerLoad<E>(words[1], files: words[0] == "sync" ? WorkerLoad<E>.inFlight : 1)
+  guard words.count == 3, let work = WorkerLoad<E>.Work(rawValue: words[0]),
+    let seconds = Double(words[2])
+  else { throw Usage() }
+  var load = try WorkerLoad<E>(work, words[1])
   load.begin()
   // The pool has grown before the clock starts.
   let begins = wallClock() + 100_000_000
