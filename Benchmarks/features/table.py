@@ -5,26 +5,26 @@ import math
 import re
 from statistics import median
 
-# A ratio counts as a difference when its whole interval is beyond this: two CPUs that others use too
-# move the figures of identical programs by about as much (the control's rows).
+# A ratio counts as a difference when its whole interval is farther from 1 than this, and than the
+# control of the same run was: identical programs differ by as much.
 MARGIN = 0.02
-# An interval that lies within this is called equal; a wider one says that more rounds are needed.
-EQUAL = 0.05
+# Fewer rounds have no interval: the range of three is beyond the margin once in four times.
+FEWEST_ROUNDS = 6
 BEGIN, END = "<!-- features: begin -->", "<!-- features: end -->"
+KEYS = (("cpu", "CPU"), ("wall", "elapsed"))
 
 
 def interval(values):
     """The median's interval from order statistics, without a model of the noise: the narrowest that
-    holds it in 95% of runs, which of seven values is all of them (98%). Below six values there is
-    none, and the range is given."""
+    holds it in 95% of runs, which of seven values is all of them (98%). Of too few, the range."""
     ordered, count = sorted(values), len(values)
-    place, tail = 0, 0.0
-    while count >= 6:
-        tail += math.comb(count, place) / 2 ** count
+    outside, tail = 0, 0.0
+    while count >= FEWEST_ROUNDS:
+        tail += math.comb(count, outside) / 2 ** count
         if 2 * tail > 0.05:
             break
-        place += 1
-    place = max(0, place - 1)
+        outside += 1
+    place = max(0, outside - 1)
     return ordered[place], ordered[count - 1 - place]
 
 
@@ -33,49 +33,18 @@ class Ratio:
 
     def __init__(self, row, key):
         pairs = [(one["on"][key], one["off"][key]) for one in row["rounds"]]
+        self.count = len(pairs)
         self.off = median(off for _on, off in pairs)
-        self.known = all(off > 0 for _on, off in pairs)
-        if self.known:
-            self.value = median(on for on, _off in pairs) / self.off
-            self.low, self.high = interval([on / off for on, off in pairs])
+        self.value = median(on for on, _off in pairs) / self.off
+        self.low, self.high = interval([on / off for on, off in pairs])
 
-    @property
-    def word(self):
-        if not self.known:
+    def word(self, margin):
+        if self.count < FEWEST_ROUNDS:
             return ""
-        if self.high < 1 - MARGIN:
-            return "less"
-        if self.low > 1 + MARGIN:
-            return "more"
-        return "same" if self.low > 1 - EQUAL and self.high < 1 + EQUAL else "open"
+        return "less" if self.high < 1 - margin else "more" if self.low > 1 + margin else ""
 
     def __str__(self):
-        if not self.known:
-            return "-"
-        text = f"{self.value:.2f}"
-        if self.word in ("less", "more"):
-            text = f"**{text}**"
-        return f"{text} ({self.low:.2f}–{self.high:.2f})"
-
-
-def _time(nanoseconds):
-    for unit, scale in (("ns", 1), ("µs", 1e3), ("ms", 1e6)):
-        if nanoseconds < 1000 * scale or unit == "ms":
-            value = nanoseconds / scale
-            return f"{value:.{0 if value >= 100 else 1}f} {unit}"
-    raise AssertionError
-
-
-def _extra(row):
-    """Figures that only some rows have: threads, memory, whether the kernel copied."""
-    parts = []
-    for key in row["rounds"][0]["on"].get("also", {}):
-        on, off = (median(one[side]["also"][key] for one in row["rounds"]) for side in ("on", "off"))
-        if key == "memory":
-            parts.append(f"memory {on / 2**20:.1f} / {off / 2**20:.1f} MiB")
-        else:
-            parts.append(f"{key} {on:.0f} / {off:.0f}")
-    return parts + row["notes"]
+        return f"{self.value:.2f} ({self.low:.2f}–{self.high:.2f})"
 
 
 def unmeasured(row):
@@ -83,68 +52,100 @@ def unmeasured(row):
     return next((f"{word}: {row[word]}" for word in ("refused", "failed") if word in row), "")
 
 
-def verdict(feature):
-    """What the rows say of a default: whom they support, on CPU time or on elapsed time."""
-    less, more = [], []
-    for row in feature["rows"]:
-        if unmeasured(row):
-            return unmeasured(row)
-        ratios = [(Ratio(row, key), shown) for key, shown in (("cpu", "CPU"), ("wall", "elapsed"))]
-        for word, names in (("less", less), ("more", more)):
-            found = [f"{shown} {ratio.value:.2f}" for ratio, shown in ratios if ratio.word == word]
-            if found:
-                names.append(f"{row['title']} ({', '.join(found)})")
-    on = feature["default"]
-    supports, against = (less, more) if on else (more, less)
-    if against and not supports:
-        return f"CONTRADICTED: {'on' if on else 'off'} by default, but {'costs' if on else 'gains'}:" \
-               f" {'; '.join(against)}"
-    if against:
-        return f"both ways; against the default: {'; '.join(against)}"
-    if supports:
-        return "supported"
-    return "no difference found"
+class Report:
+    """A run's samples, read against its own control."""
 
+    def __init__(self, result):
+        self.result = result
+        control = [row for feature in result["features"] if not feature["name"]
+                   for row in feature["rows"] if not unmeasured(row)]
+        self.margins = {key: max([MARGIN, *(abs(Ratio(row, key).value - 1) for row in control)])
+                        for key, _shown in KEYS}
 
-def markdown(result):
-    lines = ["| feature | workload | off, CPU each | on/off, CPU | on/off, elapsed | also, on / off |",
-             "|---|---|---|---|---|---|"]
-    for feature in result["features"]:
-        name = f"`{feature['name']}`, {'on' if feature['default'] else 'off'}"
-        if not feature["name"]:
-            name = "control: the same twice"
-        told = []
+    def words(self, row):
+        """Of each figure: its name, its ratio, and whether on is less or more."""
+        return [(shown, ratio, ratio.word(self.margins[key]))
+                for key, shown in KEYS for ratio in (Ratio(row, key),)]
+
+    def verdict(self, feature):
+        """What the rows say of a default: which of them are for it, and which against."""
+        told = {"less": [], "more": []}
         for row in feature["rows"]:
             if unmeasured(row):
-                lines.append(f"| {name} | {row['title']} | | {unmeasured(row)} | | |")
-            else:
-                cpu, wall = Ratio(row, "cpu"), Ratio(row, "wall")
-                lines.append(f"| {name} | {row['title']} | {_time(cpu.off)} | {cpu} | {wall}"
-                             f" | {'; '.join(one for one in _extra(row) if one not in told)} |")
-                told += row["notes"]
-            name = ""
-    return "\n".join(lines)
+                return unmeasured(row)
+            for word, rows in told.items():
+                found = [f"{shown} {ratio.value:.2f}" for shown, ratio, is_word in self.words(row)
+                         if is_word == word]
+                if found:
+                    rows.append(f"{row['title']} ({', '.join(found)})")
+        if self.result["count"] < FEWEST_ROUNDS:
+            return "too few rounds to say"
+        supports, against = told["less"], told["more"]
+        if not feature["default"]:
+            supports, against = against, supports
+        state = "on" if feature["default"] else "off"
+        if not against:
+            return f"{state}, as measured" if supports else f"{state}; no difference found"
+        start = f"{state} by default, both ways; against it" if supports else \
+            f"{state} by default, CONTRADICTED by"
+        return f"{start}: {'; '.join(against)}"
+
+    def verdicts(self):
+        return [(feature["name"], self.verdict(feature))
+                for feature in self.result["features"] if feature["name"]]
+
+    def head(self):
+        result = self.result
+        margins = ", ".join(f"{shown} {self.margins[key] * 100:.0f}%" for key, shown in KEYS)
+        return (f"`{result['command']}`, {result['date']}, Linux {result['kernel']},"
+                f" {result['processors']}; {result['count']} rounds of {result['seconds']} s. Other"
+                f" programs used {result['others'] * 100:.0f}% of the machine's CPU time meanwhile. Bold:"
+                f" the whole interval is farther from 1 than the control was ({margins}).")
+
+    def markdown(self):
+        lines = ["| feature | workload | off, CPU each | on/off, CPU | on/off, elapsed | also, on / off |",
+                 "|---|---|---|---|---|---|"]
+        for feature in self.result["features"]:
+            name = f"`{feature['name']}`, {'on' if feature['default'] else 'off'}"
+            if not feature["name"]:
+                name = "control: the same twice"
+            told = []
+            for row in feature["rows"]:
+                if unmeasured(row):
+                    lines.append(f"| {name} | {row['title']} | | {unmeasured(row)} | | |")
+                else:
+                    ratios = [f"**{ratio.value:.2f}** ({ratio.low:.2f}–{ratio.high:.2f})" if word
+                              else str(ratio) for _shown, ratio, word in self.words(row)]
+                    extra = "; ".join(one for one in _extra(row) if one not in told)
+                    lines.append(f"| {name} | {row['title']} | {_time(Ratio(row, 'cpu').off)}"
+                                 f" | {' | '.join(ratios)} | {extra} |")
+                    told += row["notes"]
+                name = ""
+        return "\n".join(lines)
+
+    def record(self, document):
+        """Writes the table between the two marks of a document."""
+        text = document.read_text()
+        pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.S)
+        if len(pattern.findall(text)) != 1:
+            raise SystemExit(f"{document}: not one pair of {BEGIN} and {END}")
+        lines = "\n".join(f"- `{name}`: {said}" for name, said in self.verdicts())
+        body = "\n\n".join((BEGIN, self.head(), self.markdown(), "The defaults beside it:", lines, END))
+        document.write_text(pattern.sub(lambda _match: body, text))
 
 
-def verdicts(result):
-    return [(feature["name"], verdict(feature)) for feature in result["features"] if feature["name"]]
+def _time(nanoseconds):
+    unit, scale = next(((unit, scale) for unit, scale in (("ns", 1), ("µs", 1e3), ("ms", 1e6))
+                        if nanoseconds < 1000 * scale), ("ms", 1e6))
+    value = nanoseconds / scale
+    return f"{value:.{0 if value >= 100 else 1}f} {unit}"
 
 
-def head(result):
-    return (f"`{result['command']}`, {result['date']}, Linux {result['kernel']},"
-            f" {result['processors']}; {result['count']} rounds of {result['seconds']} s; other"
-            f" programs used {result['others'] * 100:.0f}% of the machine's CPU time meanwhile.")
-
-
-def record(result, document):
-    """Writes the table between the two marks of a document."""
-    text = document.read_text()
-    pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.S)
-    if len(pattern.findall(text)) != 1:
-        raise SystemExit(f"{document}: not one pair of {BEGIN} and {END}")
-    against = [f"- `{name}`: {text}" for name, text in verdicts(result)
-               if text.startswith(("CONTRADICTED", "both ways", "refused", "failed"))]
-    body = "\n\n".join((BEGIN, head(result), markdown(result),
-                        "Where a row speaks against a default:\n\n" + "\n".join(against)
-                        if against else "No row speaks against a default.", END))
-    document.write_text(pattern.sub(lambda _match: body, text))
+def _extra(row):
+    """Figures that only some rows have: threads, memory; and what was noted."""
+    parts = []
+    for key in row["rounds"][0]["on"].get("also", {}):
+        on, off = (median(one[side]["also"][key] for one in row["rounds"]) for side in ("on", "off"))
+        parts.append(f"memory {on / 2**20:.1f} / {off / 2**20:.1f} MiB" if key == "memory"
+                     else f"{key} {on:.0f} / {off:.0f}")
+    return parts + row["notes"]

@@ -78,7 +78,8 @@ _LARGE = "small_buffer_size=65536,small_buffers=128"
 
 FEATURES = (
     Feature("", "io_uring", True, (
-        _echo(64), _files("random", "direct", "cold", "O_DIRECT, 4 KiB at random, 32 in flight"))),
+        *_echoes(), _nop(1, "one no-operation, one enter"),
+        _files("random", "direct", "cold", "O_DIRECT, 4 KiB at random, 32 in flight"), _WORKERS[2])),
     Feature("defer_taskrun", "io_uring", True, (*_echoes(), _POST)),
     Feature("no_sqarray", "io_uring", True, (
         _nop(1000, "1,000 no-operations in one enter"), _echo(64))),
