@@ -99,12 +99,14 @@ class Report:
         margins = ", ".join(f"{shown} {self.margins[key] * 100:.0f}%" for key, shown in KEYS)
         return (f"`{result['command']}`, {result['date']}, Linux {result['kernel']},"
                 f" {result['processors']}; {result['count']} rounds of {result['seconds']} s. Other"
-                f" programs used {result['others'] * 100:.0f}% of the machine's CPU time meanwhile. Bold:"
-                f" the whole interval is farther from 1 than the control was ({margins}).")
+                f" programs used {result['others'] * 100:.0f}% of the machine's CPU time meanwhile."
+                " Bold: the whole interval is farther from 1 than the control's ratios were"
+                f" ({margins}).")
 
     def markdown(self):
-        lines = ["| feature | workload | off, CPU each | on/off, CPU | on/off, elapsed | also, on / off |",
-                 "|---|---|---|---|---|---|"]
+        heads = ("feature", "workload", "off, CPU each", "on/off, CPU", "on/off, elapsed",
+                 "also, on / off")
+        lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
         for feature in self.result["features"]:
             name = f"`{feature['name']}`, {'on' if feature['default'] else 'off'}"
             if not feature["name"]:
@@ -130,7 +132,8 @@ class Report:
         if len(pattern.findall(text)) != 1:
             raise SystemExit(f"{document}: not one pair of {BEGIN} and {END}")
         lines = "\n".join(f"- `{name}`: {said}" for name, said in self.verdicts())
-        body = "\n\n".join((BEGIN, self.head(), self.markdown(), "The defaults beside it:", lines, END))
+        body = "\n\n".join((BEGIN, self.head(), self.markdown(), "The defaults beside it:", lines,
+                            END))
         document.write_text(pattern.sub(lambda _match: body, text))
 
 
@@ -145,7 +148,8 @@ def _extra(row):
     """Figures that only some rows have: threads, memory; and what was noted."""
     parts = []
     for key in row["rounds"][0]["on"].get("also", {}):
-        on, off = (median(one[side]["also"][key] for one in row["rounds"]) for side in ("on", "off"))
+        on, off = (median(one[side]["also"][key] for one in row["rounds"])
+                   for side in ("on", "off"))
         parts.append(f"memory {on / 2**20:.1f} / {off / 2**20:.1f} MiB" if key == "memory"
                      else f"{key} {on:.0f} / {off:.0f}")
     return parts + row["notes"]

@@ -27,7 +27,7 @@ class Feature:
 
 def _echo(connections, size=64, word="", **more):
     shown = f"{size // 1024} KiB" if size >= 1024 else f"{size} B"
-    title = f"echo of {shown}, {connections:,} connection{'s' if connections > 1 else ''}"
+    title = f"echo of {shown}, {connections:,} connection{'s'[:connections > 1]}"
     if word == "slots":
         title += " in direct slots"
     return Row(more.pop("title", title), ("echo", *([word] if word else [])), "message",
@@ -111,14 +111,17 @@ FEATURES = (
     Feature("ring_messages", "io_uring", True, (_POST,)),
     Feature("worker_limits", "io_uring", True, (
         *_WORKERS,
-        _workers("rename", "the same renames, at most 8 workers of each kind", settings="file_threads=8"),
-        _workers("sync", "the same fsync, at most 8 workers of each kind", settings="file_threads=8"))),
+        _workers("rename", "the same renames, at most 8 workers of each kind",
+                 settings="file_threads=8"),
+        _workers("sync", "the same fsync, at most 8 workers of each kind",
+                 settings="file_threads=8"))),
     Feature("sqpoll", "io_uring", False, (
         _nop(1000, "1,000 no-operations, the thread on a CPU of its own", settings=_THREAD),
         _nop(1, "one no-operation, the thread on a CPU of its own", settings=_THREAD),
-        _files("random", "direct", "cold", "O_DIRECT, 4 KiB at random, the thread on a CPU of its own",
-               settings=_THREAD),
-        *(_echo(count, settings=_THREAD, title=f"echo, {count:,} connection{'s'[:count > 1]}, the thread beside the load")
+        _files("random", "direct", "cold",
+               "O_DIRECT, 4 KiB at random, the thread on a CPU of its own", settings=_THREAD),
+        *(_echo(count, settings=_THREAD,
+                title=f"echo, {count:,} connection{'s'[:count > 1]}, the thread beside the load")
           for count in (1, 64, 1000)))),
     Feature("min_wait", "io_uring", False, (
         *_echoes(),
