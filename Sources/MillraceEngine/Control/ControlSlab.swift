@@ -34,8 +34,8 @@ struct ControlOperation {
   /// Monotonic nanoseconds, and the same as the kernel wants it.
   var deadline: Int64
   var time: clinux_timespec64
-  /// io_uring: whom a message woke, retained until it is known that the wake worked.
-  var mailbox: Unmanaged<Mailbox>?
+  /// io_uring: whom a message wakes, by place; see Correspondents.
+  var correspondent = 0
   /// epoll, a splice with a file on one side: true while a thread has it; what system calls take
   /// for both sides, and what came of it.
   var onThread = false
@@ -116,11 +116,12 @@ struct ControlSlab: ~Copyable {
     freeCount += 1
   }
 
-  /// A slot for a no-operation, or nil when all are in use (not counted: the caller's next try is).
+  @inline(__always) var hasRoom: Bool { freeCount > 0 }
+
+  /// A slot for a no-operation. - Precondition: `hasRoom`.
   @inline(__always)
-  mutating func takeNop(_ token: Token) -> UInt32? {
-    guard freeCount > 0 else { return nil }
-    freeCount -= 1
+  mutating func takeNop(_ token: Token) -> UInt32 {
+    freeCount &-= 1
     let index = free[freeCount]
     nops[Int(index)] = token
     return index
@@ -129,7 +130,7 @@ struct ControlSlab: ~Copyable {
   @inline(__always)
   mutating func endNop(_ index: UInt32) -> Token {
     free[freeCount] = index
-    freeCount += 1
+    freeCount &+= 1
     return nops[Int(index)]
   }
 }

@@ -7,9 +7,9 @@ import Glibc
 
 /// Threads for file operations; slots are filled by the engine and results read by it.
 final class FileThreads: @unchecked Sendable {
-  // Sendable: every field below is touched only under `mutex`; a slot belongs to exactly one
-  // side at a time, handed over under the mutex. For the same reason nothing is asked of the runtime's
-  // exclusivity checks, which would cost a call per access in the threads.
+  // Sendable: every field below is touched only under `mutex`, `threads` only by the engine; a slot
+  // belongs to exactly one side at a time, handed over under the mutex. For the same reason nothing
+  // is asked of the runtime's exclusivity checks, which would cost a call per access in the threads.
   private let mutex: UnsafeMutablePointer<pthread_mutex_t>
   private let condition: UnsafeMutablePointer<pthread_cond_t>
   private let slots: UnsafeMutablePointer<FileOperation>
@@ -25,7 +25,7 @@ final class FileThreads: @unchecked Sendable {
   @exclusivity(unchecked) private var finishedTail = 0
   @exclusivity(unchecked) private var idle = 0
   @exclusivity(unchecked) private var stopping = false
-  private var threads: [WorkerThread] = []
+  @exclusivity(unchecked) private var threads: [WorkerThread] = []
 
   /// Set in the number of a job that is a control operation.
   static let controlBit: UInt32 = 1 << 31
@@ -161,7 +161,8 @@ final class FileThreads: @unchecked Sendable {
   private static func call(_ operation: UnsafeMutablePointer<FileOperation>) -> Int32 {
     while true {
       let result = callOnce(operation)
-      if result != -EINTR { return result }
+      // After EINTR the number that was to be closed is gone, close(2): it may be somebody else's.
+      if result != -EINTR || operation.pointee.kind == .close { return result }
     }
   }
 
