@@ -2,7 +2,6 @@
 
 import ArgumentParser
 import Configuration
-import FoundationEssentials
 import Glibc
 import Lab
 
@@ -283,8 +282,8 @@ struct CompareOutputOptions: ParsableArguments {
   func earlier() throws(CompareFailure) -> Comparison? {
     guard let against else { return nil }
     let text = try Self.read(against)
-    do {
-      return try JSONDecoder().decode(Comparison.self, from: Data(text.utf8))
+    do throws(Comparison.Flaw) {
+      return try Comparison(json: Array(text.utf8))
     } catch {
       throw CompareFailure(
         "--against \(against) is not what compare --json wrote: \(error)",
@@ -292,15 +291,30 @@ struct CompareOutputOptions: ParsableArguments {
     }
   }
 
+  /// Writes files and texts. With `--json -` the tables are left out, and nothing else goes to
+  /// standard output.
+  /// - Throws: `CompareFailure`, with status 3 where something got worse than in the earlier run.
   func deliver(_ comparison: Comparison, against earlier: Comparison?) throws(CompareFailure) {
-    if let json {
-      guard OutputFile.write(Array(comparison.json().utf8), json) else {
-        throw CompareFailure(
-          "\(json) cannot be written: \(String(cString: strerror(errno)))",
-          cure: "name another place")
-      }
+    try Self.write(comparison.json(), json)
+    try Self.write(html == nil ? [] : Array(ReportHTML.render(comparison).utf8), html)
+    if json != "-" { OutputFile.standard(ComparisonText.render(comparison)) }
+    guard let earlier else { return }
+    let changes: ComparisonAgainst
+    do throws(ComparisonAgainst.Refusal) {
+      changes = try ComparisonAgainst(comparison, against: earlier)
+    } catch {
+      throw CompareFailure("\(error)", cure: "give a run of the same workload on this machine")
     }
-    try CompareConclusion.deliver(
-      comparison, html: html, against: earlier, toStandardOutput: json != "-")
+    if json == "-" { Reporting.print(changes.text) } else { OutputFile.standard(changes.text) }
+    guard changes.hasRegression else { return }
+    throw CompareFailure(
+      "something got worse than in the earlier run", cure: "see the rows named REGRESSION",
+      status: 3)
+  }
+
+  private static func write(_ bytes: [UInt8], _ path: String?) throws(CompareFailure) {
+    guard let path, !OutputFile.write(bytes, path) else { return }
+    throw CompareFailure(
+      "\(path) cannot be written: \(String(cString: strerror(errno)))", cure: "name another place")
   }
 }

@@ -49,14 +49,14 @@ struct Load: ParsableCommand {
     let run = LoadRun(plan)
     let interruption = Interruption { run.stop() }
     let progress = ProgressLine(style: output.progress ? nil : ProgressLine.Style.none)
-    do {
+    do throws(LoadFailure) {
       var result = try run.run { progress.show($0) }
       progress.finish()
       result.command = CommandLine.arguments
       return (result, interruption.hasCome)
-    } catch let failure as LoadFailure {
+    } catch {
       progress.finish()
-      Reporting.print("millrace load: \(failure)")
+      Reporting.print("millrace load: \(error)")
       throw ExitCode(1)
     }
   }

@@ -2,7 +2,6 @@
 // earlier one. It measures nothing.
 
 import ArgumentParser
-import FoundationEssentials
 import Glibc
 import Lab
 
@@ -57,40 +56,26 @@ struct Report: ParsableCommand {
   }
 
   private static func read(_ path: String) throws -> Comparison {
-    do {
-      let data = try Data(contentsOf: URL(filePath: path))
-      return try JSONDecoder().decode(Comparison.self, from: data)
-    } catch let error as DecodingError {
+    guard let bytes = OutputFile.read(path) else {
       Reporting.print(
-        "\(path) is not a comparison: \(words(error)). Give what millrace compare --json wrote.")
+        "cannot read \(path): \(String(cString: strerror(errno))). Give what millrace compare --json"
+          + " wrote.")
+      throw ExitCode(1)
+    }
+    do throws(Comparison.Flaw) {
+      return try Comparison(json: bytes)
     } catch {
-      Reporting.print("cannot read \(path): \(error). Give what millrace compare --json wrote.")
+      Reporting.print(
+        "\(path) is not a comparison: \(error). Give what millrace compare --json wrote.")
+      throw ExitCode(1)
     }
-    throw ExitCode(1)
-  }
-
-  private static func words(_ error: DecodingError) -> String {
-    switch error {
-    case .keyNotFound(let key, let context):
-      "\(key.stringValue) is missing in \(place(context.codingPath))"
-    case .typeMismatch(_, let context), .valueNotFound(_, let context):
-      "\(place(context.codingPath)): \(context.debugDescription)"
-    case .dataCorrupted(let context): context.debugDescription
-    @unknown default: "\(error)"
-    }
-  }
-
-  private static func place(_ path: [any CodingKey]) -> String {
-    path.isEmpty ? "the file" : path.map(\.stringValue).joined(separator: ".")
   }
 
   private static func write(_ text: String, to path: String) throws {
-    do {
-      try Data(text.utf8).write(to: URL(filePath: path))
-    } catch {
-      Reporting.print(
-        "cannot write \(path): \(error). Give a file in a folder that can be written.")
-      throw ExitCode(1)
-    }
+    guard !OutputFile.write(Array(text.utf8), path) else { return }
+    Reporting.print(
+      "cannot write \(path): \(String(cString: strerror(errno))). Give a file in a folder that can be"
+        + " written.")
+    throw ExitCode(1)
   }
 }

@@ -49,7 +49,7 @@ public struct CompareRun {
     try tryEverybody(scene)
     try runRounds(scene)
     comparison.seconds = Double(SystemClock.monotonicNanoseconds() - begun) / 1e9
-    CompareConclusion.conclude(&comparison)
+    comparison.conclude()
     return comparison
   }
 

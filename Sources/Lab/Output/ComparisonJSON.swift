@@ -1,0 +1,45 @@
+// A comparison as JSON and back: what `millrace compare --json` writes, and what `--against` and
+// `millrace report` read.
+
+import FoundationEssentials
+
+extension Comparison {
+  /// The comparison as JSON, keys in order, so that two files can be compared as texts.
+  public func json() -> [UInt8] {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    guard let data = try? encoder.encode(self) else { return [] }
+    return [UInt8](data) + [UInt8(ascii: "\n")]
+  }
+
+  /// What makes a text no comparison, in words.
+  public struct Flaw: Error, Sendable, CustomStringConvertible {
+    public var description: String
+  }
+
+  /// Reads what `json` wrote.
+  public init(json: [UInt8]) throws(Flaw) {
+    do {
+      self = try JSONDecoder().decode(Comparison.self, from: Data(json))
+    } catch let error as DecodingError {
+      throw Flaw(description: Self.words(error))
+    } catch {
+      throw Flaw(description: "\(error)")
+    }
+  }
+
+  private static func words(_ error: DecodingError) -> String {
+    switch error {
+    case .keyNotFound(let key, let context):
+      "\(key.stringValue) is missing in \(place(context.codingPath))"
+    case .typeMismatch(_, let context), .valueNotFound(_, let context):
+      "\(place(context.codingPath)): \(context.debugDescription)"
+    case .dataCorrupted(let context): context.debugDescription
+    @unknown default: "\(error)"
+    }
+  }
+
+  private static func place(_ path: [any CodingKey]) -> String {
+    path.isEmpty ? "the file" : path.map(\.stringValue).joined(separator: ".")
+  }
+}
