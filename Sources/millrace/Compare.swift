@@ -262,7 +262,8 @@ struct CompareOutputOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Compare with an earlier run's JSON; exit 3 if something got worse.", valueName: "earlier.json"
+      "Compare with an earlier run's JSON; exit 3 if something got worse.",
+      valueName: "earlier.json"
     ))
   var against: String?
 

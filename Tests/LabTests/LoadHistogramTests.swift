@@ -84,4 +84,24 @@ struct LoadHistogramTests {
     #expect(RFC3339.text(1_767_225_599_999_999) == "2025-12-31T23:59:59.999Z")
     #expect(RFC3339.text(4_107_542_400_012_000) == "2100-03-01T00:00:00.012Z")
   }
+
+  @Test("a coarser histogram counts the same, within a hundredth")
+  func coarsened() {
+    var histogram = LatencyHistogram(upTo: 60_000_000_000)
+    for value in 1...10_000 as ClosedRange<UInt64> { histogram.record(value * 10_000) }
+    let fine = LatencySummary(histogram)
+    let coarse = fine.coarsened()
+    #expect(coarse.histogram.count < 500)
+    #expect(coarse.histogram.map { $0[1] }.reduce(0, +) == 10_000)
+    #expect(
+      coarse.histogram.last == fine.histogram.last.map { [$0[0], coarse.histogram.last![1]] })
+    var seen = 0
+    for place in coarse.histogram {
+      seen += place[1]
+      // The value of that rank, which the histogram itself knows to a thousandth.
+      let exact = Double(seen) * 10_000
+      #expect(abs(Double(place[0]) - exact) <= exact * 0.011)
+    }
+    #expect(LatencySummary().coarsened().histogram.isEmpty)
+  }
 }

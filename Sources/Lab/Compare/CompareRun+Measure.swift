@@ -64,7 +64,8 @@ extension CompareRun {
   private static func words(_ what: String, _ process: ChildProcess) -> String {
     let lines = process.lastLines()
     let end = process.status.map { " (exit status \($0))" } ?? ""
-    return what + end + (lines.isEmpty ? ", and said nothing" : ": " + lines.joined(separator: " / "))
+    return what + end
+      + (lines.isEmpty ? ", and said nothing" : ": " + lines.joined(separator: " / "))
   }
 
   // MARK: The load
@@ -75,7 +76,8 @@ extension CompareRun {
   ) throws(CompareFailure) {
     let request = LabTools.Load(
       urls: scene.urls(port: trial.port), arguments: scene.workload.loadArguments,
-      rate: stage.rate, gapsAreRandom: options.gapsAreRandom, duration: timing.duration, warmUp: timing.warmUp,
+      rate: stage.rate, gapsAreRandom: options.gapsAreRandom, duration: timing.duration,
+      warmUp: timing.warmUp,
       // Each round asks for the same in the same order of every subject.
       seed: options.seed &+ UInt64(measurement.round), result: workspace.path("load.json"),
       log: workspace.path("load.log"))
@@ -87,13 +89,25 @@ extension CompareRun {
     guard let result = LabTools.result(request.result) else {
       throw CompareFailure(Self.words("the load gave no result", load), cure: "")
     }
-    measurement.load = result
+    measurement.load = Self.coarsened(result)
     if sight.hasDied || !process.isRunning {
       measurement.failure = Self.words("ended under load", process)
       return
     }
     fill(&measurement, sight)
     judge(&measurement)
+  }
+
+  /// A result as a comparison keeps it: some kilobytes.
+  private static func coarsened(_ result: LoadResult) -> LoadResult {
+    var result = result
+    result.latency = result.latency.coarsened()
+    // Only figures of these are shown; and of the requests of a mix, the report has no curves.
+    result.uncorrected.histogram = []
+    result.delay.histogram = []
+    result.connectTime.histogram = []
+    for index in result.requests.indices { result.requests[index].latency.histogram = [] }
+    return result
   }
 
   /// Samples until the load has ended.

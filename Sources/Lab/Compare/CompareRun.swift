@@ -73,7 +73,8 @@ public struct CompareRun {
 
   private mutating func lookAtMachine() throws(CompareFailure) {
     let reading = MachineReading.now(
-      proxy: options.proxyProcessors, load: options.loadProcessors, connections: options.connections)
+      proxy: options.proxyProcessors, load: options.loadProcessors, connections: options.connections
+    )
     comparison.machine = reading.facts
     comparison.findings = reading.fitness.findings
     // Before any thread exists: the probe forks.
@@ -86,7 +87,8 @@ public struct CompareRun {
     }
     countingRefusal = SystemCallCounter.refusal()
     comparison.machine.settings["system calls of peers"] =
-      countingRefusal.map { "not counted: \($0)" } ?? "counted in a run of their own, which is not timed"
+      countingRefusal.map { "not counted: \($0)" }
+      ?? "counted in a run of their own, which is not timed"
     for finding in comparison.findings { say("\(finding.severity.rawValue): \(finding.text)") }
     if let refusal = comparison.findings.first(where: { $0.severity == .refusal }) {
       guard options.isForced else {
@@ -192,7 +194,8 @@ public struct CompareRun {
     guard
       let asked = try? ChildProcess(
         Launch(
-          command: [trial.facts.program] + (peer?.versionArguments ?? ["--version"]), output: output))
+          command: [trial.facts.program] + (peer?.versionArguments ?? ["--version"]), output: output
+        ))
     else { return }
     _ = try? attention.wait(seconds: 5) { !asked.isRunning }
     trial.facts.version = asked.lastLines(100).first { !$0.isEmpty } ?? "unknown"

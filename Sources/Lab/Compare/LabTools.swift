@@ -54,9 +54,12 @@ struct LabTools {
     _ = unlink(load.result)
     var command = [program, "load"] + load.urls + load.arguments
     if let rate = load.rate {
-      command += ["--rate", Decimals.text(rate, places: 3)] + (load.gapsAreRandom ? ["--poisson"] : [])
+      command +=
+        ["--rate", Decimals.text(rate, places: 3)] + (load.gapsAreRandom ? ["--poisson"] : [])
     }
-    command += ["--duration", Self.duration(load.duration), "--warm-up", Self.duration(load.warmUp)]
+    command += [
+      "--duration", Self.duration(load.duration), "--warm-up", Self.duration(load.warmUp),
+    ]
     command += ["--seed", String(load.seed), "--threads", String(loadProcessors.count)]
     command += ["--cpus", loadProcessors.map(String.init).joined(separator: ",")]
     command += ["--no-progress", "--json", load.result]

@@ -4,7 +4,8 @@
 extension Peer {
   static let caddy = Peer(
     name: "caddy", program: "caddy", versionArguments: ["version"],
-    documentation: "https://caddyserver.com/docs/caddyfile/directives/reverse_proxy#the-http-transport"
+    documentation:
+      "https://caddyserver.com/docs/caddyfile/directives/reverse_proxy#the-http-transport"
       + " (keepalive_idle_conns_per_host, compression off),"
       + " https://caddyserver.com/docs/caddyfile/options#timeouts",
     logNote: "access log in JSON, a write(2) per request, not synchronised: not durable"

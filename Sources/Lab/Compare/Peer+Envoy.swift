@@ -4,7 +4,8 @@
 extension Peer {
   static let envoy = Peer(
     name: "envoy", program: "envoy", versionArguments: ["--version"],
-    documentation: "https://www.envoyproxy.io/docs/envoy/latest/faq/performance/how_to_benchmark_envoy"
+    documentation:
+      "https://www.envoyproxy.io/docs/envoy/latest/faq/performance/how_to_benchmark_envoy"
       + " (circuit breakers, request id, dynamic stats)",
     logNote: "file access log in JSON, flushed each second or 64 KiB, not synchronised: not durable"
   ) { plan throws(CompareFailure) in

@@ -4,7 +4,8 @@
 extension Peer {
   static let h2o = Peer(
     name: "h2o", program: "h2o", versionArguments: ["--version"],
-    documentation: "https://h2o.examp1e.net/configure/proxy_directives.html#proxy.timeout.keepalive,"
+    documentation:
+      "https://h2o.examp1e.net/configure/proxy_directives.html#proxy.timeout.keepalive,"
       + " https://h2o.examp1e.net/configure/base_directives.html#num-threads",
     logNote: "access-log with JSON escapes, a write(2) per request, not synchronised: not durable"
   ) { plan throws(CompareFailure) in

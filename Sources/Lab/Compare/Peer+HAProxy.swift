@@ -7,7 +7,8 @@ extension Peer {
     documentation: "https://docs.haproxy.org/2.6/configuration.html#http-reuse,"
       + " https://docs.haproxy.org/2.6/configuration.html#tune.bufsize,"
       + " https://docs.haproxy.org/2.6/configuration.html#option%20splice-auto",
-    logNote: "log-format in JSON, a line per request to a file that is not synchronised: not durable"
+    logNote:
+      "log-format in JSON, a line per request to a file that is not synchronised: not durable"
   ) { plan in
     PeerSetup(
       configuration: ("haproxy.cfg", haproxyText(plan)),

@@ -217,7 +217,8 @@ struct AskedURL: Equatable {
       host = authority[..<colon]
       guard let number = UInt16(authority[colon...].dropFirst()) else {
         throw CompareFailure(
-          "--url \(text) has a port that is no number", cure: "write one from 1 to 65535", status: 2)
+          "--url \(text) has a port that is no number", cure: "write one from 1 to 65535", status: 2
+        )
       }
       port = number
     }

@@ -120,7 +120,8 @@ struct Trial {
       servers.append(server.address.description)
     }
     var plan = PeerPlan(port: port, servers: servers, folder: folder)
-    if let tls = scene.configuration.listeners[scene.listener].tls, let pair = tls.certificates.first
+    if let tls = scene.configuration.listeners[scene.listener].tls,
+      let pair = tls.certificates.first
     {
       plan.certificate = absolute(pair.certificatePath)
       plan.key = absolute(pair.keyPath)

@@ -39,3 +39,22 @@ extension LatencySummary {
     self.histogram = histogram.recordedValues().map { [Int($0.value), Int($0.count)] }
   }
 }
+
+extension LatencySummary {
+  /// The same with fewer places: those within a hundredth of each other become one, at its upper end. A
+  /// comparison holds hundreds of histograms, and a plot shows no finer ones.
+  func coarsened() -> LatencySummary {
+    var summary = self
+    summary.histogram = []
+    var first = 0
+    for place in histogram where place.count == 2 {
+      if let last = summary.histogram.indices.last, place[0] - first <= first / 100 {
+        summary.histogram[last] = [place[0], summary.histogram[last][1] + place[1]]
+      } else {
+        summary.histogram.append(place)
+        first = place[0]
+      }
+    }
+    return summary
+  }
+}

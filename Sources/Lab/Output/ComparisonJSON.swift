@@ -4,10 +4,11 @@
 import FoundationEssentials
 
 extension Comparison {
-  /// The comparison as JSON, keys in order, so that two files can be compared as texts.
+  /// The comparison as JSON on one line, keys in order. Indented it would be five times as long: most of
+  /// it is pairs of numbers.
   public func json() -> [UInt8] {
     let encoder = JSONEncoder()
-    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     guard let data = try? encoder.encode(self) else { return [] }
     return [UInt8](data) + [UInt8(ascii: "\n")]
   }

@@ -84,6 +84,9 @@ enum Figure {
   /// So many digits after the point, without Foundation's formats.
   static func decimal(_ value: Double, _ digits: Int) -> String {
     let scale = pow(10.0, Double(digits))
+    guard abs(value) * scale < 1e18 else {
+      return value.isNaN ? "–" : value < 0 ? "\u{2212}∞" : "∞"
+    }
     let whole = Int((abs(value) * scale).rounded())
     let sign = value < 0 && whole > 0 ? "\u{2212}" : ""
     guard digits > 0 else { return sign + String(whole) }

@@ -17,6 +17,8 @@ struct PairedRatios {
   /// The share of rounds that may be lost (failed or load-bound) with the rest still speaking for a
   /// quantity. More, and what is left is a selection.
   static let lossesAllowed = 0.2
+  /// Where an interval is cut off.
+  static let widest = 1000.0
 
   let comparison: Comparison
   /// Resamples of each interval.
@@ -149,8 +151,9 @@ private struct Pair {
     ratio.reason = reason
     guard let interval else { return ratio }
     ratio.estimate = exp(interval.estimate)
-    ratio.low = exp(interval.low)
-    ratio.high = exp(interval.high)
+    // One round that is far off among few makes an interval of any width: beyond this it is only wide.
+    ratio.low = max(exp(interval.low), 1 / PairedRatios.widest)
+    ratio.high = min(exp(interval.high), PairedRatios.widest)
     if weight == .informative {
       ratio.reason = "for information"
     } else {
