@@ -108,7 +108,10 @@ public struct Expectation: Sendable, Equatable {
   }
 
   public func judge(_ result: LoadResult) -> Judgement {
-    guard let value = value(in: result) else { return Judgement(holds: false, found: "nothing") }
+    guard let exact = value(in: result) else { return Judgement(holds: false, found: "nothing") }
+    // 99.9% is no binary fraction: what is equal in decimals must count as equal.
+    let value = Self.decimal(exact)
+    let bound = Self.decimal(bound)
     let holds =
       switch comparison {
       case .less: value < bound
@@ -144,6 +147,8 @@ public struct Expectation: Sendable, Equatable {
       }
     }
   }
+
+  private static func decimal(_ value: Double) -> Double { (value * 1e9).rounded() / 1e9 }
 
   private static func text(_ value: Double, _ quantity: Quantity) -> String {
     switch quantity {
