@@ -74,11 +74,15 @@ public struct Expectation: Sendable, Equatable {
   private static func statistic(_ name: Substring) -> Statistic? {
     if name == "mean" { return .mean }
     if name == "max" { return .maximum }
+    // "p999" and "p9999" as users of other tools write them.
+    switch name {
+    case "p999": return .percentile(99.9)
+    case "p9999": return .percentile(99.99)
+    default: break
+    }
     guard name.hasPrefix("p"), let rank = Double(name.dropFirst()), rank > 0, rank <= 100 else {
       return nil
     }
-    // "p999" and "p9999" as Prometheus and wrk users write them.
-    if name.dropFirst() == "999" { return .percentile(99.9) }
     return .percentile(rank)
   }
 
