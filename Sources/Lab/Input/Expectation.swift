@@ -74,11 +74,15 @@ public struct Expectation: Sendable, Equatable {
   private static func statistic(_ name: Substring) -> Statistic? {
     if name == "mean" { return .mean }
     if name == "max" { return .maximum }
+    // "p999" and "p9999" as users of other tools write them.
+    switch name {
+    case "p999": return .percentile(99.9)
+    case "p9999": return .percentile(99.99)
+    default: break
+    }
     guard name.hasPrefix("p"), let rank = Double(name.dropFirst()), rank > 0, rank <= 100 else {
       return nil
     }
-    // "p999" and "p9999" as Prometheus and wrk users write them.
-    if name.dropFirst() == "999" { return .percentile(99.9) }
     return .percentile(rank)
   }
 
@@ -108,7 +112,10 @@ public struct Expectation: Sendable, Equatable {
   }
 
   public func judge(_ result: LoadResult) -> Judgement {
-    guard let value = value(in: result) else { return Judgement(holds: false, found: "nothing") }
+    guard let exact = value(in: result) else { return Judgement(holds: false, found: "nothing") }
+    // 99.9% is no binary fraction: what is equal in decimals must count as equal.
+    let value = Self.decimal(exact)
+    let bound = Self.decimal(bound)
     let holds =
       switch comparison {
       case .less: value < bound
@@ -144,6 +151,8 @@ public struct Expectation: Sendable, Equatable {
       }
     }
   }
+
+  private static func decimal(_ value: Double) -> Double { (value * 1e9).rounded() / 1e9 }
 
   private static func text(_ value: Double, _ quantity: Quantity) -> String {
     switch quantity {

@@ -194,6 +194,11 @@ extension LoadWorker where E: ~Copyable {
     let lane = lanes.baseAddress! + Int(c.pointee.lane)
     while let flight = popFlight(c) {
       if c.pointee.isSlow { continue }
+      if stage >= .draining {
+        // Nothing is sent any more.
+        if flight.isCounted { failed(.closed, flight.template) }
+        continue
+      }
       if flight.isCounted { tally.sent -= 1 }
       lane.pointee.resend.append(flight)
     }

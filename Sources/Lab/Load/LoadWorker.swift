@@ -100,12 +100,12 @@ struct LoadWorker<E: Engine & ~Copyable>: ~Copyable {
 
   mutating func turn() {
     reap()
+    if !toOpen.isEmpty { openWaiting() }
     engine.wait(until: nextDeadline())
     while let completion = engine.next() { take(completion) }
     let now = engine.now
     while let slot = heap.takeDue(now) { due(slot, now) }
     if now >= nextSweep { sweep(now) }
-    if !toOpen.isEmpty { openWaiting() }
     advance(now)
     if stage == .running || stage == .finishing {
       engine.refreshClocks()
@@ -167,7 +167,10 @@ struct LoadWorker<E: Engine & ~Copyable>: ~Copyable {
         let moment = board.startAt.load(ordering: .acquiring)
         if moment > 0 { begin(at: moment) }
       }
-      if now >= start { stage = .running }
+      if now >= start {
+        stage = .running
+        advance(now)
+      }
     case .running:
       if !isCounting && now >= countStart { beginCounting() }
       if hasRunOut(now) { countEnd = min(countEnd, max(now, countStart)) }
