@@ -151,10 +151,13 @@ public struct HTTP2Session: ~Copyable {
     return Transfer(consumed: consumed, progress: .failed(failure))
   }
 
+  /// NGHTTP2_ERR_TOO_MANY_CONTINUATIONS, which headers before 1.61 name only where it was backported.
+  private static let tooManyContinuations: Int32 = -905
+
   private static func failure(_ code: Int32) -> HTTP2Failure {
     switch code {
     case NGHTTP2_ERR_BAD_CLIENT_MAGIC.rawValue: .notHTTP2
-    case NGHTTP2_ERR_FLOODED.rawValue: .flooded
+    case NGHTTP2_ERR_FLOODED.rawValue, tooManyContinuations: .flooded
     case NGHTTP2_ERR_NOMEM.rawValue: .outOfMemory
     default: .library(code)
     }
