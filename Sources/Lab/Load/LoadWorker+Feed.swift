@@ -7,9 +7,10 @@ import Histogram
 import MillraceEngine
 
 extension LoadWorker where E: ~Copyable {
-  /// After so many sends in a row the clock is read again: on epoll each is a system call of some
-  /// microseconds, and the last of a batch would seem to have left long before it did.
-  private static var sendsPerClock: Int { 8 }
+  /// After so many sends in a row the clock is read again. On epoll each is a system call of some
+  /// microseconds, and the last of a batch would seem to have left long before it did; on io_uring
+  /// they leave together, when the turn ends.
+  private var sendsPerClock: Int { engine.kind == .epoll ? 8 : 64 }
 
   /// Content that travels with its head; the rest follows piece by piece.
   static var uploadPiece: Int { 262_144 }
@@ -49,7 +50,7 @@ extension LoadWorker where E: ~Copyable {
       flush(c)
       offer(c)
       sends += 1
-      if sends % Self.sendsPerClock == 0 { engine.refreshClocks() }
+      if sends % sendsPerClock == 0 { engine.refreshClocks() }
     }
   }
 
@@ -80,7 +81,7 @@ extension LoadWorker where E: ~Copyable {
       }
       flush(c)
       sends += 1
-      if sends % Self.sendsPerClock == 0 { engine.refreshClocks() }
+      if sends % sendsPerClock == 0 { engine.refreshClocks() }
     }
   }
 

@@ -115,8 +115,18 @@ extension LoadWorker where E: ~Copyable {
     _ c: LoadConnectionPointer, _ bytes: UnsafeRawBufferPointer
   ) -> Int? {
     if c.pointee.heldCount > 0 { return readHeldHead(c, bytes) }
+    let request = prepared.baseAddress! + Int(oldestFlight(c).pointee.template)
+    if request.pointee.remembered.begins(bytes) {
+      let known = request.pointee.remembered
+      beginContent(c, known.status, known.isPersistent, known.framing)
+      return known.count
+    }
     switch responseHead.parse(bytes, limits: responseLimits) {
     case .complete(let length):
+      if responseHead.status >= 200 {
+        request.pointee.remembered.remember(
+          bytes, length, responseHead, responseHead.framing(for: request.pointee.method))
+      }
       headArrived(c)
       return length
     case .incomplete:
@@ -165,11 +175,19 @@ extension LoadWorker where E: ~Copyable {
       return
     }
     let request = prepared.baseAddress! + Int(oldestFlight(c).pointee.template)
+    beginContent(
+      c, status, responseHead.isPersistent, responseHead.framing(for: request.pointee.method))
+  }
+
+  @inline(__always)
+  private mutating func beginContent(
+    _ c: LoadConnectionPointer, _ status: UInt16, _ isPersistent: Bool, _ framing: BodyFraming
+  ) {
     c.pointee.status = status
-    c.pointee.keepsConnection = responseHead.isPersistent
+    c.pointee.keepsConnection = isPersistent
     c.pointee.contentCount = 0
     c.pointee.isContentWrong = false
-    switch responseHead.framing(for: request.pointee.method) {
+    switch framing {
     case .none, .length(0): responseDone(c)
     case .length(let count):
       c.pointee.reading = .length
