@@ -64,6 +64,7 @@ extension LoadWorker where E: ~Copyable {
   /// The connection can be used.
   mutating func opened(_ c: LoadConnectionPointer) {
     c.pointee.phase = .open
+    if speaksHTTP2 && !beginHTTP2(c) { return end(c, .protocolError, "no HTTP/2 session was made") }
     c.pointee.attempts = 0
     c.pointee.deadline = .max
     c.pointee.requestsLeft = requestsPerConnection
@@ -170,14 +171,17 @@ extension LoadWorker where E: ~Copyable {
   }
 
   private mutating func failFlights(_ c: LoadConnectionPointer, _ kind: LoadFailureKind) {
-    while let flight = popFlight(c) {
-      if c.pointee.isSlow {
-        tally.slowFailures += 1
-      } else if flight.isCounted {
-        failed(kind, flight.template)
-      } else {
-        quarter.failed += 1
-      }
+    while let flight = popFlight(c) { fail(c, flight, kind) }
+  }
+
+  /// Counts a request that is not good, whoever sent it.
+  mutating func fail(_ c: LoadConnectionPointer, _ flight: Flight, _ kind: LoadFailureKind) {
+    if c.pointee.isSlow {
+      tally.slowFailures += 1
+    } else if flight.isCounted {
+      failed(kind, flight.template)
+    } else {
+      quarter.failed += 1
     }
   }
 
@@ -202,7 +206,7 @@ extension LoadWorker where E: ~Copyable {
       if flight.isCounted { tally.sent -= 1 }
       lane.pointee.resend.append(flight)
     }
-    if c.pointee.sending || c.pointee.uploadTemplate >= 0 || !c.pointee.receiving {
+    if speaksHTTP2 || c.pointee.sending || c.pointee.uploadTemplate >= 0 || !c.pointee.receiving {
       // What is still being sent will never be read.
       return end(c, nil)
     }
@@ -259,7 +263,9 @@ extension LoadWorker where E: ~Copyable {
       case .finished where now >= c.pointee.deadline: end(c, nil)
       case .open where now >= c.pointee.deadline: end(c, nil)
       case .open where c.pointee.flightCount > 0 && !c.pointee.isSlow:
-        if oldestFlight(c).pointee.sent + timeout <= now {
+        if speaksHTTP2 {
+          sweepStreams(c, now)
+        } else if oldestFlight(c).pointee.sent + timeout <= now {
           end(c, .timeout, "no whole response in time")
         }
       default: break

@@ -119,8 +119,11 @@ extension LoadWorker where E: ~Copyable {
 
   @inline(__always)
   func canTake(_ c: LoadConnectionPointer) -> Bool {
-    c.pointee.phase == .open && !c.pointee.sending && c.pointee.uploadTemplate < 0
-      && Int(c.pointee.flightCount) < depth && c.pointee.requestsLeft > 0
+    guard c.pointee.phase == .open, Int(c.pointee.flightCount) < depth,
+      c.pointee.requestsLeft > 0
+    else { return false }
+    if speaksHTTP2 { return c.pointee.canRequest() }
+    return !c.pointee.sending && c.pointee.uploadTemplate < 0
   }
 
   /// The connection that has waited longest; those that ended meanwhile are passed over.
@@ -158,6 +161,7 @@ extension LoadWorker where E: ~Copyable {
   @inline(__always)
   mutating func popFlight(_ c: LoadConnectionPointer) -> Flight? {
     guard c.pointee.flightCount > 0 else { return nil }
+    if speaksHTTP2 { return popStream(c) }
     let flight = oldestFlight(c).pointee
     c.pointee.firstFlight += 1
     if Int(c.pointee.firstFlight) == depth { c.pointee.firstFlight = 0 }
@@ -171,13 +175,14 @@ extension LoadWorker where E: ~Copyable {
   /// Writes a request behind what the connection is about to send.
   @inline(__always)
   private mutating func launch(_ c: LoadConnectionPointer, _ flight: Flight) {
-    pushFlight(c, flight)
+    if !speaksHTTP2 { pushFlight(c, flight) }
     if !c.pointee.isSlow {
       inAir += 1
       quarter.sent += 1
       if flight.isCounted { tally.sent += 1 }
       if isCounting { tally.sentInTime += 1 }
     }
+    if speaksHTTP2 { return launchStream(c, flight) }
     // Frames are as many as connections twice over; without one the engine is at its end.
     guard ensurePending(c) else { return end(c, .reset, "no send frame is free") }
     if c.pointee.requestsLeft != .max { c.pointee.requestsLeft -= 1 }
@@ -220,13 +225,16 @@ extension LoadWorker where E: ~Copyable {
   /// Sends what is pending, if nothing is in flight.
   @inline(__always)
   mutating func flush(_ c: LoadConnectionPointer) {
-    guard !c.pointee.sending, c.pointee.phase != .ending,
+    guard !c.pointee.sending, c.pointee.phase != .ending else { return }
+    if c.pointee.http2 != nil { gatherFrames(c) }
+    guard c.pointee.hasPendingBytes(),
       let frame = c.pointee.pending.take()
     else { return }
     if isCounting { tally.bytesSent += frame.count }
     c.pointee.sending = true
     // Nothing waits for the success of a send whose response tells it.
-    let isWhole = depth == 1 && c.pointee.uploadTemplate < 0 && c.pointee.phase == .open
+    let isWhole =
+      depth == 1 && !speaksHTTP2 && c.pointee.uploadTemplate < 0 && c.pointee.phase == .open
     engine.send(
       c.pointee.socket, frame, isWhole ? .quiet : .awaited,
       Token(kind: LoadTokenKind.send.rawValue, generation: 0, slot: slot(c)))

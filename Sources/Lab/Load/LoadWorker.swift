@@ -4,6 +4,7 @@
 
 import Glibc
 import HTTP1
+import HTTP2
 import MillraceEngine
 import Synchronization
 import TLS
@@ -43,14 +44,21 @@ struct LoadWorker<E: Engine & ~Copyable>: ~Copyable {
   let timeout: Int64
   let slowBytesPerSecond: Int
   let isOpenLoop: Bool
+  let speaksHTTP2: Bool
 
   let lanes: UnsafeMutableBufferPointer<Lane>
   let connections: UnsafeMutableBufferPointer<LoadConnection>
   /// `depth` per connection.
   let flights: UnsafeMutablePointer<Flight>
   let prepared: UnsafeMutableBufferPointer<PreparedRequest>
+  /// In HTTP/2: as many as flights; the heads of the templates; memory of all sessions.
+  let streams: UnsafeMutablePointer<StreamPlace>?
+  let fieldLists: UnsafeMutableBufferPointer<HTTP2FieldList>
+  let http2Memory: HTTP2Memory?
   let plaintext: UnsafeMutableRawBufferPointer
   let wire: UnsafeMutableRawBufferPointer
+  /// Output of HTTP/2 sessions.
+  let frames: UnsafeMutableRawBufferPointer
   var responseHead: ResponseHead
   let responseLimits = HeadLimits(headBytes: 65_536, targetBytes: 0, fields: 256)
 
