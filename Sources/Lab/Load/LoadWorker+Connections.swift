@@ -192,8 +192,9 @@ extension LoadWorker where E: ~Copyable {
     end(c, nil)
   }
 
-  /// The server announced the end of the connection: what it has left unanswered is asked again on
-  /// another one, and the server is left to close first.
+  /// No response follows on this connection: what the server has left unanswered is asked again on
+  /// another one. A server that announced the end is left to close first, so that the port is not
+  /// ours to hold; one that ignored what was asked of it would never do so, and is not waited for.
   mutating func finish(_ c: LoadConnectionPointer) {
     let lane = lanes.baseAddress! + Int(c.pointee.lane)
     while let flight = popFlight(c) {
@@ -206,7 +207,8 @@ extension LoadWorker where E: ~Copyable {
       if flight.isCounted { tally.sent -= 1 }
       lane.pointee.resend.append(flight)
     }
-    if speaksHTTP2 || c.pointee.sending || c.pointee.uploadTemplate >= 0 || !c.pointee.receiving {
+    let isAnnounced = !speaksHTTP2 && !c.pointee.keepsConnection
+    if !isAnnounced || c.pointee.sending || c.pointee.uploadTemplate >= 0 || !c.pointee.receiving {
       // What is still being sent will never be read.
       return end(c, nil)
     }
