@@ -1,5 +1,6 @@
-"""The load: wrk for a closed loop, h2load for a fixed rate. It gives back what the tool counted and
-refuses to guess: output that it cannot read is an error, with the output in it."""
+"""The load: wrk for a closed loop, h2load for a fixed rate, `millrace load` where it is itself what is
+measured. It gives back what the tool counted and refuses to guess: output that it cannot read is an
+error, with the output in it."""
 
 import json
 import math
@@ -38,6 +39,30 @@ def command_for(row, port, cpu, seconds, log):
     each = row.rate / row.connections
     return pinned + ["h2load", "--h1", "-t1", f"-c{row.connections}", f"-D{seconds}s",
                      f"--rps={each:g}", f"--log-file={log}", url]
+
+
+def millrace_command(binary, engine, row, port, cpu, seconds, result):
+    """`millrace load` in the place of wrk: the same connections, one thread, no warm-up."""
+    url = f"{row.scheme}://127.0.0.1:{port}{row.path}"
+    command = ["taskset", "-c", str(cpu), str(binary), "load", "--engine", engine, "--threads", "1",
+               "--connections", str(row.connections), "--duration", f"{seconds}s", "--warm-up", "0s",
+               "--no-progress", "--json", str(result)]
+    return command + (["--insecure"] if row.port == "tls" else []) + [url]
+
+
+def run_millrace(binary, engine, row, port, cpu, seconds, result):
+    """Runs it to its end. Raises LoadError."""
+    command = millrace_command(binary, engine, row, port, cpu, seconds, result)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
+    if done.returncode != 0:
+        raise LoadError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+    with open(result) as file:
+        said = json.load(file)
+    if said["engine"] != engine:
+        raise LoadError(f"millrace load ran on {said['engine']} instead of {engine}")
+    latency = said["latency"]
+    return Load(said["completed"], sum(said["failures"].values()), said["seconds"],
+                said["bytesReceived"], latency["p50"] / 1000, latency["p99"] / 1000)
 
 
 def run(row, port, cpu, seconds, log):

@@ -97,7 +97,7 @@ struct LoadConnection: ~Copyable {
   var connectStart: Int64 = 0
   /// When a connect, a handshake or a farewell has lasted too long; .max: never.
   var deadline = Int64.max
-  /// Failed attempts in a row.
+  /// Attempts in a row of which none came as far as a request.
   var attempts = 0
   /// Told by a slow reader's budget: when it reads again.
   var readAt: Int64 = 0

@@ -65,7 +65,8 @@ extension LoadWorker where E: ~Copyable {
   mutating func opened(_ c: LoadConnectionPointer) {
     c.pointee.phase = .open
     if speaksHTTP2 && !beginHTTP2(c) { return end(c, .protocolError, "no HTTP/2 session was made") }
-    c.pointee.attempts = 0
+    // Until it has been of use: a server that closes at once is not asked again without a pause.
+    c.pointee.attempts += 1
     c.pointee.deadline = .max
     c.pointee.requestsLeft = requestsPerConnection
     tally.connectionsOpened += 1

@@ -176,6 +176,7 @@ extension LoadWorker where E: ~Copyable {
   @inline(__always)
   private mutating func launch(_ c: LoadConnectionPointer, _ flight: Flight) {
     if !speaksHTTP2 { pushFlight(c, flight) }
+    c.pointee.attempts = 0
     if !c.pointee.isSlow {
       inAir += 1
       quarter.sent += 1
@@ -262,6 +263,7 @@ extension LoadWorker where E: ~Copyable {
       c.pointee.deadline = .max
     }
     flush(c)
+    if speaksHTTP2 && endIfOver(c) { return }
     offer(c)
   }
 }

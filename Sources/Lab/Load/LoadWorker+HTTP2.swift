@@ -138,7 +138,15 @@ extension LoadWorker where E: ~Copyable {
       return end(c, nil)
     }
     flush(c)
-    offer(c)
+    if !endIfOver(c) { offer(c) }
+  }
+
+  /// A session that found its peer to break the protocol says GOAWAY and is over, whatever streams
+  /// are open: it tells nothing of them. - Returns: whether it was.
+  mutating func endIfOver(_ c: LoadConnectionPointer) -> Bool {
+    guard c.pointee.http2 != nil, c.pointee.phase == .open, c.pointee.isOver() else { return false }
+    end(c, .protocolError, "the server does not speak HTTP/2, or breaks its rules")
+    return true
   }
 
   private mutating func happened(_ c: LoadConnectionPointer, _ event: HTTP2Event) {
