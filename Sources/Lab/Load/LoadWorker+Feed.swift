@@ -18,7 +18,7 @@ extension LoadWorker where E: ~Copyable {
   mutating func feed(_ lane: UnsafeMutablePointer<Lane>) {
     if lane.pointee.pacer != nil {
       feedOpen(lane)
-    } else if stage == .running || !lane.pointee.resend.isEmpty {
+    } else {
       feedClosed(lane)
     }
   }
@@ -56,7 +56,8 @@ extension LoadWorker where E: ~Copyable {
 
   private mutating func feedClosed(_ lane: UnsafeMutablePointer<Lane>) {
     var sends = 0
-    while closedLeft > 0 || lane.pointee.isSlow || !lane.pointee.resend.isEmpty {
+    let isRunning = stage == .running
+    while !lane.pointee.resend.isEmpty || (isRunning && (closedLeft > 0 || lane.pointee.isSlow)) {
       guard let c = takeIdle(lane) else { return }
       let now = engine.now
       // A pipeline's requests leave together.
@@ -68,6 +69,7 @@ extension LoadWorker where E: ~Copyable {
               planned: now, sent: now, template: flight.template, isCounted: flight.isCounted))
           continue
         }
+        if !isRunning { break }
         let isCounted = isCounting && !lane.pointee.isSlow
         if isCounted {
           if closedLeft == 0 { break }

@@ -21,7 +21,8 @@ enum LoadStage: UInt8, Comparable {
   case settling
   /// Moments come: the warm-up, then the counted part.
   case running
-  /// The counted part is over; what has waited for a connection may still be sent.
+  /// The counted part is over; what has waited for a connection may still be sent, and what a server
+  /// left unanswered sent again.
   case finishing
   /// Nothing is sent any more; responses are waited for.
   case draining
@@ -189,7 +190,8 @@ struct LoadWorker<E: Engine & ~Copyable>: ~Copyable {
         advance(now)
       }
     case .finishing:
-      if now >= sendEnd || !hasBacklog {
+      // While something is in flight the server may end its connection and leave it to another.
+      if now >= sendEnd || (!hasBacklog && inAir == 0) {
         giveUpUnsent()
         stage = .draining
         advance(now)
@@ -230,11 +232,8 @@ struct LoadWorker<E: Engine & ~Copyable>: ~Copyable {
   /// Whether there is nothing left to send before the time is over.
   private func hasRunOut(_ now: Int64) -> Bool {
     guard mayRunOut else { return false }
-    if !isOpenLoop { return closedLeft == 0 && inAir == 0 }
-    for i in lanes.indices where !lanes[i].isSlow {
-      if lanes[i].nextMoment != .max || !lanes[i].resend.isEmpty { return false }
-    }
-    return true
+    if !isOpenLoop && (closedLeft > 0 || inAir > 0) { return false }
+    return !hasBacklog
   }
 
   private var hasBacklog: Bool {
