@@ -111,6 +111,17 @@ class Load(LoadCase):
                 self.assertEqual((result["completed"], result["failures"]), (1000, {}))
                 self.assertGreaterEqual(result["connectionsOpened"], 100)
 
+    def test_a_server_that_closes_at_once_is_not_hammered(self):
+        accepted = []
+        origin = self.start_origin(lambda served: accepted.append(served))
+        result, _ = self.load(
+            self.url(origin.port), "--rate", 10, "--duration", "1s", "--connections", 1, *QUIET, code=1)
+        self.assertEqual((result["completed"], sum(result["failures"].values())), (0, 10))
+        # Pauses double from 1 ms to 1 s, and anew after each request: seven between two of the ten.
+        # Without them there are as many connections as the machine can make, thousands.
+        self.assertGreater(len(accepted), 10)
+        self.assertLess(len(accepted), 300)
+
     def test_slow_readers_read_slowly_beside_the_others(self):
         nginx = self.start_nginx()
         content = os.urandom(8192)
