@@ -18,7 +18,7 @@ struct UringParts: ~Copyable {
   init(_ options: EngineOptions) throws(SystemFailure) {
     let wake = eventfd(0, Int32(EFD_CLOEXEC))
     guard wake >= 0 else { throw SystemFailure(code: errno, operation: "eventfd") }
-    var use = FeatureUse(options.features.intersection(Self.concerned))
+    var use = FeatureUse(Self.concerned, options)
     do throws(SystemFailure) {
       var reductions = 0
       var ring = try Self.open(options, &use, &reductions)
