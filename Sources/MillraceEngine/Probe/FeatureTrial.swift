@@ -140,7 +140,7 @@ struct TrialFinding: BitwiseCopyable {
     case killed, hung
     /// Another trial, that this one builds on (`failure.code`), did not pass.
     case pointless
-    /// There is no time left, or no child to try it in.
+    /// There is no time left, or no child to try it in (`failure.code`, an errno).
     case givenUp
   }
 
@@ -151,12 +151,24 @@ struct TrialFinding: BitwiseCopyable {
 
   init(_ trial: FeatureTrial) { self.trial = trial.rawValue }
 
+  /// True where the feature was used and did not do what it must; false where it could not be tried. A
+  /// machine without a loopback interface says nothing of zero-copy sends.
+  var isRefusal: Bool {
+    switch state {
+    case .killed, .hung: true
+    case .failed: failure.place != .socket
+    case .notTried, .begun, .passed, .pointless, .givenUp: false
+    }
+  }
+
   /// Why the feature is not used; empty for a trial that passed.
   var cause: String {
     let trial = FeatureTrial(rawValue: trial) ?? .ring
     switch state {
     case .passed: return ""
     case .notTried: return "not tried"
+    case .givenUp where failure.code != 0:
+      return "not tried: no process to try it in: \(ProbeDiagnosis.errorText(failure.code))"
     case .begun, .givenUp: return "not tried: the time of the self-test was up"
     case .pointless:
       let basis = FeatureTrial(rawValue: UInt8(truncatingIfNeeded: failure.code)) ?? .ring
@@ -168,6 +180,8 @@ struct TrialFinding: BitwiseCopyable {
         ? "a seccomp filter killed the process (SIGSYS)"
         : "signal \(failure.code) ended the process"
       return "tried \(trial.attempt): \(by)"
+    case .failed where failure.place == .socket:
+      return "not tried: \(failure.place.words): \(ProbeDiagnosis.errorText(-failure.code))"
     case .failed: return "tried \(trial.attempt): \(failure.place.words): \(words(trial))"
     }
   }

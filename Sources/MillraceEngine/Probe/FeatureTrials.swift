@@ -78,14 +78,17 @@ public struct FeatureTrials: Sendable {
       guard let trial = FeatureTrial(rawValue: finding.trial), trial.engine == kind,
         trial != .ring, finding.state != .passed
       else { return nil }
-      return FeatureRefusal(feature: trial.feature, cause: finding.cause)
+      return FeatureRefusal(
+        feature: trial.feature, isOfTheKernel: finding.isRefusal, cause: finding.cause)
     }
   }
 }
 
-/// A feature that a self-test did not get through.
+/// A feature that must not be used, after the self-tests.
 struct FeatureRefusal: Sendable {
   let feature: EngineFeatures
+  /// False where it could not be tried, or where what it builds on was refused.
+  let isOfTheKernel: Bool
   let cause: String
 }
 

@@ -95,7 +95,12 @@ enum ProbeChild {
     guard let entry = ring.nextEntry() else { return -EBUSY }
     entry.pointee.opcode = UInt8(CLINUX_OP_NOP)
     entry.pointee.user_data = 42
-    let code = ring.enter(wait: 1, timeoutNanoseconds: ProbeScript.stepNanoseconds)
+    ring.publish()
+    // The kernel's thread (SQPOLL) sleeps at once where its first look finds nothing, whatever its idle
+    // time is: without a wake this entry would wait for ever, every other time.
+    let extra = ring.hasThread && ring.threadSleeps ? UInt32(CLINUX_ENTER_SQ_WAKEUP) : 0
+    let code = ring.enter(
+      wait: 1, timeoutNanoseconds: ProbeScript.stepNanoseconds, extra: extra)
     if code < 0 { return code }
     guard ring.ready == 1 else { return ProbeOutcome.wrong }
     let completion = ring.take()

@@ -83,8 +83,8 @@ public struct ProbeReport: Sendable {
   ) -> ProbeFeature {
     func holds(_ set: UInt64) -> Bool { EngineFeatures(rawValue: set).contains(feature) }
     if let finding, finding.state != .passed {
-      let isTried = finding.state != .pointless && finding.state != .givenUp
-      return ProbeFeature(name: name, state: isTried ? .refused : .off, cause: finding.cause)
+      return ProbeFeature(
+        name: name, state: finding.isRefusal ? .refused : .off, cause: finding.cause)
     }
     if !isWhole {
       return ProbeFeature(name: name, state: .off, cause: "the self-test did not get through")
@@ -145,9 +145,10 @@ extension EngineOptions {
       guard engine != .epoll,
         let line = report.features.first(where: { $0.name == name }),
         line.state == .refused
-          || report.trials.refusals(.uring).contains(where: { $0.feature == feature })
+          || report.trials.finding(feature, .uring).map { $0.state != .passed } == true
       else { return nil }
-      return FeatureRefusal(feature: feature, cause: line.cause)
+      return FeatureRefusal(
+        feature: feature, isOfTheKernel: line.state == .refused, cause: line.cause)
     }
   }
 }

@@ -77,8 +77,10 @@ extension TrialBench {
     }
   }
 
+  /// On a ring with the flags that growth needs, whether the engine's will have them or not.
   func ringResize() throws(TrialFailure) {
-    var ring = try ring(completions: 16)
+    let flags = CLINUX_SETUP_SINGLE_ISSUER | CLINUX_SETUP_DEFER_TASKRUN | CLINUX_SETUP_NO_SQARRAY
+    var ring = try ring(Self.plain | UInt32(flags), completions: 16)
     for _ in 0..<3 { _ = try ring.entry(CLINUX_OP_NOP) }
     try ring.submit()
     let code = ring.ring.growCompletions(to: 64)
@@ -171,6 +173,7 @@ extension TrialBench {
     // Without /proc there is nothing to look at.
     guard let directory = opendir("/proc/self/task") else { return }
     defer { closedir(directory) }
+    var workers = 0
     while let name = readdir(directory) {
       let thread = withUnsafePointer(to: &name.pointee.d_name) {
         $0.withMemoryRebound(to: CChar.self, capacity: 256) { atoi($0) }
@@ -179,6 +182,8 @@ extension TrialBench {
       memset(words + 16, 0, 128)
       guard clinux_affinity_of(thread, words + 16, 16) > 0 else { continue }
       try require(.worker, memcmp(words, words + 16, 128) == 0)
+      workers += 1
     }
+    try require(.worker, workers > 0)
   }
 }

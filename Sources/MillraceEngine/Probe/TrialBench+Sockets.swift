@@ -22,9 +22,8 @@ extension TrialBench {
       try accepted.expectFlag(CLINUX_CQE_F_MORE)
       let sent = Glibc.send(pair.near, "?", 1, Int32(MSG_NOSIGNAL))
       guard sent == 1 else { throw TrialFailure(code: -errno, place: .content) }
-      var arrived: UInt8 = 0
-      let got = recv(pair.far, &arrived, 1, 0)
-      try expect(.content, Int64(got), is: 1)
+      memory.storeBytes(of: UInt8(ascii: "?"), as: UInt8.self)
+      try pair.expectArrival(of: memory, 1, room: memory + 64)
     }
   }
 

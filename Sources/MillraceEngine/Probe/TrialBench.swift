@@ -160,8 +160,12 @@ struct TrialRing: ~Copyable {
   /// Submits what there is and waits for a completion.
   mutating func next(_ place: TrialPlace, extra: UInt32 = 0) throws(TrialFailure) -> clinux_cqe {
     if ring.ready == 0 || ring.pending > 0 {
-      let code = ring.enter(
-        wait: 1, timeoutNanoseconds: TrialBench.patienceNanoseconds, extra: extra)
+      let end = SystemClock.monotonicNanoseconds() + TrialBench.patienceNanoseconds
+      var (code, left): (Int32, Int64) = (0, TrialBench.patienceNanoseconds)
+      repeat {
+        code = ring.enter(wait: 1, timeoutNanoseconds: left, extra: extra)
+        left = end - SystemClock.monotonicNanoseconds()
+      } while ring.ready == 0 && (code >= 0 || code == -EINTR) && left > 0
       if code < 0 && ring.ready == 0 { throw TrialFailure(code: code, place: place) }
     }
     guard ring.ready > 0 else { throw TrialFailure(code: -ETIME, place: place) }
@@ -262,7 +266,9 @@ struct TrialPair: ~Copyable {
   func expectArrival(of wanted: UnsafeRawPointer, _ count: Int, room: UnsafeMutableRawPointer)
     throws(TrialFailure)
   {
-    let got = recv(far, room, count, Int32(MSG_WAITALL))
+    var got: Int
+    // A receive with a limit on its wait is not restarted by the kernel, signal(7).
+    repeat { got = recv(far, room, count, Int32(MSG_WAITALL)) } while got < 0 && errno == EINTR
     try expect(.content, Int64(got), is: Int64(count))
     try require(.content, memcmp(room, wanted, count) == 0)
   }

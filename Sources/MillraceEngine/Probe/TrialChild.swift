@@ -48,7 +48,12 @@ enum TrialChild {
       case .hung where SystemClock.monotonicNanoseconds() < deadline:
         findings[next].state = .hung
       default:
-        for i in next..<trials.count { findings[i].state = .givenUp }
+        var code: Int32 = 0
+        if case .notStarted(let error) = ending { code = error }
+        for i in next..<trials.count {
+          findings[i].state = .givenUp
+          findings[i].failure.code = code
+        }
         return findings
       }
       next += 1

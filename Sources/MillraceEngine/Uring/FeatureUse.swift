@@ -17,7 +17,13 @@ struct FeatureUse {
   init(_ concerned: EngineFeatures, _ options: EngineOptions) {
     wanted = options.features.intersection(concerned)
     active = wanted
-    for refusal in options.refusals { refuse(refusal.feature, refusal.cause) }
+    for refusal in options.refusals {
+      if refusal.isOfTheKernel {
+        refuse(refusal.feature, refusal.cause)
+      } else {
+        giveUp(refusal.feature, refusal.cause)
+      }
+    }
   }
 
   /// Those that this kernel does not let us use.
