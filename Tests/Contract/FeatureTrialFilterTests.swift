@@ -9,7 +9,7 @@ import Testing
 @testable import MillraceEngine
 
 extension Contract {
-  @Suite(.enabled(if: FeatureTrialing.isWhole, "this kernel has not every feature"))
+  @Suite(.enabled(if: isWholeKernel, "this kernel has not every feature"))
   struct FeatureTrialsUnderFilters {
     /// A system call that a filter refuses, by the low half of its second argument.
     struct Refusal: Sendable, CustomTestStringConvertible {

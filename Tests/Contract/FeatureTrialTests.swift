@@ -8,13 +8,12 @@ import Testing
 @testable import MillraceEngine
 
 extension Contract {
-  @Suite(.enabled(if: FeatureTrialing.isWhole, "this kernel has not every feature"))
-  struct FeatureTrialing {
-    /// Growth came last, with Linux 6.13: what is refused here is then refused by the test.
-    static let isWhole =
-      ringFailure == nil
-      && KernelRelease.current.map { ($0.major, $0.minor) >= (6, 13) } == true
+  /// Growth came last, with Linux 6.13: what is refused here is then refused by the test.
+  static let isWholeKernel =
+    ringFailure == nil && KernelRelease.current.map { ($0.major, $0.minor) >= (6, 13) } == true
 
+  @Suite(.enabled(if: isWholeKernel, "this kernel has not every feature"))
+  struct FeatureTrialing {
     static let everything = EngineFeatures.all.reduce(into: EngineFeatures()) {
       $0.formUnion($1.feature)
     }
@@ -172,7 +171,7 @@ extension Contract {
 extension Contract.Probing {
   private typealias FeatureTrialing = Contract.FeatureTrialing
 
-  @Test(.enabled(if: ringFailure == nil, "io_uring is refused"))
+  @Test(.enabled(if: Contract.ringFailure == nil, "io_uring is refused"))
   func everyFeatureThatThisKernelBringsWorks() throws {
     let release = try #require(KernelRelease.current)
     let found = FeatureTrials.run(EngineOptions(), also: FeatureTrialing.everything)
