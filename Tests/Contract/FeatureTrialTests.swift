@@ -8,9 +8,10 @@ import Testing
 @testable import MillraceEngine
 
 extension Contract {
-  /// Growth came last, with Linux 6.13: what is refused here is then refused by the test.
+  /// Growth came last, with Linux 6.13, and bundles are trusted from 6.16 on: what is refused is then refused by
+  /// the test.
   static let isWholeKernel =
-    ringFailure == nil && KernelRelease.current.map { ($0.major, $0.minor) >= (6, 13) } == true
+    ringFailure == nil && KernelRelease.current.map { ($0.major, $0.minor) >= (6, 16) } == true
 
   @Suite(.enabled(if: isWholeKernel, "this kernel has not every feature"))
   struct FeatureTrialing {
