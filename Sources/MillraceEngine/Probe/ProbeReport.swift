@@ -24,7 +24,7 @@ public struct ProbeReport: Sendable {
   public let trials: FeatureTrials
 
   /// Tries each feature by itself, then the io_uring engine with those that work, in forked children: some
-  /// 15 ms, a few seconds at most.
+  /// 7 ms (with `sqpoll` 15), a few seconds at most.
   ///
   /// Call it before the process has any thread but the caller's, fork(2).
   /// - Parameters:
