@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -167,3 +168,5 @@ int clinux_fork(void) { return fork(); }
 int clinux_wexitstatus(int s) { return WIFEXITED(s) ? WEXITSTATUS(s) : -1; }
 int clinux_wtermsig(int s) { return WIFSIGNALED(s) ? WTERMSIG(s) : 0; }
 void clinux_name_self(const char *name) { pthread_setname_np(pthread_self(), name); }
+
+void clinux_timer_slack(unsigned long nanoseconds) { prctl(PR_SET_TIMERSLACK, nanoseconds); }

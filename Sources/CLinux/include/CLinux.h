@@ -317,6 +317,8 @@ int clinux_fork(void);
 int clinux_wexitstatus(int status);
 int clinux_wtermsig(int status);
 void clinux_name_self(const char *name);
+/* PR_SET_TIMERSLACK of the calling thread, prctl(2). */
+void clinux_timer_slack(unsigned long nanoseconds);
 
 static const int32_t CLINUX_O_DIRECT = 040000;
 

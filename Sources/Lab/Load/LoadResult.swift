@@ -30,6 +30,8 @@ public struct LoadResult: Codable, Sendable {
   /// Those that were not good, by why: connect, tls, reset, closed, timeout, protocol, status,
   /// content, length; and unsent: their moment came, and no connection was free until the end.
   public var failures: [String: Int] = [:]
+  /// The first failure of each kind, in words; also of those that were not counted.
+  public var examples: [String: String] = [:]
   /// Responses by status code.
   public var statuses: [String: Int] = [:]
   public var bytesReceived = 0
@@ -37,6 +39,9 @@ public struct LoadResult: Codable, Sendable {
   public var connectionsOpened = 0
   public var handshakes = 0
   public var handshakesResumed = 0
+  /// Good responses and failures of slow readers, whose requests are not among the planned.
+  public var slowReaderResponses = 0
+  public var slowReaderFailures = 0
   /// Time to connect, TLS included, for connections opened in the counted part.
   public var connectTime = LatencySummary()
   /// From the planned moment (closed loop: of sending) to the last byte of a good response: what a

@@ -17,8 +17,8 @@ worker_processes 1;
 error_log stderr warn;
 events {{ worker_connections 16384; }}
 http {{
-  access_log {access};
   log_format seen '$request_method $request_uri $status';
+  access_log {access};
   client_body_temp_path temp/body;
   proxy_temp_path temp/proxy;
   fastcgi_temp_path temp/fastcgi;

@@ -1,0 +1,41 @@
+// Durations and sizes outside a configuration file: flags take the same texts, and are told the same
+// words about wrong ones.
+
+/// Reads quantities that a flag carries.
+public enum QuantityText {
+  /// Why a text is no quantity, in the two parts of a `Problem`.
+  public struct Flaw: Error, Sendable, Equatable {
+    public var message: String
+    public var cure: String
+  }
+
+  /// Nanoseconds of `250ms`, `30s`, `5m`, `1h`.
+  public static func duration(
+    _ text: String, in range: ClosedRange<Int64>
+  ) throws(Flaw) -> Int64 {
+    try value(
+      Quantity.duration(text), in: range,
+      "a duration from \(durationText(range.lowerBound)) to \(durationText(range.upperBound))")
+  }
+
+  /// Bytes of `512`, `64KiB`, `1MiB`.
+  public static func size(_ text: String, in range: ClosedRange<Int>) throws(Flaw) -> Int {
+    let wide = Int64(range.lowerBound)...Int64(range.upperBound)
+    return Int(
+      try value(
+        Quantity.size(text), in: wide,
+        "a size from \(sizeText(range.lowerBound)) to \(sizeText(range.upperBound))"))
+  }
+
+  private static func value(
+    _ quantity: Quantity, in range: ClosedRange<Int64>, _ expected: String
+  ) throws(Flaw) -> Int64 {
+    switch quantity {
+    case .value(let value) where range.contains(value): return value
+    case .value, .tooLarge:
+      throw Flaw(message: "is out of range", cure: "write \(expected)")
+    case .flawed(let message, let cure):
+      throw Flaw(message: message, cure: cure ?? "write \(expected)")
+    }
+  }
+}

@@ -1,0 +1,157 @@
+// A URL as the load takes it from a command line: whom to connect to, and what to ask for. It resolves
+// nothing; that is a step of its own, done once before the run.
+
+public import MillraceEngine
+
+/// A URL of http or https, in its parts (RFC 3986, section 3; RFC 9110, section 4.2).
+public struct LoadTarget: Sendable, Equatable {
+  public var usesTLS: Bool
+  /// A name, an IPv4 or an IPv6 address without brackets.
+  public var host: String
+  public var port: UInt16
+  /// The path of a UNIX socket to connect to instead; `host` still names the server.
+  public var socketPath: String?
+  /// Path and query; at least "/".
+  public var target: String
+
+  /// What the Host field says: the port only where it is not the scheme's own.
+  public var authority: String {
+    let name = host.contains(":") ? "[\(host)]" : host
+    return port == (usesTLS ? 443 : 80) ? name : "\(name):\(port)"
+  }
+
+  /// What is wrong with a URL, and what would be right.
+  public struct Flaw: Error, Sendable, Equatable, CustomStringConvertible {
+    public var message: String
+    public var cure: String
+    public var description: String { "\(message); \(cure)" }
+  }
+
+  /// Reads `http://127.0.0.1:8080/path?query`, `https://[::1]:8443/`, `example.test/` (http), and
+  /// `unix:/run/app.sock:/path`. What is not allowed in a request line is refused, not encoded: a load
+  /// must send what it was told to.
+  public init(_ text: String) throws(Flaw) {
+    let example = "write for example http://127.0.0.1:8080/"
+    if text.hasPrefix("unix:") {
+      self = try Self.unix(String(text.dropFirst(5)))
+      return
+    }
+    var rest = Substring(text)
+    usesTLS = false
+    if let mark = rest.range(of: "://") {
+      let scheme = rest[..<mark.lowerBound].lowercased()
+      guard scheme == "http" || scheme == "https" else {
+        throw Flaw(message: "has the scheme \"\(scheme)\"", cure: "write http:// or https://")
+      }
+      usesTLS = scheme == "https"
+      rest = rest[mark.upperBound...]
+    }
+    let end = rest.firstIndex { $0 == "/" || $0 == "?" || $0 == "#" } ?? rest.endIndex
+    let authority = rest[..<end]
+    guard !authority.contains("@") else {
+      throw Flaw(
+        message: "has a user in it",
+        cure: "send credentials with --header 'Authorization: …' instead")
+    }
+    (host, port) = try Self.hostAndPort(authority, usesTLS ? 443 : 80, example)
+    target = try Self.target(rest[end...])
+  }
+
+  private init(socketPath: String, target: String) {
+    usesTLS = false
+    host = "localhost"
+    port = 80
+    self.socketPath = socketPath
+    self.target = target
+  }
+
+  private static func unix(_ text: String) throws(Flaw) -> LoadTarget {
+    let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+    guard let path = parts.first, path.hasPrefix("/") else {
+      throw Flaw(
+        message: "names no absolute path after unix:",
+        cure: "write for example unix:/run/app.sock:/path")
+    }
+    return LoadTarget(
+      socketPath: String(path), target: try target(parts.count > 1 ? parts[1] : "/"))
+  }
+
+  private static func hostAndPort(
+    _ authority: Substring, _ usual: UInt16, _ example: String
+  ) throws(Flaw) -> (String, UInt16) {
+    var host = authority
+    var port = usual
+    var portText: Substring?
+    if authority.hasPrefix("[") {
+      guard let close = authority.firstIndex(of: "]") else {
+        throw Flaw(message: "has a bracket that is not closed", cure: "write http://[::1]:8080/")
+      }
+      host = authority[authority.index(after: authority.startIndex)..<close]
+      let after = authority[authority.index(after: close)...]
+      guard after.isEmpty || after.hasPrefix(":") else {
+        throw Flaw(message: "has something after the bracket", cure: "write http://[::1]:8080/")
+      }
+      if !after.isEmpty { portText = after.dropFirst() }
+    } else if let colon = authority.firstIndex(of: ":") {
+      host = authority[..<colon]
+      portText = authority[authority.index(after: colon)...]
+      guard portText?.contains(":") == false else {
+        throw Flaw(
+          message: "has more than one colon in its host",
+          cure: "put an IPv6 address in brackets: http://[::1]:8080/")
+      }
+    }
+    guard !host.isEmpty else { throw Flaw(message: "names no host", cure: example) }
+    if let portText {
+      guard let number = UInt16(portText), number > 0 else {
+        throw Flaw(
+          message: "has the port \"\(portText)\"", cure: "write a port from 1 to 65535")
+      }
+      port = number
+    }
+    return (host.lowercased(), port)
+  }
+
+  private static func target(_ text: Substring) throws(Flaw) -> String {
+    let withoutFragment = text.prefix { $0 != "#" }
+    let target = withoutFragment.hasPrefix("/") ? String(withoutFragment) : "/" + withoutFragment
+    for byte in target.utf8 where byte <= 0x20 || byte >= 0x7F {
+      throw Flaw(
+        message: "has the byte 0x\(String(byte, radix: 16)) in its path or query",
+        cure: "percent-encode it, as in %20")
+    }
+    return target
+  }
+
+  /// The server, with its address looked up. Blocks.
+  public func resolve() throws(Flaw) -> LoadServer {
+    if let socketPath {
+      guard let address = SocketAddress(unixPath: socketPath) else {
+        throw Flaw(message: "has a socket path that is too long", cure: "use at most 107 bytes")
+      }
+      return LoadServer(host: host, authority: host, address: address, usesTLS: false)
+    }
+    let found: [SocketAddress]
+    do throws(ResolutionFailure) {
+      found = try SocketAddress.resolve(host: host, port: port)
+    } catch {
+      throw Flaw(message: "cannot be resolved: \(error)", cure: "check the name")
+    }
+    guard let first = found.first else {
+      throw Flaw(message: "names \(host), which has no address", cure: "check the name")
+    }
+    return LoadServer(host: host, authority: authority, address: first, usesTLS: usesTLS)
+  }
+}
+
+extension Substring {
+  /// The first place of a text.
+  fileprivate func range(of text: String) -> Range<Index>? {
+    var at = startIndex
+    while at < endIndex {
+      if self[at...].hasPrefix(text) { return at..<index(at, offsetBy: text.count) }
+      at = index(after: at)
+    }
+    return nil
+  }
+}

@@ -1,0 +1,191 @@
+// One line of a log: the request in it, or why it cannot be sent again.
+
+import FoundationEssentials
+
+enum LogLine {
+  struct Skip: Error { var reason: String }
+
+  /// Content that is made up for a logged length, at most: what it was is not known, and a gibibyte of
+  /// it would fill the memory.
+  static let contentMaximum = 16 << 20
+
+  /// A record of Millrace's audit log. nil: another kind of line (a seal, an end, a header).
+  static func audit(_ line: ArraySlice<UInt8>) -> Result<LoggedRequest, Skip>? {
+    struct Record: Decodable {
+      var kind: String?
+      var time: String?
+      var method: String?
+      var path: String?
+      var query: String?
+      var query_redacted: Bool?
+      var request_bytes: Int?
+      var total_us: Int64?
+    }
+    guard let record = try? JSONDecoder().decode(Record.self, from: Data(line)) else {
+      return .failure(Skip(reason: "not JSON"))
+    }
+    guard record.kind == "exchange" || record.kind == "begin" else { return nil }
+    guard let path = record.path, let time = record.time.flatMap(instant) else {
+      return .failure(Skip(reason: "without a path or a time"))
+    }
+    if record.query_redacted == true { return .failure(Skip(reason: "with a redacted query")) }
+    let target = record.query.map { path + "?" + $0 } ?? path
+    // The time is that of the record, which an exchange gets at its end.
+    let began = time - (record.total_us ?? 0) * 1000
+    return request(began, record.method ?? "GET", target, record.request_bytes ?? 0)
+  }
+
+  /// A line of a JSON access log with nginx's names: `time_iso8601` or `msec`, `request` or
+  /// `request_method` with `request_uri`.
+  static func json(_ line: ArraySlice<UInt8>) -> Result<LoggedRequest, Skip>? {
+    struct Text: Decodable {
+      var text: String
+      init(from decoder: any Decoder) throws {
+        let value = try decoder.singleValueContainer()
+        if let text = try? value.decode(String.self) {
+          self.text = text
+        } else if let number = try? value.decode(Double.self) {
+          text = "\(number)"
+        } else {
+          text = ""
+        }
+      }
+    }
+    guard let all = try? JSONDecoder().decode([String: Text].self, from: Data(line)) else {
+      return .failure(Skip(reason: "not JSON"))
+    }
+    func first(_ names: String...) -> String? {
+      for name in names { if let found = all[name]?.text, !found.isEmpty { return found } }
+      return nil
+    }
+    var time: Int64?
+    if let seconds = first("msec").flatMap(Double.init) {
+      time = Int64((seconds * 1000).rounded()) * 1_000_000
+    }
+    time = time ?? first("time_iso8601", "@timestamp", "timestamp", "time").flatMap(instant)
+    guard let time else { return .failure(Skip(reason: "without a time (time_iso8601 or msec)")) }
+    let length = first("request_content_length", "content_length").flatMap { Int($0) } ?? 0
+    if let line = first("request") { return requestLine(time, line[...], length) }
+    guard let target = first("request_uri", "uri", "path") else {
+      return .failure(Skip(reason: "without a request"))
+    }
+    return request(time, first("request_method", "method") ?? "GET", target, length)
+  }
+
+  /// nginx's `combined`, and whatever begins like it:
+  /// `ADDRESS - USER [21/Nov/2026:10:18:41 +0000] "GET / HTTP/1.1" 200 612 …`.
+  static func combined(_ line: ArraySlice<UInt8>) -> Result<LoggedRequest, Skip>? {
+    let text = Substring(decoding: line, as: UTF8.self)
+    guard let open = text.firstIndex(of: "["), let close = text[open...].firstIndex(of: "]"),
+      let time = commonLogTime(text[text.index(after: open)..<close]),
+      let quote = text[close...].firstIndex(of: "\""),
+      let end = text[text.index(after: quote)...].firstIndex(of: "\"")
+    else { return .failure(Skip(reason: "not in the combined format")) }
+    return requestLine(time, text[text.index(after: quote)..<end], 0)
+  }
+
+  private static func requestLine(
+    _ time: Int64, _ line: Substring, _ length: Int
+  ) -> Result<LoggedRequest, Skip> {
+    let words = line.split(separator: " ")
+    guard words.count == 3, words[2].hasPrefix("HTTP/") else {
+      return .failure(Skip(reason: "with a request line that is none"))
+    }
+    return request(time, String(words[0]), String(words[1]), length)
+  }
+
+  private static func request(
+    _ time: Int64, _ method: String, _ target: String, _ length: Int
+  ) -> Result<LoggedRequest, Skip> {
+    guard method != "CONNECT" else { return .failure(Skip(reason: "CONNECT")) }
+    guard target.hasPrefix("/") || target == "*" else {
+      return .failure(Skip(reason: "with a target that is no path"))
+    }
+    guard target.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
+      return .failure(Skip(reason: "with bytes in the target that no request line may hold"))
+    }
+    guard !method.isEmpty, method.utf8.allSatisfy({ $0 >= 0x41 && $0 <= 0x5A || $0 == 0x2D }) else {
+      return .failure(Skip(reason: "with a method that is none"))
+    }
+    guard length <= contentMaximum else {
+      return .failure(Skip(reason: "with more content than 16 MiB"))
+    }
+    return .success(
+      LoggedRequest(time: time, method: method, target: target, contentLength: max(0, length)))
+  }
+
+  // MARK: Times
+
+  /// RFC 3339: `2026-11-21T10:18:41.325123Z`, with any fraction and offset.
+  static func instant(_ text: String) -> Int64? {
+    let b = Array(text.utf8)
+    guard b.count >= 20, b[4] == 0x2D, b[7] == 0x2D, b[10] == 0x54 || b[10] == 0x20, b[13] == 0x3A,
+      b[16] == 0x3A, let year = number(b[0..<4]), let month = number(b[5..<7]),
+      let day = number(b[8..<10]), let hour = number(b[11..<13]), let minute = number(b[14..<16]),
+      let second = number(b[17..<19])
+    else { return nil }
+    var at = 19
+    var fraction: Int64 = 0
+    if b[at] == 0x2E {
+      at += 1
+      var scale: Int64 = 100_000_000
+      while at < b.count, b[at] >= 0x30, b[at] <= 0x39 {
+        fraction += Int64(b[at] - 0x30) * scale
+        scale /= 10
+        at += 1
+      }
+    }
+    guard at < b.count, let offset = offsetSeconds(b[at...]) else { return nil }
+    let days = civilDays(year, month, day)
+    return (Int64(days) * 86_400 + Int64(hour * 3600 + minute * 60 + second) - offset)
+      * 1_000_000_000 + fraction
+  }
+
+  /// `21/Nov/2026:10:18:41 +0000`.
+  static func commonLogTime(_ text: Substring) -> Int64? {
+    let b = Array(text.utf8)
+    let months = [
+      "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ]
+    guard b.count == 26, let day = number(b[0..<2]), let year = number(b[7..<11]),
+      let month = months.firstIndex(of: String(decoding: b[3..<6], as: UTF8.self)),
+      let hour = number(b[12..<14]), let minute = number(b[15..<17]),
+      let second = number(b[18..<20]), let offset = offsetSeconds(b[21...])
+    else { return nil }
+    let days = civilDays(year, month + 1, day)
+    return (Int64(days) * 86_400 + Int64(hour * 3600 + minute * 60 + second) - offset)
+      * 1_000_000_000
+  }
+
+  /// `Z`, `+02:00` or `+0200`.
+  private static func offsetSeconds(_ bytes: ArraySlice<UInt8>) -> Int64? {
+    guard let first = bytes.first else { return nil }
+    if first == UInt8(ascii: "Z") || first == UInt8(ascii: "z") { return 0 }
+    guard first == UInt8(ascii: "+") || first == UInt8(ascii: "-") else { return nil }
+    let digits = bytes.dropFirst().filter { $0 != UInt8(ascii: ":") }
+    guard digits.count == 4, let hours = number(digits[0..<2]), let minutes = number(digits[2..<4])
+    else { return nil }
+    let seconds = Int64(hours * 3600 + minutes * 60)
+    return first == UInt8(ascii: "-") ? -seconds : seconds
+  }
+
+  private static func number<C: Collection<UInt8>>(_ digits: C) -> Int? {
+    var value = 0
+    for digit in digits {
+      guard digit >= 0x30, digit <= 0x39 else { return nil }
+      value = value * 10 + Int(digit - 0x30)
+    }
+    return digits.isEmpty ? nil : value
+  }
+
+  /// Days from 1970-01-01 of a date in the Gregorian calendar: years begin in March, so that the
+  /// leap day is the last of its year.
+  static func civilDays(_ year: Int, _ month: Int, _ day: Int) -> Int {
+    let y = month <= 2 ? year - 1 : year
+    let era = (y >= 0 ? y : y - 399) / 400
+    let yearOfEra = y - era * 400
+    let dayOfYear = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1
+    let dayOfEra = yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear
+    return era * 146_097 + dayOfEra - 719_468
+  }
+}

@@ -1,0 +1,183 @@
+// A log turned into a load: what was asked, and when, from Millrace's audit log or from an access log of
+// nginx. It sends nothing of what a log does not hold (fields, content): methods that carry content
+// get content of the logged length where the log has one.
+
+import FoundationEssentials
+import Glibc
+
+/// The requests of a log.
+public struct ReplayLog: Sendable {
+  public enum Format: String, Sendable {
+    case audit = "audit log"
+    case json = "JSON access log"
+    case combined = "combined access log"
+  }
+
+  public var format: Format
+  public var templates: [RequestTemplate]
+  public var schedule: LoadSchedule
+  /// Lines that cannot be sent again, by why.
+  public var skipped: [String: Int]
+  /// Whether the log tells times by the second only, so that its requests were spread over each.
+  public var hasSecondsOnly: Bool
+
+  public struct Flaw: Error, Sendable, Equatable, CustomStringConvertible {
+    public var message: String
+    public var cure: String
+    public var description: String { "\(message); \(cure)" }
+  }
+
+  /// Different requests that are told apart; a prepared one takes some 300 bytes.
+  static let templatesMaximum = 1_000_000
+
+  /// Reads a log.
+  /// - Parameters:
+  ///   - path: a file, or the directory of an audit log.
+  ///   - speed: 2: twice as fast as it was.
+  public static func load(_ path: String, speed: Double) throws(Flaw) -> ReplayLog {
+    var reader = Reading()
+    for file in try files(path) {
+      guard let data = FileManager.default.contents(atPath: file) else {
+        throw Flaw(
+          message: "\(file) cannot be read", cure: "see that it is there and may be read")
+      }
+      try reader.take([UInt8](data), file)
+    }
+    return try reader.finish(path, speed)
+  }
+
+  private static func files(_ path: String) throws(Flaw) -> [String] {
+    var isDirectory = false
+    guard FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) else {
+      throw Flaw(message: "there is no \(path)", cure: "name a log, or an audit log's directory")
+    }
+    guard isDirectory else { return [path] }
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
+    let segments = names.filter { $0.hasSuffix(".jsonl") }.sorted()
+    guard !segments.isEmpty else {
+      throw Flaw(
+        message: "\(path) holds no segment of an audit log (*.jsonl)",
+        cure: "name another directory")
+    }
+    return segments.map { path + "/" + $0 }
+  }
+}
+
+/// One request of a log.
+struct LoggedRequest {
+  /// Nanoseconds since the epoch.
+  var time: Int64
+  var method: String
+  var target: String
+  /// Bytes of content, where the log knows them.
+  var contentLength: Int
+}
+
+private struct Reading {
+  private var format: ReplayLog.Format?
+  private var requests: [LoggedRequest] = []
+  private var skipped: [String: Int] = [:]
+
+  mutating func take(_ bytes: [UInt8], _ file: String) throws(ReplayLog.Flaw) {
+    for line in bytes.split(separator: UInt8(ascii: "\n")) where line.contains(where: { $0 > 0x20 })
+    {
+      let format: ReplayLog.Format
+      if let known = self.format {
+        format = known
+      } else {
+        format = try Self.format(of: line, file)
+      }
+      self.format = format
+      let found: Result<LoggedRequest, LogLine.Skip>? =
+        switch format {
+        case .audit: LogLine.audit(line)
+        case .json: LogLine.json(line)
+        case .combined: LogLine.combined(line)
+        }
+      switch found {
+      case .success(let request): requests.append(request)
+      case .failure(let skip): skipped[skip.reason, default: 0] += 1
+      case nil: break
+      }
+    }
+  }
+
+  private static func format(
+    of line: ArraySlice<UInt8>, _ file: String
+  ) throws(ReplayLog.Flaw) -> ReplayLog.Format {
+    if line.first == UInt8(ascii: "{") {
+      return String(decoding: line.prefix(200), as: UTF8.self).contains("\"kind\":")
+        ? .audit : .json
+    }
+    if case .success? = LogLine.combined(line) { return .combined }
+    throw ReplayLog.Flaw(
+      message: "\(file) is no log that can be replayed: its first line is neither JSON nor"
+        + " nginx's combined format",
+      cure: "give an audit log of Millrace, or an access log of nginx")
+  }
+
+  mutating func finish(_ path: String, _ speed: Double) throws(ReplayLog.Flaw) -> ReplayLog {
+    guard let format, !requests.isEmpty else {
+      let why = skipped.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }
+      throw ReplayLog.Flaw(
+        message: "\(path) holds no request that can be sent again"
+          + (why.isEmpty ? "" : " (\(why.joined(separator: ", ")))"),
+        cure: "name another log")
+    }
+    // Stable: the order of lines decides between equal times.
+    let order = requests.indices.sorted { (requests[$0].time, $0) < (requests[$1].time, $1) }
+    requests = order.map { requests[$0] }
+    let hasSecondsOnly = requests.allSatisfy { $0.time % 1_000_000_000 == 0 }
+    if hasSecondsOnly { spread() }
+    return try schedule(format, speed, hasSecondsOnly)
+  }
+
+  /// Spreads the requests of each second evenly over it.
+  private mutating func spread() {
+    var at = 0
+    while at < requests.count {
+      var end = at
+      while end < requests.count && requests[end].time == requests[at].time { end += 1 }
+      let gap = 1_000_000_000 / Int64(end - at)
+      for i in at..<end { requests[i].time += Int64(i - at) * gap }
+      at = end
+    }
+  }
+
+  private func schedule(
+    _ format: ReplayLog.Format, _ speed: Double, _ hasSecondsOnly: Bool
+  ) throws(ReplayLog.Flaw) -> ReplayLog {
+    struct Key: Hashable {
+      var method: String
+      var target: String
+      var length: Int
+    }
+    var templates: [RequestTemplate] = []
+    var known: [Key: UInt32] = [:]
+    var moments: [Int64] = []
+    var chosen: [UInt32] = []
+    let start = requests[0].time
+    for request in requests {
+      let key = Key(method: request.method, target: request.target, length: request.contentLength)
+      if known[key] == nil {
+        guard templates.count < ReplayLog.templatesMaximum else {
+          throw ReplayLog.Flaw(
+            message: "the log has more than \(ReplayLog.templatesMaximum) different requests",
+            cure: "replay a part of it")
+        }
+        known[key] = UInt32(templates.count)
+        var template = RequestTemplate(name: "\(request.method) \(request.target)")
+        template.method = request.method
+        template.target = request.target
+        template.content = [UInt8](repeating: UInt8(ascii: "x"), count: request.contentLength)
+        templates.append(template)
+      }
+      moments.append(Int64(Double(request.time - start) / speed))
+      chosen.append(known[key]!)
+    }
+    return ReplayLog(
+      format: format, templates: templates,
+      schedule: LoadSchedule(moments: moments, templates: chosen), skipped: skipped,
+      hasSecondsOnly: hasSecondsOnly)
+  }
+}

@@ -1,0 +1,153 @@
+// A load run as a whole: chooses the engine, starts the threads, gives the start when all connections
+// stand, shows the course to whoever watches, and adds up what the threads have counted.
+
+import Glibc
+import MillraceEngine
+import Synchronization
+import TLS
+
+/// A load run.
+public struct LoadRun: Sendable {
+  private let plan: LoadPlan
+  private let board: LoadBoard
+  private let probe: ProbeReport?
+  private let options: EngineOptions
+
+  /// Prepares a run. Tries io_uring in a forked child (some 5 ms) unless the plan says epoll: call it
+  /// before the process has other threads.
+  public init(_ plan: LoadPlan) {
+    var plan = plan
+    plan.connections = max(1, plan.connections)
+    plan.threads = max(1, min(plan.threads, plan.connections))
+    var options = EngineOptions()
+    options.descriptorLimit = min(DescriptorLimit.raise(), 1 << 20)
+    options.largeBuffers = 64
+    self.plan = plan
+    probe = plan.engine == .epoll ? nil : ProbeReport.run(options)
+    if let probe, probe.usable {
+      options.setupFlags = probe.setupFlags
+      options.features.formIntersection(probe.provenFeatures)
+    }
+    self.options = options
+    board = LoadBoard(threads: plan.threads)
+  }
+
+  /// Ends the run early, from any thread: what was counted until then is the result.
+  public func stop() {
+    board.stops.store(true, ordering: .releasing)
+    board.wakeAll()
+  }
+
+  /// Runs the plan. Blocks until its end.
+  /// - Parameter observe: called on this thread about four times a second.
+  /// - Throws: why there is no result: nothing to ask, no engine, or a server that cannot be reached.
+  public func run(observe: (LoadSnapshot) -> Void) throws(LoadFailure) -> LoadResult {
+    let kind = try chooseEngine()
+    try check()
+    let source = PacingSource(plan)
+    let tallies = TallyBox(count: plan.threads)
+    var threads: [WorkerThread] = []
+    for i in 0..<plan.threads {
+      let seed = LoadSeed(plan, source, board, index: i, of: plan.threads, options)
+      let processors = plan.processors
+      let cpu = processors.isEmpty ? nil : processors[i % processors.count]
+      do throws(SystemFailure) {
+        threads.append(
+          try WorkerThread.start(name: "load \(i)", cpu: cpu) {
+            LoadThread.run(kind, seed, tallies)
+          })
+      } catch {
+        stop()
+        for thread in threads { thread.join() }
+        throw LoadFailure("a load thread could not be started: \(error)")
+      }
+    }
+    watch(observe)
+    for thread in threads { thread.join() }
+    if let reason = board.whyRefused { throw LoadFailure(reason) }
+    return tallies.result(plan, kind, board)
+  }
+
+  private func chooseEngine() throws(LoadFailure) -> EngineKind {
+    guard let probe, !probe.usable else { return plan.engine ?? .uring }
+    guard plan.engine == .uring else { return .epoll }
+    let refusal = probe.refusal
+    throw LoadFailure(
+      """
+      io_uring was asked for and cannot be used here: \(refusal?.detail ?? "unknown"). \
+      \(refusal?.cure ?? "") Or use --engine epoll.
+      """)
+  }
+
+  private func check() throws(LoadFailure) {
+    guard !plan.servers.isEmpty, plan.requests.contains(where: { $0.weight > 0 }) else {
+      throw LoadFailure("there is nothing to ask: give at least one URL")
+    }
+    var asked = Set<Int>()
+    for request in plan.requests where request.weight > 0 { asked.insert(request.server) }
+    let needed = (plan.connections + 128) / plan.threads
+    guard needed <= options.descriptorLimit else {
+      throw LoadFailure(
+        """
+        \(plan.connections) connections need more descriptors than the \(options.descriptorLimit) \
+        that this process may have; raise the limit (ulimit -n) or use fewer connections
+        """)
+    }
+    guard plan.connections - plan.slowReaders >= asked.count * plan.threads else {
+      throw LoadFailure(
+        """
+        \(plan.connections) connections (\(plan.slowReaders) of them slow readers) are too few: each \
+        of \(plan.threads) threads needs one for each of \(asked.count) servers
+        """)
+    }
+  }
+
+  // MARK: Watching
+
+  /// Gives the start, and looks at the course until all threads have ended.
+  private func watch(_ observe: (LoadSnapshot) -> Void) {
+    /// A thread that has ended is noticed this soon.
+    let pause: UInt32 = 5_000
+    var startAt: Int64 = 0
+    var nextLook = SystemClock.monotonicNanoseconds() + LoadQuarter.nanoseconds
+    while board.finished.load(ordering: .acquiring) < plan.threads {
+      Pause.microseconds(pause)
+      let now = SystemClock.monotonicNanoseconds()
+      if startAt == 0 && board.settled.load(ordering: .acquiring) == plan.threads {
+        if board.whyRefused != nil {
+          stop()
+        } else {
+          // Time for every thread to wake up before the first moment.
+          startAt = now + 2_000_000
+          board.startAt.store(startAt, ordering: .releasing)
+          board.wakeAll()
+        }
+      }
+      if now >= nextLook {
+        nextLook = max(nextLook + LoadQuarter.nanoseconds, now)
+        observe(snapshot(now, startAt))
+      }
+    }
+  }
+
+  private func snapshot(_ now: Int64, _ startAt: Int64) -> LoadSnapshot {
+    var snapshot = LoadSnapshot()
+    snapshot.nanosecondsLeft = plan.warmUpNanoseconds + plan.durationNanoseconds
+    guard startAt > 0 else { return snapshot }
+    let elapsed = max(0, now - startAt)
+    snapshot.elapsedNanoseconds = elapsed
+    snapshot.nanosecondsLeft = max(0, snapshot.nanosecondsLeft - elapsed)
+    snapshot.phase =
+      elapsed < plan.warmUpNanoseconds
+      ? .warmUp : snapshot.nanosecondsLeft > 0 ? .counting : .finishing
+    board.withCourse { course in
+      snapshot.sent = course.sent
+      snapshot.completed = course.completed
+      snapshot.failed = course.failed
+      snapshot.rate = course.rate
+      snapshot.p50 = course.p50
+      snapshot.p99 = course.p99
+    }
+    return snapshot
+  }
+}

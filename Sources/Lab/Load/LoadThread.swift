@@ -1,0 +1,75 @@
+// The life of one load thread: its engine, its worker, and its tally handed over at the end. The one
+// place where the engine's type is chosen: below it everything is specialised.
+
+import CLinux
+import MillraceEngine
+import Synchronization
+import TLS
+
+enum LoadThread {
+  static func run(_ kind: EngineKind, _ seed: LoadSeed, _ tallies: TallyBox) {
+    // The kernel may be late for a sleeper by 50 µs to save wake-ups (timer_slack_ns, prctl(2)), which
+    // at 20,000 requests per second is the gap between two of them.
+    clinux_timer_slack(1)
+    do throws(EngineFailure) {
+      switch kind {
+      case .uring: serve(seed, try Uring(seed.options), tallies)
+      case .epoll: serve(seed, try Epoll(seed.options), tallies)
+      case .simulated: preconditionFailure("a simulated load runs in a world, not on a thread")
+      }
+    } catch {
+      seed.board.refuse("the engine of a load thread could not be made: \(error)")
+      seed.board.settled.add(1, ordering: .releasing)
+    }
+    seed.board.finished.add(1, ordering: .releasing)
+  }
+
+  private static func serve<E: Engine & ~Copyable>(
+    _ seed: LoadSeed, _ engine: consuming E, _ tallies: TallyBox
+  ) {
+    seed.board.add(engine.waker)
+    do throws(TLSFailure) {
+      var worker = try LoadWorker<E>(seed, engine: engine)
+      worker.run()
+      tallies.add(worker.end())
+    } catch {
+      seed.board.refuse("TLS could not be set up: \(error)")
+      seed.board.settled.add(1, ordering: .releasing)
+    }
+  }
+}
+
+/// Where the threads leave what they have counted.
+final class TallyBox: Sendable {
+  private struct Sum: ~Copyable, Sendable {
+    var tally: LoadTally?
+    /// CPU nanoseconds of the busiest thread over those of its counted part.
+    var busiest = 0.0
+  }
+
+  private let sum = Mutex(Sum())
+
+  init(count: Int) {}
+
+  func add(_ tally: consuming LoadTally) {
+    var given: LoadTally? = consume tally
+    sum.withLock { sum in
+      guard let tally = given.take() else { return }
+      if tally.countedNanoseconds > 0 {
+        sum.busiest = max(
+          sum.busiest, Double(tally.threadNanoseconds) / Double(tally.countedNanoseconds))
+      }
+      if sum.tally == nil { sum.tally = consume tally } else { sum.tally!.add(tally) }
+    }
+  }
+
+  /// The result of all threads.
+  func result(_ plan: LoadPlan, _ kind: EngineKind, _ board: LoadBoard) -> LoadResult {
+    sum.withLock { sum in
+      var result = LoadResult()
+      if let tally = sum.tally.take() { result.fill(tally, plan, kind, board) }
+      result.busiestThread = sum.busiest
+      return result
+    }
+  }
+}

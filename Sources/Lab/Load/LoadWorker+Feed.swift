@@ -1,0 +1,258 @@
+// Giving requests to connections: in an open loop what is due, to the connection that has been idle
+// for the longest; in a closed loop as many as the connections take. A moment that finds no idle
+// connection is remembered by nothing but the lane's place in its own sequence.
+
+import HTTP1
+import Histogram
+import MillraceEngine
+
+extension LoadWorker where E: ~Copyable {
+  /// After so many sends in a row the clock is read again: on epoll each is a system call of some
+  /// microseconds, and the last of a batch would seem to have left long before it did.
+  private static var sendsPerClock: Int { 8 }
+
+  /// Content that travels with its head; the rest follows piece by piece.
+  static var uploadPiece: Int { 262_144 }
+
+  mutating func feed(_ lane: UnsafeMutablePointer<Lane>) {
+    if lane.pointee.pacer != nil {
+      feedOpen(lane)
+    } else if stage == .running || !lane.pointee.resend.isEmpty {
+      feedClosed(lane)
+    }
+  }
+
+  private mutating func feedOpen(_ lane: UnsafeMutablePointer<Lane>) {
+    var sends = 0
+    while true {
+      let now = engine.now
+      let isAgain = !lane.pointee.resend.isEmpty
+      guard isAgain || lane.pointee.nextMoment <= now, let c = takeIdle(lane) else { return }
+      if isAgain, let flight = lane.pointee.resend.popFirst() {
+        launch(
+          c,
+          Flight(
+            planned: flight.planned, sent: now, template: flight.template,
+            isCounted: flight.isCounted))
+      } else {
+        let planned = lane.pointee.nextMoment
+        let flight = Flight(
+          planned: planned, sent: now, template: lane.pointee.nextTemplate,
+          isCounted: planned >= countStart)
+        advanceLane(lane)
+        if flight.isCounted {
+          tally.planned += 1
+          tally.delay.record(UInt64(now - planned))
+        }
+        launch(c, flight)
+      }
+      flush(c)
+      offer(c)
+      sends += 1
+      if sends % Self.sendsPerClock == 0 { engine.refreshClocks() }
+    }
+  }
+
+  private mutating func feedClosed(_ lane: UnsafeMutablePointer<Lane>) {
+    var sends = 0
+    while closedLeft > 0 || lane.pointee.isSlow || !lane.pointee.resend.isEmpty {
+      guard let c = takeIdle(lane) else { return }
+      let now = engine.now
+      // A pipeline's requests leave together.
+      while canTake(c) {
+        if let flight = lane.pointee.resend.popFirst() {
+          launch(
+            c,
+            Flight(
+              planned: now, sent: now, template: flight.template, isCounted: flight.isCounted))
+          continue
+        }
+        let isCounted = isCounting && !lane.pointee.isSlow
+        if isCounted {
+          if closedLeft == 0 { break }
+          if closedLeft != .max { closedLeft -= 1 }
+          tally.planned += 1
+        }
+        launch(
+          c,
+          Flight(
+            planned: now, sent: now, template: chooseClosed(lane), isCounted: isCounted))
+      }
+      flush(c)
+      sends += 1
+      if sends % Self.sendsPerClock == 0 { engine.refreshClocks() }
+    }
+  }
+
+  @inline(__always)
+  private func chooseClosed(_ lane: UnsafeMutablePointer<Lane>) -> UInt32 {
+    let number = lane.pointee.sequence
+    lane.pointee.sequence &+= 1
+    return lane.pointee.chooser!.template(number)
+  }
+
+  // MARK: Lanes
+
+  /// Moves a lane to its next moment.
+  @inline(__always)
+  mutating func advanceLane(_ lane: UnsafeMutablePointer<Lane>) {
+    guard lane.pointee.pacer != nil else { return }
+    while let moment = lane.pointee.pacer!.next() {
+      let planned = start &+ moment.offset
+      if planned >= countEnd { break }
+      if prepared[Int(moment.template)].server != lane.pointee.server { continue }
+      lane.pointee.nextMoment = planned
+      lane.pointee.nextTemplate = moment.template
+      return
+    }
+    lane.pointee.nextMoment = .max
+  }
+
+  /// Puts a connection into its lane's queue if it can take a request.
+  @inline(__always)
+  mutating func offer(_ c: LoadConnectionPointer) {
+    guard !c.pointee.isQueued, canTake(c) else { return }
+    c.pointee.isQueued = true
+    lanes[Int(c.pointee.lane)].idle.append(slot(c))
+  }
+
+  @inline(__always)
+  func canTake(_ c: LoadConnectionPointer) -> Bool {
+    c.pointee.phase == .open && !c.pointee.sending && c.pointee.uploadTemplate < 0
+      && Int(c.pointee.flightCount) < depth && c.pointee.requestsLeft > 0
+  }
+
+  /// The connection that has waited longest; those that ended meanwhile are passed over.
+  @inline(__always)
+  private mutating func takeIdle(_ lane: UnsafeMutablePointer<Lane>) -> LoadConnectionPointer? {
+    while let slot = lane.pointee.idle.popFirst() {
+      let c = connections.baseAddress! + Int(slot)
+      c.pointee.isQueued = false
+      if canTake(c) { return c }
+    }
+    return nil
+  }
+
+  @inline(__always)
+  func slot(_ c: LoadConnectionPointer) -> UInt32 {
+    UInt32(c - connections.baseAddress!)
+  }
+
+  // MARK: Flights
+
+  @inline(__always)
+  func pushFlight(_ c: LoadConnectionPointer, _ flight: Flight) {
+    var place = Int(c.pointee.firstFlight + c.pointee.flightCount)
+    if place >= depth { place -= depth }
+    flights[Int(slot(c)) * depth + place] = flight
+    c.pointee.flightCount += 1
+  }
+
+  /// The request whose response is next. - Precondition: there is one.
+  @inline(__always)
+  func oldestFlight(_ c: LoadConnectionPointer) -> UnsafeMutablePointer<Flight> {
+    flights + Int(slot(c)) * depth + Int(c.pointee.firstFlight)
+  }
+
+  @inline(__always)
+  mutating func popFlight(_ c: LoadConnectionPointer) -> Flight? {
+    guard c.pointee.flightCount > 0 else { return nil }
+    let flight = oldestFlight(c).pointee
+    c.pointee.firstFlight += 1
+    if Int(c.pointee.firstFlight) == depth { c.pointee.firstFlight = 0 }
+    c.pointee.flightCount -= 1
+    if !c.pointee.isSlow { inAir -= 1 }
+    return flight
+  }
+
+  // MARK: Sending
+
+  /// Writes a request behind what the connection is about to send.
+  @inline(__always)
+  private mutating func launch(_ c: LoadConnectionPointer, _ flight: Flight) {
+    pushFlight(c, flight)
+    if !c.pointee.isSlow {
+      inAir += 1
+      quarter.sent += 1
+      if flight.isCounted { tally.sent += 1 }
+      if isCounting { tally.sentInTime += 1 }
+    }
+    // Frames are as many as connections twice over; without one the engine is at its end.
+    guard ensurePending(c) else { return end(c, .reset, "no send frame is free") }
+    if c.pointee.requestsLeft != .max { c.pointee.requestsLeft -= 1 }
+    let request = prepared.baseAddress! + Int(flight.template)
+    let head = c.pointee.requestsLeft == 0 ? request.pointee.lastHead : request.pointee.head
+    if c.pointee.tls == nil {
+      c.pointee.pending!.append(head)
+    } else if !seal(c, head) {
+      return end(c, .tls, "a request could not be encrypted")
+    }
+    if request.pointee.contentCount > 0 {
+      c.pointee.uploadTemplate = Int32(flight.template)
+      c.pointee.uploadSent = 0
+      appendContent(c)
+    }
+  }
+
+  /// Appends the next piece of a request's content to the frame.
+  mutating func appendContent(_ c: LoadConnectionPointer) {
+    let request = prepared.baseAddress! + Int(c.pointee.uploadTemplate)
+    let count = min(request.pointee.contentCount - c.pointee.uploadSent, Self.uploadPiece)
+    let piece = request.pointee.content.subslice(start: c.pointee.uploadSent, count: count)
+    c.pointee.uploadSent += count
+    if c.pointee.uploadSent == request.pointee.contentCount { c.pointee.uploadTemplate = -1 }
+    if c.pointee.tls == nil {
+      c.pointee.pending!.append(piece)
+    } else if !seal(c, piece.bytes) {
+      end(c, .tls, "a request's content could not be encrypted")
+    }
+  }
+
+  @inline(__always)
+  mutating func ensurePending(_ c: LoadConnectionPointer) -> Bool {
+    if c.pointee.pending != nil { return true }
+    guard let frame = engine.frame() else { return false }
+    c.pointee.pending = consume frame
+    return true
+  }
+
+  /// Sends what is pending, if nothing is in flight.
+  @inline(__always)
+  mutating func flush(_ c: LoadConnectionPointer) {
+    guard !c.pointee.sending, c.pointee.phase != .ending,
+      let frame = c.pointee.pending.take()
+    else { return }
+    if isCounting { tally.bytesSent += frame.count }
+    c.pointee.sending = true
+    // Nothing waits for the success of a send whose response tells it.
+    let isWhole = depth == 1 && c.pointee.uploadTemplate < 0 && c.pointee.phase == .open
+    engine.send(
+      c.pointee.socket, frame, isWhole ? .quiet : .awaited,
+      Token(kind: LoadTokenKind.send.rawValue, generation: 0, slot: slot(c)))
+  }
+
+  mutating func sent(_ slot: UInt32, _ result: Int32) {
+    let c = connections.baseAddress! + Int(slot)
+    c.pointee.sending = false
+    if c.pointee.phase == .ending { return reapable.append(slot) }
+    if result < 0 {
+      // The server may have answered before it closed: what it sent is read first, and its end
+      // decides. Where nothing is being read any more, this was the end.
+      c.pointee.pending = nil
+      c.pointee.uploadTemplate = -1
+      c.pointee.requestsLeft = 0
+      if !c.pointee.receiving {
+        end(c, .reset, SystemFailure(code: -result, operation: "send").description)
+      }
+      return
+    }
+    if c.pointee.uploadTemplate >= 0 && c.pointee.phase == .open {
+      guard ensurePending(c) else { return end(c, .reset, "no send frame is free") }
+      appendContent(c)
+    } else if c.pointee.phase == .open {
+      c.pointee.deadline = .max
+    }
+    flush(c)
+    offer(c)
+  }
+}

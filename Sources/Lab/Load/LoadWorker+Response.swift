@@ -1,0 +1,300 @@
+// Reading responses: bytes from the wire, heads, content and its end, and the judgement of what came.
+// The common case, a whole response with a length in one piece, is parsed where it lies and copies
+// nothing.
+
+import Glibc
+import HTTP1
+import Histogram
+import MillraceEngine
+import TLS
+
+extension LoadWorker where E: ~Copyable {
+  /// Content from which on a connection reads in large buffers; the proxy's own figure.
+  private static var largeContent: Int { 32_768 }
+
+  // MARK: Bytes
+
+  /// Starts a receive, unless one is in flight or a slow reader pauses.
+  @inline(__always)
+  mutating func arm(_ c: LoadConnectionPointer) {
+    guard !c.pointee.receiving, c.pointee.phase != .ending, c.pointee.phase != .vacant else {
+      return
+    }
+    if c.pointee.isSlow && c.pointee.readAt > engine.now { return }
+    c.pointee.receiving = true
+    engine.receive(
+      c.pointee.socket, c.pointee.isSlow ? .once : c.pointee.mode,
+      Token(kind: LoadTokenKind.receive.rawValue, generation: 0, slot: slot(c)))
+  }
+
+  @inline(__always)
+  mutating func received(_ slot: UInt32, _ completion: Completion) {
+    let c = connections.baseAddress! + Int(slot)
+    if completion.isTerminal {
+      c.pointee.receiving = false
+      c.pointee.stopping = false
+    }
+    if completion.hasBytes {
+      let slice = engine.takeSlice(completion)
+      if isCounting { tally.bytesReceived += slice.count }
+      if c.pointee.isSlow { pace(c, slice.count) }
+      if c.pointee.phase != .ending {
+        if c.pointee.tls == nil { consume(c, slice.bytes) } else { decrypt(c, slice.bytes) }
+      }
+    } else if completion.isTerminal && completion.result != -ECANCELED {
+      if c.pointee.phase != .ending { streamEnded(c, completion.result) }
+    }
+    if completion.isTerminal {
+      if c.pointee.phase == .ending { reapable.append(slot) } else { arm(c) }
+    }
+  }
+
+  /// A slow reader reads on when what it has taken is paid for in time.
+  private mutating func pace(_ c: LoadConnectionPointer, _ count: Int) {
+    let now = engine.now
+    let cost = Int64(count) * 1_000_000_000 / Int64(max(1, slowBytesPerSecond))
+    c.pointee.readAt = max(now, c.pointee.readAt) + cost
+    heap.push(slot(c), at: c.pointee.readAt)
+  }
+
+  /// The end of the stream, or an error: what it means depends on what was being read.
+  mutating func streamEnded(_ c: LoadConnectionPointer, _ result: Int32) {
+    let isClean = result == 0 && (c.pointee.tls == nil || c.pointee.endTLS())
+    if c.pointee.phase == .open, c.pointee.flightCount > 0 {
+      if c.pointee.reading == .untilClose && isClean {
+        c.pointee.keepsConnection = false
+        responseDone(c)
+        return end(c, nil)
+      }
+      if result == 0 { return end(c, .closed, "the connection ended before the response did") }
+      return end(
+        c, .reset, SystemFailure(code: -result, operation: "receive").description)
+    }
+    if c.pointee.phase == .handshaking {
+      return end(c, .tls, "the server ended the connection during the handshake")
+    }
+    // Idle, or its end was announced: nobody waits for anything.
+    end(c, nil)
+  }
+
+  // MARK: Messages
+
+  /// Reads plaintext of one or more responses.
+  @inline(__always)
+  mutating func consume(_ c: LoadConnectionPointer, _ bytes: UnsafeRawBufferPointer) {
+    var at = 0
+    while at < bytes.count {
+      guard c.pointee.phase == .open else { return }
+      guard c.pointee.flightCount > 0 else {
+        // Bytes that nobody asked for, a 408 for example: the server is about to close.
+        return end(c, nil)
+      }
+      switch c.pointee.reading {
+      case .head:
+        guard let used = readHead(c, UnsafeRawBufferPointer(rebasing: bytes[at...])) else { return }
+        at += used
+      case .length:
+        let count = Int(min(c.pointee.remaining, UInt64(bytes.count - at)))
+        content(c, UnsafeRawBufferPointer(rebasing: bytes[at..<at + count]))
+        c.pointee.remaining -= UInt64(count)
+        at += count
+        if c.pointee.remaining == 0 { responseDone(c) }
+      case .untilClose:
+        content(c, UnsafeRawBufferPointer(rebasing: bytes[at...]))
+        return
+      case .chunked:
+        guard let used = readChunks(c, bytes, at) else { return }
+        at = used
+      }
+    }
+  }
+
+  /// Reads a head. - Returns: bytes used; nil: more are needed, or the connection has ended.
+  @inline(__always)
+  private mutating func readHead(
+    _ c: LoadConnectionPointer, _ bytes: UnsafeRawBufferPointer
+  ) -> Int? {
+    if c.pointee.heldCount > 0 { return readHeldHead(c, bytes) }
+    switch responseHead.parse(bytes, limits: responseLimits) {
+    case .complete(let length):
+      headArrived(c)
+      return length
+    case .incomplete:
+      c.pointee.held = engine.coldMemory(responseLimits.headBytes)
+      return readHeldHead(c, bytes)
+    case .rejected(let rejection):
+      end(c, .protocolError, "a response head was refused: \(rejection)")
+      return nil
+    }
+  }
+
+  /// Reads on in a head that comes in pieces, each byte once.
+  @inline(never)
+  private mutating func readHeldHead(
+    _ c: LoadConnectionPointer, _ bytes: UnsafeRawBufferPointer
+  ) -> Int? {
+    let before = c.pointee.heldCount
+    let room = responseLimits.headBytes - before
+    let part = UnsafeRawBufferPointer(rebasing: bytes[..<min(room, bytes.count)])
+    c.pointee.hold(part)
+    let held = c.pointee.heldBytes()
+    switch c.pointee.scanner.scan(held, limits: responseLimits, isRequest: false) {
+    case .complete(let length):
+      guard case .complete = responseHead.parse(held, limits: responseLimits) else {
+        end(c, .protocolError, "a response head was refused")
+        return nil
+      }
+      headArrived(c)
+      c.pointee.held = nil
+      c.pointee.heldCount = 0
+      c.pointee.scanner = HeadScanner()
+      return length - before
+    case .incomplete: return nil
+    case .rejected(let rejection):
+      end(c, .protocolError, "a response head was refused: \(rejection)")
+      return nil
+    }
+  }
+
+  @inline(__always)
+  private mutating func headArrived(_ c: LoadConnectionPointer) {
+    let status = responseHead.status
+    if status < 200 {
+      // 101 would switch to a protocol that was not asked for (RFC 9110, section 15.2.2).
+      if status == 101 { end(c, .protocolError, "101 to a request that asked for no upgrade") }
+      return
+    }
+    let request = prepared.baseAddress! + Int(oldestFlight(c).pointee.template)
+    c.pointee.status = status
+    c.pointee.keepsConnection = responseHead.isPersistent
+    c.pointee.contentCount = 0
+    c.pointee.isContentWrong = false
+    switch responseHead.framing(for: request.pointee.method) {
+    case .none, .length(0): responseDone(c)
+    case .length(let count):
+      c.pointee.reading = .length
+      c.pointee.remaining = count
+    case .chunked:
+      c.pointee.reading = .chunked
+      c.pointee.decoder = BodyDecoder(.chunked)
+    case .untilClose:
+      c.pointee.reading = .untilClose
+      c.pointee.keepsConnection = false
+    }
+  }
+
+  /// - Returns: where the message after this one begins; nil: more bytes are needed.
+  private mutating func readChunks(
+    _ c: LoadConnectionPointer, _ bytes: UnsafeRawBufferPointer, _ from: Int
+  ) -> Int? {
+    var at = from
+    while true {
+      switch c.pointee.decoder.next(bytes, at: &at) {
+      case .content(let start, let count):
+        content(c, UnsafeRawBufferPointer(rebasing: bytes[start..<start + count]))
+      case .needsMore: return nil
+      case .complete:
+        responseDone(c)
+        return at
+      case .rejected(let rejection):
+        end(c, .protocolError, "chunked content was refused: \(rejection)")
+        return nil
+      }
+    }
+  }
+
+  @inline(__always)
+  private mutating func content(_ c: LoadConnectionPointer, _ bytes: UnsafeRawBufferPointer) {
+    let request = prepared.baseAddress! + Int(oldestFlight(c).pointee.template)
+    if let expected = request.pointee.expectedContent {
+      let at = c.pointee.contentCount
+      if at + bytes.count > expected.count
+        || memcmp(expected.baseAddress! + at, bytes.baseAddress!, bytes.count) != 0
+      {
+        c.pointee.isContentWrong = true
+      }
+    }
+    c.pointee.contentCount += bytes.count
+  }
+
+  // MARK: The end of a response
+
+  @inline(__always)
+  mutating func responseDone(_ c: LoadConnectionPointer) {
+    c.pointee.reading = .head
+    guard let flight = popFlight(c) else { return }
+    let failure = judge(c, flight)
+    if c.pointee.isSlow {
+      if failure == nil { tally.slowResponses += 1 } else { tally.slowFailures += 1 }
+    } else {
+      record(c, flight, failure)
+    }
+    if resumesSessions && !c.pointee.hasKeptSession { keepSession(c) }
+    if !c.pointee.keepsConnection
+      || (c.pointee.requestsLeft == 0 && c.pointee.flightCount == 0)
+    {
+      return finish(c)
+    }
+    if c.pointee.uploadTemplate >= 0 {
+      // The answer came before its request had left whole; the rest has to follow before another.
+      c.pointee.deadline = engine.now + timeout
+    }
+    chooseMode(c)
+    offer(c)
+  }
+
+  @inline(__always)
+  private func judge(_ c: LoadConnectionPointer, _ flight: Flight) -> LoadFailureKind? {
+    let request = prepared.baseAddress! + Int(flight.template)
+    guard request.pointee.accepts(c.pointee.status) else { return .status }
+    if request.pointee.method == .head { return nil }
+    if let length = request.pointee.expectedLength, length != c.pointee.contentCount {
+      return .length
+    }
+    if let expected = request.pointee.expectedContent,
+      c.pointee.isContentWrong || expected.count != c.pointee.contentCount
+    {
+      return .content
+    }
+    return nil
+  }
+
+  @inline(__always)
+  private mutating func record(
+    _ c: LoadConnectionPointer, _ flight: Flight, _ failure: LoadFailureKind?
+  ) {
+    let now = engine.now
+    if flight.isCounted { tally.statuses[Int(c.pointee.status)] += 1 }
+    if let failure {
+      note(failure, "status \(c.pointee.status) with \(c.pointee.contentCount) bytes of content")
+      if flight.isCounted { failed(failure, flight.template) } else { quarter.failed += 1 }
+      return
+    }
+    let latency = max(0, now - flight.planned)
+    quarter.completed += 1
+    quarter.latencies.record(latency)
+    if isCounting { tally.completedInTime += 1 }
+    guard flight.isCounted else { return }
+    tally.completed += 1
+    tally.latency.record(UInt64(latency))
+    // In a closed loop both are the same, and one is enough.
+    if isOpenLoop { tally.uncorrected.record(UInt64(max(0, now - flight.sent))) }
+    if !tally.templates.isEmpty {
+      tally.templates[Int(flight.template)].completed += 1
+      tally.templates[Int(flight.template)].latency.record(UInt64(latency))
+    }
+  }
+
+  /// Large responses are read in large buffers, small ones by a receive that stays armed.
+  @inline(__always)
+  private mutating func chooseMode(_ c: LoadConnectionPointer) {
+    let wanted: ReceiveMode = c.pointee.contentCount > Self.largeContent ? .once : .stream
+    if wanted == c.pointee.mode || c.pointee.isSlow { return }
+    c.pointee.mode = wanted
+    // The next receive has the new mode; one that stays armed has to be ended for it.
+    if wanted == .once && c.pointee.receiving && !c.pointee.stopping {
+      c.pointee.stopping = true
+      engine.stopReceiving(c.pointee.socket)
+    }
+  }
+}

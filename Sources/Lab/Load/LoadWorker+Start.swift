@@ -1,0 +1,197 @@
+// Making a load thread: everything that it will ever need is allocated here, sized by the plan.
+
+import Glibc
+import HTTP1
+import MillraceEngine
+import TLS
+
+/// A thread's share of the plan; crosses to it.
+struct LoadSeed: Sendable {
+  let plan: LoadPlan
+  let source: PacingSource
+  let board: LoadBoard
+  let index: Int
+  let options: EngineOptions
+  /// Of the plan's.
+  let connections: Int
+  let slowReaders: Int
+  let closedLimit: Int
+
+  /// - Parameter index: below the plan's `threads`.
+  init(
+    _ plan: LoadPlan, _ source: PacingSource, _ board: LoadBoard, index: Int, of threads: Int,
+    _ options: EngineOptions
+  ) {
+    func share(_ whole: Int) -> Int { whole / threads + (index < whole % threads ? 1 : 0) }
+    self.plan = plan
+    self.source = source
+    self.board = board
+    self.index = index
+    slowReaders = share(min(plan.slowReaders, plan.connections))
+    connections = share(plan.connections)
+    closedLimit = plan.pacing.isOpen ? .max : plan.requestLimit.map(share) ?? .max
+    var options = options
+    options.frames = connections * 2 + 64
+    if slowReaders > 0 {
+      // A slow reader takes a buffer at once and then pauses: small ones keep the pace even.
+      options.largeBufferSize = max(4096, min(65_536, plan.slowReaderBytesPerSecond / 4 & ~4095))
+    }
+    self.options = options
+  }
+}
+
+extension LoadWorker where E: ~Copyable {
+  init(_ seed: LoadSeed, engine made: consuming E) throws(TLSFailure) {
+    let plan = seed.plan
+    let threads = seed.board.threads
+    let shape = LaneShape.lanes(plan, connections: seed.connections, slow: seed.slowReaders)
+    board = seed.board
+    index = seed.index
+    addresses = plan.servers.map(\.address)
+    hosts = plan.servers.map(\.host)
+    depth = max(1, plan.requestsInFlight)
+    requestsPerConnection = plan.requestsPerConnection ?? .max
+    resumesSessions = plan.resumesSessions
+    timeout = plan.timeoutNanoseconds
+    slowBytesPerSecond = plan.slowReaderBytesPerSecond
+    isOpenLoop = plan.pacing.isOpen
+    warmUp = plan.warmUpNanoseconds
+    let ending = PacedEnding(plan)
+    duration = ending.duration
+    mayRunOut = ending.mayRunOut
+    closedLeft = seed.closedLimit
+    sweepInterval = max(5_000_000, min(500_000_000, plan.timeoutNanoseconds / 16))
+    nextSweep = made.now + sweepInterval
+
+    lanes = .allocate(capacity: shape.count)
+    for (i, lane) in shape.enumerated() {
+      (lanes.baseAddress! + i).initialize(
+        to: Lane(server: lane.server, slots: lane.slots, isSlow: lane.isSlow, inFlight: depth))
+    }
+    connections = .allocate(capacity: shape.last.map(\.slots.upperBound) ?? 0)
+    toOpen = SlotRing(capacity: connections.count)
+    heap = TimeHeap(capacity: connections.count * 2)
+    for (i, lane) in shape.enumerated() {
+      for slot in lane.slots {
+        (connections.baseAddress! + slot).initialize(
+          to: LoadConnection(lane: i, isSlow: lane.isSlow))
+        toOpen.append(UInt32(slot))
+      }
+    }
+    flights = .allocate(capacity: max(1, connections.count * depth))
+    prepared = .allocate(capacity: plan.requests.count)
+    plaintext = .allocate(byteCount: Self.scratchBytes, alignment: 64)
+    wire = .allocate(byteCount: Self.scratchBytes, alignment: 64)
+    responseHead = ResponseHead(fieldCapacity: responseLimits.fields)
+    tally = LoadTally(
+      templates: plan.requests.count,
+      longest: warmUp + 3 * duration + 3 * timeout + 2_000_000_000)
+    engine = made
+    for (i, request) in plan.requests.enumerated() {
+      (prepared.baseAddress! + i).initialize(
+        to: PreparedRequest(request, plan.servers[request.server], &engine))
+    }
+    for i in lanes.indices { try pace(lanes.baseAddress! + i, seed, threads) }
+  }
+
+  /// Gives a lane its moments, or its choice, and its TLS.
+  private mutating func pace(
+    _ lane: UnsafeMutablePointer<Lane>, _ seed: LoadSeed, _ threads: Int
+  ) throws(TLSFailure) {
+    let server = lane.pointee.server
+    if isOpenLoop && !lane.pointee.isSlow {
+      lane.pointee.pacer = Pacer(seed.source, thread: seed.index, of: threads)
+    } else {
+      let weights = seed.plan.requests.map { $0.server == server ? $0.weight : 0 }
+      lane.pointee.chooser = RequestChooser(
+        weights: weights, seed: seed.plan.seed &+ UInt64(seed.index) &* LoadRandom.golden)
+    }
+    if seed.plan.servers[server].usesTLS {
+      lane.pointee.context = try TLSClientContext(trust: seed.plan.trust)
+    }
+  }
+
+  /// Frees what `init` allocated apart from what frees itself. After `run`.
+  consuming func end() -> LoadTally {
+    for i in lanes.indices {
+      lanes[i].idle.deallocate()
+      lanes[i].resend.deallocate()
+    }
+    lanes.baseAddress!.deinitialize(count: lanes.count)
+    lanes.deallocate()
+    connections.baseAddress!.deinitialize(count: connections.count)
+    connections.deallocate()
+    flights.deallocate()
+    // Their content is the engine's memory.
+    prepared.baseAddress!.deinitialize(count: prepared.count)
+    prepared.deallocate()
+    plaintext.deallocate()
+    wire.deallocate()
+    toOpen.deallocate()
+    return tally
+  }
+}
+
+/// How long the counted part is.
+struct PacedEnding {
+  /// Nanoseconds.
+  var duration: Int64
+  /// Whether the requests may be over earlier.
+  var mayRunOut: Bool
+
+  init(_ plan: LoadPlan) {
+    duration = plan.durationNanoseconds
+    switch plan.pacing {
+    case .constant(let rate):
+      mayRunOut = false
+      guard let limit = plan.requestLimit else { return }
+      // So many gaps, the one behind the last request included.
+      let first = Pacer.firstNumber(from: plan.warmUpNanoseconds, rate)
+      let end = Pacer.offset(first + UInt64(limit), rate)
+      duration = min(duration, end - plan.warmUpNanoseconds)
+    case .replay: mayRunOut = true
+    case .closed, .poisson: mayRunOut = plan.requestLimit != nil
+    }
+  }
+}
+
+/// How a thread's connections are shared out among servers.
+struct LaneShape {
+  var server: Int
+  var slots: Range<Int>
+  var isSlow: Bool
+
+  /// A lane for each server that is asked anything, its connections in proportion to the weight of
+  /// its templates, at least one.
+  static func lanes(_ plan: LoadPlan, connections: Int, slow: Int) -> [LaneShape] {
+    var weights = [Double](repeating: 0, count: plan.servers.count)
+    for request in plan.requests { weights[request.server] += request.weight }
+    let servers = weights.indices.filter { weights[$0] > 0 }
+    var lanes: [LaneShape] = []
+    var next = 0
+    for (isSlow, whole) in [(false, connections - slow), (true, slow)] where whole > 0 {
+      let shares = split(whole, servers.map { weights[$0] })
+      for (server, share) in zip(servers, shares) where share > 0 {
+        lanes.append(LaneShape(server: server, slots: next..<next + share, isSlow: isSlow))
+        next += share
+      }
+    }
+    return lanes
+  }
+
+  /// The largest remainders get what is left over; nobody gets nothing.
+  private static func split(_ whole: Int, _ weights: [Double]) -> [Int] {
+    let sum = weights.reduce(0, +)
+    let exact = weights.map { $0 / sum * Double(whole) }
+    var shares = exact.map { max(1, Int($0)) }
+    let order = exact.indices.sorted {
+      exact[$0] - exact[$0].rounded(.down) > exact[$1] - exact[$1].rounded(.down)
+    }
+    var i = 0
+    while shares.reduce(0, +) < whole {
+      shares[order[i % order.count]] += 1
+      i += 1
+    }
+    return shares
+  }
+}

@@ -1,0 +1,83 @@
+// `millrace load`: from arguments to a plan, a run with somebody watching, and its results.
+
+import ArgumentParser
+import Configuration
+import Glibc
+import Lab
+import MillraceEngine
+
+struct Load: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract:
+      "Puts load on a server, and measures latency from the planned moment of each request.",
+    discussion: """
+      As much as the server can take:   millrace load http://127.0.0.1:8080/
+      At a rate, for ten seconds:       millrace load --rate 20000 http://127.0.0.1:8080/
+      What a log recorded, twice as fast: millrace load --replay access.log --speed 2 http://…
+      In a test:                        millrace load --rate 500 --expect 'p99<5ms' https://…
+
+      With --rate, latency counts from the moment at which a request was planned, whether or not the
+      server was ready for it: what a user would have seen. docs/lab.md says more.
+
+      Exit status: 0 good, 1 could not run, 2 a bad file, 3 an expectation did not hold, 64 arguments
+      that cannot be parsed, 130 ended by a signal (the results so far are printed).
+      """,
+    version: Version.text)
+
+  @Argument(help: "URLs to ask: http://HOST:PORT/PATH, https://…, unix:/PATH.sock:/PATH.")
+  var urls: [String] = []
+
+  @OptionGroup(title: "Pace") var pace: LoadPaceOptions
+  @OptionGroup(title: "Connections") var connection: LoadConnectionOptions
+  @OptionGroup(title: "Requests") var request: LoadRequestOptions
+  @OptionGroup(title: "Results") var output: LoadOutputOptions
+
+  mutating func run() throws {
+    var problems: [Problem] = []
+    var plan = LoadPlan()
+    pace.apply(to: &plan, &problems)
+    connection.apply(to: &plan, &problems)
+    let notes = request.apply(to: &plan, urls, pace, &problems)
+    let expectations = output.expectations(&problems)
+    if Reporting.hasErrors(problems) { throw Reporting.fail(problems) }
+    for note in notes { Reporting.print(note) }
+    let result = try measure(plan)
+    try deliver(result.result, expectations, wasInterrupted: result.wasInterrupted)
+  }
+
+  private func measure(_ plan: LoadPlan) throws -> (result: Lab.LoadResult, wasInterrupted: Bool) {
+    let run = LoadRun(plan)
+    let interruption = Interruption { run.stop() }
+    let progress = ProgressLine(style: output.progress ? nil : ProgressLine.Style.none)
+    do {
+      var result = try run.run { progress.show($0) }
+      progress.finish()
+      result.command = CommandLine.arguments
+      return (result, interruption.hasCome)
+    } catch let failure as LoadFailure {
+      progress.finish()
+      Reporting.print("millrace load: \(failure)")
+      throw ExitCode(1)
+    }
+  }
+
+  private func deliver(
+    _ result: Lab.LoadResult, _ expectations: [Expectation], wasInterrupted: Bool
+  ) throws {
+    let judged = expectations.map { ($0, $0.judge(result)) }
+    if output.json != "-" { OutputFile.standard(LoadText.render(result, judged: judged)) }
+    if let path = output.json, !OutputFile.write(result.json(), path) {
+      Reporting.print(
+        "millrace load: \(path) cannot be written: \(String(cString: strerror(errno)))")
+      throw ExitCode(1)
+    }
+    if output.json == "-" {
+      for (expectation, judgement) in judged where !judgement.holds {
+        Reporting.print("did not hold: \(expectation.text) (\(judgement.found))")
+      }
+    }
+    if wasInterrupted { throw ExitCode(130) }
+    if judged.contains(where: { !$0.1.holds }) { throw ExitCode(3) }
+    if result.completed == 0 { throw ExitCode(1) }
+  }
+}

@@ -1,0 +1,46 @@
+// Results on their way out: to standard output or to a file, whole or with an error.
+
+import Glibc
+
+enum OutputFile {
+  /// Writes to standard output. A closed pipe is nobody's error.
+  static func standard(_ text: String) { _ = write(Array(text.utf8), descriptor: 1) }
+
+  /// - Parameter path: "-" is standard output.
+  /// - Returns: false, and errno says why.
+  static func write(_ bytes: [UInt8], _ path: String) -> Bool {
+    if path == "-" { return write(bytes, descriptor: 1) || errno == EPIPE }
+    let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+    guard descriptor >= 0 else { return false }
+    let isWhole = write(bytes, descriptor: descriptor)
+    let code = errno
+    let isClosed = close(descriptor) == 0
+    if !isWhole { errno = code }
+    return isWhole && isClosed
+  }
+
+  private static func write(_ bytes: [UInt8], descriptor: Int32) -> Bool {
+    var at = 0
+    while at < bytes.count {
+      let written = bytes.withUnsafeBytes {
+        Glibc.write(descriptor, $0.baseAddress! + at, bytes.count - at)
+      }
+      if written > 0 { at += written } else if errno != EINTR { return false }
+    }
+    return true
+  }
+
+  /// The content of a file, or nil, and errno says why.
+  static func read(_ path: String) -> [UInt8]? {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return nil }
+    defer { close(descriptor) }
+    var bytes: [UInt8] = []
+    var room = [UInt8](repeating: 0, count: 1 << 16)
+    while true {
+      let got = room.withUnsafeMutableBytes { Glibc.read(descriptor, $0.baseAddress!, $0.count) }
+      if got == 0 { return bytes }
+      if got > 0 { bytes += room[..<got] } else if errno != EINTR { return nil }
+    }
+  }
+}
