@@ -131,16 +131,16 @@ enum OriginThread {
     _ seed: OriginSeed, _ engine: consuming E
   ) {
     seed.board.add(engine.waker)
-    var worker = OriginWorker<E>(seed, engine: engine)
+    // Never torn down: the process ends with its threads, and with connections that would not finish.
+    let worker = UnsafeMutablePointer<OriginWorker<E>>.allocate(capacity: 1)
+    worker.initialize(to: OriginWorker<E>(seed, engine: engine))
     do throws(SystemFailure) {
-      try worker.listen(seed)
+      try worker.pointee.listen(seed)
     } catch {
       seed.board.refuse("cannot listen: \(error)")
     }
     seed.board.settled.add(1, ordering: .releasing)
-    worker.run()
+    worker.pointee.run()
     seed.board.finished.add(1, ordering: .releasing)
-    // The process ends with its threads: connections that would not finish go with it.
-    while true { Pause.microseconds(1_000_000) }
   }
 }

@@ -75,7 +75,8 @@ extension OriginWorker where E: ~Copyable {
       to: OriginStream(
         connection: c.pointee.slot, slot: slot, stream: event.stream, answer: answer))
     link(c, s)
-    c.pointee.http2!.setTag(event.stream, UInt64(slot) + 1)
+    // Reset while its head waited here.
+    guard c.pointee.http2!.setTag(event.stream, UInt64(slot) + 1) else { return forget(c, s) }
     s.pointee.isHead = head.method.spells("HEAD")
     if answer.fault != .none {
       counters.faults += 1
@@ -114,13 +115,14 @@ extension OriginWorker where E: ~Copyable {
 
   // MARK: Answers
 
-  private mutating func setFields(_ status: UInt16, _ length: Int) {
+  /// - Parameter length: bytes that are declared, or nil to declare none.
+  private mutating func setFields(_ status: UInt16, _ length: Int?) {
     fields.removeAll()
     fields.append(":status", number: Int(status))
     fields.append("server", "millrace-origin")
     date.with(engine.wallMicroseconds) { _ = fields.append("date", $0) }
     fields.append("content-type", "text/plain")
-    if status != 204 { fields.append("content-length", number: length) }
+    if status != 204, let length { fields.append("content-length", number: length) }
   }
 
   /// Answers a stream that has no slot.
@@ -156,7 +158,8 @@ extension OriginWorker where E: ~Copyable {
       count = declared
       s.pointee.ending = .close
     }
-    setFields(s.pointee.answer.status, declared)
+    // With a length the client would know the end without being told.
+    setFields(s.pointee.answer.status, s.pointee.answer.fault == .unfinished ? nil : declared)
     if s.pointee.isHead || s.pointee.answer.status == 204 || s.pointee.answer.status == 304 {
       count = 0
       s.pointee.ending = .keep

@@ -148,18 +148,18 @@ struct OriginWorker<E: Engine & ~Copyable>: ~Copyable {
   // MARK: The loop
 
   mutating func run() {
-    while true {
+    while !isDone {
       reap()
       engine.wait(until: nextDeadline())
       while let completion = engine.next() { dispatch(completion) }
       expire()
       if board.reports.load(ordering: .relaxed) != reportsSeen { report() }
-      if endAt != .max {
-        if connections.inUse == 0 || engine.now >= endAt { return }
-      } else if board.stops.load(ordering: .relaxed) {
-        beginEnd()
-      }
+      if endAt == .max, board.stops.load(ordering: .relaxed) { beginEnd() }
     }
+  }
+
+  private var isDone: Bool {
+    endAt != .max && (connections.inUse == 0 || engine.now >= endAt)
   }
 
   private func nextDeadline() -> Int64? {
