@@ -148,17 +148,19 @@ struct OriginWorker<E: Engine & ~Copyable>: ~Copyable {
   // MARK: The loop
 
   mutating func run() {
-    while !isDone {
-      reap()
-      engine.wait(until: nextDeadline())
-      while let completion = engine.next() { dispatch(completion) }
-      expire()
-      if board.reports.load(ordering: .relaxed) != reportsSeen { report() }
-      if endAt == .max, board.stops.load(ordering: .relaxed) { beginEnd() }
-    }
+    while !isDone { turn() }
   }
 
-  private var isDone: Bool {
+  mutating func turn() {
+    reap()
+    engine.wait(until: nextDeadline())
+    while let completion = engine.next() { dispatch(completion) }
+    expire()
+    if board.reports.load(ordering: .relaxed) != reportsSeen { report() }
+    if endAt == .max, board.stops.load(ordering: .relaxed) { beginEnd() }
+  }
+
+  var isDone: Bool {
     endAt != .max && (connections.inUse == 0 || engine.now >= endAt)
   }
 
