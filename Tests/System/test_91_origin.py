@@ -59,7 +59,7 @@ class Running:
         return self
 
     def counters(self):
-        """The sums of all threads at rest, asked for by SIGUSR1."""
+        """The counters of a thread, asked for by SIGUSR1: of the only one, or whichever wrote last."""
         before = self.log.read_text().count("counters ")
         self.process.send_signal(signal.SIGUSR1)
         deadline = time.monotonic() + settings.HANG
