@@ -74,9 +74,14 @@ extension HTTP2Session {
 
   // MARK: Streams
 
-  /// Names a stream of a server: comes with each later event of it.
-  public mutating func setTag(_ stream: Int32, _ tag: UInt64) {
-    record(stream)?.pointee.tag = tag
+  /// Names a stream of a server: comes with each event of it that is taken from here on.
+  ///
+  /// - Returns: false if the stream is not there any more: none of its events will be named, and the
+  ///   last one of them may be waiting behind its head.
+  public mutating func setTag(_ stream: Int32, _ tag: UInt64) -> Bool {
+    guard let record = record(stream) else { return false }
+    record.pointee.tag = tag
+    return true
   }
 
   /// Gives more content to a stream whose content was `.later` or has drained.

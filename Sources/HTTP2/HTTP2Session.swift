@@ -165,7 +165,14 @@ public struct HTTP2Session: ~Copyable {
 
   /// The next event, or nil.
   @inline(__always)
-  public mutating func nextEvent() -> HTTP2Event? { state.pointee.events.popFirst() }
+  public mutating func nextEvent() -> HTTP2Event? {
+    guard var event = state.pointee.events.popFirst() else { return nil }
+    // It may have waited behind the head that its stream is named at.
+    if event.tag == 0, event.stream != 0, let record = record(event.stream) {
+      event.tag = record.pointee.tag
+    }
+    return event
+  }
 
   /// The fields of an event that is a head or a trailer section. Valid until the next `receive`.
   public func head(_ event: HTTP2Event) -> HTTP2Head { state.pointee.arena.head(event) }

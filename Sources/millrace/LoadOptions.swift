@@ -129,30 +129,8 @@ struct LoadConnectionOptions: ParsableArguments {
     case (_?, true):
       problems.append(Reporting.flag("--insecure", "stands beside --ca", "keep one of them"))
     }
-    applyEngine(to: &plan, &problems)
-  }
-
-  private func applyEngine(to plan: inout LoadPlan, _ problems: inout [Problem]) {
-    switch engine {
-    case "auto": plan.engine = nil
-    case "io_uring": plan.engine = .uring
-    case "epoll": plan.engine = .epoll
-    default:
-      problems.append(
-        Reporting.flag("--engine", "is \"\(engine)\"", "write auto, io_uring or epoll"))
-    }
-    guard let cpus else { return }
-    let allowed = Processors.current().allowed
-    for word in cpus.split(separator: ",", omittingEmptySubsequences: false) {
-      guard let cpu = Int(word), allowed.contains(cpu) else {
-        problems.append(
-          Reporting.flag(
-            "--cpus", "names \"\(word)\", which this process may not use",
-            "choose among \(allowed.map(String.init).joined(separator: ","))"))
-        return
-      }
-      plan.processors.append(cpu)
-    }
+    plan.engine = LoadFlag.engine(engine, &problems)
+    plan.processors = LoadFlag.processors(cpus, &problems)
   }
 }
 
@@ -181,8 +159,37 @@ struct LoadOutputOptions: ParsableArguments {
   }
 }
 
-/// Quantities in flags.
+/// Quantities in the flags of the lab, and where its threads run.
 enum LoadFlag {
+  static func engine(_ text: String, _ problems: inout [Problem]) -> EngineKind? {
+    switch text {
+    case "auto": return nil
+    case "io_uring": return .uring
+    case "epoll": return .epoll
+    default:
+      problems.append(
+        Reporting.flag("--engine", "is \"\(text)\"", "write auto, io_uring or epoll"))
+      return nil
+    }
+  }
+
+  static func processors(_ text: String?, _ problems: inout [Problem]) -> [Int] {
+    guard let text else { return [] }
+    let allowed = Processors.current().allowed
+    var found: [Int] = []
+    for word in text.split(separator: ",", omittingEmptySubsequences: false) {
+      guard let cpu = Int(word), allowed.contains(cpu) else {
+        problems.append(
+          Reporting.flag(
+            "--cpus", "names \"\(word)\", which this process may not use",
+            "choose among \(allowed.map(String.init).joined(separator: ","))"))
+        return []
+      }
+      found.append(cpu)
+    }
+    return found
+  }
+
   static func duration(
     _ flag: String, _ text: String, _ range: ClosedRange<Int64>, _ problems: inout [Problem]
   ) -> Int64 {

@@ -14,7 +14,8 @@ struct Millrace: ParsableCommand {
       """,
     version: Version.text,
     subcommands: [
-      Run.self, Check.self, Doctor.self, Audit.self, Load.self, Compare.self, Report.self,
+      Run.self, Check.self, Doctor.self, Audit.self, Load.self, Origin.self, Compare.self,
+      Report.self,
     ])
 }
 

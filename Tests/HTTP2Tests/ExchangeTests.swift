@@ -90,7 +90,7 @@ struct ExchangeTests {
     _ = pair.client.session.request(request())
     pair.pump()
     check(pair.client.kinds(1) == [.head])
-    pair.server.session.setTag(1, 1)
+    check(pair.server.session.setTag(1, 1))
     check(
       pair.server.session.supply(
         1, HTTP2Content(.init(rebasing: block[0..<100]), endsStream: false)))

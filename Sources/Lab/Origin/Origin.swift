@@ -1,0 +1,146 @@
+// An origin as a whole: chooses the engine, loads the certificate, starts the threads, says where
+// they listen, and ends them. It is control plane: nothing here runs per request.
+
+import CLinux
+import Glibc
+public import MillraceEngine
+import Synchronization
+import TLS
+
+/// Why an origin cannot start, with what to do about it.
+public struct OriginFailure: Error, CustomStringConvertible {
+  public let description: String
+  init(_ description: String) { self.description = description }
+}
+
+/// An origin server.
+public struct Origin: Sendable {
+  private let plan: OriginPlan
+  private let kind: EngineKind
+  private let options: EngineOptions
+  private let context: TLSContext?
+  private let board = OriginBoard()
+
+  /// Prepares an origin: loads its certificate, and tries io_uring in a forked child (some 5 ms)
+  /// unless the plan says epoll. Call it before the process has other threads.
+  public init(_ plan: OriginPlan) throws(OriginFailure) {
+    var plan = plan
+    var options = EngineOptions()
+    options.descriptorLimit = min(DescriptorLimit.raise(), 1 << 20)
+    // Some descriptors go to rings, listeners and the like.
+    plan.connections = max(16, min(plan.connections, options.descriptorLimit - 64))
+    options.frames = plan.connections * 3 + 1024
+    kind = try Self.chooseEngine(plan, &options)
+    context = try Self.makeContext(plan)
+    self.plan = plan
+    self.options = options
+  }
+
+  private static func chooseEngine(
+    _ plan: OriginPlan, _ options: inout EngineOptions
+  ) throws(OriginFailure) -> EngineKind {
+    if plan.engine == .epoll { return .epoll }
+    let probe = ProbeReport.run(options)
+    if probe.usable {
+      options.setupFlags = probe.setupFlags
+      options.features.formIntersection(probe.provenFeatures)
+      return .uring
+    }
+    guard plan.engine == .uring else { return .epoll }
+    throw OriginFailure(
+      """
+      io_uring was asked for and cannot be used here: \(probe.refusal?.detail ?? "unknown"). \
+      \(probe.refusal?.cure ?? "") Or use --engine epoll.
+      """)
+  }
+
+  private static func makeContext(_ plan: OriginPlan) throws(OriginFailure) -> TLSContext? {
+    guard let certificate = plan.certificatePath, let key = plan.keyPath else { return nil }
+    let tickets = TicketKeys(
+      randomBytes: { SystemRandomness.fill($0) },
+      now: SystemClock.monotonicNanoseconds() / 1_000_000_000)
+    do {
+      return try TLSContext(
+        certificates: [CertificateSource(certificatePath: certificate, keyPath: key)],
+        alpn: ["h2", "http/1.1"], tickets: tickets)
+    } catch {
+      throw OriginFailure("TLS cannot be set up: \(error)")
+    }
+  }
+
+  /// Starts the threads. - Returns: where they listen, with the ports that the kernel chose, in the
+  /// plan's order.
+  public func start() throws(OriginFailure) -> [SocketAddress] {
+    let shared = UnsafeMutablePointer<OriginShared>.allocate(capacity: 1)
+    shared.initialize(to: OriginShared())
+    let now = SystemClock.monotonicNanoseconds()
+    // The first thread alone: the others share the ports that it is given.
+    for i in 0..<max(1, plan.threads) {
+      let seed = OriginSeed(
+        plan: plan, index: i, options: options, context: context, shared: shared, board: board,
+        addresses: board.addresses, start: now)
+      let cpu = plan.processors.isEmpty ? nil : plan.processors[i % plan.processors.count]
+      let kind = kind
+      do throws(SystemFailure) {
+        _ = try WorkerThread.start(name: "origin \(i)", cpu: cpu) { OriginThread.run(kind, seed) }
+      } catch {
+        throw OriginFailure("a thread could not be started: \(error)")
+      }
+      while board.settled.load(ordering: .acquiring) <= i { Pause.microseconds(500) }
+      if let reason = board.whyRefused { throw OriginFailure(reason) }
+    }
+    return board.addresses
+  }
+
+  /// Ends the threads: nothing new is accepted, and answers under way have a second. Returns when
+  /// they have ended.
+  public func stop() {
+    board.stops.store(true, ordering: .releasing)
+    board.wakeAll()
+    while board.finished.load(ordering: .acquiring) < board.settled.load(ordering: .acquiring) {
+      Pause.microseconds(1000)
+    }
+  }
+
+  /// Has each thread write a line with its counters to standard error.
+  public func report() {
+    board.reports.wrappingAdd(1, ordering: .releasing)
+    board.wakeAll()
+  }
+}
+
+/// The life of one thread. The one place where the engine's type is chosen: below it everything is
+/// specialised.
+enum OriginThread {
+  static func run(_ kind: EngineKind, _ seed: OriginSeed) {
+    // Delays are to be exact: the kernel may otherwise be late by 50 µs (timer_slack_ns, prctl(2)).
+    clinux_timer_slack(1)
+    do throws(EngineFailure) {
+      switch kind {
+      case .uring: serve(seed, try Uring(seed.options))
+      case .epoll: serve(seed, try Epoll(seed.options))
+      case .simulated: preconditionFailure("a simulated origin runs in a world, not on a thread")
+      }
+    } catch {
+      seed.board.refuse("the engine of a thread could not be made: \(error)")
+      seed.board.settled.add(1, ordering: .releasing)
+    }
+  }
+
+  private static func serve<E: Engine & ~Copyable>(
+    _ seed: OriginSeed, _ engine: consuming E
+  ) {
+    seed.board.add(engine.waker)
+    // Never torn down: the process ends with its threads, and with connections that would not finish.
+    let worker = UnsafeMutablePointer<OriginWorker<E>>.allocate(capacity: 1)
+    worker.initialize(to: OriginWorker<E>(seed, engine: engine))
+    do throws(SystemFailure) {
+      try worker.pointee.listen(seed)
+    } catch {
+      seed.board.refuse("cannot listen: \(error)")
+    }
+    seed.board.settled.add(1, ordering: .releasing)
+    worker.pointee.run()
+    seed.board.finished.add(1, ordering: .releasing)
+  }
+}

@@ -1,0 +1,88 @@
+// `millrace origin`: from arguments to a plan, a server that says where it listens, and its end by a
+// signal.
+
+import ArgumentParser
+import Configuration
+import Glibc
+import Lab
+import MillraceEngine
+import TLS
+
+struct Origin: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Serves what a test needs: sizes, delays, stalls and failures, the same by seed.",
+    discussion: """
+      128 bytes on 127.0.0.1:3000:      millrace origin
+      Sizes and delays as they are:     millrace origin --size 'lognormal(4KiB,1.5)' \
+      --delay 'exponential(5ms)'
+      One request of a thousand fails:  millrace origin --fault reset=0.1% --fault 503=0.1%
+      A pause of all answers:           millrace origin --stall '200ms every 1s'
+
+      A path asks for an answer of its own, in any order: /bytes/64KiB, /delay/20ms, /status/503,
+      /rate/16KiB, /chunked, /echo, /fault/NAME, or several: /bytes/1MiB/delay/5ms. Failures are \
+      \(OriginFault.list). docs/lab.md says what each does.
+
+      HTTP/1.1 and HTTP/2 on every address: HTTP/2 by ALPN over TLS, or by its preface. Prints
+      `listening ADDRESS` for each address once it is ready. SIGTERM or SIGINT ends it, a second one
+      at once; SIGUSR1 writes each thread's counters to standard error.
+
+      Exit status: 0 ended by a signal, 1 could not start, 2 a bad certificate or key, 64 arguments
+      that cannot be used.
+      """,
+    version: Version.text)
+
+  @OptionGroup(title: "Addresses") var place: OriginPlaceOptions
+  @OptionGroup(title: "Answers") var answer: OriginAnswerOptions
+
+  mutating func run() throws {
+    var problems: [Problem] = []
+    var plan = OriginPlan()
+    place.apply(to: &plan, &problems)
+    answer.apply(to: &plan, &problems)
+    if Reporting.hasErrors(problems) {
+      Reporting.write(problems)
+      throw ExitCode(64)
+    }
+    place.checkCertificate(&problems)
+    if Reporting.hasErrors(problems) { throw Reporting.fail(problems) }
+    Reporting.write(problems)
+    // Before any thread exists, so that all have them blocked.
+    let signals = SignalWaiter(blocking: [SIGTERM, SIGINT, SIGUSR1])
+    do throws(OriginFailure) {
+      let origin = try Lab.Origin(plan)
+      announce(try origin.start(), plan)
+      wait(signals, origin)
+    } catch {
+      Reporting.print("millrace origin: \(error)")
+      // Threads that did start may be at work: nothing of theirs is torn down.
+      _exit(1)
+    }
+  }
+
+  private func announce(_ addresses: [SocketAddress], _ plan: OriginPlan) {
+    var text = ""
+    for (address, listener) in zip(addresses, plan.listeners) {
+      text += "listening \(address)\(listener.usesTLS ? " tls" : "")\n"
+    }
+    OutputFile.standard(text)
+  }
+
+  private func wait(_ signals: SignalWaiter, _ origin: Lab.Origin) -> Never {
+    while true {
+      switch signals.wait(nanoseconds: 3_600_000_000_000) {
+      case SIGUSR1?: origin.report()
+      case SIGTERM?, SIGINT?:
+        // Whoever asks twice does not want to wait for answers under way.
+        _ = try? WorkerThread.start(name: "signals", cpu: nil) {
+          while true {
+            let signal = signals.wait(nanoseconds: 3_600_000_000_000)
+            if signal == SIGTERM || signal == SIGINT { _exit(0) }
+          }
+        }
+        origin.stop()
+        _exit(0)
+      default: continue
+      }
+    }
+  }
+}

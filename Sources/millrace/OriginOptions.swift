@@ -1,0 +1,196 @@
+// The flags of `millrace origin`: where it listens and on how many threads, and what it answers.
+
+import ArgumentParser
+import Configuration
+import Lab
+import MillraceEngine
+import TLS
+
+struct OriginPlaceOptions: ParsableArguments {
+  @Option(help: "Listen here: 127.0.0.1:3000 (the default), :3000, [::1]:0, unix:/run/o.sock.")
+  var listen: [String] = []
+
+  @Option(help: "Listen here with TLS.")
+  var tlsListen: [String] = []
+
+  @Option(help: "The certificate chain for --tls-listen, in PEM.")
+  var tlsCertificate: String?
+
+  @Option(help: "Its key, in PEM.")
+  var tlsKey: String?
+
+  @Option(help: "Threads, each with a ring or an epoll of its own.")
+  var threads = 1
+
+  @Option(help: "auto, io_uring or epoll.")
+  var engine = "auto"
+
+  @Option(help: "Pin the threads to these CPUs, such as 1,2.")
+  var cpus: String?
+
+  @Option(help: "Connections at once, per thread; one more is reset.")
+  var connections = 8192
+
+  @Option(help: "HTTP/2 streams at once, per connection.")
+  var streams = 128
+
+  func apply(to plan: inout OriginPlan, _ problems: inout [Problem]) {
+    LoadFlag.check("--threads", threads, 1...1024, &problems)
+    LoadFlag.check("--connections", connections, 16...1_000_000, &problems)
+    LoadFlag.check("--streams", streams, 1...1000, &problems)
+    plan.threads = threads
+    plan.connections = connections
+    plan.streams = streams
+    plan.engine = LoadFlag.engine(engine, &problems)
+    plan.processors = LoadFlag.processors(cpus, &problems)
+    let plain = listen.isEmpty && tlsListen.isEmpty ? ["127.0.0.1:3000"] : listen
+    for (texts, flag, usesTLS) in [(plain, "--listen", false), (tlsListen, "--tls-listen", true)] {
+      for text in texts {
+        guard let address = Self.address(text, flag, &problems) else { continue }
+        plan.listeners.append(OriginListener(address: address, usesTLS: usesTLS))
+      }
+    }
+    applyCertificate(to: &plan, &problems)
+  }
+
+  private static func address(
+    _ text: String, _ flag: String, _ problems: inout [Problem]
+  ) -> SocketAddress? {
+    switch Reporting.address(text, .listener, flag, &problems) {
+    case nil: return nil
+    case .unix(let path)?: return SocketAddress(unixPath: path)
+    case .ip(let host, let port)?:
+      let found = try? SocketAddress.resolve(host: host, port: port, passive: true).first
+      if found == nil {
+        problems.append(
+          Reporting.flag(flag, "is \"\(text)\", which is no address here", "write its numbers"))
+      }
+      return found
+    }
+  }
+
+  private func applyCertificate(to plan: inout OriginPlan, _ problems: inout [Problem]) {
+    plan.certificatePath = tlsCertificate
+    plan.keyPath = tlsKey
+    let isComplete = tlsCertificate != nil && tlsKey != nil
+    if !tlsListen.isEmpty && !isComplete {
+      problems.append(
+        Reporting.flag(
+          "--tls-listen", "needs a certificate and its key",
+          "add --tls-certificate FILE and --tls-key FILE"))
+    }
+    if tlsListen.isEmpty && (tlsCertificate != nil || tlsKey != nil) {
+      problems.append(
+        Reporting.flag(
+          tlsCertificate != nil ? "--tls-certificate" : "--tls-key", "serves no address",
+          "add --tls-listen ADDRESS"))
+    }
+  }
+
+  /// Looks at the files, with warnings for what will hurt later.
+  func checkCertificate(_ problems: inout [Problem]) {
+    guard let tlsCertificate, let tlsKey else { return }
+    let source = CertificateSource(certificatePath: tlsCertificate, keyPath: tlsKey)
+    for finding in TLSContext.check(source) {
+      problems.append(
+        Problem(
+          location: Reporting.location(
+            finding.file == .key ? "--tls-key" : "--tls-certificate"),
+          message: "\(finding.path): \(finding.what)", cure: finding.remedy,
+          severity: finding.severity == .error ? .error : .warning))
+    }
+  }
+}
+
+struct OriginAnswerOptions: ParsableArguments {
+  @Option(
+    help:
+      "Bytes of content: 128, 64KiB, 'uniform(1KiB,64KiB)', 'exponential(8KiB)', 'lognormal(4KiB,1.5)'."
+  )
+  var size = "128"
+
+  @Option(
+    help: "What passes before an answer: 0, 5ms, or a distribution such as 'exponential(5ms)'.")
+  var delay = "0"
+
+  @Option(help: "Pause all answers, over and over again: '200ms every 1s'.")
+  var stall: String?
+
+  @Option(help: "The status of answers.")
+  var status = 200
+
+  @Option(help: "Bytes of content per second and answer, such as 16KiB.")
+  var contentRate: String?
+
+  @Flag(help: "Send content in chunks (HTTP/1.1).")
+  var chunked = false
+
+  @Option(help: "Fail a share of the requests: 'reset=0.1%', '503=1%'; repeatable.")
+  var fault: [String] = []
+
+  @Option(help: "Chooses sizes, delays and failures: the same seed gives the same ones.")
+  var seed: UInt64 = 1
+
+  func apply(to plan: inout OriginPlan, _ problems: inout [Problem]) {
+    LoadFlag.check("--status", status, 200...599, &problems)
+    plan.status = UInt16(clamping: status)
+    plan.isChunked = chunked
+    plan.seed = seed
+    if let sizes = OriginText.sizes(size) {
+      plan.size = sizes
+    } else {
+      problems.append(
+        Reporting.flag(
+          "--size", "is \"\(size)\"",
+          "write bytes such as 128 or 64KiB, or uniform(1KiB,64KiB), exponential(8KiB) or"
+            + " lognormal(4KiB,1.5)"))
+    }
+    if let delays = OriginText.durations(delay) {
+      plan.delay = delays
+    } else {
+      problems.append(
+        Reporting.flag(
+          "--delay", "is \"\(delay)\"",
+          "write a duration with its unit, such as 5ms, or uniform(1ms,9ms), exponential(5ms) or"
+            + " lognormal(2ms,1)"))
+    }
+    if let stall {
+      plan.stall = OriginText.stall(stall)
+      if plan.stall == nil {
+        problems.append(
+          Reporting.flag(
+            "--stall", "is \"\(stall)\"",
+            "write the pause and how often it comes, the pause being shorter: 200ms every 1s"))
+      }
+    }
+    if let contentRate {
+      plan.bytesPerSecond = OriginText.bytes(contentRate)
+      if plan.bytesPerSecond == nil {
+        problems.append(
+          Reporting.flag(
+            "--content-rate", "is \"\(contentRate)\"", "write bytes per second, such as 16KiB"))
+      }
+    }
+    applyFaults(to: &plan, &problems)
+  }
+
+  private func applyFaults(to plan: inout OriginPlan, _ problems: inout [Problem]) {
+    for text in fault {
+      guard let found = OriginText.fault(text) else {
+        problems.append(
+          Reporting.flag(
+            "--fault", "is \"\(text)\"",
+            "write a name and a share, such as reset=0.1%; the names are \(OriginFault.list)"))
+        continue
+      }
+      plan.faults.append(found)
+    }
+    let sum = plan.faults.reduce(0) { $0 + $1.share }
+    // Shares are decimals: ten times 10% must not be more than all.
+    if sum > 1 + 1e-9 {
+      problems.append(
+        Reporting.flag(
+          "--fault", "adds up to \(sum * 100)% of the requests", "lower the shares to 100% in all"))
+    }
+  }
+}
