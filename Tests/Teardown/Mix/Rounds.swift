@@ -46,24 +46,28 @@ public func tearDown(
         Simulated(Teardown<Simulated>.options, world: world), nil, seed + i, directory, deeds)
     }
   }
-  // Ring descriptors are let go of in the background where a request of another ring still has them.
-  var left = openDescriptors() - descriptors
-  for _ in 0..<1000 where left != 0 {
+  var left = openDescriptors().filter { !descriptors.contains($0) }
+  // What a ring or a thread of the kernel still has is let go of a moment later.
+  for _ in 0..<1000 where !left.isEmpty {
     usleep(1000)
-    left = openDescriptors() - descriptors
+    left = openDescriptors().filter { !descriptors.contains($0) }
   }
-  guard left == 0 else {
-    throw TeardownFailure(description: "\(kind.rawValue): \(left) descriptors are left open")
+  guard left.isEmpty else {
+    throw TeardownFailure(
+      description: "\(kind.rawValue), from seed \(seed): left open are \(left.map(target))")
   }
   return begun
 }
 
-private func openDescriptors() -> Int {
-  guard let directory = opendir("/proc/self/fd") else { return 0 }
-  defer { closedir(directory) }
-  var count = 0
-  while readdir(directory) != nil { count += 1 }
-  return count
+private func openDescriptors() -> [Int32] {
+  (0..<4096).filter { fcntl($0, F_GETFD) >= 0 }
+}
+
+/// What a descriptor is open on.
+private func target(_ descriptor: Int32) -> String {
+  var name = [UInt8](repeating: 0, count: 256)
+  let count = readlink("/proc/self/fd/\(descriptor)", &name, name.count)
+  return "\(descriptor) " + String(decoding: name.prefix(max(0, count)), as: UTF8.self)
 }
 
 private func oneRound<E: Engine & ~Copyable>(

@@ -103,7 +103,9 @@ extension Teardown where E: ~Copyable {
     case .closeOperation:
       // Only what nothing was begun on: connects to the listener may still be under way.
       guard let made = try? engine.bindSpare(address) else { return }
-      engine.close(made, token(deed))
+      let token = token(deed)
+      operations[operations.count - 1].closing = made
+      engine.close(made, token)
     default:
       guard let pipe, let end = freeEnd(receiving: true) else { return }
       // One of the two directions, so that some wait and some do not.
