@@ -9,6 +9,7 @@
 struct cnumbers cnumbers_of_libc(void) { return listed; }
 
 int cnumbers_try(long number) {
-  /* -1 for the descriptor or for the size, and no memory to write to: each of the five refuses. */
-  return syscall(number, -1, 0, 0, 0, 0, 0) < 0 ? errno : 0;
+  /* No descriptor, or too large a size, and no memory: each of the five refuses. Not -1, which
+   * io_uring_register(2) takes for "no ring" since 6.13. */
+  return syscall(number, -2, 0, 0, 0, 0, 0) < 0 ? errno : 0;
 }
