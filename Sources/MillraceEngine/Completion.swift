@@ -69,13 +69,14 @@ public struct Completion: Sendable {
 
 /// Completions that wait for the loop to take them: a ring that grows by doubling at set-up
 /// speed, never in steady state (its first size holds a full completion queue of the kernel).
+@usableFromInline
 struct CompletionQueue: ~Copyable {
-  private var storage: UnsafeMutablePointer<Completion>
-  private var mask: Int
-  private var head = 0
-  private var tail = 0
+  @usableFromInline var storage: UnsafeMutablePointer<Completion>
+  @usableFromInline var mask: Int
+  @usableFromInline var head = 0
+  @usableFromInline var tail = 0
   /// How often the ring had to grow: an operator's hint that the first size was too small.
-  private(set) var growths = 0
+  @usableFromInline private(set) var growths = 0
 
   /// - Parameter capacity: entries, a power of two.
   init(capacity: Int) {
@@ -84,16 +85,19 @@ struct CompletionQueue: ~Copyable {
     mask = capacity - 1
   }
 
-  deinit { storage.deallocate() }
+  // Inlinable for the compiler's sake: 6.3 asserts where an inlinable property's setter, which ends
+  // the old value, would call it.
+  @inlinable deinit { storage.deallocate() }
 
   @inline(__always) var isEmpty: Bool { head == tail }
   @inline(__always) var count: Int { tail - head }
 
   @inline(__always)
   mutating func append(_ completion: Completion) {
-    if tail - head > mask { grow() }
+    // Unchecked: neither end can overflow within the life of a machine.
+    if tail &- head > mask { grow() }
     (storage + (tail & mask)).initialize(to: completion)
-    tail += 1
+    tail &+= 1
   }
 
   /// Puts a completion in front of all that wait.
@@ -104,11 +108,13 @@ struct CompletionQueue: ~Copyable {
     (storage + (head & mask)).initialize(to: completion)
   }
 
-  @inline(__always)
+  /// Inlined into the caller's loop with the engines' `next`: a call and a result in memory per
+  /// completion were 1 ns of the 25 of a no-operation.
+  @inlinable @inline(__always)
   mutating func popFirst() -> Completion? {
     guard head != tail else { return nil }
     let completion = storage[head & mask]
-    head += 1
+    head &+= 1
     return completion
   }
 

@@ -97,6 +97,37 @@ enum Sockets {
     }
   }
 
+  /// Looks whether a descriptor of somebody else's is a connected stream socket, and sets its mode.
+  /// - Returns: whether it is a UNIX socket.
+  static func prepareForeign(
+    _ number: Int32, limit: Int, nonblocking: Bool
+  ) throws(SystemFailure) -> Bool {
+    guard number >= 0 else { throw SystemFailure(code: EBADF, operation: "adopt") }
+    guard Int(number) < limit else {
+      throw SystemFailure(code: EMFILE, operation: "descriptor limit of the engine")
+    }
+    var kind: Int32 = 0
+    var length = socklen_t(MemoryLayout<Int32>.size)
+    guard getsockopt(number, SOL_SOCKET, SO_TYPE, &kind, &length) == 0 else {
+      throw SystemFailure(code: errno, operation: "adopt")
+    }
+    guard kind == Int32(SOCK_STREAM.rawValue) else {
+      throw SystemFailure(code: ENOTSOCK, operation: "adopt of what is not a stream socket")
+    }
+    var address = sockaddr_storage()
+    length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+    let named = withUnsafeMutableBytes(of: &address) {
+      getpeername(number, $0.baseAddress!.assumingMemoryBound(to: sockaddr.self), &length)
+    }
+    guard named == 0 else { throw SystemFailure(code: errno, operation: "adopt") }
+    let flags = fcntl(number, F_GETFL)
+    let wanted = nonblocking ? flags | O_NONBLOCK : flags & ~O_NONBLOCK
+    guard flags >= 0, flags == wanted || fcntl(number, F_SETFL, wanted) == 0 else {
+      throw SystemFailure(code: errno, operation: "fcntl")
+    }
+    return Int32(address.ss_family) == AF_UNIX
+  }
+
   static func peer(_ descriptor: Int32) -> SocketAddress? { name(descriptor, getpeername) }
   static func local(_ descriptor: Int32) -> SocketAddress? { name(descriptor, getsockname) }
 

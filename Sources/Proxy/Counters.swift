@@ -9,6 +9,8 @@ package struct WorkerCounters: Sendable {
   package var refused = 0
   /// Accepted connections whose packets another CPU than this worker's handled.
   package var acceptedElsewhere = 0
+  /// Connections that were passed on to the worker of their device queue.
+  package var handedOver = 0
   package var requests = 0
   package var responses = 0
   package var badRequests = 0

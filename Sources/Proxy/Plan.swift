@@ -80,6 +80,8 @@ struct Plan: @unchecked Sendable {
   let shortestTimeout: Int64
   /// Listeners prefer connections whose packets arrive on their worker's CPU.
   let placesByCPU: Bool
+  /// Connections go to the worker that serves the device queue (NAPI instance) they came by.
+  let placesByQueue: Bool
 
   init(
     _ configuration: ProxyConfiguration, listenerAddresses: [SocketAddress],
@@ -123,6 +125,7 @@ struct Plan: @unchecked Sendable {
     audit = configuration.audit
     shortestTimeout = shortest
     placesByCPU = configuration.placement == .cpu
+    placesByQueue = configuration.placement == .queue
   }
 }
 

@@ -190,6 +190,7 @@ public struct Server {
     let connections = UnsafeMutablePointer<Atomic<Int>>.allocate(capacity: 1)
     connections.initialize(to: Atomic(0))
     let pins = shouldPin(processors, count)
+    let board = plan.placesByQueue && count > 1 ? QueueBoard(workerCount: count) : nil
     var threads: [WorkerThread] = []
     for i in 0..<count {
       (controls + i).initialize(to: WorkerControl())
@@ -197,7 +198,7 @@ public struct Server {
       let seed = WorkerSeed(
         plan: plan, index: i, workerCount: count, options: options, control: controls + i,
         connectionCount: connections, logger: logger,
-        journal: journals.isEmpty ? nil : journals[i], cpu: cpu)
+        journal: journals.isEmpty ? nil : journals[i], cpu: cpu, board: board)
       do {
         threads.append(
           try WorkerThread.start(name: "millrace-\(i)", cpu: cpu) {
@@ -209,14 +210,14 @@ public struct Server {
         controls[i].finished.store(true, ordering: .releasing)
       }
     }
-    let board = ControlBoard(controls: controls, count: count, wakers: wakers)
-    guard board.allReady() else {
-      board.request(WorkerRequest.drain)
+    let controlBoard = ControlBoard(controls: controls, count: count, wakers: wakers)
+    guard controlBoard.allReady() else {
+      controlBoard.request(WorkerRequest.drain)
       for thread in threads { thread.join() }
       return 1
     }
     announce(plan, count, pins)
-    let status = supervise(board, tickets, signals)
+    let status = supervise(controlBoard, tickets, signals)
     if status == 0 {
       for thread in threads { thread.join() }
       logger.info("stopped")

@@ -65,7 +65,9 @@ extension Worker where E: ~Copyable {
       guard now >= nextDrainSweep else { return }
       nextDrainSweep = now + Self.sweepNanoseconds
       sweep(now)
-      guard downstreams.inUse == 0, upstreams.inUse == 0, listenersClosed else { return }
+      guard downstreams.inUse == 0, upstreams.inUse == 0, handOvers == 0, listenersClosed else {
+        return
+      }
       drain = .closingJournal
       drainDeadline = now + Self.journalNanoseconds
       if audits { journal!.beginShutdown() }

@@ -24,7 +24,9 @@ extension Worker where E: ~Copyable {
 
   mutating func accepted(_ listener: UInt32, _ completion: Completion) {
     if completion.result >= 0 {
-      return admit(Descriptor(rawValue: completion.result), Int(listener))
+      let socket = Descriptor(rawValue: completion.result)
+      if board != nil && handOver(socket, Int(listener)) { return }
+      return admit(socket, Int(listener))
     }
     guard completion.isTerminal else { return }
     listeners[Int(listener)].accepting = false
@@ -54,6 +56,7 @@ extension Worker where E: ~Copyable {
     if let cpu, let arrived = engine.incomingCPU(socket), arrived != cpu {
       counters.acceptedElsewhere += 1
     }
+    noteQueue(socket)
     let isTLS = plan.listeners[listener].tls != nil
     var session: TLSSession?
     if let context = plan.listeners[listener].tls {

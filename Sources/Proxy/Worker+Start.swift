@@ -23,6 +23,8 @@ struct WorkerSeed: @unchecked Sendable {
   let journal: JournalSeed?
   /// The CPU that the worker is pinned to, or nil.
   let cpu: Int?
+  /// With `placement: queue`.
+  var board: QueueBoard?
 }
 
 struct JournalSeed: Sendable {
@@ -63,6 +65,7 @@ extension Worker where E: ~Copyable {
     connectionCount = seed.connectionCount
     logger = seed.logger
     cpu = seed.cpu
+    board = seed.board
     downstreams = Slab(capacity: connections)
     upstreams = Slab(capacity: connections + Self.idleTotal(seed.plan))
     exchanges = Slab(capacity: connections)
@@ -146,6 +149,7 @@ extension Worker where E: ~Copyable {
 
 /// Runs one worker on the current thread, from its making to its end.
 private func runWorker<E: Engine & ~Copyable>(_ seed: WorkerSeed, _ engine: consuming E) {
+  seed.board?.set(seed.index, engine.mailbox)
   var worker = Worker<E>(seed, engine: engine)
   worker.prepareJournal()
   do {

@@ -17,6 +17,8 @@ enum TokenKind: UInt8 {
   case downstreamReceive, downstreamSend
   case upstreamConnect, upstreamReceive, upstreamSend
   case journal
+  /// A connection that goes to another worker, and one that came from there.
+  case handOver, handedOver
 }
 
 /// A listening socket of this worker.
@@ -47,6 +49,11 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
   let logger: Logger
   /// The CPU that this worker is pinned to, or nil.
   let cpu: Int?
+  /// With `placement: queue`: who serves which queue.
+  let board: QueueBoard?
+  /// Connections whose hand-over has not ended.
+  var handOvers = 0
+  var queuesSeen: [Int] = []
 
   var downstreams: Slab<Downstream>
   var upstreams: Slab<Upstream>
@@ -137,6 +144,8 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
     case .accept: accepted(slot, completion)
     case .upstreamConnect: upstreamConnected(slot, completion.result)
     case .journal: journalCompleted(slot, completion)
+    case .handOver: handOverEnded(completion)
+    case .handedOver: takeOver(completion.result, Int(slot))
     case nil: assertionFailure("a completion of an unknown kind")
     }
   }

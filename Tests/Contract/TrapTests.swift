@@ -85,7 +85,7 @@ private func received(
 /// Runs the way to a trap. An error on the way ends the process as if nothing had trapped, and so
 /// does coming to its end; the stage lives on, because an engine with operations in flight would
 /// trap for another reason.
-private func orSucceed(_ kind: EngineKind, _ body: (Stage) throws -> Void) {
+func orSucceed(_ kind: EngineKind, _ body: (Stage) throws -> Void) {
   var options = Stage.options
   options.largeBuffers = 1
   guard let stage = try? Stage(kind, options) else { exit(EXIT_SUCCESS) }

@@ -9,7 +9,7 @@ import os
 import threading
 import unittest
 
-from harness import wire
+from harness import configuration, namespaces, ports, settings, wire
 from harness.case import SystemCase, on_both_engines
 
 CPUS = sorted(os.sched_getaffinity(0))
@@ -77,6 +77,72 @@ class Placement(SystemCase):
         self.assertGreater(min(one[0] for one in accepted), 0)
         self.assertEqual(accepted[0][1], 0)
         self.assertEqual([one[1] for one in accepted[1:]], [one[0] for one in accepted[1:]])
+
+
+@on_both_engines
+class Queues(SystemCase):
+    """A card with two queues, as a veth pair has them: each with a NAPI instance of its own."""
+
+    CLIENTS = 60
+
+    def start(self, placement):
+        namespaces.require()
+        net = namespaces.Wire()
+        self.addCleanup(net.cut)
+        net.lay()
+        origin = net.inside(net.server, lambda: self.start_origin(peer_name))
+        config = self.settings_for(origin.port, workers=2, pin="off", placement=placement)
+        address = configuration.listener(ports.free_port(), address=namespaces.SERVER)
+        config["listeners"] = [address]
+        proxy = self.start_proxy(config, wrapper=[*net.wrapper(), *settings.WRAPPER])
+        return net, proxy
+
+    def connections(self, net, proxy):
+        """So many at once, each asked twice."""
+
+        def open_one():
+            return wire.Wire.connect(proxy.port, address=namespaces.SERVER)
+
+        def ask():
+            opened = [open_one() for _ in range(self.CLIENTS)]
+            for _ in range(2):
+                for one in opened:
+                    one.send(wire.get())
+                    self.assertEqual(one.response("GET").status, 200)
+            return opened
+
+        opened = net.inside(net.client, ask)
+        for one in opened:
+            self.addCleanup(one.close)
+        proxy.counters()
+        lines = proxy.find("counters")[-2:]
+        for one in opened:
+            one.close()
+        return sorted(lines, key=lambda line: int(line["worker"]))
+
+    def test_each_worker_serves_one_queue_and_no_connection_is_lost(self):
+        net, proxy = self.start("queue")
+        lines = self.connections(net, proxy)
+        self.assertEqual([line["queues"] for line in lines], ["1", "1"])
+        self.assertEqual(sum(int(line["accepted"]) for line in lines), self.CLIENTS)
+        self.assertGreater(min(int(line["accepted"]) for line in lines), 0)
+        # The kernel spreads them by a hash that knows nothing of queues: half went to the wrong one.
+        self.assertGreater(min(int(line["handed_over"]) for line in lines), 0)
+
+    def test_it_drains_with_connections_that_were_handed_over(self):
+        net, proxy = self.start("queue")
+        self.connections(net, proxy)
+        proxy.stop()
+        self.assertEqual(proxy.process.returncode, 0)
+
+    def test_on_loopback_there_are_no_queues_and_all_stay_where_they_are(self):
+        origin = self.start_origin(peer_name)
+        proxy = self.proxy_before(origin.port, workers=2, pin="off", placement="queue")
+        for _ in range(20):
+            self.assertEqual(self.fetch(proxy).status, 200)
+        proxy.counters()
+        for line in proxy.find("counters")[-2:]:
+            self.assertEqual((line["queues"], line["handed_over"]), ("0", "0"))
 
 
 @on_both_engines

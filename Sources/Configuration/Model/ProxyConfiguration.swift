@@ -36,6 +36,8 @@ public enum Placement: String, Sendable, Equatable, CaseIterable {
   case off
   /// The one that is pinned to the CPU that handled the connection's first packet.
   case cpu
+  /// The one that serves the device queue that the connection's first packet came by.
+  case queue
 }
 
 /// Everything that a proxy is told at start.

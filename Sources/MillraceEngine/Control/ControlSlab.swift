@@ -116,11 +116,12 @@ struct ControlSlab: ~Copyable {
     freeCount += 1
   }
 
-  /// A slot for a no-operation, or nil when all are in use (not counted: the caller's next try is).
+  @inline(__always) var hasRoom: Bool { freeCount > 0 }
+
+  /// A slot for a no-operation. - Precondition: `hasRoom`.
   @inline(__always)
-  mutating func takeNop(_ token: Token) -> UInt32? {
-    guard freeCount > 0 else { return nil }
-    freeCount -= 1
+  mutating func takeNop(_ token: Token) -> UInt32 {
+    freeCount &-= 1
     let index = free[freeCount]
     nops[Int(index)] = token
     return index
@@ -129,7 +130,7 @@ struct ControlSlab: ~Copyable {
   @inline(__always)
   mutating func endNop(_ index: UInt32) -> Token {
     free[freeCount] = index
-    freeCount += 1
+    freeCount &+= 1
     return nops[Int(index)]
   }
 }

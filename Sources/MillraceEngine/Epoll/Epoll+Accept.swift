@@ -148,7 +148,7 @@ extension Epoll {
 
   /// Of a fresh connection nothing is known: its first receive is tried rather than waited for.
   @inline(__always)
-  private func expectBytes(_ socket: Int32) {
+  func expectBytes(_ socket: Int32) {
     if use.contains(.speculativeReceive) { sockets[socket].pointee.state.insert(.readable) }
   }
 

@@ -13,7 +13,7 @@ public struct Epoll: Engine, ChainRunner, ~Copyable {
   var frames: FrameSlab
   var sockets: SocketTable
   var files: FileOperationSlab
-  var queue: CompletionQueue
+  @usableFromInline var queue: CompletionQueue
   let events: UnsafeMutablePointer<epoll_event>
   let eventLimit: Int
   /// Sockets that may have something to read although no edge will come: to be served before
@@ -207,6 +207,7 @@ public struct Epoll: Engine, ChainRunner, ~Copyable {
     return epoll_wait(descriptor, events, Int32(eventLimit), milliseconds)
   }
 
+  @inlinable @inline(__always)
   public mutating func next() -> Completion? { queue.popFirst() }
 
   public mutating func refreshClocks() {

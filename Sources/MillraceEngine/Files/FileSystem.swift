@@ -4,10 +4,13 @@
 
 /// A file system for set-up, recovery and verification. Every call blocks; none is for a loop.
 public protocol FileSystem: Sendable {
+  /// Opens a file, open(2); throws the errno.
   func open(_ path: String, _ access: BlockingFiles.Access) throws(Errno) -> BlockingFile
   /// Flushes a directory, so that creations, renames and removals in it survive a crash.
   func synchronizeDirectory(_ path: String) throws(Errno)
+  /// rename(2).
   func rename(_ from: String, to: String) throws(Errno)
+  /// unlink(2).
   func unlink(_ path: String) throws(Errno)
   /// The names in a directory in byte order, without `.` and `..`.
   func list(_ path: String) throws(Errno) -> [String]
@@ -15,17 +18,21 @@ public protocol FileSystem: Sendable {
 
 /// The content of an open file that is not the machine's.
 public protocol FileContent: AnyObject, Sendable {
+  /// The file's length in bytes.
   func size() throws(Errno) -> Int
   /// Reads up to `buffer.count` bytes at `offset`; fewer only at the end of the file.
   func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(Errno) -> Int
   /// Writes all of `bytes` at `offset`.
   func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(Errno)
+  /// Makes what was written survive a crash, fsync(2).
   func synchronize() throws(Errno)
+  /// Sets the length in bytes, ftruncate(2); what is added is zeros.
   func truncate(to length: Int) throws(Errno)
 }
 
 /// The file system of the machine.
 public struct MachineFiles: FileSystem {
+  /// The machine's files, as the process sees them.
   public init() {}
 
   public func open(_ path: String, _ access: BlockingFiles.Access) throws(Errno) -> BlockingFile {

@@ -108,6 +108,23 @@ public protocol SocketOperations: ~Copyable {
   /// Gives back a slot in which nothing is open.
   mutating func returnSlot(_ slot: Descriptor)
 
+  // MARK: Moving sockets
+
+  /// Gives a connected stream socket up without closing it: from here on it is the caller's, who
+  /// closes it or has another engine of the same kind `adopt` it. Bytes that have arrived and
+  /// were not received go with it.
+  ///
+  /// - Precondition: no operation of the socket is in flight, and it is not a direct descriptor.
+  /// - Returns: the number of the descriptor.
+  mutating func surrender(_ socket: Descriptor) -> Int32
+  /// Takes over a connected stream socket that the caller owns: one that another engine gave up,
+  /// of a socketpair(2), or inherited. Sets or clears O_NONBLOCK as this engine needs it, for every
+  /// duplicate of the descriptor too.
+  ///
+  /// - Throws: EMFILE beyond `EngineOptions.descriptorLimit`, EBADF, ENOTSOCK, or ENOTCONN where it
+  ///   is not connected; the descriptor then stays the caller's.
+  mutating func adopt(_ number: Int32) throws(SystemFailure) -> Descriptor
+
   // MARK: Placement
 
   /// Has the kernel give each new connection of a SO_REUSEPORT group to the listener whose position

@@ -28,6 +28,8 @@ struct SimulatedNetwork {
   private var lowestFree = 3
   private var nextPort: UInt16 = 32_768
   private var ends: [SimulatedEnd] = []
+  /// What an engine gave up and no other has taken over, by number.
+  var ownerless: [Int32: SimulatedHandle] = [:]
   /// Pairs of addresses that connections of engines have.
   private var pairs: Set<String> = []
   var datagramSockets: [String: [SimulatedDatagramSocket]] = [:]
@@ -101,6 +103,7 @@ struct SimulatedNetwork {
       end.owner = nil
     }
     ends = []
+    ownerless = [:]
     listeners = [:]
     datagramSockets = [:]
   }

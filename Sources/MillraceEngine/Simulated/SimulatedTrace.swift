@@ -8,7 +8,7 @@ public struct SimulatedTrace: Sendable {
   public enum Kind: UInt8, Sendable {
     case turn, completion, receive, accept, connect, stop, send, shutdown, close, reset
     case openFile, read, write, synchronize, resizeFile, rename, unlink, closeFile, status
-    case datagramReceive, datagramSend, relay, control, arrival, crash, note
+    case datagramReceive, datagramSend, relay, control, arrival, crash, note, move
   }
 
   struct Entry: Sendable {

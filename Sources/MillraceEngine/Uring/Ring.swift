@@ -25,6 +25,9 @@ struct Ring: ~Copyable {
   let sqMask: UInt32
   let sqEntries: UInt32
   private var sqTail: UInt32
+  /// Where the queue was full when the kernel's head was last looked at: the head has only moved on
+  /// since, and it lies in a cache line that the kernel writes.
+  private var sqFullAt: UInt32
   private var cqHeadShared: UnsafeMutablePointer<UInt32>
   private var cqTail: UnsafeMutablePointer<UInt32>
   private var cqMask: UInt32
@@ -83,6 +86,7 @@ struct Ring: ~Copyable {
     sqTailShared = maps.word(parameters.sq_off.tail)
     sqFlags = maps.word(parameters.sq_off.flags)
     sqTail = sqTailShared.pointee
+    sqFullAt = sqTail
     cqHeadShared = maps.word(parameters.cq_off.head)
     cqTail = maps.word(parameters.cq_off.tail)
     cqMask = maps.word(parameters.cq_off.ring_mask).pointee
@@ -110,7 +114,10 @@ struct Ring: ~Copyable {
   /// A cleared entry, or nil when the queue is full.
   @inline(__always)
   mutating func nextEntry() -> UnsafeMutablePointer<clinux_sqe>? {
-    guard pending < sqEntries else { return nil }
+    if sqTail == sqFullAt {
+      sqFullAt = clinux_load_acquire(sqHead) &+ sqEntries
+      if sqTail == sqFullAt { return nil }
+    }
     let entry = entries + Int(sqTail & sqMask)
     entry.initialize(to: clinux_sqe())
     sqTail &+= 1

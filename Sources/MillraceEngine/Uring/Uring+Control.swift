@@ -155,9 +155,19 @@ extension Uring {
   /// Outside chains a no-operation has nothing to remember but its token: the measure of what the
   /// engine adds to the kernel's own cost of an operation.
   public mutating func nop(_ token: Token) {
-    guard !chainIsOpen, let index = control.takeNop(token) else {
-      return submit(.nop, token) { _ in }
+    guard !chainIsOpen, control.hasRoom, let entry = ring.nextEntry() else {
+      return nopOtherwise(token)
     }
+    entry.pointee.opcode = UInt8(CLINUX_OP_NOP)
+    entry.pointee.user_data = Self.userData(.nop, 0, control.takeNop(token))
+  }
+
+  /// In a chain, without a free slot, or with a full queue. Apart, so that the usual way needs no
+  /// stack frame.
+  @inline(never)
+  private mutating func nopOtherwise(_ token: Token) {
+    guard !chainIsOpen, control.hasRoom else { return submit(.nop, token) { _ in } }
+    let index = control.takeNop(token)
     let entry = self.entry()
     entry.pointee.opcode = UInt8(CLINUX_OP_NOP)
     entry.pointee.user_data = Self.userData(.nop, 0, index)

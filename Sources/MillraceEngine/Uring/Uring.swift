@@ -24,7 +24,7 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
   var frames: FrameSlab
   var sockets: SocketTable
   var files: FileOperationSlab
-  var queue: CompletionQueue
+  @usableFromInline var queue: CompletionQueue
   /// Completions of what ended inside its submission, for the next turn.
   var later: CompletionQueue
   var control: ControlSlab
@@ -220,6 +220,7 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
     }
   }
 
+  @inlinable @inline(__always)
   public mutating func next() -> Completion? { queue.popFirst() }
 
   public mutating func refreshClocks() {

@@ -122,6 +122,8 @@ final class EngineBox<E: Engine & ~Copyable>: ContractEngine {
   func placeByCPU(_ listener: Descriptor, count: Int) -> Int32 {
     engine.placeByCPU(listener, count: count)
   }
+  func surrender(_ socket: Descriptor) -> Int32 { engine.surrender(socket) }
+  func adopt(_ number: Int32) throws -> Descriptor { try engine.adopt(number) }
   func preferCPU(_ listener: Descriptor, cpu: Int) -> Int32 {
     engine.preferCPU(listener, cpu: cpu)
   }

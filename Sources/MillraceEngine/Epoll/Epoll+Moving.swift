@@ -1,0 +1,27 @@
+// Connections that come from elsewhere, and that go elsewhere.
+
+import CLinux
+import Glibc
+
+extension Epoll {
+  public mutating func surrender(_ socket: Descriptor) -> Int32 {
+    precondition(!socket.isDirect, "a direct descriptor has no number to give up")
+    sockets.retire(socket.rawValue)
+    statistics.systemCalls += 1
+    // It stays open, so that the kernel does not take it out by itself.
+    _ = epoll_ctl(descriptor, EPOLL_CTL_DEL, socket.rawValue, nil)
+    return socket.rawValue
+  }
+
+  public mutating func adopt(_ number: Int32) throws(SystemFailure) -> Descriptor {
+    _ = try Sockets.prepareForeign(number, limit: sockets.limit, nonblocking: true)
+    _ = sockets.open(number)
+    let code = register(number, events: Self.streamInterest)
+    guard code == 0 else {
+      sockets.retire(number)
+      throw SystemFailure(code: code, operation: "epoll_ctl")
+    }
+    expectBytes(number)
+    return Descriptor(rawValue: number)
+  }
+}

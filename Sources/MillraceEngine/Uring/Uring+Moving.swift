@@ -1,0 +1,19 @@
+// Connections that come from elsewhere, and that go elsewhere.
+
+import Glibc
+
+extension Uring {
+  public mutating func surrender(_ socket: Descriptor) -> Int32 {
+    precondition(!socket.isDirect, "a direct descriptor has no number to give up")
+    requireNoReceiveStep(socket.rawValue)
+    sockets.retire(socket.rawValue)
+    return socket.rawValue
+  }
+
+  public mutating func adopt(_ number: Int32) throws(SystemFailure) -> Descriptor {
+    // Blocking, as its own are: io_uring answers EAGAIN on a non-blocking socket instead of waiting.
+    let isLocal = try Sockets.prepareForeign(number, limit: sockets.limit, nonblocking: false)
+    try adopt(number, as: isLocal ? .local : [])
+    return Descriptor(rawValue: number)
+  }
+}
