@@ -1,6 +1,6 @@
 """What is compared with what: each row's subjects, the load that drives them, and the bars."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,6 @@ class Row:
     bars: tuple = ()
     wall: bool = False  # whether elapsed time means anything here
     rounds: int = 0  # fewer than asked for, where a round is long; 0: as asked for
-    environment: dict = field(default_factory=dict)  # by subject
 
 
 def _echo(connections, against_nio):
@@ -93,17 +92,16 @@ def _steps(work, title):
 
 _POST = Row("post", "a message to another engine's thread and back, both on one CPU", "µs CPU each",
             {"io_uring by ring": ("engine", "io_uring", "post", "{seconds}"),
-             "io_uring by memory": ("engine", "io_uring", "post", "{seconds}"),
+             "io_uring by memory": (
+                 "engine", "io_uring", "post", "{seconds}", "--features=-ring_messages"),
              "epoll": ("engine", "epoll", "post", "{seconds}")},
-            scale=1000, wall=True,
-            environment={"io_uring by memory": {"MILLRACE_FEATURES": "-ring_messages"}})
+            scale=1000, wall=True)
 
 _ROWS = [
     Row("nop", "1,000 no-operations in one enter", "ns CPU each",
         {"c-liburing": ("c", "nop", "{seconds}"),
          "millrace-io_uring": ("engine", "io_uring", "nop", "{seconds}"),
-         "same flags": ("engine", "io_uring", "nop", "{seconds}")},
-        environment={"same flags": {"MILLRACE_FEATURES": "-no_sqarray"}},
+         "same flags": ("engine", "io_uring", "nop", "{seconds}", "--features=-no_sqarray")},
         bars=(Bar("millrace-io_uring", "c-liburing", 1.10),)),
     _echo(1, 1.35), _echo(64, 1.4), _echo(1000, 1.8),
     _churn(),

@@ -181,6 +181,10 @@ public struct EngineCounters: Sendable {
   public var submissionThreadWakes = 0
   /// Messages that another engine or thread sent here.
   public var messages = 0
+  /// Mailboxes of other engines that this one keeps for its messages, now; at most 64.
+  public var correspondents = 0
+  /// Times that one of them had to make room for another.
+  public var correspondentsReplaced = 0
 }
 
 /// A completion engine: one ring or one epoll instance, owned by one thread.
@@ -242,20 +246,6 @@ public protocol Engine: SocketOperations, DatagramOperations, FileOperations, Co
 
   /// Gauges and counters as of now.
   var counters: EngineCounters { get }
-}
-
-/// Ends the `wait` of an engine from any thread. Level-like: a wake that comes before the wait
-/// is not lost.
-public struct Waker: Sendable {
-  let eventDescriptor: Int32
-
-  /// Ends the `wait` that is under way, or the next one. Never blocks; from any thread.
-  public func wake() {
-    // An engine of a simulated world.
-    if eventDescriptor < -1 { return SimulatedWake.leave(eventDescriptor) }
-    var one: UInt64 = 1
-    _ = Glibc.write(eventDescriptor, &one, 8)
-  }
 }
 
 /// A system call that failed during set-up.

@@ -148,6 +148,11 @@ struct SocketTable: ~Copyable {
   @inline(__always)
   func retire(_ descriptor: Int32) {
     let record = self[descriptor]
+    // A second close would be that of whoever has the number by then. Of an empty slot it is how
+    // the slot is given back.
+    precondition(
+      record.pointee.state.contains(.open) || descriptor >= Descriptor.directBit,
+      "close of a descriptor that is not open")
     precondition(
       record.pointee.state.isDisjoint(with: .inFlight) && record.pointee.sendCell == nil,
       "close with an operation in flight")

@@ -171,6 +171,7 @@ private func runWorker<E: Engine & ~Copyable>(_ seed: WorkerSeed, _ engine: cons
 
 /// The one place where the engine's type is chosen: below it everything is specialised.
 func startWorker(_ kind: EngineKind, _ seed: WorkerSeed, _ wakers: WakerBoard) {
+  defer { wakers.set(seed.index, nil) }
   do throws(EngineFailure) {
     switch kind {
     case .uring:

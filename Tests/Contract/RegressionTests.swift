@@ -1,6 +1,7 @@
 // Faults of the engines that were found by reading and by teardown, each as the shortest script that
 // shows it.
 
+import CLinux
 import Glibc
 import MillraceEngine
 import Testing
@@ -82,6 +83,274 @@ extension Contract {
         try stage.expect(second, -ECANCELED)
         stage.engine.close(socket)
       }
+    }
+
+    /// Engines that run chains themselves, and one whose kernel does not.
+    static let runners: [(EngineKind, EngineFeatures)] = engines.map {
+      ($0, Stage.features.subtracting(.linkedChains))
+    }
+
+    /// Only those were found that had begun.
+    @Test(.tags(.failure), arguments: runners)
+    func aStepThatWaitsIsCancelledWithThoseBehindItAndNotTheOneThatRuns(
+      _ kind: EngineKind, _ features: EngineFeatures
+    ) throws {
+      var options = Stage.options
+      options.features = features
+      options.chains = 1
+      try onStage(kind, options, isComparable: false) { stage in
+        let (socket, _) = try stage.connection()
+        let buffer = FileBuffer(capacity: 16)
+        let tokens = (0..<5).map { _ in stage.token() }
+        stage.engine.refreshClocks()
+        stage.engine.beginChain()
+        stage.engine.timeout(at: stage.engine.now + 60_000_000_000, tokens[0])
+        stage.engine.receive(socket, .once, tokens[1])
+        stage.engine.send(socket, try stage.frame("never"), .awaited, tokens[2])
+        stage.engine.write(
+          Descriptor(rawValue: 60_000), from: buffer, count: 16, offset: 0, durable: false,
+          tokens[3])
+        stage.engine.shutdown(socket, .both, tokens[4])
+        stage.engine.endChain()
+        stage.engine.cancel(tokens[3])
+        try stage.expect(tokens[3], -ECANCELED)
+        try stage.expect(tokens[4], -ECANCELED)
+        stage.engine.cancelAll(socket)
+        try stage.expect(tokens[1], -ECANCELED)
+        try stage.expect(tokens[2], -ECANCELED)
+        #expect(stage.ending(tokens[0]) == nil)
+        #expect(stage.engine.counters.operationsInFlight == 1)
+        stage.engine.cancel(tokens[0])
+        try stage.expect(tokens[0], -ECANCELED)
+        for token in tokens { #expect(stage[token].terminals == 1) }
+        stage.engine.close(socket)
+        // The chain's place is free again: there is only one.
+        let last = stage.token()
+        stage.engine.beginChain()
+        stage.engine.nop(last)
+        stage.engine.endChain()
+        try stage.expect(last, 0)
+      }
+    }
+
+    /// Nobody asked again for a file's step once its turn had come.
+    @Test(.tags(.failure), arguments: kernelEngines)
+    func aFileStepIsCancelledBeforeItsTurn(_ kind: EngineKind) throws {
+      try onStage(kind, isComparable: false) { stage in
+        let (output, input) = try stage.engine.pipe(capacity: 4096)
+        let (first, second) = (stage.token(), stage.token())
+        stage.engine.refreshClocks()
+        stage.engine.beginChain()
+        stage.engine.timeout(at: stage.engine.now + 20_000_000, first)
+        // Of an empty pipe, which ends only by being cancelled.
+        stage.engine.read(output, into: FileBuffer(capacity: 8), count: 8, offset: 0, second)
+        stage.engine.endChain()
+        stage.turn()
+        stage.engine.cancel(second)
+        try stage.expect(first, -ETIME)
+        try stage.expect(second, -ECANCELED)
+        stage.engine.close(output)
+        stage.engine.close(input)
+      }
+    }
+
+    /// A slot that a connection could not be put in was nobody's.
+    @Test(.tags(.failure), .enabled(if: canDenySystemCalls, "no seccomp, or no x86-64"))
+    func aSlotWhoseConnectionIsRefusedByEpollIsStillTheCallers() {
+      inChild(.epoll) { stage in
+        let listener = try stage.listener()
+        let slot = stage.engine.takeSlot()!
+        let accept = stage.token()
+        stage.engine.acceptOne(listener, into: slot, accept)
+        let peer = try stage.peer(to: listener)
+        // From here on as if fs.epoll.max_user_watches were reached.
+        try demand(deny(systemCall: epollControl, with: ENOSPC))
+        for _ in 0..<3 { stage.turn(within: 5) }
+        try demand(stage.engine.counters.connectionsRefused == 1)
+        try demand(peer.receive(atMost: 1) == nil)
+        stage.engine.stopAccepting(listener)
+        try demand(stage.end(accept) == -ECANCELED)
+        stage.engine.returnSlot(slot)
+        try demand(stage.engine.counters.directDescriptorsInUse == 0)
+        stage.engine.close(listener)
+      }
+    }
+
+    /// It would have been somebody else's.
+    @Test(.tags(.failure), arguments: engines)
+    func closingADescriptorTwiceTraps(_ kind: EngineKind) async {
+      func prepare(_ stage: Stage) throws {
+        stage.kept = try stage.connection().socket
+        stage.engine.close(stage.kept)
+      }
+      await traps(kind, before: prepare) { $0.engine.close($0.kept) }
+    }
+
+    /// The same of a close that says how it went, which the kernel was asked for.
+    @Test(.tags(.failure), arguments: kernelEngines)
+    func aSecondCloseLeavesTheNextOwnerOfTheNumberAlone(_ kind: EngineKind) throws {
+      try onStage(kind) { stage in
+        let (socket, _) = try stage.connection()
+        try stage.expect(0) { stage.engine.close(socket, $0) }
+        // Ours by now, and none of the engine's.
+        #expect(dup2(2, socket.rawValue) == socket.rawValue)
+        try stage.expect(-EBADF) { stage.engine.close(socket, $0) }
+        #expect(fcntl(socket.rawValue, F_GETFD) >= 0)
+        Glibc.close(socket.rawValue)
+      }
+    }
+
+    /// Each relay made the process ignore it again.
+    @Test(arguments: kernelEngines)
+    func whatTheProcessSaysOfBrokenPipesAfterwardsStands(_ kind: EngineKind) throws {
+      try onStage(kind) { stage in
+        let before = signal(SIGPIPE, SIG_DFL)
+        defer { signal(SIGPIPE, before) }
+        for _ in 0..<2 {
+          let (source, from) = try stage.connection()
+          let (sink, to) = try stage.connection()
+          let relay = stage.token()
+          from.send("bytes")
+          stage.engine.relay(from: source, to: sink, count: 5, .copy, relay)
+          #expect(try stage.end(relay) >= 0)
+          #expect(try stage.received(by: to, 5) == Array("bytes".utf8))
+          signal(SIGPIPE, SIG_DFL)
+          stage.engine.close(source)
+          stage.engine.close(sink)
+        }
+        let (source, _) = try stage.connection()
+        let (sink, _) = try stage.connection()
+        let relay = stage.token()
+        stage.engine.relay(from: source, to: sink, count: 0, .copy, relay)
+        try stage.expect(relay, 0)
+        var action = sigaction()
+        #expect(sigaction(SIGPIPE, nil, &action) == 0)
+        #expect(action.__sigaction_handler.sa_handler == nil)
+        stage.engine.close(source)
+        stage.engine.close(sink)
+      }
+    }
+
+    /// The end of an engine waited for a thread of the kernel's that had ended before.
+    @Test(.tags(.failure), .enabled(if: engines.contains(.uring), "about the ring's thread"))
+    func anEngineWithoutItsSubmissionThreadEndsAndDoesNotTurn() throws {
+      var options = Stage.options
+      options.features.insert(.submissionThread)
+      for turns in [false, true] {
+        var ends: (Int32, Int32) = (0, 0)
+        let made = withUnsafeMutableBytes(of: &ends) {
+          Glibc.pipe($0.baseAddress!.assumingMemoryBound(to: Int32.self))
+        }
+        #expect(made == 0)
+        inChild(.epoll) { _ in
+          var stage: Stage? = try Stage(.uring, options)
+          let (socket, _) = try stage!.connection()
+          try demand(stage!.engine.features.contains { $0.name == "sqpoll" && $0.state == .on })
+          // The parent of this one ends, and the ring's thread with it.
+          let parent = getpid()
+          guard clinux_fork() == 0 else { return }
+          alarm(10)
+          while getppid() == parent { usleep(1000) }
+          usleep(50_000)
+          if turns {
+            signal(SIGILL) { _ in tell(2) }
+            signal(SIGTRAP) { _ in tell(2) }
+          }
+          toldTo = ends.1
+          // A turn that finds completions waiting asks the kernel nothing.
+          if turns { for _ in 0..<10 { stage!.turn(within: 5) } }
+          stage!.engine.close(socket)
+          stage = nil
+          tell(1)
+        }
+        Glibc.close(ends.1)
+        var answer: UInt8 = 0
+        _ = Glibc.read(ends.0, &answer, 1)
+        #expect(answer == (turns ? 2 : 1), "it hangs, or it turns")
+        Glibc.close(ends.0)
+      }
+    }
+
+    /// The kernel reported a number that no program should see, ERESTARTSYS, or EINTR, which was
+    /// taken for a cancellation.
+    @Test(.tags(.failure), arguments: kernelEngines)
+    func aFileOperationGoesOnWhenTheProcessWasStopped(_ kind: EngineKind) {
+      inChild(kind) { stage in
+        let path = "/tmp/millrace-fifo-\(getpid())"
+        try demand(mkfifo(path, 0o600) == 0)
+        defer { Glibc.unlink(path) }
+        let open = stage.token()
+        // With O_CREAT the kernel hands it to a worker, which waits for a writer.
+        stage.engine.open(path, flags: O_RDONLY | O_CREAT, mode: 0o600, open)
+        for _ in 0..<3 { stage.turn(within: 10) }
+        try demand(stage.ending(open) == nil)
+        kill(getpid(), SIGSTOP)
+        for _ in 0..<5 { stage.turn(within: 10) }
+        let writer = Glibc.open(path, O_RDWR | O_NONBLOCK)
+        let result = try stage.end(open)
+        Glibc.close(writer)
+        try demand(result >= 0)
+        Glibc.close(result)
+      }
+    }
+
+    /// The same number, of an open that was cancelled while a worker waited in it.
+    @Test(
+      .tags(.failure), .enabled(if: engines.contains(.uring), "a thread's calls run to their end"))
+    func anOpenThatIsCancelledInAWorkerIsECANCELED() throws {
+      try onStage(.uring, isComparable: false) { stage in
+        let path = "/tmp/millrace-fifo-\(getpid())"
+        #expect(mkfifo(path, 0o600) == 0)
+        defer { Glibc.unlink(path) }
+        let open = stage.token()
+        stage.engine.open(path, flags: O_RDONLY | O_CREAT, mode: 0o600, open)
+        for _ in 0..<3 { stage.turn(within: 10) }
+        #expect(stage.ending(open) == nil)
+        stage.engine.cancel(open)
+        try stage.expect(open, -ECANCELED)
+      }
+    }
+  }
+}
+
+/// How a grandchild answers: it is nobody's whom a test can wait for.
+nonisolated(unsafe) private var toldTo: Int32 = -1
+
+private func tell(_ answer: UInt8) {
+  var answer = answer
+  _ = Glibc.write(toldTo, &answer, 1)
+  _exit(0)
+}
+
+/// Of x86-64.
+private let epollControl: UInt32 = 233
+
+private let canDenySystemCalls: Bool = {
+  #if arch(x86_64)
+    return dlsym(nil, "prctl") != nil
+  #else
+    return false
+  #endif
+}()
+
+/// Has a system call fail for the rest of the process's life, seccomp(2).
+/// - Returns: false where that is not allowed.
+private func deny(systemCall number: UInt32, with code: Int32) -> Bool {
+  // prctl(2) is variadic, which Swift cannot see.
+  typealias Control = @convention(c) (Int32, UInt, UInt, UInt, UInt) -> Int32
+  guard let symbol = dlsym(nil, "prctl") else { return false }
+  let control = unsafeBitCast(symbol, to: Control.self)
+  // struct sock_filter: load the number, compare it, and fail or let through.
+  let errnoReturn = 0x0005_0000 | UInt64(UInt32(code))
+  let program: [UInt64] = [
+    0x20, 0x15 | 1 << 24 | UInt64(number) << 32, 0x06 | errnoReturn << 32,
+    0x06 | 0x7FFF_0000 << 32,
+  ]
+  return program.withUnsafeBytes { filter in
+    // struct sock_fprog: a count, and where the program is.
+    var head = (UInt(filter.count / 8), UInt(bitPattern: filter.baseAddress))
+    return withUnsafePointer(to: &head) { head in
+      control(38, 1, 0, 0, 0) == 0 && control(22, 2, UInt(bitPattern: head), 0, 0) == 0
     }
   }
 }

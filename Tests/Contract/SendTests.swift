@@ -285,6 +285,55 @@ extension Contract {
       }
     }
 
+    /// How a send comes to wait.
+    enum Waiting: CaseIterable, Sendable { case zeroCopy, copyInstead, step, stepBehindAnother }
+
+    @Test(.tags(.failure), arguments: engines, Waiting.allCases)
+    func nothingThatWaitsHoldsHotBuffersWhenTheyAreFew(
+      _ kind: EngineKind, _ way: Waiting
+    ) throws {
+      var options = Stage.options
+      if way == .copyInstead { options.features.remove(.zeroCopySend) }
+      try onStage(kind, options, isComparable: false) { stage in
+        let (socket, peer) = try stage.connection()
+        while !stage.engine.isLowOnBuffers {
+          guard let slice = stage.engine.lease() else { throw StageFailure("no buffer") }
+          stage.held.append(HeldSlice(slice))
+        }
+        guard var frame = stage.engine.frame(), let hot = stage.engine.lease() else {
+          throw StageFailure("no frame")
+        }
+        // More than the socket takes, and the hot buffer behind it.
+        frame.append(stage.engine.coldMemory(6 << 20))
+        frame.append(hot)
+        let (send, timeout) = (stage.token(), stage.token())
+        switch way {
+        case .zeroCopy, .copyInstead: stage.engine.sendZeroCopy(socket, frame, send)
+        case .step:
+          stage.engine.beginChain()
+          stage.engine.send(socket, frame, .awaited, send)
+          stage.engine.endChain()
+        case .stepBehindAnother:
+          stage.engine.refreshClocks()
+          stage.engine.beginChain()
+          stage.engine.timeout(at: stage.engine.now + 60_000_000_000, timeout)
+          stage.engine.send(socket, frame, .awaited, send)
+          stage.engine.endChain()
+        }
+        for _ in 0..<5 { stage.turn(within: 2) }
+        #expect(stage.ending(send) == nil)
+        #expect(stage.engine.counters.leasedBuffers == stage.held.count)
+        if way == .stepBehindAnother {
+          stage.engine.cancel(timeout)
+          try stage.expect(timeout, -ECANCELED)
+        }
+        peer.reset()
+        #expect(try stage.end(send) < 0)
+        stage.held = []
+        stage.engine.close(socket)
+      }
+    }
+
     @Test(.tags(.failure), arguments: engines)
     func sendsOfManySocketsInOneTurnAllEnd(_ kind: EngineKind) throws {
       // More than a submission queue holds: it is emptied on the way.

@@ -20,7 +20,8 @@ package enum Shapes {
         default: "auto"),
       KeyShape("pin", .choice(Choice("a way to pin", ["auto", "on", "off"])), default: "auto"),
       KeyShape(
-        "placement", .choice(Choice("a placement of connections", ["off", "cpu", "queue"])), default: "off"),
+        "placement", .choice(Choice("a placement of connections", ["off", "cpu", "queue"])),
+        default: "off"),
       KeyShape("listeners", .list(.mapping(listener), count: 1...256), required: true),
       KeyShape("routes", .list(.mapping(route), count: 1...1024)),
       KeyShape("upstreams", .named(upstream, count: 1...1024), required: true),

@@ -108,6 +108,8 @@ struct ChainSlab: ~Copyable {
 /// What an engine does for the chains that it runs itself.
 protocol ChainRunner: ~Copyable {
   var chains: ChainSlab { get set }
+  var control: ControlSlab { get }
+  var files: FileOperationSlab { get }
   /// Starts a step: from here on it is an operation like any other.
   mutating func start(_ step: ChainStep, of chain: Int32)
   /// Ends a step that never started, with ECANCELED.
@@ -115,10 +117,43 @@ protocol ChainRunner: ~Copyable {
 }
 
 extension ChainRunner where Self: ~Copyable {
+  mutating func cancelWaitingSteps(with token: Token) {
+    cancelWaitingSteps { $0.token == token }
+  }
+
+  mutating func cancelWaitingSteps(on descriptor: Int32) {
+    let (controlSlots, fileSlots) = (control.slots, files.slots)
+    cancelWaitingSteps {
+      switch $0.kind {
+      case .send, .receive: $0.descriptor == descriptor
+      case .file: fileSlots[Int($0.index)].descriptor == descriptor
+      // .max: a step that found no slot.
+      case .control:
+        $0.index != .max && controlSlots[Int($0.index)].descriptor == descriptor
+      }
+    }
+  }
+
   mutating func launch(_ chain: Int32) {
     let state = chains.chains + Int(chain)
     precondition(state.pointee.count > 0, "a chain without a step")
     start(state.pointee.steps[0], of: chain)
+  }
+
+  /// Ends the first step of each chain that matches and has not started, and those behind it. What
+  /// runs goes on.
+  mutating func cancelWaitingSteps(where matches: (ChainStep) -> Bool) {
+    guard chains.inUse > 0 else { return }
+    for i in 0..<chains.capacity where Int32(i) != chains.open {
+      let state = chains.chains + i
+      guard state.pointee.inUse else { continue }
+      var first = state.pointee.current + 1
+      while first < state.pointee.count, !matches(state.pointee.steps[first]) { first += 1 }
+      let count = state.pointee.count
+      guard first < count else { continue }
+      state.pointee.count = first
+      for step in first..<count { abandon(state.pointee.steps[step]) }
+    }
   }
 
   /// A step has ended: the next one starts, or none of the rest ever will.

@@ -34,8 +34,8 @@ struct ControlOperation {
   /// Monotonic nanoseconds, and the same as the kernel wants it.
   var deadline: Int64
   var time: clinux_timespec64
-  /// io_uring: whom a message woke, retained until it is known that the wake worked.
-  var mailbox: Unmanaged<Mailbox>?
+  /// io_uring: whom a message wakes, by place; see Correspondents.
+  var correspondent = 0
   /// epoll, a splice with a file on one side: true while a thread has it; what system calls take
   /// for both sides, and what came of it.
   var onThread = false

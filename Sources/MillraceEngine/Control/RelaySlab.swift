@@ -257,10 +257,14 @@ struct RelaySlab: ~Copyable {
   }
 
   /// splice(2) towards a socket whose peer has gone raises SIGPIPE, which no flag prevents: a
-  /// process that has not said what it wants of it does not want to die of it.
-  static func ignoreBrokenPipes() {
+  /// process that has not said what it wants of it does not want to die of it. Asked once: what the
+  /// process says later stands.
+  @inline(__always)
+  static func ignoreBrokenPipes() { _ = brokenPipesAreIgnored }
+
+  private static let brokenPipesAreIgnored: Void = {
     var action = sigaction()
     guard sigaction(SIGPIPE, nil, &action) == 0 else { return }
     if action.__sigaction_handler.sa_handler == nil { signal(SIGPIPE, SIG_IGN) }
-  }
+  }()
 }

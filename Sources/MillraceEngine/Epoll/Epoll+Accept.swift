@@ -102,6 +102,8 @@ extension Epoll {
     let code = register(slot, events: Self.streamInterest)
     guard code == 0 else {
       sockets.retire(slot)
+      // It is the caller's still, and empty.
+      sockets[slot].pointee.state.insert(.reserved)
       direct[slot & ~Descriptor.directBit] = -1
       Glibc.close(socket)
       throw SystemFailure(code: code, operation: "epoll_ctl")

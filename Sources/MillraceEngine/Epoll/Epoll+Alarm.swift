@@ -1,6 +1,6 @@
-// Timeouts beside a foreign event loop. There the engine does not sleep, so no deadline of its own
-// wakes anybody: a timerfd makes the engine's descriptor readable when the next timeout is due. An
-// engine whose `pollDescriptor` nobody asks for has none.
+// Beside a foreign event loop the engine does not sleep, so no deadline of its own wakes anybody, and
+// neither does what a turn left for the next one: a timerfd makes the engine's descriptor readable when
+// the next timeout is due, or at once. An engine whose `pollDescriptor` nobody asks for has none.
 
 import CLinux
 import Glibc
@@ -22,7 +22,7 @@ extension Epoll {
     return descriptor
   }
 
-  /// Without a timerfd (EMFILE) a foreign loop hears of everything but timeouts.
+  /// Without a timerfd (EMFILE) a foreign loop hears of what the kernel knows, and of nothing else.
   private func makeAlarm() {
     let timer = timerfd_create(CLOCK_MONOTONIC, Int32(TFD_CLOEXEC) | Int32(TFD_NONBLOCK))
     guard timer >= 0 else { return }
@@ -37,11 +37,17 @@ extension Epoll {
     setAlarm()
   }
 
-  /// Sets the alarm to the next timeout, at the end of a turn and when it is asked for.
+  /// Sets the alarm to the next timeout, at the end of a turn and when it is asked for; or to now, if
+  /// the turn has left sockets to serve. Where it has completions, the other loop turns the engine once
+  /// more anyhow.
   @inline(never)
   func setAlarm() {
-    let deadline = timers.nextDeadline
-    guard deadline != alarm.pointee.deadline else { return }
+    let receivesGoOn =
+      (!starvedSmall.isEmpty && small.freeCount > 0)
+      || (!starvedLarge.isEmpty && large.freeCount > 0)
+    let isDue = queue.isEmpty && (!ready.isEmpty || receivesGoOn)
+    let deadline = isDue ? 0 : timers.nextDeadline
+    guard isDue || deadline != alarm.pointee.deadline else { return }
     alarm.pointee.deadline = deadline
     var time = itimerspec()
     if deadline != .max {

@@ -47,7 +47,12 @@ extension Epoll {
       statistics.systemCalls += 1
       let code = Glibc.shutdown(target(slot.pointee.descriptor), slot.pointee.second)
       endControl(index, code == 0 ? 0 : -errno)
-    case .close: endControl(index, closeNow(slot.pointee.descriptor))
+    case .close:
+      let descriptor = slot.pointee.descriptor
+      // EBADF, whoever has the number by now.
+      let isOurs =
+        descriptor >= Descriptor.directBit || sockets[descriptor].pointee.state.contains(.open)
+      endControl(index, isOurs ? closeNow(descriptor) : -EBADF)
     case .splice: trySplice(index)
     case .acceptOne: startAcceptOne(index)
     case .message: endControl(index, slot.pointee.second)
@@ -210,6 +215,7 @@ extension Epoll {
   // MARK: Cancellation
 
   public mutating func cancel(_ token: Token) {
+    cancelWaitingSteps(with: token)
     for descriptor in 0..<Int32(sockets.highest.pointee) {
       cancel(on: descriptor) { $0 == token }
     }
@@ -222,6 +228,7 @@ extension Epoll {
 
   public mutating func cancelAll(_ descriptor: Descriptor) {
     let number = descriptor.rawValue
+    cancelWaitingSteps(on: number)
     // What is not the engine's (a polled descriptor, a file) may have any number.
     if Int(number) < sockets.limit || descriptor.isDirect { cancel(on: number) { _ in true } }
     cancelControl {

@@ -34,6 +34,7 @@ extension Epoll {
     from input: Descriptor, to output: Descriptor, count: Int, _ token: Token
   ) {
     precondition(!chains.isOpen, "a splice cannot be a step of a chain")
+    RelaySlab.ignoreBrokenPipes()
     submit(.splice, token) {
       $0.pointee.descriptor = input.rawValue
       $0.pointee.second = output.rawValue

@@ -40,6 +40,7 @@ extension Epoll {
   @inline(never)
   private mutating func addToChain(_ cell: UnsafeMutableRawPointer, _ socket: Descriptor) {
     let state = cell.assumingMemoryBound(to: FrameState.self)
+    evacuateIfLow(cell)
     state.pointee.chain = chains.append(
       ChainStep(
         kind: .send, index: 0, cell: cell, descriptor: socket.rawValue,
@@ -90,10 +91,14 @@ extension Epoll {
     _ record: UnsafeMutablePointer<SocketRecord>, _ cell: UnsafeMutableRawPointer
   ) {
     record.pointee.state.insert(.sendParked)
-    if isLowOnBuffers {
-      statistics.framesEvacuated += 1
-      SendFrame.evacuate(cell)
-    }
+    evacuateIfLow(cell)
+  }
+
+  /// Copies the hot buffers of a send that has to wait, when few are left.
+  private mutating func evacuateIfLow(_ cell: UnsafeMutableRawPointer) {
+    guard isLowOnBuffers else { return }
+    statistics.framesEvacuated += 1
+    SendFrame.evacuate(cell)
   }
 
   @inline(__always)

@@ -42,40 +42,44 @@ public struct Epoll: Engine, ChainRunner, ~Copyable {
   var messages: [Mailbox.Message] = []
   var use: FeatureUse
   let registered: RegisteredBuffers
+  /// The eventfd of the wakers, and its number.
+  let wake: WakeDescriptor
   let wakeDescriptor: Int32
   var statistics = EngineCounters()
   public private(set) var now: Int64 = 0
   public private(set) var wallMicroseconds: Int64 = 0
 
   public var kind: EngineKind { .epoll }
-  public var waker: Waker { Waker(eventDescriptor: wakeDescriptor) }
+  public var waker: Waker { Waker(wake) }
 
   public init(_ options: EngineOptions) throws(EngineFailure) {
     let epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
     guard epoll >= 0 else { throw Self.failure("epoll_create1") }
-    let wake = eventfd(0, Int32(EFD_CLOEXEC) | Int32(EFD_NONBLOCK))
-    guard wake >= 0 else {
-      let failure = Self.failure("eventfd")
+    let wake: WakeDescriptor
+    do throws(SystemFailure) {
+      wake = try WakeDescriptor(flags: Int32(EFD_NONBLOCK))
+    } catch {
       Glibc.close(epoll)
-      throw failure
+      throw EngineFailure(kind: .epoll, failure: error)
     }
-    guard Int(wake) < options.descriptorLimit else {
-      Glibc.close(wake)
+    guard Int(wake.number) < options.descriptorLimit else {
       Glibc.close(epoll)
       throw EngineFailure(
         kind: .epoll,
         failure: SystemFailure(code: EMFILE, operation: "descriptor limit of the engine"))
     }
     // The record that `sockets.open` makes for it below is of generation 1.
-    guard Self.register(wake, generation: 1, events: CLINUX_EPOLLIN, in: epoll, as: wake) == 0
+    guard
+      Self.register(
+        wake.number, generation: 1, events: CLINUX_EPOLLIN, in: epoll, as: wake.number) == 0
     else {
       let failure = Self.failure("epoll_ctl")
-      Glibc.close(wake)
       Glibc.close(epoll)
       throw failure
     }
     descriptor = epoll
-    wakeDescriptor = wake
+    self.wake = wake
+    wakeDescriptor = wake.number
     small = BufferPool(
       bufferSize: options.smallBufferSize, count: options.smallBuffers,
       watermark: options.smallBuffers / 4)
@@ -93,7 +97,7 @@ public struct Epoll: Engine, ChainRunner, ~Copyable {
     relays = RelaySlab(capacity: options.relays, pipeBytes: options.relayPipeBytes)
     later = CompletionQueue(capacity: powerOfTwo(atMost: options.controlOperations) * 2)
     waitingSplices.reserveCapacity(options.controlOperations)
-    box = Mailbox(waker: Waker(eventDescriptor: wakeDescriptor), ring: -1)
+    box = Mailbox(waking: wakeDescriptor, ring: -1)
     use = FeatureUse(options.features.intersection(Self.concerned))
     Self.judge(epoll, options, &use)
     ready = DescriptorList(
@@ -110,7 +114,7 @@ public struct Epoll: Engine, ChainRunner, ~Copyable {
     threads = FileThreads(
       limit: max(1, options.fileThreads),
       capacity: options.fileOperations + options.controlOperations, slots: files.slots,
-      control: control.slots, waker: Waker(eventDescriptor: wakeDescriptor))
+      control: control.slots, waker: Waker(wake))
     registered = RegisteredBuffers(
       count: options.registeredBuffers, size: options.registeredBufferSize)
     _ = sockets.open(wakeDescriptor)
@@ -129,7 +133,6 @@ public struct Epoll: Engine, ChainRunner, ~Copyable {
     box.close()
     if alarm.pointee.descriptor >= 0 { Glibc.close(alarm.pointee.descriptor) }
     alarm.deallocate()
-    Glibc.close(wakeDescriptor)
     Glibc.close(descriptor)
     events.deallocate()
   }

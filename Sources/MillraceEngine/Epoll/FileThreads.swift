@@ -161,7 +161,8 @@ final class FileThreads: @unchecked Sendable {
   private static func call(_ operation: UnsafeMutablePointer<FileOperation>) -> Int32 {
     while true {
       let result = callOnce(operation)
-      if result != -EINTR { return result }
+      // After EINTR the number that was to be closed is gone, close(2): it may be somebody else's.
+      if result != -EINTR || operation.pointee.kind == .close { return result }
     }
   }
 

@@ -16,6 +16,10 @@ struct FileOperation {
   var kind: FileOperationKind
   var durable: Bool
   var inUse: Bool
+  /// True once it has its completion: what it brings has not been taken yet.
+  var hasEnded = false
+  /// The caller has asked for its end.
+  var cancelled = false
   /// Counts the operations of this slot, 16 bits of it: a buffer is redeemed by its own
   /// completion only.
   var generation: UInt32
@@ -93,6 +97,8 @@ struct FileOperationSlab: ~Copyable {
     slot.pointee.token = token
     slot.pointee.kind = kind
     slot.pointee.inUse = true
+    slot.pointee.hasEnded = false
+    slot.pointee.cancelled = false
     slot.pointee.generation = (slot.pointee.generation &+ 1) & 0xFFFF
     slot.pointee.durable = false
     slot.pointee.descriptor = -1
@@ -108,6 +114,7 @@ struct FileOperationSlab: ~Copyable {
   /// buffer is taken.
   mutating func finish(_ index: UInt32, _ result: Int32) -> Completion {
     let slot = slots + Int(index)
+    slot.pointee.hasEnded = true
     free(path: &slot.pointee.path)
     free(path: &slot.pointee.secondPath)
     var completion = Completion(token: slot.pointee.token, result: result)

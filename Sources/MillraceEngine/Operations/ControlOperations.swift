@@ -29,8 +29,11 @@ public protocol ControlOperations: ~Copyable {
   /// Ends every operation in flight that was submitted with this token, each with ECANCELED unless
   /// it was faster. Looks through all that is in flight: for the rare case; the operations' own
   /// endings (`stopReceiving`, …) find theirs at once. File operations that have started may run
-  /// to their end. A step of a chain whose turn has not come may not be found: cancel the one that
-  /// runs, which breaks the chain.
+  /// to their end.
+  ///
+  /// Of a chain, the step and those behind it end, and what runs before it goes on. Where the kernel
+  /// runs the chain (io_uring) a step ends so when its turn has come, not before, and a shutdown, a
+  /// close or a no-operation is then made: to break such a chain at once, cancel the step that runs.
   mutating func cancel(_ token: Token)
   /// Ends every operation in flight on a descriptor, as above: what to do before closing one whose
   /// operations nobody has counted. Sends end short, with ECANCELED.
@@ -44,7 +47,9 @@ public protocol ControlOperations: ~Copyable {
   mutating func poll(_ foreign: Int32, _ events: PollEvents, _ token: Token)
   /// Readable while `wait(until: 0)` would find something to do: for a foreign event loop that
   /// gives this engine its turns. Before the foreign loop sleeps, the engine must have been turned
-  /// with `wait(until: 0)` until `next` had nothing.
+  /// with `wait(until: 0)` until `next` had nothing; so whoever submits an operation or gives a buffer
+  /// back outside of these turns turns it again. Due timeouts and what the engine wants to do after a
+  /// while make it readable, too; now and then it is with nothing to report.
   var pollDescriptor: Int32 { get }
 
   // MARK: Between engines

@@ -14,8 +14,10 @@ public protocol DatagramOperations: ~Copyable {
   /// Sends a frame as one datagram, or with `segmentSize` > 0 as several of that size and a last
   /// shorter one (UDP_SEGMENT, 4.18; at most 64 segments and 65,507 bytes).
   ///
-  /// Any number may be in flight on a socket. The completion's result is the byte count or a
-  /// negated errno (EMSGSIZE: too large).
+  /// Any number may be in flight on a socket. Those that must wait for room leave in the order of
+  /// submission on epoll; on io_uring the kernel tries each on its own, so that one may overtake another
+  /// that waits. UDP promises no order either: whoever needs one has one in flight at a time, or
+  /// numbers them. The completion's result is the byte count or a negated errno (EMSGSIZE: too large).
   mutating func sendDatagram(
     _ socket: Descriptor, _ frame: consuming SendFrame, to address: SocketAddress,
     segmentSize: Int, _ token: Token)

@@ -42,7 +42,8 @@ public protocol SocketOperations: ~Copyable {
     _ socket: Descriptor, _ frame: consuming SendFrame, _ urgency: SendUrgency, _ token: Token)
   /// Sends the whole frame without copying it into the kernel (IORING_OP_SENDMSG_ZC, 6.1), where
   /// the engine and the socket can and the frame has at least `EngineOptions.zeroCopyThreshold`
-  /// bytes; copies otherwise.
+  /// bytes; copies otherwise, and where buffers are few (`isLowOnBuffers`): what is not copied is
+  /// held until the peer has acknowledged it.
   ///
   /// Two completions: the first, not terminal, has the result of `send`; the terminal one says
   /// that the frame's memory is free again, with result 0 if nothing was copied, 1 if it was
@@ -63,9 +64,11 @@ public protocol SocketOperations: ~Copyable {
   mutating func shutdown(_ socket: Descriptor, _ direction: ShutdownDirection, _ token: Token)
   /// Makes the following close send a reset, so that a peer sees a cut-off answer as cut off.
   mutating func resetOnClose(_ socket: Descriptor)
-  /// Closes a descriptor that has no operation in flight. Reports nothing.
+  /// Closes a descriptor that has no operation in flight. Reports nothing. Of a number that is not
+  /// open it traps: the number may be somebody else's. Files end with `closeFile`.
   mutating func close(_ descriptor: Descriptor)
-  /// Closes a descriptor as an operation: its completion has 0 or a negated errno. When it comes,
+  /// Closes a descriptor as an operation: its completion has 0 or a negated errno, EBADF if it is
+  /// not open in this engine, and then nothing is closed. When it comes,
   /// the number may be somebody else's already. May be a step of a chain, after steps on the same
   /// descriptor; a direct slot is free again.
   ///
@@ -83,7 +86,8 @@ public protocol SocketOperations: ~Copyable {
   /// caller: through a pipe by splice(2), or by copying, as `RelayMethod` says. No receive of
   /// `from` and no send of `to` may be in flight; neither may be a direct descriptor. All of
   /// `EngineOptions.relays` in use: ENOBUFS (counted). The process ignores SIGPIPE from the first
-  /// relay on if it has not said what it wants of it: splice(2) has no MSG_NOSIGNAL.
+  /// relay or splice on if it has not said what it wants of it by then: splice(2) has no
+  /// MSG_NOSIGNAL.
   ///
   /// Each completion that is not terminal says how many bytes have left since the last one
   /// (progress for timeouts); the terminal one has how many left since then, fewer than `count`

@@ -48,7 +48,7 @@ extension Simulated {
   public mutating func acceptOne(
     _ listener: Descriptor, into slot: Descriptor?, _ token: Token
   ) {
-    if isStep(token, { $0.acceptOne(listener, into: slot, token) }) { return }
+    if isStep(token, { $0.acceptOne(listener, into: slot, token) }, on: listener) { return }
     statistics.operationsInFlight += 1
     world.note(.accept, token.rawValue, Int64(listener.rawValue))
     guard let handle = handle(listener.rawValue), case .listener = handle.thing else {

@@ -98,7 +98,7 @@ extension Simulated {
   public mutating func shutdown(
     _ socket: Descriptor, _ direction: ShutdownDirection, _ token: Token
   ) {
-    if isStep(token, { $0.shutdown(socket, direction, token) }) { return }
+    if isStep(token, { $0.shutdown(socket, direction, token) }, on: socket) { return }
     guard let control = control(token, .plain) else { return }
     makeDeferredSends()
     world.note(.shutdown, token.rawValue, direction == .both ? 2 : 1)
@@ -123,7 +123,7 @@ extension Simulated {
 
   /// close(2) as an operation. The descriptor is free when it is made, not when that is reported.
   public mutating func close(_ descriptor: Descriptor, _ token: Token) {
-    if isStep(token, { $0.close(descriptor, token) }) { return }
+    if isStep(token, { $0.close(descriptor, token) }, on: descriptor) { return }
     world.note(.close, token.rawValue, Int64(descriptor.rawValue))
     guard let control = control(token, .plain) else { return }
     let handle = handle(descriptor.rawValue)

@@ -50,7 +50,7 @@ extension Simulated {
   public mutating func cancel(_ token: Token) {
     refuseInChain()
     world.note(.stop, token.rawValue, -1)
-    cancelSteps(with: token)
+    cancelSteps { $0.token == token }
     for number in openNumbers { cancel(number, token) }
     for control in controls where control.token == token { cancel(control) }
   }
@@ -58,6 +58,7 @@ extension Simulated {
   public mutating func cancelAll(_ descriptor: Descriptor) {
     refuseInChain()
     world.note(.stop, UInt64(UInt32(bitPattern: descriptor.rawValue)), -2)
+    cancelSteps { $0.descriptor == descriptor }
     cancel(descriptor.rawValue, nil)
     for control in controls {
       switch control.kind {

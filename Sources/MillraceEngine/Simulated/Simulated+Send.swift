@@ -12,8 +12,9 @@ extension Simulated {
     frame.state.pointee.descriptor = socket.rawValue
     world.note(.send, token.rawValue, Int64(frame.count), sum(frame))
     let cell = frame.surrender()
+    if openChain != nil { evacuateIfLow(cell) }
     let isStep = isStep(
-      token, { $0.start(socket, cell, .awaited, token) },
+      token, { $0.start(socket, cell, .awaited, token) }, on: socket,
       cancel: {
         SendFrame.recycle(cell)
         $0.ended(token, -ECANCELED)
@@ -80,13 +81,17 @@ extension Simulated {
     case .failed(let code): endSend(handle, code)
     case .short:
       statistics.sendsShort += 1
-      if isLowOnBuffers {
-        statistics.framesEvacuated += 1
-        SendFrame.evacuate(cell)
-      }
+      evacuateIfLow(cell)
       // There may be room all the same: nobody else would tell.
       if end.isWritable { world.after(world.latency()) { [inbox] in inbox.mark(number) } }
     }
+  }
+
+  /// Copies the hot buffers of a send that has to wait, when few are left.
+  private mutating func evacuateIfLow(_ cell: UnsafeMutableRawPointer) {
+    guard isLowOnBuffers else { return }
+    statistics.framesEvacuated += 1
+    SendFrame.evacuate(cell)
   }
 
   mutating func continueSend(_ number: Int32, _ handle: SimulatedHandle, _ end: SimulatedEnd) {

@@ -48,7 +48,7 @@ public struct Simulated: Engine, ~Copyable {
   public var kind: EngineKind { .simulated }
   /// Nothing here is the kernel's.
   public var features: [ProbeFeature] { [] }
-  public var waker: Waker { Waker(eventDescriptor: wake.number) }
+  public var waker: Waker { Waker(wake) }
 
   /// An engine in a world of its own, with the seed 0.
   public init(_ options: EngineOptions) throws(EngineFailure) {
@@ -72,7 +72,7 @@ public struct Simulated: Engine, ~Copyable {
     registered = RegisteredBuffers(
       count: options.registeredBuffers, size: options.registeredBufferSize)
     wake = SimulatedWake()
-    mailbox = Mailbox(waker: Waker(eventDescriptor: wake.number), ring: -1)
+    mailbox = Mailbox(waking: wake.number, ring: -1)
     slots = SimulatedSlots(limit: options.directDescriptors)
     readiness = world.foreign()
     inbox.readiness = readiness

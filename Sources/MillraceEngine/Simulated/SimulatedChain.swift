@@ -7,6 +7,8 @@ import Glibc
 /// One step of a chain that has not begun.
 struct SimulatedStep {
   let token: Token
+  /// What it is about; `none` where nothing is, and of a file.
+  let descriptor: Descriptor
   let begin: (inout Simulated) -> Void
   /// Ends it with ECANCELED.
   let cancel: (inout Simulated) -> Void
@@ -36,18 +38,20 @@ extension Simulated {
   /// Keeps an operation as a step, if a chain is being made.
   /// - Parameters:
   ///   - begin: submits the operation.
+  ///   - descriptor: what it is about.
   ///   - cancel: ends it, and gives back what it holds; nil: it holds nothing.
   /// - Returns: false outside of a chain: the operation begins now.
   mutating func isStep(
     _ token: Token, _ begin: @escaping (inout Simulated) -> Void,
-    cancel: ((inout Simulated) -> Void)? = nil
+    on descriptor: Descriptor = .none, cancel: ((inout Simulated) -> Void)? = nil
   ) -> Bool {
     guard let chain = openChain else { return false }
     precondition(chain.waiting.count < Chain.limit, "a chain has 1...\(Chain.limit) steps")
     statistics.operationsInFlight += 1
     chain.waiting.append(
       SimulatedStep(
-        token: token, begin: begin, cancel: cancel ?? { $0.ended(token, -ECANCELED) }))
+        token: token, descriptor: descriptor, begin: begin,
+        cancel: cancel ?? { $0.ended(token, -ECANCELED) }))
     return true
   }
 
@@ -80,10 +84,10 @@ extension Simulated {
     for step in steps { step.cancel(&self) }
   }
 
-  /// Ends the waiting steps with a token, and those behind them.
-  mutating func cancelSteps(with token: Token) {
+  /// Ends the waiting steps that match, and those behind them.
+  mutating func cancelSteps(where matches: (SimulatedStep) -> Bool) {
     for chain in chains {
-      guard let first = chain.waiting.firstIndex(where: { $0.token == token }) else { continue }
+      guard let first = chain.waiting.firstIndex(where: matches) else { continue }
       cancelSteps(of: chain, from: first)
     }
   }

@@ -167,6 +167,16 @@ struct Ring: ~Copyable {
     }
   }
 
+  /// Submits what is pending, from whatever thread an engine ends on: by the descriptor, because there
+  /// a registered place may be another ring's.
+  /// - Returns: entries submitted, or a negated errno.
+  func enterAtEnd() -> Int32 {
+    publish()
+    let wake = hasThread ? UInt32(CLINUX_ENTER_SQ_WAKEUP) : 0
+    let flags = UInt32(CLINUX_ENTER_GETEVENTS) | wake
+    return clinux_uring_enter(descriptor, pending, 0, flags, nil, 0)
+  }
+
   /// Registers the ring with the calling thread, so that an enter need not look its descriptor up
   /// (5.18). From here on only this thread may use it.
   /// - Returns: 0 or a negated errno.

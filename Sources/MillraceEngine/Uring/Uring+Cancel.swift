@@ -6,6 +6,7 @@ import Glibc
 
 extension Uring {
   public mutating func cancel(_ token: Token) {
+    cancelWaitingSteps(with: token)
     for descriptor in 0..<Int32(sockets.highest.pointee) {
       cancel(on: descriptor) { $0 == token }
     }
@@ -18,6 +19,7 @@ extension Uring {
 
   public mutating func cancelAll(_ descriptor: Descriptor) {
     let number = descriptor.rawValue
+    cancelWaitingSteps(on: number)
     // What is not the engine's (a polled descriptor, a file) may have any number.
     if Int(number) < sockets.limit || descriptor.isDirect { cancel(on: number) { _ in true } }
     cancelControl {
@@ -117,6 +119,13 @@ extension Uring {
       else { continue }
       cancel(controlUserData(UInt32(i)))
     }
+    for i in 0..<files.capacity {
+      let slot = files.slots + i
+      guard slot.pointee.inUse, !slot.pointee.hasEnded, slot.pointee.cancelled,
+        slot.pointee.chain == Self.linked
+      else { continue }
+      cancel(Self.userData(.file, 0, UInt32(i)))
+    }
   }
 
   private mutating func cancelFiles(
@@ -125,7 +134,9 @@ extension Uring {
     guard files.inUse > 0 else { return }
     for i in 0..<files.capacity {
       let slot = files.slots + i
-      guard slot.pointee.inUse, matches(slot) else { continue }
+      guard slot.pointee.inUse, !slot.pointee.hasEnded, matches(slot) else { continue }
+      if slot.pointee.chain == Self.linked && !slot.pointee.cancelled { linkedCancels += 1 }
+      slot.pointee.cancelled = true
       cancel(Self.userData(.file, 0, UInt32(i)))
     }
   }

@@ -114,15 +114,16 @@ extension Uring {
     guard Int(index) < control.capacity, slot.pointee.inUse,
       slot.pointee.generation == generation
     else { return engineBug("a control operation completed that nobody has in flight") }
-    // A signal is how the kernel's worker threads are told of a cancellation.
-    let result =
-      completion.res == -EINTR && slot.pointee.cancelled ? -ECANCELED : completion.res
+    var result = completion.res
+    if Self.isInterrupted(result) { result = slot.pointee.cancelled ? -ECANCELED : -EINTR }
     switch slot.pointee.kind {
     case .acceptOne: acceptedOne(index, result)
     case .receive: receivedInChain(index, completion)
     case .splice: continueSplice(index, result)
     case .close: closeEnded(index, result)
-    case .poll: endControl(index, result < 0 ? result : result & Self.pollMask)
+    case .poll:
+      foreignPollEnded = true
+      endControl(index, result < 0 ? result : result & Self.pollMask)
     case .message: messageCarried(index, result)
     case .nop, .timeout, .shutdown: endControl(index, result)
     }
@@ -180,7 +181,9 @@ extension Uring {
 
   // MARK: Foreign descriptors
 
-  public var pollDescriptor: Int32 { pollSignal.descriptor(of: ring.descriptor) }
+  public var pollDescriptor: Int32 {
+    pollSignal.descriptor(of: ring.descriptor, waking: wakeDescriptor)
+  }
 
   public mutating func poll(_ foreign: Int32, _ events: PollEvents, _ token: Token) {
     precondition(!chainIsOpen, "a poll cannot be a step of a chain")
@@ -209,6 +212,12 @@ extension Uring {
   /// before it is known that the chain got there.
   private func prepareClose(_ slot: UnsafeMutablePointer<ControlOperation>) {
     let descriptor = slot.pointee.descriptor
+    guard descriptor >= Descriptor.directBit || sockets[descriptor].pointee.state.contains(.open)
+    else {
+      // EBADF, whoever has the number by now.
+      slot.pointee.descriptor = -1
+      return
+    }
     guard slot.pointee.chain == Self.linked else {
       requireNoReceiveStep(descriptor)
       return sockets.retire(descriptor)
@@ -224,7 +233,7 @@ extension Uring {
     let wasLinked = slot.pointee.chain == Self.linked
     // After any answer but these the number is gone, close(2).
     let isClosed = result != -ECANCELED && !(wasLinked && result == -EBADF)
-    if wasLinked {
+    if wasLinked && descriptor >= 0 {
       let record = sockets[descriptor]
       if record.pointee.generation == slot.pointee.events {
         record.pointee.state.remove(.closingStep)

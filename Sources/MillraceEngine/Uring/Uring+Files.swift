@@ -22,6 +22,11 @@ extension Uring {
     if slot.pointee.kind == .openDirect {
       beginFilling(Descriptor(slot: slot.pointee.count).rawValue)
     }
+    armFile(index)
+  }
+
+  private mutating func armFile(_ index: UInt32) {
+    let slot = files.slots + Int(index)
     let entry = stepEntry()
     entry.pointee.user_data = Self.userData(.file, 0, index)
     switch slot.pointee.kind {
@@ -109,8 +114,20 @@ extension Uring {
 
   mutating func fileOperationEnded(_ index: UInt32, _ kernelResult: Int32) {
     let slot = files.slots + Int(index)
-    // A signal is how the kernel's worker threads are told of a cancellation.
-    var result = kernelResult == -EINTR ? -ECANCELED : kernelResult
+    var result = kernelResult
+    if Self.isInterrupted(result) {
+      // What a close was interrupted in comes after the number has gone, close(2).
+      if slot.pointee.kind == .close {
+        result = -EINTR
+      } else if slot.pointee.cancelled {
+        result = -ECANCELED
+      } else if slot.pointee.chain != Self.linked {
+        return armFile(index)
+      } else {
+        // The steps behind it have been cancelled.
+        result = -EINTR
+      }
+    }
     if slot.pointee.kind == .truncate && result == -EINVAL && slot.pointee.chain != Self.linked,
       let number = systemDescriptor(slot.pointee.descriptor)
     {
@@ -124,10 +141,19 @@ extension Uring {
       result = endFilling(Descriptor(slot: slot.pointee.count).rawValue, result)
     }
     let chain = slot.pointee.chain
+    if slot.pointee.cancelled && chain == Self.linked { linkedCancels -= 1 }
     let succeeded = slot.pointee.isWhole(result)
     statistics.operationsInFlight -= 1
     queue.append(files.finish(index, result))
     if chain >= 0 { stepEnded(chain, succeeded: succeeded) }
+  }
+
+  /// Whether a worker thread was interrupted: how it is told of a cancellation, and what a SIGSTOP of
+  /// the process does to it, a debugger's for one. Some operations then end with what the kernel keeps
+  /// to itself elsewhere (ERESTARTSYS and the like, 512 to 516; seen of openat on Linux 6.18).
+  @inline(__always)
+  static func isInterrupted(_ result: Int32) -> Bool {
+    result == -EINTR || (-516 ... -512).contains(result)
   }
 
   // MARK: Operations

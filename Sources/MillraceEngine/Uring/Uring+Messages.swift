@@ -16,20 +16,22 @@ extension Uring {
     guard let index = control.take(.message, token) else {
       return later.append(Completion(token: token, result: -ENOBUFS))
     }
-    let byRing = use.contains(.ringMessages) && mailbox.ringDescriptor >= 0
-    let (code, mustWake) = mailbox.insert(value, remoteToken, byRing: byRing)
-    if mustWake && byRing {
+    // Kept before it is known whether the kernel is needed: what is kept serves the next message.
+    let place = use.contains(.ringMessages) ? correspondents.keep(mailbox) : -1
+    let (code, wake) = mailbox.insert(value, remoteToken, byRing: place >= 0)
+    if case .ring(let ring) = wake {
       let slot = control.slots + Int(index)
       slot.pointee.started = true
-      // Until it is known that the wake worked, and longer: see `keep`.
-      slot.pointee.mailbox = keep(mailbox)
+      slot.pointee.correspondent = place
+      correspondents.begin(place)
       let entry = self.entry()
       entry.pointee.opcode = UInt8(CLINUX_OP_MSG_RING)
-      entry.pointee.fd = mailbox.ringDescriptor
+      entry.pointee.fd = ring
       entry.pointee.off = Self.userData(.message, 0, 0)
       entry.pointee.user_data = controlUserData(index)
     } else {
-      if mustWake { mailbox.wake() }
+      if case .putter = wake { mailbox.wake() }
+      if code == -ESHUTDOWN && place >= 0 { correspondents.forgetIfOver(place) }
       control.release(index)
       later.append(Completion(token: token, result: code))
     }
@@ -38,21 +40,8 @@ extension Uring {
   /// The ring of the other engine may be full, disabled, or this one: then it is woken as any
   /// thread wakes it.
   mutating func messageCarried(_ index: UInt32, _ result: Int32) {
-    let slot = control.slots + Int(index)
-    if result < 0 { slot.pointee.mailbox?.takeUnretainedValue().wake() }
-    slot.pointee.mailbox = nil
+    correspondents.end(control.slots[Int(index)].correspondent, succeeded: result >= 0)
     endControl(index, 0)
-  }
-
-  /// Keeps a mailbox for as long as this engine lives: there are few, and each message would
-  /// otherwise retain one.
-  private mutating func keep(_ mailbox: Mailbox) -> Unmanaged<Mailbox> {
-    let known = Unmanaged.passUnretained(mailbox)
-    for i in 0..<correspondents.count where correspondents[i].toOpaque() == known.toOpaque() {
-      return known
-    }
-    correspondents.append(Unmanaged.passRetained(mailbox))
-    return known
   }
 
   mutating func takeMessages() {

@@ -96,8 +96,9 @@ extension Uring {
 
   private mutating func moved(_ index: UInt32, _ result: Int32) {
     let slot = control.slots + Int(index)
-    guard result == -EAGAIN, !slot.pointee.cancelled else {
-      return endControl(index, result == -EAGAIN ? -ECANCELED : result)
+    let mayGoOn = result == -EAGAIN || result == -EINTR
+    guard mayGoOn, !slot.pointee.cancelled else {
+      return endControl(index, mayGoOn ? -ECANCELED : result)
     }
     slot.pointee.events =
       slot.pointee.after == SpliceStep.awaitInput

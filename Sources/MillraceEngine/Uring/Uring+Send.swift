@@ -82,12 +82,21 @@ extension Uring {
     }
     if state.pointee.cancelled { return endSend(cell, -ECANCELED) }
     if state.pointee.chain == Self.linked { return endSend(cell, brokenSend(cell)) }
-    if isLowOnBuffers {
-      statistics.framesEvacuated += 1
-      SendFrame.evacuate(cell)
-    }
+    waitForRoom(cell)
+  }
+
+  /// Has a send that was tried wait until there is room.
+  mutating func waitForRoom(_ cell: UnsafeMutableRawPointer) {
+    evacuateIfLow(cell)
     // No MSG_WAITALL from here on: each bit that leaves is progress that a timeout can see.
     submitSend(cell, flags: UInt32(MSG_NOSIGNAL), quiet: false)
+  }
+
+  /// Copies the hot buffers of a send that may have to wait, when few are left.
+  mutating func evacuateIfLow(_ cell: UnsafeMutableRawPointer) {
+    guard isLowOnBuffers else { return }
+    statistics.framesEvacuated += 1
+    SendFrame.evacuate(cell)
   }
 
   @inline(__always)

@@ -17,9 +17,11 @@ extension Uring {
     state.pointee.token = token
     state.pointee.descriptor = socket.rawValue
     state.pointee.mode = .zeroCopy
-    // UNIX sockets have nothing to refer to (EOPNOTSUPP); small frames are cheaper to copy.
+    // UNIX sockets have nothing to refer to (EOPNOTSUPP); small frames are cheaper to copy; and when
+    // buffers are few, none may wait for a peer's acknowledgement.
     state.pointee.wasCopied =
       frame.count < zeroCopyThreshold || record.pointee.state.contains(.local)
+      || (isLowOnBuffers && frame.holdsHotBuffers)
     let cell = frame.surrender()
     record.pointee.sendCell = cell
     statistics.operationsInFlight += 1
@@ -29,7 +31,7 @@ extension Uring {
   private mutating func submitZeroCopy(_ cell: UnsafeMutableRawPointer) {
     let state = cell.assumingMemoryBound(to: FrameState.self)
     if state.pointee.wasCopied {
-      return submitSend(cell, flags: UInt32(MSG_NOSIGNAL | MSG_WAITALL), quiet: false)
+      return submitSend(cell, flags: Self.tryFlags, quiet: false)
     }
     let message = (cell + FrameLayout.messageOffset).assumingMemoryBound(to: msghdr.self)
     let first = Int(state.pointee.segmentsSent)
@@ -55,6 +57,7 @@ extension Uring {
   ) {
     let state = cell.assumingMemoryBound(to: FrameState.self)
     let result = completion.res
+    let wasCopied = state.pointee.wasCopied
     if completion.flags & UInt32(CLINUX_CQE_F_NOTIF) != 0 {
       state.pointee.notices -= 1
       if UInt32(bitPattern: result) & CLINUX_NOTIF_ZC_COPIED != 0 {
@@ -69,12 +72,15 @@ extension Uring {
       statistics.sendsShort += 1
     } else if result == -EOPNOTSUPP || result == -ENOMEM {
       // ENOMEM: what the kernel refers to counts against RLIMIT_MEMLOCK.
-      if state.pointee.wasCopied { return fail(cell, result) }
+      if wasCopied { return fail(cell, result) }
       state.pointee.wasCopied = true
     } else if result != -EAGAIN && result != -EINTR {
       return fail(cell, result)
     }
     if state.pointee.cancelled { return fail(cell, -ECANCELED) }
+    // What was tried as a copy waits as any send does, unless the kernel still refers to its memory.
+    if wasCopied && state.pointee.notices == 0 { return waitForRoom(cell) }
+    if wasCopied { return submitSend(cell, flags: UInt32(MSG_NOSIGNAL), quiet: false) }
     submitZeroCopy(cell)
   }
 
@@ -117,6 +123,8 @@ extension Uring {
   mutating func sendStep(_ cell: UnsafeMutableRawPointer) {
     let state = cell.assumingMemoryBound(to: FrameState.self)
     statistics.operationsInFlight += 1
+    // It waits for its turn, and then in the kernel for room.
+    evacuateIfLow(cell)
     guard linking.isOpen else {
       state.pointee.chain = chains.append(
         ChainStep(

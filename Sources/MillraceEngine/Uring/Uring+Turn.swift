@@ -47,6 +47,25 @@ extension Uring {
       finishQuietSends()
     }
     if now >= suspectsDue { lookAtSuspects() }
+    if pollSignal.isWatched { tellOtherLoop() }
+  }
+
+  /// Tells a loop that sleeps on `pollDescriptor` what the kernel will not: that the turn has left
+  /// something to submit, receives that can go on, or a time to look at silent sockets. Where the turn
+  /// has completions, that loop turns the engine once more anyhow.
+  @inline(never)
+  private mutating func tellOtherLoop() {
+    pollSignal.setDeadline(suspectsDue)
+    if foreignPollEnded {
+      foreignPollEnded = false
+      pollSignal.renew(ring.descriptor)
+    }
+    let receivesGoOn =
+      (!starvedSmall.isEmpty && (smallRing.provided > 0 || small.freeCount > 0))
+      || (!starvedLarge.isEmpty && (largeRing.provided > 0 || large.freeCount > 0))
+    if queue.isEmpty && (receivesGoOn || ring.pending > 0 || ring.hasOverflowed) {
+      pollSignal.raise()
+    }
   }
 
   /// Has the kernel move completions that found the queue full into it, and takes them.
@@ -128,12 +147,11 @@ extension Uring {
 
   /// The end of the engine: what was submitted and not yet taken (closes, cancellations) goes.
   func flushAtEnd() {
-    ring.publish()
-    let extra = ring.hasThread ? UInt32(CLINUX_ENTER_SQ_WAKEUP) : 0
-    _ = ring.enter(wait: 0, timeoutNanoseconds: -1, extra: extra)
-    guard ring.hasThread else { return }
-    while ring.pending > 0 {
-      _ = ring.enter(wait: 0, timeoutNanoseconds: -1, extra: extra)
+    while true {
+      let code = ring.enterAtEnd()
+      guard ring.hasThread, ring.pending > 0 else { return }
+      // Nobody takes them any more where the kernel's thread is gone.
+      guard code >= 0 || code == -EINTR || code == -EAGAIN || code == -EBUSY else { return }
       sched_yield()
     }
   }
@@ -141,6 +159,10 @@ extension Uring {
   /// Errors that another turn mends are let through. The others mean that this engine is used
   /// from a thread that did not make it (EEXIST) or that its memory is broken: to go on would
   /// be to spin without ever completing anything.
+  ///
+  /// EOWNERDEAD is misuse as well, and nothing that a living process can meet: the kernel's submission
+  /// thread is one of the process's own, blocks every signal but SIGKILL and SIGSTOP, and ends with
+  /// the process. Only a child of fork(2) that uses its parent's engine outlives it.
   @inline(__always)
   static func check(_ code: Int32) {
     if code < 0 { checkFailure(-code) }
@@ -151,6 +173,12 @@ extension Uring {
     switch code {
     case EINTR, ETIME, EBUSY, EAGAIN, ENOMEM: break
     case EBADR: engineBug("the kernel had to drop completions")
+    // The last two: elsewhere a registered ring's place is no ring's.
+    case EEXIST, EINVAL, EBADF:
+      preconditionFailure(
+        "io_uring_enter: errno \(code): an engine is used by a thread that did not make it")
+    case EOWNERDEAD:
+      preconditionFailure("an engine is used by a child of fork(2), after the end of its parent")
     default: preconditionFailure("io_uring_enter: errno \(code)")
     }
   }

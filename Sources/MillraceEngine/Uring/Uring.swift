@@ -46,12 +46,11 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
   let lingering: UnsafeMutablePointer<linger>
   let box: Mailbox
   var messages: [Mailbox.Message] = []
-  /// Control operations in the kernel's chains that were cancelled and have not ended.
+  /// Control and file operations in the kernel's chains that were cancelled and have not ended.
   var linkedCancels = 0
   /// Frames whose sends were cancelled and may not have ended.
   var cancelledSends: [UInt32] = []
-  /// Mailboxes that this engine has sent to, each retained once.
-  var correspondents: [Unmanaged<Mailbox>] = []
+  var correspondents = Correspondents()
   /// Sends submitted in this turn whose success the kernel will not report.
   let quiet: UnsafeMutablePointer<UnsafeMutableRawPointer?>
   var quietCount = 0
@@ -76,6 +75,10 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
   /// Addresses of connects until the kernel has copied them (SUBMIT_STABLE, 5.5).
   let addresses: UnsafeMutablePointer<sockaddr_storage>
   let pollSignal = PollSignal()
+  /// A poll of a descriptor, which may be an eventfd, has ended in this turn; see PollSignal.
+  var foreignPollEnded = false
+  /// The eventfd of the wakers, and its number.
+  let wake: WakeDescriptor
   let wakeDescriptor: Int32
   let wakeValue: UnsafeMutablePointer<UInt64>
   var expedited = false
@@ -86,7 +89,7 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
   public private(set) var wallMicroseconds: Int64 = 0
 
   public var kind: EngineKind { .uring }
-  public var waker: Waker { Waker(eventDescriptor: wakeDescriptor) }
+  public var waker: Waker { Waker(wake) }
   public var features: [ProbeFeature] { use.report(.uring) }
   /// The set-up flags that the kernel accepted, by name.
   public var setupDescription: String { Ring.describe(ring.setupFlags) }
@@ -113,7 +116,8 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
     registered = parts.registered
     smallRing = parts.smallRing
     largeRing = parts.largeRing
-    wakeDescriptor = parts.wakeDescriptor
+    wake = parts.wake
+    wakeDescriptor = parts.wake.number
     // Of what the kernel does not hold: those are as good as gone for anybody else.
     small = BufferPool(
       bufferSize: options.smallBufferSize, count: options.smallBuffers,
@@ -145,7 +149,7 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
     lingering = .allocate(capacity: 1)
     lingering.initialize(to: linger(l_onoff: 1, l_linger: 0))
     box = Mailbox(
-      waker: Waker(eventDescriptor: wakeDescriptor),
+      waking: wakeDescriptor,
       ring: use.contains(.ringMessages) ? ring.descriptor : -1)
     let places = Int(ring.sqEntries)
     quiet = .allocate(capacity: places)
@@ -172,8 +176,6 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
   deinit {
     // Closes that wait for a turn that will not come.
     if ring.pending > 0 { flushAtEnd() }
-    // After what may still name their rings.
-    for mailbox in correspondents { mailbox.release() }
     if operationsInFlight > 0 {
       // The kernel may still write into our memory: the process keeps it.
       small.state.pointee.abandoned = true
@@ -182,7 +184,6 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
       engineBug("a ring was torn down with operations in flight")
     }
     box.close()
-    Glibc.close(wakeDescriptor)
     datagramHeader.deallocate()
     lingering.deallocate()
     quiet.deallocate()
@@ -242,6 +243,8 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
     counters.coldBytes = small.state.pointee.coldBytes + large.state.pointee.coldBytes
     counters.framesInUse = frames.inUse
     counters.frameRefusals = frames.state.pointee.refusals
+    counters.correspondents = correspondents.count
+    counters.correspondentsReplaced = correspondents.replacements
     counters.operationsRefused = control.refusals + relays.refusals
     counters.slotRefusals = direct.refusals
     counters.directDescriptorsInUse = direct.inUse

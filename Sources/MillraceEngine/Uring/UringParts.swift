@@ -10,46 +10,40 @@ struct UringParts: ~Copyable {
   let smallRing: ProvidedBuffers
   let largeRing: ProvidedBuffers
   let registered: RegisteredBuffers
-  let wakeDescriptor: Int32
+  let wake: WakeDescriptor
   let use: FeatureUse
   /// How often the rings had to be halved for want of memory.
   let reductions: Int
 
   init(_ options: EngineOptions) throws(SystemFailure) {
-    let wake = eventfd(0, Int32(EFD_CLOEXEC))
-    guard wake >= 0 else { throw SystemFailure(code: errno, operation: "eventfd") }
+    let wake = try WakeDescriptor()
     var use = FeatureUse(options.features.intersection(Self.concerned))
-    do throws(SystemFailure) {
-      var reductions = 0
-      var ring = try Self.open(options, &use, &reductions)
-      Self.judge(ring, &use)
-      if use.contains(.ringResize) { Self.tryGrowth(&ring, options, &use) }
-      let smallRing = try Self.smallRing(ring, options, &use)
-      let largeRing = try ProvidedBuffers(
-        ring: ring.descriptor, group: 1,
-        depth: Uring.depth(of: options.largeBuffers, atMost: Uring.largeRingDepth))
-      let registered = RegisteredBuffers(
-        count: options.registeredBuffers, size: options.registeredBufferSize)
-      Self.register(registered, with: ring, &use)
-      Self.registerSlots(ring, options, &use)
-      Self.tuneWorkers(ring, options, &use)
-      Self.pollDevices(ring, options, &use)
-      // Last: every registration above names the descriptor.
-      if use.contains(.registeredRing) {
-        let code = ring.register()
-        if code < 0 { use.refuse(.registeredRing, errno: -code) }
-      }
-      self.ring = ring
-      self.smallRing = smallRing
-      self.largeRing = largeRing
-      self.registered = registered
-      self.use = use
-      self.reductions = reductions
-      wakeDescriptor = wake
-    } catch {
-      Glibc.close(wake)
-      throw error
+    var reductions = 0
+    var ring = try Self.open(options, &use, &reductions)
+    Self.judge(ring, &use)
+    if use.contains(.ringResize) { Self.tryGrowth(&ring, options, &use) }
+    let smallRing = try Self.smallRing(ring, options, &use)
+    let largeRing = try ProvidedBuffers(
+      ring: ring.descriptor, group: 1,
+      depth: Uring.depth(of: options.largeBuffers, atMost: Uring.largeRingDepth))
+    let registered = RegisteredBuffers(
+      count: options.registeredBuffers, size: options.registeredBufferSize)
+    Self.register(registered, with: ring, &use)
+    Self.registerSlots(ring, options, &use)
+    Self.tuneWorkers(ring, options, &use)
+    Self.pollDevices(ring, options, &use)
+    // Last: every registration above names the descriptor.
+    if use.contains(.registeredRing) {
+      let code = ring.register()
+      if code < 0 { use.refuse(.registeredRing, errno: -code) }
     }
+    self.ring = ring
+    self.smallRing = smallRing
+    self.largeRing = largeRing
+    self.registered = registered
+    self.use = use
+    self.reductions = reductions
+    self.wake = wake
   }
 
   /// The features of this engine.

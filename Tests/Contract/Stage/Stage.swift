@@ -109,6 +109,9 @@ final class Stage {
     while let completion = engine.next() { note(completion) }
   }
 
+  /// Notes a completion that a test took itself.
+  func take(_ completion: Completion) { note(completion) }
+
   private func note(_ completion: Completion) {
     watch?(completion)
     let key = completion.token.rawValue

@@ -1,5 +1,6 @@
 // Broken preconditions trap, and a trap ends a process: so each is tried in a child that a fork
-// makes, which needs no second start of the test bundle and can take along whatever a script has.
+// makes, which needs no second start of the test bundle and can take along whatever a script has. The
+// same for scripts that change what concerns the whole process.
 
 import CLinux
 import Glibc
@@ -30,6 +31,34 @@ func traps(
   #expect(
     signal == SIGILL || signal == SIGTRAP || signal == SIGABRT,
     "\(kind.rawValue) did not trap: wait status \(status)", sourceLocation: location)
+}
+
+/// Runs a script in a child of its own, for what concerns a whole process: that it is stopped, or may
+/// not make a system call. A child that stops is continued.
+func inChild(
+  _ kind: EngineKind, _ options: EngineOptions = Stage.options,
+  at location: SourceLocation = #_sourceLocation, _ body: (Stage) throws -> Void
+) {
+  let child = clinux_fork()
+  if child == 0 {
+    silence()
+    runToItsEnd(kind, options, { _ in }, body)
+  }
+  guard child > 0 else {
+    Issue.record("fork: errno \(errno)", sourceLocation: location)
+    return
+  }
+  var status: Int32 = 0
+  while waitpid(child, &status, WUNTRACED) == child, status & 0xFF == 0x7F { kill(child, SIGCONT) }
+  #expect(status == 0, "\(kind.rawValue): wait status \(status)", sourceLocation: location)
+}
+
+/// Fails unless a condition of a child's script holds, and says on standard output where.
+func demand(_ condition: Bool, file: String = #fileID, line: Int = #line) throws {
+  if condition { return }
+  let text = "child: \(file):\(line) does not hold\n"
+  _ = Glibc.write(1, text, text.utf8.count)
+  throw StageFailure(text)
 }
 
 /// No words on the terminal and no backtrace: the parent reads the signal.

@@ -21,7 +21,7 @@ struct ChurnServer<E: Engine & ~Copyable>: ~Copyable {
     var options = options()
     options.directDescriptors = 1024
     options.controlOperations = 4096
-    var engine = try E(options)
+    var engine = try make(E.self, options)
     listener = try engine.listen(loopback(), backlog: 1024, reusePort: false)
     announce(engine.localAddress(listener))
     self.engine = engine

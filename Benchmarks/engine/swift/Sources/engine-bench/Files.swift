@@ -11,8 +11,9 @@ import MillraceEngine
   private let directFlag: Int32 = 0o40000
 #endif
 
-/// `files PATH ORDER MODE`: ORDER is `sequential` (64 KiB) or `random` (4 KiB, an eighth of the
-/// file), MODE `plain`, `registered` or `direct`.
+/// `files PATH ORDER MODE STATE [SECONDS]`: ORDER is `sequential` (64 KiB) or `random` (4 KiB, an
+/// eighth of the file), MODE `plain`, `registered`, `direct` or `registered-direct`, STATE `cold` or
+/// `warm`. With SECONDS the file is gone through again until they have passed.
 struct FileReader<E: Engine & ~Copyable>: ~Copyable {
   var engine: E
   let file: Descriptor
@@ -28,11 +29,11 @@ struct FileReader<E: Engine & ~Copyable>: ~Copyable {
   init(_ path: String, random: Bool, mode: String) throws {
     var options = options()
     bytes = random ? 4096 : 65_536
-    registered = mode == "registered"
+    registered = mode.hasPrefix("registered")
     options.registeredBuffers = registered ? Self.depth : 0
     options.registeredBufferSize = bytes
-    var engine = try E(options)
-    file = try openFile(&engine, path, O_RDONLY | (mode == "direct" ? directFlag : 0))
+    var engine = try make(E.self, options)
+    file = try openFile(&engine, path, O_RDONLY | (mode.hasSuffix("direct") ? directFlag : 0))
     self.engine = engine
     blocks = fileSize(path) / bytes
     reads = random ? blocks / 8 : blocks
@@ -52,6 +53,7 @@ struct FileReader<E: Engine & ~Copyable>: ~Copyable {
   }
 
   mutating func run() {
+    (started, ended) = (0, 0)
     for _ in 0..<min(Self.depth, reads) {
       if registered {
         submit(engine.registeredBuffer()!)
@@ -72,13 +74,18 @@ struct FileReader<E: Engine & ~Copyable>: ~Copyable {
 }
 
 func readFile<E: Engine & ~Copyable>(_: E.Type, _ words: [String]) throws {
-  guard words.count == 4 else { throw Usage() }
+  guard words.count >= 4 else { throw Usage() }
+  let seconds = words.count > 4 ? Double(words[4])! : 0
   if words[3] == "cold" { dropCache(words[0]) }
   var reader = try FileReader<E>(words[0], random: words[1] == "random", mode: words[2])
   let (cpu, wall) = (ownCPU(), wallClock())
-  reader.run()
+  var passes = 0
+  repeat {
+    reader.run()
+    passes += 1
+  } while wallClock() - wall < Int64(seconds * 1e9)
   // Per KiB, so that both orders have the same unit.
-  report(reader.reads * reader.bytes / 1024, cpu: ownCPU() - cpu, wall: wallClock() - wall)
+  report(passes * reader.reads * reader.bytes / 1024, cpu: ownCPU() - cpu, wall: wallClock() - wall)
 }
 
 /// `copy FROM TO`: reads and writes of 256 KiB, eight in flight.
@@ -92,7 +99,7 @@ struct FileCopier<E: Engine & ~Copyable>: ~Copyable {
   static var bytes: Int { 262_144 }
 
   init(_ from: String, _ to: String) throws {
-    var engine = try E(options())
+    var engine = try make(E.self, options())
     let source = try openFile(&engine, from, O_RDONLY)
     let target = try openFile(&engine, to, O_WRONLY | O_CREAT | O_TRUNC)
     self.source = source

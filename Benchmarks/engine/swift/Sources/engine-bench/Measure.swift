@@ -1,4 +1,4 @@
-// What the subjects share: clocks, options, and the line that each ends with.
+// What the subjects share: clocks, addresses, and the line that each ends with.
 
 import Glibc
 import MillraceEngine
@@ -13,26 +13,9 @@ func clock(_ id: clockid_t) -> Int64 {
 func ownCPU() -> Int64 { clock(CLOCK_PROCESS_CPUTIME_ID) }
 func wallClock() -> Int64 { clock(CLOCK_MONOTONIC) }
 
-/// The engine's options, with features named in `MILLRACE_FEATURES` (`-name` or `+name`, separated
-/// by commas) taken away or added.
-func options() -> EngineOptions {
-  var options = EngineOptions()
-  guard let text = getenv("MILLRACE_FEATURES") else { return options }
-  for word in String(cString: text).split(separator: ",") {
-    guard let feature = EngineFeatures(name: String(word.dropFirst())) else {
-      fatalError("no such feature: \(word)")
-    }
-    if word.first == "-" {
-      options.features.remove(feature)
-    } else {
-      options.features.insert(feature)
-    }
-  }
-  return options
-}
-
-func report(_ operations: Int, cpu: Int64, wall: Int64 = 0) {
-  print("operations \(operations) cpu \(cpu) wall \(wall)")
+/// What is measured beside the two of every subject: a word and a number of its own.
+func report(_ operations: Int, cpu: Int64, wall: Int64 = 0, _ more: String = "") {
+  print("operations \(operations) cpu \(cpu) wall \(wall)\(more)")
 }
 
 /// Prints a server's port, once it listens.
@@ -41,7 +24,7 @@ func announce(_ address: SocketAddress?) {
   fflush(nil)
 }
 
-/// A port of the kernel's choosing on loopback.
+/// Where a server listens: a port of the kernel's choosing on `--host`, otherwise on loopback.
 func loopback(_ port: UInt16 = 0) throws -> SocketAddress {
-  try SocketAddress.resolve(host: "127.0.0.1", port: port)[0]
+  try SocketAddress.resolve(host: flag("host") ?? "127.0.0.1", port: port)[0]
 }

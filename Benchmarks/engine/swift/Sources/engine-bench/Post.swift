@@ -19,7 +19,7 @@ private final class Meeting: @unchecked Sendable {
 
 /// Sends back what comes, until the thread's process ends.
 private func answer<E: Engine & ~Copyable>(_: E.Type, _ meeting: Meeting) {
-  guard var engine = try? E(options()) else { fatalError("no second engine") }
+  guard var engine = try? make(E.self, options()) else { fatalError("no second engine") }
   meeting.far = engine.mailbox
   sem_post(&meeting.farReady)
   sem_wait(&meeting.nearReady)
@@ -37,7 +37,7 @@ private func answer<E: Engine & ~Copyable>(_: E.Type, _ meeting: Meeting) {
 func measurePost<E: Engine & ~Copyable>(_: E.Type, _ words: [String]) throws {
   guard let seconds = words.first.flatMap(Double.init) else { throw Usage() }
   let meeting = Meeting()
-  var engine = try E(options())
+  var engine = try make(E.self, options())
   meeting.near = engine.mailbox
   _ = try WorkerThread.start(name: "answer", cpu: nil) { answer(E.self, meeting) }
   sem_wait(&meeting.farReady)

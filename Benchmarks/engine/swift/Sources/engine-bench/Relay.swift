@@ -26,7 +26,7 @@ struct RelayServer<E: Engine & ~Copyable>: ~Copyable {
   init(_ port: UInt16, _ method: RelayMethod?) throws {
     let options = options()
     let origin = try loopback(port)
-    var engine = try E(options)
+    var engine = try make(E.self, options)
     let listener = try engine.listen(loopback(), backlog: 64, reusePort: false)
     engine.accept(listener, Token(kind: Step.accept.rawValue, generation: 0, slot: 0))
     announce(engine.localAddress(listener))

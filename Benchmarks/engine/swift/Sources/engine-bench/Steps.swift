@@ -16,7 +16,7 @@ struct Steps<E: Engine & ~Copyable>: ~Copyable {
   static var bytes: Int { 4096 }
 
   init(_ directory: String, linked: Bool) throws {
-    var engine = try E(options())
+    var engine = try make(E.self, options())
     let path = directory + "/steps"
     let file = try openFile(&engine, path, O_RDWR | O_CREAT)
     self.engine = engine

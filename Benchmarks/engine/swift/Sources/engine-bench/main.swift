@@ -4,10 +4,10 @@
 import Glibc
 import MillraceEngine
 
-/// `engine-bench ENGINE SUBJECT [WORDS]`.
+/// `engine-bench ENGINE SUBJECT [WORDS] [FLAGS]`; Settings.swift has the flags.
 @MainActor
 func run() throws {
-  let words = CommandLine.arguments
+  let words = CommandLine.arguments.filter { !$0.hasPrefix("--") }
   guard words.count >= 3 else { throw Usage() }
   let rest = Array(words[3...])
   switch words[1] {
@@ -20,7 +20,7 @@ func run() throws {
 func perform<E: Engine & ~Copyable>(_: E.Type, _ subject: String, _ words: [String]) throws {
   switch subject {
   case "nop": try measureNop(E.self, words)
-  case "echo": try serveEcho(E.self)
+  case "echo": try serveEcho(E.self, words)
   case "files": try readFile(E.self, words)
   case "copy": try copyFile(E.self, words)
   case "churn": try serveChurn(E.self, words)
@@ -28,6 +28,9 @@ func perform<E: Engine & ~Copyable>(_: E.Type, _ subject: String, _ words: [Stri
   case "source": try serveSource(E.self, words)
   case "post": try measurePost(E.self, words)
   case "relay": try serveRelay(E.self, words)
+  case "start": try measureStart(E.self, words)
+  case "workers": try measureWorkers(E.self, words)
+  case "sleep": try measureSleep(E.self, words)
   default: throw Usage()
   }
 }
