@@ -187,7 +187,9 @@ public struct Teardown<E: Engine & ~Copyable>: ~Copyable {
     }
     if ended.deed == .poll { polls = false }
     // One that was refused or cancelled is open, and still its owner's.
-    if let closing = ended.closing, completion.result != 0 { stray.append(closing) }
+    if let closing = ended.closing, completion.result != 0 {
+      if ended.isFile { strayFiles.append(closing) } else { stray.append(closing) }
+    }
     if let slot = ended.slot {
       if completion.result == 0 { stray.append(slot) } else { engine.returnSlot(slot) }
     }
@@ -235,14 +237,14 @@ public struct Teardown<E: Engine & ~Copyable>: ~Copyable {
       if dice.roll(3) == 0 { engine.resetOnClose(end.descriptor) }
       engine.close(end.descriptor)
     }
-    for descriptor in stray + strayFiles { engine.close(descriptor) }
+    for descriptor in stray { engine.close(descriptor) }
     while let descriptor = engine.acceptNow(listener) { engine.close(descriptor) }
     engine.close(listener)
     if let pipe {
       engine.close(pipe.output)
       engine.close(pipe.input)
     }
-    engine.close(file)
+    try closeFiles()
     if foreign.output >= 0 {
       Glibc.close(foreign.output)
       Glibc.close(foreign.input)
@@ -250,6 +252,25 @@ public struct Teardown<E: Engine & ~Copyable>: ~Copyable {
     for waker in wakers { waker.join() }
     for _ in 0..<2 { turn(takes: true) }
     try check()
+  }
+
+  private mutating func closeFiles() throws {
+    let files = strayFiles + [file]
+    strayFiles = []
+    for file in files {
+      let token = token(.closeFile)
+      operations[Int(token.rawValue)].isFile = true
+      operations[Int(token.rawValue)].closing = file
+      fileOperations += 1
+      engine.closeFile(file, token)
+      var turns = 0
+      while operations[Int(token.rawValue)].terminals == 0 {
+        turn(takes: true)
+        turns += 1
+        if turns > 5000 { throw failure("the file was not closed") }
+      }
+    }
+    if !strayFiles.isEmpty { throw failure("a file could not be closed") }
   }
 
   private mutating func join() throws {
