@@ -85,7 +85,9 @@ private struct Partner {
   let mailbox: Mailbox
   private let thread: WorkerThread
 
-  init?<E: Engine & ~Copyable>(of seed: UInt64, _ make: @escaping @Sendable () throws -> E) throws {
+  init?<E: Engine & ~Copyable & SendableMetatype>(
+    of seed: UInt64, _ make: @escaping @Sendable () throws -> E
+  ) throws {
     guard seed % 8 == 0 else { return nil }
     var dice = MixDice(seed)
     let lifetime = Int64(1 + dice.roll(2000)) * 1000
