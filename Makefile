@@ -37,7 +37,7 @@ test-unit: bootstrap ## unit and contract tests only (swift test)
 test-system: bootstrap ## system tests only: real servers, real clients
 	@scripts/test --system
 
-test-features: bootstrap ## the contract suite, once for each feature of the ring switched
+test-features: bootstrap ## the contract suite, once for each feature of an engine switched
 	@scripts/test-features
 
 test-refused: bootstrap ## system tests with engine auto, io_uring refused by EPERM, then by ENOSYS
@@ -55,7 +55,7 @@ test-snippets: ## what must not compile does not, with the words that it should
 test-teardown: ## end engines in the middle of everything, 3000 times each
 	@scripts/teardown
 
-test-sanitizers: ## the same under the address sanitizer and under valgrind (minutes)
+test-sanitizers: ## the same and the contract suite under the address sanitizer, and valgrind (minutes)
 	@scripts/sanitizers
 
 check: lint build ## what must hold before a commit: style, and a build

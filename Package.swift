@@ -72,8 +72,10 @@ let package = Package(
     .executableTarget(
       name: "teardown", dependencies: ["TeardownMix", "MillraceEngine"],
       path: "Tests/Teardown/Driver", swiftSettings: settings),
+    .target(name: "CNumbers", path: "Tests/Numbers"),
     .testTarget(
-      name: "MillraceEngineTests", dependencies: ["MillraceEngine", "CLinux", "TeardownMix"],
+      name: "MillraceEngineTests",
+      dependencies: ["MillraceEngine", "CLinux", "CNumbers", "TeardownMix"],
       path: "Tests/Contract", swiftSettings: settings),
     .testTarget(
       name: "MillraceAsyncTests", dependencies: ["MillraceAsync", "MillraceEngine"],

@@ -15,32 +15,24 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-/* System call numbers by architecture-independent table (all architectures since 5.1). */
-#ifndef __NR_io_uring_setup
-#define __NR_io_uring_setup 425
-#define __NR_io_uring_enter 426
-#define __NR_io_uring_register 427
-#endif
-
 int clinux_uring_setup(uint32_t entries, struct clinux_uring_params *p) {
-  long r = syscall(__NR_io_uring_setup, entries, p);
+  long r = syscall(CLINUX_NUMBER(io_uring_setup), entries, p);
   return r < 0 ? -errno : (int)r;
 }
 
 int clinux_uring_enter(int fd, uint32_t submit, uint32_t wait, uint32_t flags, const void *arg,
                        size_t size) {
-  long r = syscall(__NR_io_uring_enter, fd, submit, wait, flags, arg, size);
+  long r = syscall(CLINUX_NUMBER(io_uring_enter), fd, submit, wait, flags, arg, size);
   return r < 0 ? -errno : (int)r;
 }
 
 int clinux_uring_register(int fd, uint32_t op, const void *arg, uint32_t n) {
-  long r = syscall(__NR_io_uring_register, fd, op, arg, n);
+  long r = syscall(CLINUX_NUMBER(io_uring_register), fd, op, arg, n);
   return r < 0 ? -errno : (int)r;
 }
 
@@ -72,18 +64,11 @@ ssize_t clinux_splice(int in, int out, size_t count, unsigned flags) {
   return r < 0 ? -errno : r;
 }
 
-#ifndef __NR_statx
-#define __NR_statx 332 /* x86-64; arm64 is 291 */
-#endif
-#ifndef __NR_epoll_pwait2
-#define __NR_epoll_pwait2 441
-#endif
-
 int clinux_statx_call(int fd, const char *path, struct clinux_statx *out) {
   /* STATX_BASIC_STATS | STATX_DIOALIGN */
   unsigned mask = 0x7ff | 0x2000;
   int flags = path ? 0 : AT_EMPTY_PATH;
-  long r = syscall(__NR_statx, path ? AT_FDCWD : fd, path ? path : "", flags, mask, out);
+  long r = syscall(CLINUX_NUMBER(statx), path ? AT_FDCWD : fd, path ? path : "", flags, mask, out);
   return r < 0 ? -errno : (int)r;
 }
 
@@ -93,7 +78,7 @@ ssize_t clinux_preadv(int fd, const struct iovec *v, int n, off_t off) {
 
 int clinux_epoll_wait(int fd, struct epoll_event *events, int n, int64_t nanoseconds) {
   struct timespec t = {.tv_sec = nanoseconds / 1000000000, .tv_nsec = nanoseconds % 1000000000};
-  long r = syscall(__NR_epoll_pwait2, fd, events, n, nanoseconds < 0 ? NULL : &t, NULL, 0);
+  long r = syscall(CLINUX_NUMBER(epoll_pwait2), fd, events, n, nanoseconds < 0 ? NULL : &t, NULL, 0);
   return r < 0 ? -errno : (int)r;
 }
 
@@ -236,7 +221,7 @@ int clinux_count_tracepoint(uint64_t tracepoint, int thread) {
                               .size = sizeof a,
                               .config = tracepoint,
                               .inherit = 1};
-  long r = syscall(__NR_perf_event_open, &a, thread, -1, -1, PERF_FLAG_FD_CLOEXEC);
+  long r = syscall(CLINUX_NUMBER(perf_event_open), &a, thread, -1, -1, PERF_FLAG_FD_CLOEXEC);
   return r < 0 ? -errno : (int)r;
 }
 

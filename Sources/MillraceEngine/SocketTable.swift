@@ -152,7 +152,7 @@ struct SocketTable: ~Copyable {
     // the slot is given back.
     precondition(
       record.pointee.state.contains(.open) || descriptor >= Descriptor.directBit,
-      "close of a descriptor that is not open")
+      "close of a descriptor that is not open, or of a file: closeFile")
     precondition(
       record.pointee.state.isDisjoint(with: .inFlight) && record.pointee.sendCell == nil,
       "close with an operation in flight")

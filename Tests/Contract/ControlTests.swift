@@ -35,9 +35,11 @@ extension Contract {
       try onStage(kind) { stage in
         stage.engine.refreshClocks()
         let start = stage.engine.now
-        // Submitted in another order than that of their deadlines.
+        // Submitted in another order than that of their deadlines. What is past when the kernel
+        // takes it ends in the order of submission, and a kernel thread on a busy machine has taken
+        // them 3 ms late: none is due before 40.
         let delays: [Int64] = [31, 7, 23, 3, 17, 41, 11, 13, 29, 5, 37, 19, 2].map {
-          $0 * 1_000_000
+          (40 + $0) * 1_000_000
         }
         let timeouts = delays.map { delay in
           let token = stage.token()
@@ -403,9 +405,8 @@ extension Contract {
           Glibc.close(answer.1)
           #expect(ready == 1, "round \(round): the foreign loop was not told")
         }
-        stage.engine.wait(until: 0)
-        stage.drain()
-        #expect(stage[receive].bytes.count == 20)
+        // Beside a thread of the kernel's one turn may be early.
+        try stage.turn(until: { stage[receive].bytes.count == 20 })
         try stage.close(socket, joining: receive)
       }
     }

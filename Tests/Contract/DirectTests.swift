@@ -100,6 +100,45 @@ extension Contract {
       }
     }
 
+    /// The simulated engine put the next connection into the slot of the accept before.
+    @Test(.tags(.failure), arguments: completeEngines, ways)
+    func theSlotOfAnAcceptThatHasEndedIsNoneOfTheNextAccepts(
+      _ kind: EngineKind, _ way: EngineFeatures
+    ) throws {
+      try onStage(kind, Self.options(way)) { stage in
+        let listener = try stage.listener()
+        let (cancelled, filled) = (
+          try #require(stage.engine.takeSlot()), try #require(stage.engine.takeSlot())
+        )
+        let never = stage.token()
+        stage.engine.acceptOne(listener, into: cancelled, never)
+        stage.turn(within: 2)
+        stage.engine.cancel(never)
+        try stage.expect(never, -ECANCELED)
+        let one = stage.token()
+        stage.engine.acceptOne(listener, into: filled, one)
+        let first = try stage.peer(to: listener)
+        try stage.expect(one, 0)
+        let all = stage.token()
+        stage.engine.accept(listener, all)
+        let second = try stage.peer(to: listener)
+        try stage.turn(until: { !stage[all].results.isEmpty }, "the second connection")
+        let socket = Descriptor(rawValue: stage[all].results[0])
+        #expect(socket.isValid && !socket.isDirect)
+        stage.engine.stopAccepting(listener)
+        try stage.expect(all, -ECANCELED)
+        for (descriptor, peer) in [(filled, first), (socket, second)] {
+          let receive = stage.token()
+          stage.engine.receive(descriptor, .once, receive)
+          peer.send("hello")
+          try stage.expect(receive, 5)
+          stage.engine.close(descriptor)
+        }
+        stage.engine.returnSlot(cancelled)
+        stage.engine.close(listener)
+      }
+    }
+
     @Test(.tags(.failure), arguments: completeEngines, ways)
     func anExchangeThatBreaksLeavesTheSlotToTheCaller(
       _ kind: EngineKind, _ way: EngineFeatures

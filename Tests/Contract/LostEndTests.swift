@@ -71,7 +71,8 @@ extension Contract {
           stage.engine.receive(socket, .stream, token)
           return token
         }
-        for (_, peer) in connections { peer.send(pattern(100)) }
+        // A buffer's worth each: less would find room in one where buffers are consumed bit by bit.
+        for (_, peer) in connections { peer.send(pattern(options.smallBufferSize)) }
         for _ in 0..<5 { stage.turn(within: 1) }
         #expect(stage.engine.counters.receivesStarved > 0, "nobody had to wait")
         for (_, peer) in connections { peer.reset() }

@@ -50,6 +50,12 @@ extension Contract {
       try onStage(kind) { stage in
         let pair = try Pair(stage)
         let bytes = pattern(24 << 20)
+        if kind != .simulated {
+          // A machine that lets receive buffers grow to 32 MiB (tcp_rmem) would hold all of it.
+          var size = Int32(1 << 20)
+          let code = setsockopt(pair.source.rawValue, SOL_SOCKET, SO_RCVBUF, &size, 4)
+          #expect(code == 0)
+        }
         let relay = stage.token()
         stage.engine.relay(from: pair.source, to: pair.sink, count: bytes.count, method, relay)
         var sent = 0

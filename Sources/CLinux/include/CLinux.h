@@ -16,6 +16,32 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+/* The system calls that are made by number, because not every C library that this may be built with
+ * has a name for them: x86-64's from arch/x86/entry/syscalls/syscall_64.tbl, arm64's from the generic
+ * table (scripts/syscall.tbl), of Linux 6.18. Both are on the page whatever this is compiled for, so
+ * that a test can compare them with the headers of either. */
+enum {
+  CLINUX_X86_64_io_uring_setup = 425,
+  CLINUX_X86_64_io_uring_enter = 426,
+  CLINUX_X86_64_io_uring_register = 427,
+  CLINUX_X86_64_statx = 332,
+  CLINUX_X86_64_epoll_pwait2 = 441,
+  CLINUX_X86_64_perf_event_open = 298,
+  CLINUX_ARM64_io_uring_setup = 425,
+  CLINUX_ARM64_io_uring_enter = 426,
+  CLINUX_ARM64_io_uring_register = 427,
+  CLINUX_ARM64_statx = 291,
+  CLINUX_ARM64_epoll_pwait2 = 441,
+  CLINUX_ARM64_perf_event_open = 241,
+};
+#if defined(__x86_64__)
+#define CLINUX_NUMBER(name) CLINUX_X86_64_##name
+#elif defined(__aarch64__)
+#define CLINUX_NUMBER(name) CLINUX_ARM64_##name
+#else
+#error "the numbers of the system calls are here for x86-64 and arm64 only"
+#endif
+
 /* One submission queue entry, flat: the kernel's unions are named by the member used most. */
 struct clinux_sqe {
   uint8_t opcode;

@@ -142,10 +142,10 @@ extension EngineOptions {
   public mutating func apply(_ report: ProbeReport) {
     setupFlags = report.setupFlags
     refusals = EngineFeatures.all.compactMap { feature, name, engine in
-      guard engine != .epoll,
-        let line = report.features.first(where: { $0.name == name }),
-        line.state == .refused
-          || report.trials.finding(feature, .uring).map { $0.state != .passed } == true
+      guard engine != .epoll, let line = report.features.first(where: { $0.name == name })
+      else { return nil }
+      let finding = report.trials.finding(feature, .uring)
+      guard line.state == .refused || (finding != nil && finding?.state != .passed)
       else { return nil }
       return FeatureRefusal(
         feature: feature, isOfTheKernel: line.state == .refused, cause: line.cause)

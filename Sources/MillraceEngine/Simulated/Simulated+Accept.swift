@@ -67,6 +67,8 @@ extension Simulated {
     handle.isAccepting = false
     handle.stopsAccepting = false
     handle.acceptsOne = false
+    // Or the next accept of any kind would fill it.
+    handle.acceptSlot = nil
     let chain = handle.setupChain
     handle.setupChain = nil
     ended(handle.setupToken, result)

@@ -107,6 +107,9 @@ struct Ring: ~Copyable {
   @inline(__always)
   var pending: UInt32 { sqTail &- clinux_load_acquire(sqHead) }
 
+  /// True while entries were filled that the kernel's thread cannot see yet.
+  var hasUnpublished: Bool { sqTail != clinux_load_relaxed(sqTailShared) }
+
   /// Index of the entry that `nextEntry` will give, for memory that goes with it.
   @inline(__always)
   var nextIndex: Int { Int(sqTail & sqMask) }

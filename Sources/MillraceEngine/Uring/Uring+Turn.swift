@@ -63,7 +63,9 @@ extension Uring {
     let receivesGoOn =
       (!starvedSmall.isEmpty && (smallRing.provided > 0 || small.freeCount > 0))
       || (!starvedLarge.isEmpty && (largeRing.provided > 0 || large.freeCount > 0))
-    if queue.isEmpty && (receivesGoOn || ring.pending > 0 || ring.hasOverflowed) {
+    // A thread of the kernel takes what it can see by itself, and the kernel tells of its completions.
+    let leaves = ring.hasThread ? ring.hasUnpublished : ring.pending > 0
+    if queue.isEmpty && (receivesGoOn || leaves || ring.hasOverflowed) {
       pollSignal.raise()
     }
   }

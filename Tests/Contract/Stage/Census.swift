@@ -30,6 +30,7 @@ enum Census {
     var tests: Set<String> = []
     var failures: Set<String> = []
     var runs: [EngineKind: Int] = [:]
+    var refused: [String] = []
   }
 
   private static let state = Mutex(State())
@@ -58,7 +59,10 @@ enum Census {
     }
   }
 
-  /// The one line that scripts/test reads.
+  /// A feature that this run was to switch on, and that the kernel does not have.
+  static func noteRefused(_ feature: String) { state.withLock { $0.refused.append(feature) } }
+
+  /// The one line that scripts/test and scripts/test-features read.
   private static func printLine() {
     state.withLock { state in
       let runs = EngineKind.allCases.compactMap { kind in
@@ -67,7 +71,8 @@ enum Census {
       let text =
         "contract: tests=\(state.tests.count) failures=\(state.failures.count) "
         + "cases=\(state.cases) scripts=\(Transcripts.scripts) "
-        + "compared=\(Transcripts.compared) \(runs.joined(separator: " "))\n"
+        + "compared=\(Transcripts.compared) \(runs.joined(separator: " "))"
+        + (state.refused.isEmpty ? "\n" : " refused=\(state.refused.joined(separator: ","))\n")
       // A line of its own at the very end, behind the runner's last word.
       _ = text.utf8CString.withUnsafeBytes { Glibc.write(1, $0.baseAddress, $0.count - 1) }
     }

@@ -62,15 +62,22 @@ final class Stage {
     return options
   }()
 
-  /// The standard features, or what MILLRACE_FEATURES makes of them: "-quiet_sends,+sqpoll".
+  /// What MILLRACE_FEATURES changes in the standard features: "-quiet_sends,+sqpoll".
+  static let changes: [(isOn: Bool, feature: EngineFeatures, name: String)] = {
+    guard let text = getenv("MILLRACE_FEATURES") else { return [] }
+    return String(cString: text).split(separator: ",").map { change in
+      let name = String(change.dropFirst())
+      guard let feature = EngineFeatures(name: name), change.hasPrefix("+") || change.hasPrefix("-")
+      else { preconditionFailure("MILLRACE_FEATURES: \(change) is not +name or -name") }
+      return (change.hasPrefix("+"), feature, name)
+    }
+  }()
+
+  /// The standard features, or what MILLRACE_FEATURES makes of them.
   static let features: EngineFeatures = {
     var features = EngineFeatures.standard
-    guard let text = getenv("MILLRACE_FEATURES") else { return features }
-    for change in String(cString: text).split(separator: ",") {
-      guard let feature = EngineFeatures(name: String(change.dropFirst())),
-        change.hasPrefix("+") || change.hasPrefix("-")
-      else { preconditionFailure("MILLRACE_FEATURES: \(change) is not +name or -name") }
-      if change.hasPrefix("+") { features.insert(feature) } else { features.remove(feature) }
+    for change in changes {
+      if change.isOn { features.insert(change.feature) } else { features.remove(change.feature) }
     }
     return features
   }()

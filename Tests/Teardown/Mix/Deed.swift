@@ -6,9 +6,9 @@ public enum Deed: String, CaseIterable, Sendable {
   case receive, receiveOnce, send, sendHuge, sendZeroCopy
   case shutdown, closeOperation, splice, relayCopy, relaySplice
   case receiveDatagrams, sendDatagram
-  case open, openIntoSlot, status, read, write, readVector, writeVector, synchronize, truncate
-  case rename, unlink
-  case timeout, nop, poll, post, chain
+  case open, openIntoSlot, status, read, write, readVector, writeVector, synchronize, allocate
+  case truncate, rename, unlink, closeFile
+  case timeout, nop, poll, post, postToPartner, wake, chain
   case lease, registeredBuffer
   case cancelOne, cancelAll, stopReceiving, stopAccepting, stopRelay
 

@@ -18,10 +18,12 @@ extension Teardown where E: ~Copyable {
     case .shutdown, .closeOperation, .splice: beginOther(deed)
     case .relayCopy, .relaySplice: beginRelay(deed)
     case .receiveDatagrams, .sendDatagram: beginDatagrams(deed)
-    case .open, .openIntoSlot, .status, .synchronize, .truncate, .rename, .unlink:
+    case .open, .openIntoSlot, .status, .synchronize, .allocate, .truncate, .rename, .unlink:
       beginFile(deed)
+    case .closeFile: beginCloseFile()
     case .read, .write, .readVector, .writeVector: beginTransfer(deed)
-    case .timeout, .nop, .poll, .post: beginControl(deed)
+    case .timeout, .nop, .poll, .post, .postToPartner: beginControl(deed)
+    case .wake: try beginWake()
     case .chain: beginChain()
     case .lease:
       if let slice = engine.lease() { slices.keep(slice) }
@@ -101,7 +103,9 @@ extension Teardown where E: ~Copyable {
     case .closeOperation:
       // Only what nothing was begun on: connects to the listener may still be under way.
       guard let made = try? engine.bindSpare(address) else { return }
-      engine.close(made, token(deed))
+      let token = token(deed)
+      operations[operations.count - 1].closing = made
+      engine.close(made, token)
     default:
       guard let pipe, let end = freeEnd(receiving: true) else { return }
       // One of the two directions, so that some wait and some do not.
@@ -174,11 +178,23 @@ extension Teardown where E: ~Copyable {
       dice.roll(2) == 0
         ? engine.status(file, fileToken(deed)) : engine.status(path: path, fileToken(deed))
     case .synchronize: engine.synchronize(file, dataOnly: true, fileToken(deed))
+    case .allocate:
+      engine.allocate(
+        file, offset: Int64(dice.roll(9000)), length: Int64(1 + dice.roll(9000)), fileToken(deed))
     case .truncate: engine.truncate(file, length: Int64(dice.roll(9000)), fileToken(deed))
     case .rename:
       engine.rename(path, to: directory + "/\(dice.roll(4))", fileToken(deed))
     default: engine.unlink(path, fileToken(deed))
     }
+  }
+
+  /// One that was opened before and that nothing uses.
+  private mutating func beginCloseFile() {
+    guard let last = strayFiles.last, takesFilePlace() else { return }
+    strayFiles.removeLast()
+    let token = fileToken(.closeFile)
+    operations[operations.count - 1].closing = last
+    engine.closeFile(last, token)
   }
 
   private mutating func beginTransfer(_ deed: Deed) {
@@ -226,9 +242,24 @@ extension Teardown where E: ~Copyable {
       polls = true
       engine.poll(foreign.output, .readable, token(deed))
     default:
-      let mailbox = engine.mailbox
+      let mailbox = deed == .post ? engine.mailbox : partner
+      guard let mailbox else { return }
       engine.post(1, Token(rawValue: 1 << 50), to: mailbox, token(deed))
     }
+  }
+
+  /// Another thread, that wakes this one while it goes on and while it ends.
+  private mutating func beginWake() throws {
+    guard engine.kind != .simulated, wakers.count < 2 else { return }
+    let waker = engine.waker
+    let pause = useconds_t(dice.roll(200))
+    wakers.append(
+      try WorkerThread.start(name: "waker", cpu: nil) {
+        for _ in 0..<8 {
+          waker.wake()
+          usleep(pause)
+        }
+      })
   }
 
   /// A chain of timeouts and nops, sometimes one that fails in the middle, sometimes one that
