@@ -101,7 +101,8 @@ struct CompareSubjectOptions: ParsableArguments {
           "--peers: \(unknown) is not known",
           cure: "write auto, none or some of \(known.joined(separator: ","))", status: 2)
       }
-      options.peers = .named(names)
+      // A subject is known by its name: the same peer twice is one.
+      options.peers = .named(known.filter { names.contains($0) })
     }
     options.measuresDefaults = defaults || !tuned
     options.measuresTuned = tuned || !defaults

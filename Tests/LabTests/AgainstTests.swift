@@ -167,7 +167,7 @@ import Testing
   }
 
   @Test(arguments: [
-    (["http://127.0.0.1:8080/a"], "http://127.0.0.1:*/a"), (["[::1]:80"], "[:*]:*"),
+    (["http://127.0.0.1:8080/a"], "http://127.0.0.1:*/a"), (["[::1]:80"], "[::*]:*"),
     (["Accept: 5", "a:b"], "Accept: 5 a:b"), (["1:2:3x:"], "1:*:*x:"), ([], ""),
   ])
   func portsAreStars(_ arguments: [String], _ text: String) {
@@ -212,7 +212,9 @@ import Testing
     #expect(change(found, "epoll", .throughput, "maximum") == nil)
     #expect(
       found.omissions.contains { $0.contains("throughput of epoll at maximum: fewer than 5") })
-    let failed = run { $0.adjust = { if $0.round < 4 { $0.failure = "reset" } } }
+    let failed = run {
+      $0.adjust = { if $0.round < 4 && $0.stage == "equal" { $0.failure = "reset" } }
+    }
     #expect(try change(against(failed, run()), "epoll", .p99, "equal") == nil)
   }
 
