@@ -18,10 +18,10 @@ import Testing
 
   /// A second of samples, each 100 ms: half a CPU of the subject, a quarter of it in user mode.
   private var steady: [UsageSample] {
-    (0...10).map { i in
-      sample(
-        Int64(i) * 100, cpu: 3 + Double(i) * 0.05, user: 7 + Double(i), system: Double(i) * 3,
-        busy: [0: 100 + Double(i) * 8, 1: Double(i) * 2])
+    (0...10).map { (i: Int) -> UsageSample in
+      let n = Double(i)
+      let busy: [Int: Double] = [0: 100 + n * 8, 1: n * 2]
+      return sample(Int64(i) * 100, cpu: 3 + n * 0.05, user: 7 + n, system: n * 3, busy: busy)
     }
   }
 

@@ -87,7 +87,7 @@ import Testing
       listeners: [{address: "127.0.0.1:8080"}]
       upstreams: {a: {servers: ["127.0.0.1:3000"]}}
       """
-    func load(_ variant: String) throws -> LoadResult {
+    func load(_ variant: String) throws -> Configuration.LoadResult {
       ProxyConfiguration.load(
         bytes: Array(text.utf8), file: "m.yaml", overrides: try one(variant).overrides,
         environment: { _ in nil })
