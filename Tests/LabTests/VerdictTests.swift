@@ -166,6 +166,22 @@ extension [Ratio] {
     #expect(Family.widening(of: 40, values: 8) > Family.widening(of: 4, values: 8))
   }
 
+  @Test func aDifferenceIsDeclaredOnlyIfItsWholeFamilyBearsIt() throws {
+    var reasons: [String] = []
+    for step in 5..<30 {
+      var told = ToldComparison("epoll", "io_uring")
+      told.tell("io_uring", .cpuPerRequest, 1.05, spread: Double(step) * 0.004)
+      let found = try #require(ratios(told).one(.cpuPerRequest, "equal"))
+      let distance = log(found.estimate!)
+      let wide = log(found.high! / found.estimate!) * Family.widening(of: 4, values: 8)
+      #expect((found.outcome == .worse) == (distance > wide), "\(found)")
+      #expect(found.outcome == .worse || found.outcome == .undecided)
+      reasons.append(found.reason ?? "")
+    }
+    #expect(reasons.contains { $0.hasSuffix("among 4 quantities that is not rare enough") })
+    #expect(reasons.contains("the interval contains 1") && reasons.contains(""))
+  }
+
   // MARK: What does not count
 
   @Test(arguments: [(0.949, false), (0.9499, false), (0.95, true), (1.0, true)])

@@ -147,9 +147,9 @@ class Compare(SystemCase):
                 self.assertGreater(m["residentBytes"], 1 << 20)
                 for count in ("turns", "systemCalls", "completions", "contextSwitches"):
                     self.assertGreater(m[count], 0, count)
-                # Each response has its record: scaled from two reports, so not to the last one.
-                self.assertAlmostEqual(
-                    m["auditRecords"] / load["completed"], 1, delta=0.05 + 64 / load["completed"])
+                # Each response has its record, but the journal counts a batch at a time, and the
+                # two reports are less than half a second apart.
+                self.assertTrue(0.5 < m["auditRecords"] / load["completed"] < 2, m["auditRecords"])
                 self.assertLessEqual(m["auditCommits"], m["auditRecords"])
         proxy_cpus, load_cpus = made["machine"]["proxyProcessors"], made["machine"]["loadProcessors"]
         self.assertFalse(set(proxy_cpus) & set(load_cpus))
