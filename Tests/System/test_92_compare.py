@@ -51,6 +51,8 @@ class Compare(SystemCase):
             [*wrapper, settings.BINARY, "compare", *map(str, arguments)], cwd=self.folder,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             start_new_session=True)
+        # A test that fails because something stayed must not leave it either.
+        self.addCleanup(self.end_session, running.pid)
         self.addCleanup(running.stdout.close)
         self.addCleanup(running.stderr.close)
         self.addCleanup(running.wait)
@@ -82,6 +84,10 @@ class Compare(SystemCase):
                 continue
         return found
 
+    def end_session(self, leader):
+        for pid in self.session(leader):
+            os.kill(pid, signal.SIGKILL)
+
     def places(self, text):
         return set(re.findall(r"/[\w./-]*millrace-compare-\w{6}", text))
 
@@ -89,6 +95,7 @@ class Compare(SystemCase):
         if leader:
             self.assertEqual(self.session(leader), {})
         for place in places:
+            self.addCleanup(shutil.rmtree, place, ignore_errors=True)
             self.assertFalse(os.path.exists(place), place)
         if (self.folder / "audit").exists():
             self.assertEqual(list((self.folder / "audit").iterdir()), [])
@@ -308,7 +315,7 @@ class Compare(SystemCase):
             self.assertLess(time.monotonic(), deadline, self.session(running.pid))
             time.sleep(0.05)
         for place in self.places(" ".join(seen.values())):
-            subprocess.run(["rm", "-rf", place], check=True)
+            shutil.rmtree(place, ignore_errors=True)
 
     # What is refused
 
