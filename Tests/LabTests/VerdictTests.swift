@@ -162,7 +162,8 @@ extension [Ratio] {
   /// Spread that a family of one would pass, and a family of four does not.
   @Test func whatIsJudgedTogetherIsJudgedHarder() {
     #expect(Family.widening(of: 1, values: 8) == 1)
-    #expect(abs(Family.widening(of: 4, values: 8) - 1.3130) < 0.001)  // t .99875 / t .995, 7 degrees
+    // t of 0.99875 over t of 0.995, 7 degrees.
+    #expect(abs(Family.widening(of: 4, values: 8) - 1.3130) < 0.001)
     #expect(Family.widening(of: 40, values: 8) > Family.widening(of: 4, values: 8))
   }
 

@@ -236,10 +236,12 @@ class Compare(SystemCase):
         kept = self.folder / "kept"
         out, _ = self.compare(
             file, "--url", "https://site.test/item", "--variants", "epoll", "--peers",
-            ",".join(wanted), "--rounds", 1, *SHORT, "--json", run, "--keep", kept,
+            ",".join([*wanted, wanted[0]]), "--rounds", 1, *SHORT, "--json", run, "--keep", kept,
             "--connections", 4)
         made = self.read(run)
         by_name = {s["name"]: s for s in made["subjects"]}
+        # Named twice, a peer takes part once: it is known by its name.
+        self.assertEqual(len(made["subjects"]), len(by_name))
         self.assertEqual(
             set(by_name), {"epoll", *wanted, *(f"{name} tuned" for name in wanted)})
         self.assertEqual({n: s.get("failure") for n, s in by_name.items() if s.get("failure")}, {})
