@@ -1,5 +1,6 @@
-"""The load: wrk for a closed loop, h2load for a fixed rate. It gives back what the tool counted and
-refuses to guess: output that it cannot read is an error, with the output in it."""
+"""The load: wrk for a closed loop, h2load for a fixed rate, `millrace load` where it is itself what is
+measured. It gives back what the tool counted and refuses to guess: output that it cannot read is an
+error, with the output in it."""
 
 import json
 import math
@@ -40,6 +41,42 @@ def command_for(row, port, cpu, seconds, log):
                      f"--rps={each:g}", f"--log-file={log}", url]
 
 
+def run_h2load(row, port, cpu, seconds, in_flight):
+    """h2load in a closed loop over HTTP/2. Raises LoadError. It tells no percentiles without a log
+    of every request, which would be a part of its cost: they are not numbers."""
+    command = ["taskset", "-c", str(cpu), "h2load", "-t1", f"-c{row.connections}", f"-m{in_flight}",
+               f"-D{seconds}", f"{row.scheme}://127.0.0.1:{port}{row.path}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
+    made = _parse_h2load(done.stdout, None) if done.returncode == 0 else None
+    if made is None:
+        raise LoadError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+    return made
+
+
+def millrace_command(binary, engine, row, port, cpu, seconds, result, more=()):
+    """`millrace load` in the place of wrk: the same connections, one thread, no warm-up."""
+    url = f"{row.scheme}://127.0.0.1:{port}{row.path}"
+    command = ["taskset", "-c", str(cpu), str(binary), "load", "--engine", engine, "--threads", "1",
+               "--connections", str(row.connections), "--duration", f"{seconds}s", "--warm-up", "0s",
+               "--no-progress", "--json", str(result)]
+    return command + (["--insecure"] if row.scheme == "https" else []) + [*more, url]
+
+
+def run_millrace(binary, engine, row, port, cpu, seconds, result, more=()):
+    """Runs it to its end. Raises LoadError."""
+    command = millrace_command(binary, engine, row, port, cpu, seconds, result, more)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
+    if done.returncode != 0:
+        raise LoadError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+    with open(result) as file:
+        said = json.load(file)
+    if said["engine"] != engine:
+        raise LoadError(f"millrace load ran on {said['engine']} instead of {engine}")
+    latency = said["latency"]
+    return Load(said["completed"], sum(said["failures"].values()), said["seconds"],
+                said["bytesReceived"], latency["p50"] / 1000, latency["p99"] / 1000)
+
+
 def run(row, port, cpu, seconds, log):
     """Runs the tool to its end. Raises LoadError."""
     command = command_for(row, port, cpu, seconds, log)
@@ -73,6 +110,8 @@ def _parse_h2load(output, log):
         return None
     seconds = float(finished.group(1)) / (1000 if finished.group(2) == "ms" else 1)
     _done, succeeded, failed, _errored, _timeout = map(int, counts.groups())
+    if log is None:
+        return Load(succeeded, failed, seconds, int(traffic.group(1)), math.nan, math.nan)
     with open(log) as file:
         micros = sorted(int(line.split("\t")[2]) for line in file)
     if not micros:

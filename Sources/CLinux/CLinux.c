@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/perf_event.h>
+#include <linux/seccomp.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -158,10 +159,12 @@ int clinux_pin_self(int cpu) {
   return sched_setaffinity(0, sizeof set, &set) == 0 ? 0 : -errno;
 }
 
-int clinux_affinity(uint64_t *words, int count) {
+int clinux_affinity(uint64_t *words, int count) { return clinux_affinity_of(0, words, count); }
+
+int clinux_affinity_of(int thread, uint64_t *words, int count) {
   cpu_set_t set;
   CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return -errno;
+  if (sched_getaffinity(thread, sizeof set, &set) != 0) return -errno;
   for (int i = 0; i < count * 64 && i < CPU_SETSIZE; i++)
     if (CPU_ISSET(i, &set)) words[i / 64] |= 1ull << (i % 64);
   return CPU_COUNT(&set);
@@ -235,6 +238,15 @@ int clinux_count_tracepoint(uint64_t tracepoint, int thread) {
                               .inherit = 1};
   long r = syscall(__NR_perf_event_open, &a, thread, -1, -1, PERF_FLAG_FD_CLOEXEC);
   return r < 0 ? -errno : (int)r;
+}
+
+_Static_assert(sizeof(struct sock_filter) == 8, "struct sock_filter");
+
+int clinux_filter_calls(const uint64_t *instructions, uint16_t count) {
+  struct sock_fprog program = {.len = count, .filter = (struct sock_filter *)instructions};
+  /* Without new privileges whoever is not privileged may filter too, seccomp(2). */
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return -errno;
+  return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) != 0 ? -errno : 0;
 }
 
 int clinux_fork(void) { return fork(); }

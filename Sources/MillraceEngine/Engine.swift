@@ -95,6 +95,8 @@ public struct EngineOptions: Sendable {
   public var setupFlags: UInt32 = 0
   /// What to use of the kernel where it has it.
   public var features = EngineFeatures.standard
+  /// Of them, what a self-test did not get through: see `apply`.
+  var refusals: [FeatureRefusal] = []
   /// Timeouts, polls, no-operations, messages, splices, reported shutdowns and closes in flight.
   public var controlOperations = 256
   /// Chains in flight that the engine runs itself: all on epoll, and on io_uring those of an engine

@@ -99,12 +99,14 @@ public struct Server {
     _ choice: EngineChoice, _ options: inout EngineOptions
   ) -> EngineKind? {
     if choice == .epoll {
-      logger.info("engine selected engine=epoll cause=configured")
+      let trials = FeatureTrials.run(options, for: [.epoll])
+      options.apply(trials, to: .epoll)
+      logger.info("engine selected engine=epoll cause=configured\(refusals(trials, .epoll))")
       return .epoll
     }
     let report = ProbeReport.run(options)
     if report.usable {
-      options.setupFlags = report.setupFlags
+      options.apply(report)
       let off = report.features.filter { $0.state == .off }.map(\.name)
       let refused = report.features.filter { $0.state == .refused }
         .map { "\($0.name) (\($0.cause))" }
@@ -114,9 +116,9 @@ public struct Server {
         engine selected engine=io_uring cause=\(choice == .uring ? "configured" : "probed") \
         setup=\(report.setup) off="\(off.joined(separator: " "))"\(refusals)
         """)
-      options.features.formIntersection(report.provenFeatures)
       return .uring
     }
+    options.apply(report.trials, to: .epoll)
     let refusal = report.refusal
     let label = refusal?.label ?? "unknown"
     let detail = refusal?.detail ?? ""
@@ -130,8 +132,18 @@ public struct Server {
       return nil
     }
     logger.notice(
-      "engine selected engine=epoll cause=\(label) detail=\"\(detail)\" cure=\"\(cure)\"")
+      """
+      engine selected engine=epoll cause=\(label) detail="\(detail)" \
+      cure="\(cure)"\(refusals(report.trials, .epoll))
+      """)
     return .epoll
+  }
+
+  /// What an engine must do without, for its line of the log.
+  private func refusals(_ trials: FeatureTrials, _ kind: EngineKind) -> String {
+    let refused = trials.results.filter { $0.engine == kind && !$0.works }
+      .map { "\($0.name) (\($0.cause))" }
+    return refused.isEmpty ? "" : " refused=\"\(refused.joined(separator: ", "))\""
   }
 
   private func makeTicketKeys() -> TicketKeys {

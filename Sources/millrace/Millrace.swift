@@ -13,7 +13,9 @@ struct Millrace: ParsableCommand {
       `millrace run --from :8080 --to 127.0.0.1:3000`.
       """,
     version: Version.text,
-    subcommands: [Run.self, Check.self, Audit.self, Load.self, Compare.self, Report.self])
+    subcommands: [
+      Run.self, Check.self, Doctor.self, Audit.self, Load.self, Compare.self, Report.self,
+    ])
 }
 
 enum Version {

@@ -91,7 +91,7 @@ extension Contract {
         var sent: [UInt8] = []
         for size in [1, 100, 4096, 4097, 20_000, 3, 65_000, 8192, 1, 1, 30_000] {
           let burst = (0..<size).map { UInt8(truncatingIfNeeded: (sent.count + $0) * 31 >> 3) }
-          try peer.send(burst)
+          peer.send(burst)
           sent += burst
           if size % 2 == 1 {
             try stage.turn(until: { stage[receive].bytes.count == sent.count }, "the burst")
@@ -112,7 +112,7 @@ extension Contract {
         stage.holdsSlices = true
         stage.engine.receive(socket, .stream, receive)
         for piece in ["one", "two", "three"] {
-          try peer.send(piece)
+          peer.send(piece)
           let count = stage[receive].bytes.count + piece.utf8.count
           try stage.turn(until: { stage[receive].bytes.count == count }, "a piece")
         }
@@ -124,7 +124,7 @@ extension Contract {
         #expect(stage.engine.counters.leasedBuffers == 0)
         // The kernel goes on in the same buffer, and through it into the next.
         let rest = [UInt8](repeating: 7, count: 6000)
-        try peer.send(rest)
+        peer.send(rest)
         try stage.turn(until: { stage[receive].bytes.count == 6011 }, "the rest")
         #expect(stage[receive].bytes.suffix(6000) == rest[...])
         stage.held = []
@@ -181,7 +181,7 @@ extension Contract {
           for token in wave { try stage.end(token) }
         }
         for token in tokens { #expect(stage.ending(token) == -ENOENT) }
-        try peer.send("still there")
+        peer.send("still there")
         try stage.turn(until: { stage[first].bytes.count == 11 }, "bytes")
         try stage.close(socket, joining: first)
       }
@@ -233,7 +233,7 @@ extension Contract {
         let receive = stage.token()
         stage.engine.receive(socket, .stream, receive)
         stage.turn()
-        try peer.send("x")
+        peer.send("x")
         stage.engine.refreshClocks()
         let start = stage.engine.now
         stage.engine.wait(until: nil)

@@ -10,7 +10,7 @@ import Testing
     let path =
       FileManager.default.temporaryDirectory.path()
       + "/replay-\(getpid())-\(UInt64.random(in: 0 ... .max))"
-    FileManager.default.createFile(atPath: path, contents: Data(text.utf8))
+    _ = FileManager.default.createFile(atPath: path, contents: Data(text.utf8))
     defer { unlink(path) }
     return try ReplayLog.load(path, speed: speed)
   }

@@ -9,7 +9,7 @@ import unittest
 from harness import auditlog, certificates, configuration, ports, proxy, settings
 from harness.case import SystemCase, on_both_engines
 
-COMMANDS = [[], ["run"], ["check"], ["audit"], ["audit", "verify"]]
+COMMANDS = [[], ["run"], ["check"], ["doctor"], ["audit"], ["audit", "verify"]]
 
 
 class Words(SystemCase):

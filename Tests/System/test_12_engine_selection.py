@@ -9,7 +9,7 @@ import unittest
 
 from harness import ports, settings, wire
 from harness.case import SystemCase, on_both_engines
-from harness.proxy import Proxy, is_listening
+from harness.proxy import Proxy, is_listening, run_to_end
 
 _program = None
 
@@ -95,6 +95,49 @@ class Selected(SystemCase):
         for _ in range(40):
             self.assertEqual(self.fetch(proxy).status, 200)
         self.assertEqual(proxy.counters()["responses"], 40)
+
+
+class Examined(SystemCase):
+    """`millrace doctor`: the same self-tests, a line for each feature."""
+
+    FEATURES = (
+        "defer_taskrun no_sqarray multishot_accept multishot_receive quiet_sends registered_ring "
+        "direct_descriptors registered_buffers linked_chains zero_copy_send ring_messages "
+        "worker_limits sqpoll min_wait receive_bundles incremental_buffers ring_resize "
+        "worker_affinity busy_poll precise_wait"
+    ).split()
+
+    def examine(self, mode=None):
+        wrapper = [seccomp_deny(self.folder), mode] if mode else settings.WRAPPER
+        code, out, _ = run_to_end(["doctor"], wrapper=wrapper)
+        ring, _, epoll = out.partition("\nepoll:\n")
+        # A name, a state, and where it is not on a colon and the cause.
+        lines = [line.split(maxsplit=2) for line in (ring + "\n" + epoll).splitlines()
+                 if line.startswith("  ")]
+        for line in lines:
+            self.assertIn(line[1], ("on", "off:", "refused:"), line)
+            self.assertEqual(len(line), 2 if line[1] == "on" else 3, line)
+        for name in self.FEATURES:
+            self.assertIn(name, [line[0] for line in lines])
+        self.assertRegex(epoll, r"(?m)^  precise_wait +on$")
+        return code, ring, lines
+
+    @unittest.skipIf(settings.WRAPPER, "this run refuses io_uring on purpose")
+    def test_every_feature_has_a_line_and_what_is_on_by_default_works(self):
+        if settings.URING_REFUSAL:
+            self.skipTest(f"io_uring_setup is refused here: {settings.URING_REFUSAL}")
+        code, ring, lines = self.examine()
+        self.assertEqual(code, 0)
+        self.assertRegex(ring, r"^io_uring: single_issuer")
+        self.assertIn(["quiet_sends", "on"], lines)
+
+    def test_a_refused_ring_is_explained_and_the_features_of_epoll_are_tried(self):
+        for mode, cause in (("EPERM", "EPERM_seccomp"), ("KILL", "killed")):
+            with self.subTest(mode=mode):
+                code, ring, lines = self.examine(mode)
+                self.assertEqual(code, 1)
+                self.assertTrue(ring.startswith(f"io_uring: refused ({cause}). "), ring)
+                self.assertIn(["quiet_sends", "off:", "not tried: there is no ring"], lines)
 
 
 class Automatic(SystemCase):

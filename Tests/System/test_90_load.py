@@ -16,9 +16,8 @@ import time
 import unittest
 
 from harness import certificates, proxy, settings, wire
-from harness.case import SystemCase, on_both_engines
-
-QUIET = ("--warm-up", "0s", "--no-progress")
+from harness.case import on_both_engines
+from harness.loading import QUIET, LoadCase
 
 
 def slow(served):
@@ -45,26 +44,7 @@ def by_path(served):
 
 
 @on_both_engines
-class Load(SystemCase):
-    def load(self, *arguments, code=0):
-        """Runs it to its end. - Returns: the result that --json wrote, and what it said."""
-        path = self.folder / "result.json"
-        words = ["load", "--engine", self.engine, "--json", str(path), *map(str, arguments)]
-        ended, out, errors = proxy.run_to_end(words)
-        self.assertEqual(ended, code, out + errors)
-        result = json.loads(path.read_text()) if path.exists() else None
-        return result, out + errors
-
-    def url(self, port, path="/", scheme="http"):
-        return f"{scheme}://127.0.0.1:{port}{path}"
-
-    def consistent(self, result):
-        self.assertEqual(result["engine"], self.engine)
-        self.assertEqual(result["planned"], result["completed"] + sum(result["failures"].values()))
-        self.assertEqual(result["latency"]["count"], result["completed"])
-        self.assertEqual(sum(n for _, n in result["latency"]["histogram"]), result["completed"])
-        self.assertEqual(sum(one["completed"] for one in result["intervals"]), result["completed"])
-
+class Load(LoadCase):
     def test_as_many_requests_as_asked_for_arrive_and_no_more(self):
         nginx = self.start_nginx(access_log=True)
         (nginx.files / "f").write_bytes(b"x" * 128)
@@ -82,7 +62,7 @@ class Load(SystemCase):
         nginx = self.start_nginx()
         for pacing in ([], ["--poisson", "--seed", "7"]):
             result, _ = self.load(self.url(nginx.port, "/empty"), "--rate", 500, "--duration", "1s", *pacing, *QUIET)
-            self.consistent(result)
+            self.consistent(result, late=result["completed"])
             if not pacing:
                 self.assertEqual(result["planned"], 500)
             else:
@@ -107,11 +87,55 @@ class Load(SystemCase):
         _, said = self.load(self.url(running.port, "/", "https"), "--requests", 5, *QUIET, code=1)
         self.assertIn("tls", said.lower())
 
-    def test_a_connection_for_each_request(self):
+    def test_a_connection_for_each_request_of_a_server_that_does_not_close(self):
         origin = self.start_origin(by_path)
         result, _ = self.load(self.url(origin.port), "--requests", 60, "--requests-per-connection", 1, "--connections", 3, *QUIET)
         self.assertEqual(result["completed"], 60)
         self.assertGreaterEqual(result["connectionsOpened"], 57)
+
+    def test_a_connection_for_each_request_of_a_server_that_closes(self):
+        nginx = self.start_nginx()
+        result, _ = self.load(self.url(nginx.port, "/empty"), "--requests", 60, "--requests-per-connection", 1, "--connections", 3, *QUIET)
+        self.assertEqual((result["completed"], result["failures"]), (60, {}))
+        self.assertGreaterEqual(result["connectionsOpened"], 57)
+
+    def test_a_server_that_ends_connections_itself_loses_no_request(self):
+        # nginx answers the tenth request of each connection with Connection: close; what had been
+        # pipelined behind it is asked again elsewhere.
+        nginx = self.start_nginx(keepalive_requests=10, access_log=True)
+        for depth in (1, 4):
+            with self.subTest(depth=depth):
+                result, _ = self.load(
+                    self.url(nginx.port, "/empty"), "--requests", 1000, "--in-flight", depth,
+                    "--connections", 4, *QUIET)
+                self.assertEqual((result["completed"], result["failures"]), (1000, {}))
+                self.assertGreaterEqual(result["connectionsOpened"], 100)
+
+    def test_a_server_that_closes_at_once_is_not_hammered(self):
+        accepted = []
+        origin = self.start_origin(lambda served: accepted.append(served))
+        result, _ = self.load(
+            self.url(origin.port), "--rate", 10, "--duration", "1s", "--connections", 1, *QUIET, code=1)
+        self.assertEqual((result["completed"], sum(result["failures"].values())), (0, 10))
+        # Pauses double from 1 ms to 1 s, and anew after each request: seven between two of the ten.
+        # Without them there are as many connections as the machine can make, thousands.
+        self.assertGreater(len(accepted), 10)
+        self.assertLess(len(accepted), 300)
+
+    def test_slow_readers_read_slowly_beside_the_others(self):
+        nginx = self.start_nginx()
+        content = os.urandom(8192)
+        (nginx.files / "f").write_bytes(content)
+        (self.folder / "expected").write_bytes(content)
+        result, _ = self.load(
+            self.url(nginx.port, "/f"), "--duration", "2s", "--connections", 4, "--slow-readers", 2,
+            "--slow-reader-rate", "32KiB", "--expect-content-file", self.folder / "expected", *QUIET)
+        self.consistent(result, late=2)
+        self.assertEqual((result["failures"], result["slowReaderFailures"]), ({}, 0))
+        # 2 s of 32 KiB/s are eight responses for each of the two; the first of each is free.
+        self.assertGreater(result["slowReaderResponses"], 0)
+        self.assertLessEqual(result["slowReaderResponses"], 2 * (8 * result["seconds"] / 2 + 2))
+        self.assertGreater(result["completed"], 10 * result["slowReaderResponses"])
 
     def test_pipelines_keep_their_order(self):
         nginx = self.start_nginx()
@@ -170,10 +194,7 @@ class Load(SystemCase):
 
     def test_an_access_log_is_replayed_line_by_line(self):
         origin = self.start_origin(by_path)
-        lines = [f'1.2.3.4 - - [21/Nov/2026:10:18:4{i // 10} +0000] "GET /r{i} HTTP/1.1" 200 1 "-" "-"' for i in range(30)]
-        log = self.folder / "access.log"
-        log.write_text("\n".join(lines) + "\n")
-        result, said = self.load(self.url(origin.port), "--replay", log, "--speed", 10, "--connections", 4, *QUIET)
+        result, said = self.load(self.url(origin.port), "--replay", self.replay_log(30), "--speed", 10, "--connections", 4, *QUIET)
         self.assertEqual((result["pacing"], result["completed"]), ("replay", 30))
         self.assertCountEqual([m.target for m in origin.requests], [f"/r{i}" for i in range(30)])
         self.assertIn("30 requests", said)

@@ -83,7 +83,7 @@ public struct Arguments {
     case "auto":
       let report = ProbeReport.run(options)
       if let refusal = report.refusal { say("epoll, because: \(refusal)") }
-      options.setupFlags = report.setupFlags
+      if report.usable { options.apply(report) } else { options.apply(report.trials, to: .epoll) }
       return report.usable ? .uring : .epoll
     case let other: fail("--engine \(other): io_uring, epoll or auto is expected")
     }

@@ -194,6 +194,7 @@ enum {
   CLINUX_SOCKET_SETSOCKOPT = 3, /* of URING_CMD, 6.7 */
   CLINUX_SQE_FIXED_FILE = 1u << 0,
   CLINUX_SQE_IO_LINK = 1u << 2,
+  CLINUX_SQE_ASYNC = 1u << 4,
   CLINUX_TIMEOUT_ABS = 1u << 0,
   CLINUX_TIMEOUT_ETIME_SUCCESS = 1u << 5,
   CLINUX_SEND_ZC_REPORT_USAGE = 1u << 3,
@@ -313,6 +314,11 @@ int clinux_find_segment_size(void *control, size_t length);
 int clinux_unacknowledged(int fd);
 int clinux_pin_self(int cpu);
 int clinux_affinity(uint64_t *words, int count);
+/* the same of another thread of this process */
+int clinux_affinity_of(int thread, uint64_t *words, int count);
+/* A seccomp filter of `count` instructions (struct sock_filter, 8 bytes each) for this thread and all that it
+ * starts, for good. 0 or -errno. */
+int clinux_filter_calls(const uint64_t *instructions, uint16_t count);
 /* Binds the calling thread to the CPUs whose bits are set. 0 or -errno. */
 int clinux_set_affinity(const uint64_t *words, int count);
 

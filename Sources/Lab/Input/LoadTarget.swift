@@ -1,7 +1,7 @@
 // A URL as the load takes it from a command line: whom to connect to, and what to ask for. It resolves
 // nothing; that is a step of its own, done once before the run.
 
-public import MillraceEngine
+import MillraceEngine
 
 /// A URL of http or https, in its parts (RFC 3986, section 3; RFC 9110, section 4.2).
 public struct LoadTarget: Sendable, Equatable {

@@ -3,6 +3,7 @@
 // whole run; connections come and go in it.
 
 import HTTP1
+import HTTP2
 import MillraceEngine
 import TLS
 
@@ -39,6 +40,14 @@ struct Flight {
   var isCounted: Bool
 }
 
+/// What has been read of a response.
+struct Answer {
+  var status: UInt16 = 0
+  var contentCount = 0
+  /// Whether it differs from what the template expects.
+  var isContentWrong = false
+}
+
 struct LoadConnection: ~Copyable {
   var socket = Descriptor.none
   var phase = LoadPhase.vacant
@@ -64,11 +73,9 @@ struct LoadConnection: ~Copyable {
   var firstFlight: UInt32 = 0
   var flightCount: UInt32 = 0
 
-  /// The response that is being read.
-  var status: UInt16 = 0
+  /// The response that is being read (HTTP/1.1).
+  var answer = Answer()
   var keepsConnection = true
-  var isContentWrong = false
-  var contentCount = 0
   var remaining: UInt64 = 0
   var decoder = BodyDecoder(.none)
   /// The part of a head that has come; nil between heads.
@@ -81,6 +88,7 @@ struct LoadConnection: ~Copyable {
   var uploadSent = 0
 
   var tls: TLSSession?
+  var http2: HTTP2Session?
   /// Output that waits for the send in flight.
   var pending: SendFrame?
   var hasKeptSession = false
@@ -89,7 +97,7 @@ struct LoadConnection: ~Copyable {
   var connectStart: Int64 = 0
   /// When a connect, a handshake or a farewell has lasted too long; .max: never.
   var deadline = Int64.max
-  /// Failed attempts in a row.
+  /// Attempts in a row of which none came as far as a request.
   var attempts = 0
   /// Told by a slow reader's budget: when it reads again.
   var readAt: Int64 = 0
@@ -119,6 +127,7 @@ extension LoadConnection {
     uploadTemplate = -1
     uploadSent = 0
     tls = nil
+    http2 = nil
     pending = nil
     hasKeptSession = false
     deadline = .max

@@ -64,7 +64,9 @@ extension LoadWorker where E: ~Copyable {
   /// The connection can be used.
   mutating func opened(_ c: LoadConnectionPointer) {
     c.pointee.phase = .open
-    c.pointee.attempts = 0
+    if speaksHTTP2 && !beginHTTP2(c) { return end(c, .protocolError, "no HTTP/2 session was made") }
+    // Until it has been of use: a server that closes at once is not asked again without a pause.
+    c.pointee.attempts += 1
     c.pointee.deadline = .max
     c.pointee.requestsLeft = requestsPerConnection
     tally.connectionsOpened += 1
@@ -170,14 +172,17 @@ extension LoadWorker where E: ~Copyable {
   }
 
   private mutating func failFlights(_ c: LoadConnectionPointer, _ kind: LoadFailureKind) {
-    while let flight = popFlight(c) {
-      if c.pointee.isSlow {
-        tally.slowFailures += 1
-      } else if flight.isCounted {
-        failed(kind, flight.template)
-      } else {
-        quarter.failed += 1
-      }
+    while let flight = popFlight(c) { fail(c, flight, kind) }
+  }
+
+  /// Counts a request that is not good, whoever sent it.
+  mutating func fail(_ c: LoadConnectionPointer, _ flight: Flight, _ kind: LoadFailureKind) {
+    if c.pointee.isSlow {
+      tally.slowFailures += 1
+    } else if flight.isCounted {
+      failed(kind, flight.template)
+    } else {
+      quarter.failed += 1
     }
   }
 
@@ -188,8 +193,9 @@ extension LoadWorker where E: ~Copyable {
     end(c, nil)
   }
 
-  /// The server announced the end of the connection: what it has left unanswered is asked again on
-  /// another one, and the server is left to close first.
+  /// No response follows on this connection: what the server has left unanswered is asked again on
+  /// another one. A server that announced the end is left to close first, so that the port is not
+  /// ours to hold; one that ignored what was asked of it would never do so, and is not waited for.
   mutating func finish(_ c: LoadConnectionPointer) {
     let lane = lanes.baseAddress! + Int(c.pointee.lane)
     while let flight = popFlight(c) {
@@ -202,7 +208,8 @@ extension LoadWorker where E: ~Copyable {
       if flight.isCounted { tally.sent -= 1 }
       lane.pointee.resend.append(flight)
     }
-    if c.pointee.sending || c.pointee.uploadTemplate >= 0 || !c.pointee.receiving {
+    let isAnnounced = !speaksHTTP2 && !c.pointee.keepsConnection
+    if !isAnnounced || c.pointee.sending || c.pointee.uploadTemplate >= 0 || !c.pointee.receiving {
       // What is still being sent will never be read.
       return end(c, nil)
     }
@@ -259,7 +266,9 @@ extension LoadWorker where E: ~Copyable {
       case .finished where now >= c.pointee.deadline: end(c, nil)
       case .open where now >= c.pointee.deadline: end(c, nil)
       case .open where c.pointee.flightCount > 0 && !c.pointee.isSlow:
-        if oldestFlight(c).pointee.sent + timeout <= now {
+        if speaksHTTP2 {
+          sweepStreams(c, now)
+        } else if oldestFlight(c).pointee.sent + timeout <= now {
           end(c, .timeout, "no whole response in time")
         }
       default: break

@@ -7,9 +7,10 @@ import Histogram
 import MillraceEngine
 
 extension LoadWorker where E: ~Copyable {
-  /// After so many sends in a row the clock is read again: on epoll each is a system call of some
-  /// microseconds, and the last of a batch would seem to have left long before it did.
-  private static var sendsPerClock: Int { 8 }
+  /// After so many sends in a row the clock is read again. On epoll each is a system call of some
+  /// microseconds, and the last of a batch would seem to have left long before it did; on io_uring
+  /// they leave together, when the turn ends.
+  private var sendsPerClock: Int { engine.kind == .epoll ? 8 : 64 }
 
   /// Content that travels with its head; the rest follows piece by piece.
   static var uploadPiece: Int { 262_144 }
@@ -17,7 +18,7 @@ extension LoadWorker where E: ~Copyable {
   mutating func feed(_ lane: UnsafeMutablePointer<Lane>) {
     if lane.pointee.pacer != nil {
       feedOpen(lane)
-    } else if stage == .running || !lane.pointee.resend.isEmpty {
+    } else {
       feedClosed(lane)
     }
   }
@@ -49,13 +50,14 @@ extension LoadWorker where E: ~Copyable {
       flush(c)
       offer(c)
       sends += 1
-      if sends % Self.sendsPerClock == 0 { engine.refreshClocks() }
+      if sends % sendsPerClock == 0 { engine.refreshClocks() }
     }
   }
 
   private mutating func feedClosed(_ lane: UnsafeMutablePointer<Lane>) {
     var sends = 0
-    while closedLeft > 0 || lane.pointee.isSlow || !lane.pointee.resend.isEmpty {
+    let isRunning = stage == .running
+    while !lane.pointee.resend.isEmpty || (isRunning && (closedLeft > 0 || lane.pointee.isSlow)) {
       guard let c = takeIdle(lane) else { return }
       let now = engine.now
       // A pipeline's requests leave together.
@@ -67,6 +69,7 @@ extension LoadWorker where E: ~Copyable {
               planned: now, sent: now, template: flight.template, isCounted: flight.isCounted))
           continue
         }
+        if !isRunning { break }
         let isCounted = isCounting && !lane.pointee.isSlow
         if isCounted {
           if closedLeft == 0 { break }
@@ -80,7 +83,7 @@ extension LoadWorker where E: ~Copyable {
       }
       flush(c)
       sends += 1
-      if sends % Self.sendsPerClock == 0 { engine.refreshClocks() }
+      if sends % sendsPerClock == 0 { engine.refreshClocks() }
     }
   }
 
@@ -118,8 +121,11 @@ extension LoadWorker where E: ~Copyable {
 
   @inline(__always)
   func canTake(_ c: LoadConnectionPointer) -> Bool {
-    c.pointee.phase == .open && !c.pointee.sending && c.pointee.uploadTemplate < 0
-      && Int(c.pointee.flightCount) < depth && c.pointee.requestsLeft > 0
+    guard c.pointee.phase == .open, Int(c.pointee.flightCount) < depth,
+      c.pointee.requestsLeft > 0
+    else { return false }
+    if speaksHTTP2 { return c.pointee.canRequest() }
+    return !c.pointee.sending && c.pointee.uploadTemplate < 0
   }
 
   /// The connection that has waited longest; those that ended meanwhile are passed over.
@@ -157,6 +163,7 @@ extension LoadWorker where E: ~Copyable {
   @inline(__always)
   mutating func popFlight(_ c: LoadConnectionPointer) -> Flight? {
     guard c.pointee.flightCount > 0 else { return nil }
+    if speaksHTTP2 { return popStream(c) }
     let flight = oldestFlight(c).pointee
     c.pointee.firstFlight += 1
     if Int(c.pointee.firstFlight) == depth { c.pointee.firstFlight = 0 }
@@ -170,13 +177,15 @@ extension LoadWorker where E: ~Copyable {
   /// Writes a request behind what the connection is about to send.
   @inline(__always)
   private mutating func launch(_ c: LoadConnectionPointer, _ flight: Flight) {
-    pushFlight(c, flight)
+    if !speaksHTTP2 { pushFlight(c, flight) }
+    c.pointee.attempts = 0
     if !c.pointee.isSlow {
       inAir += 1
       quarter.sent += 1
       if flight.isCounted { tally.sent += 1 }
       if isCounting { tally.sentInTime += 1 }
     }
+    if speaksHTTP2 { return launchStream(c, flight) }
     // Frames are as many as connections twice over; without one the engine is at its end.
     guard ensurePending(c) else { return end(c, .reset, "no send frame is free") }
     if c.pointee.requestsLeft != .max { c.pointee.requestsLeft -= 1 }
@@ -219,13 +228,16 @@ extension LoadWorker where E: ~Copyable {
   /// Sends what is pending, if nothing is in flight.
   @inline(__always)
   mutating func flush(_ c: LoadConnectionPointer) {
-    guard !c.pointee.sending, c.pointee.phase != .ending,
+    guard !c.pointee.sending, c.pointee.phase != .ending else { return }
+    if c.pointee.http2 != nil { gatherFrames(c) }
+    guard c.pointee.hasPendingBytes(),
       let frame = c.pointee.pending.take()
     else { return }
     if isCounting { tally.bytesSent += frame.count }
     c.pointee.sending = true
     // Nothing waits for the success of a send whose response tells it.
-    let isWhole = depth == 1 && c.pointee.uploadTemplate < 0 && c.pointee.phase == .open
+    let isWhole =
+      depth == 1 && !speaksHTTP2 && c.pointee.uploadTemplate < 0 && c.pointee.phase == .open
     engine.send(
       c.pointee.socket, frame, isWhole ? .quiet : .awaited,
       Token(kind: LoadTokenKind.send.rawValue, generation: 0, slot: slot(c)))
@@ -253,6 +265,7 @@ extension LoadWorker where E: ~Copyable {
       c.pointee.deadline = .max
     }
     flush(c)
+    if speaksHTTP2 && endIfOver(c) { return }
     offer(c)
   }
 }

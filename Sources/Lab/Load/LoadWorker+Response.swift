@@ -39,7 +39,7 @@ extension LoadWorker where E: ~Copyable {
       if isCounting { tally.bytesReceived += slice.count }
       if c.pointee.isSlow { pace(c, slice.count) }
       if c.pointee.phase != .ending {
-        if c.pointee.tls == nil { consume(c, slice.bytes) } else { decrypt(c, slice.bytes) }
+        if c.pointee.tls == nil { read(c, slice.bytes) } else { decrypt(c, slice.bytes) }
       }
     } else if completion.isTerminal && completion.result != -ECANCELED {
       if c.pointee.phase != .ending { streamEnded(c, completion.result) }
@@ -75,6 +75,12 @@ extension LoadWorker where E: ~Copyable {
     }
     // Idle, or its end was announced: nobody waits for anything.
     end(c, nil)
+  }
+
+  /// Reads plaintext.
+  @inline(__always)
+  mutating func read(_ c: LoadConnectionPointer, _ bytes: UnsafeRawBufferPointer) {
+    if speaksHTTP2 { readFrames(c, bytes) } else { consume(c, bytes) }
   }
 
   // MARK: Messages
@@ -115,8 +121,18 @@ extension LoadWorker where E: ~Copyable {
     _ c: LoadConnectionPointer, _ bytes: UnsafeRawBufferPointer
   ) -> Int? {
     if c.pointee.heldCount > 0 { return readHeldHead(c, bytes) }
+    let request = prepared.baseAddress! + Int(oldestFlight(c).pointee.template)
+    if request.pointee.remembered.begins(bytes) {
+      let known = request.pointee.remembered
+      beginContent(c, known.status, known.isPersistent, known.framing)
+      return known.count
+    }
     switch responseHead.parse(bytes, limits: responseLimits) {
     case .complete(let length):
+      if responseHead.status >= 200 {
+        request.pointee.remembered.remember(
+          bytes, length, responseHead, responseHead.framing(for: request.pointee.method))
+      }
       headArrived(c)
       return length
     case .incomplete:
@@ -165,11 +181,17 @@ extension LoadWorker where E: ~Copyable {
       return
     }
     let request = prepared.baseAddress! + Int(oldestFlight(c).pointee.template)
-    c.pointee.status = status
-    c.pointee.keepsConnection = responseHead.isPersistent
-    c.pointee.contentCount = 0
-    c.pointee.isContentWrong = false
-    switch responseHead.framing(for: request.pointee.method) {
+    beginContent(
+      c, status, responseHead.isPersistent, responseHead.framing(for: request.pointee.method))
+  }
+
+  @inline(__always)
+  private mutating func beginContent(
+    _ c: LoadConnectionPointer, _ status: UInt16, _ isPersistent: Bool, _ framing: BodyFraming
+  ) {
+    c.pointee.answer = Answer(status: status)
+    c.pointee.keepsConnection = isPersistent
+    switch framing {
     case .none, .length(0): responseDone(c)
     case .length(let count):
       c.pointee.reading = .length
@@ -205,16 +227,21 @@ extension LoadWorker where E: ~Copyable {
 
   @inline(__always)
   private mutating func content(_ c: LoadConnectionPointer, _ bytes: UnsafeRawBufferPointer) {
-    let request = prepared.baseAddress! + Int(oldestFlight(c).pointee.template)
-    if let expected = request.pointee.expectedContent {
-      let at = c.pointee.contentCount
+    compare(bytes, oldestFlight(c).pointee.template, &c.pointee.answer)
+  }
+
+  /// Compares content with what its template expects, piece by piece.
+  @inline(__always)
+  func compare(_ bytes: UnsafeRawBufferPointer, _ template: UInt32, _ answer: inout Answer) {
+    if let expected = prepared[Int(template)].expectedContent {
+      let at = answer.contentCount
       if at + bytes.count > expected.count
         || memcmp(expected.baseAddress! + at, bytes.baseAddress!, bytes.count) != 0
       {
-        c.pointee.isContentWrong = true
+        answer.isContentWrong = true
       }
     }
-    c.pointee.contentCount += bytes.count
+    answer.contentCount += bytes.count
   }
 
   // MARK: The end of a response
@@ -223,12 +250,7 @@ extension LoadWorker where E: ~Copyable {
   mutating func responseDone(_ c: LoadConnectionPointer) {
     c.pointee.reading = .head
     guard let flight = popFlight(c) else { return }
-    let failure = judge(c, flight)
-    if c.pointee.isSlow {
-      if failure == nil { tally.slowResponses += 1 } else { tally.slowFailures += 1 }
-    } else {
-      record(c, flight, failure)
-    }
+    settle(c, flight, c.pointee.answer)
     if resumesSessions && !c.pointee.hasKeptSession { keepSession(c) }
     if !c.pointee.keepsConnection
       || (c.pointee.requestsLeft == 0 && c.pointee.flightCount == 0)
@@ -243,16 +265,27 @@ extension LoadWorker where E: ~Copyable {
     offer(c)
   }
 
+  /// Judges a whole response and counts it.
   @inline(__always)
-  private func judge(_ c: LoadConnectionPointer, _ flight: Flight) -> LoadFailureKind? {
+  mutating func settle(_ c: LoadConnectionPointer, _ flight: Flight, _ answer: Answer) {
+    let failure = judge(flight, answer)
+    if c.pointee.isSlow {
+      if failure == nil { tally.slowResponses += 1 } else { tally.slowFailures += 1 }
+    } else {
+      record(flight, answer, failure)
+    }
+  }
+
+  @inline(__always)
+  private func judge(_ flight: Flight, _ answer: Answer) -> LoadFailureKind? {
     let request = prepared.baseAddress! + Int(flight.template)
-    guard request.pointee.accepts(c.pointee.status) else { return .status }
+    guard request.pointee.accepts(answer.status) else { return .status }
     if request.pointee.method == .head { return nil }
-    if let length = request.pointee.expectedLength, length != c.pointee.contentCount {
+    if let length = request.pointee.expectedLength, length != answer.contentCount {
       return .length
     }
     if let expected = request.pointee.expectedContent,
-      c.pointee.isContentWrong || expected.count != c.pointee.contentCount
+      answer.isContentWrong || expected.count != answer.contentCount
     {
       return .content
     }
@@ -261,12 +294,12 @@ extension LoadWorker where E: ~Copyable {
 
   @inline(__always)
   private mutating func record(
-    _ c: LoadConnectionPointer, _ flight: Flight, _ failure: LoadFailureKind?
+    _ flight: Flight, _ answer: Answer, _ failure: LoadFailureKind?
   ) {
     let now = engine.now
-    if flight.isCounted { tally.statuses[Int(c.pointee.status)] += 1 }
+    if flight.isCounted { tally.statuses[Int(answer.status)] += 1 }
     if let failure {
-      note(failure, "status \(c.pointee.status) with \(c.pointee.contentCount) bytes of content")
+      note(failure, "status \(answer.status) with \(answer.contentCount) bytes of content")
       if flight.isCounted { failed(failure, flight.template) } else { quarter.failed += 1 }
       return
     }
@@ -287,8 +320,8 @@ extension LoadWorker where E: ~Copyable {
 
   /// Large responses are read in large buffers, small ones by a receive that stays armed.
   @inline(__always)
-  private mutating func chooseMode(_ c: LoadConnectionPointer) {
-    let wanted: ReceiveMode = c.pointee.contentCount > Self.largeContent ? .once : .stream
+  mutating func chooseMode(_ c: LoadConnectionPointer) {
+    let wanted: ReceiveMode = c.pointee.answer.contentCount > Self.largeContent ? .once : .stream
     if wanted == c.pointee.mode || c.pointee.isSlow { return }
     c.pointee.mode = wanted
     // The next receive has the new mode; one that stays armed has to be ended for it.

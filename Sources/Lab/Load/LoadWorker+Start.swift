@@ -2,6 +2,7 @@
 
 import Glibc
 import HTTP1
+import HTTP2
 import MillraceEngine
 import TLS
 
@@ -55,6 +56,7 @@ extension LoadWorker where E: ~Copyable {
     timeout = plan.timeoutNanoseconds
     slowBytesPerSecond = plan.slowReaderBytesPerSecond
     isOpenLoop = plan.pacing.isOpen
+    speaksHTTP2 = plan.version == .http2
     warmUp = plan.warmUpNanoseconds
     let ending = PacedEnding(plan)
     duration = ending.duration
@@ -80,8 +82,25 @@ extension LoadWorker where E: ~Copyable {
     }
     flights = .allocate(capacity: max(1, connections.count * depth))
     prepared = .allocate(capacity: plan.requests.count)
+    if plan.version == .http2 {
+      let places = max(1, connections.count * depth)
+      let made = UnsafeMutablePointer<StreamPlace>.allocate(capacity: places)
+      made.initialize(repeating: StreamPlace(), count: places)
+      streams = made
+      http2Memory = HTTP2Memory()
+      fieldLists = .allocate(capacity: plan.requests.count)
+      for (i, request) in plan.requests.enumerated() {
+        (fieldLists.baseAddress! + i).initialize(
+          to: HTTP2FieldList(request, plan.servers[request.server]))
+      }
+    } else {
+      streams = nil
+      http2Memory = nil
+      fieldLists = UnsafeMutableBufferPointer(start: nil, count: 0)
+    }
     plaintext = .allocate(byteCount: Self.scratchBytes, alignment: 64)
     wire = .allocate(byteCount: Self.scratchBytes, alignment: 64)
+    frames = .allocate(byteCount: Self.scratchBytes, alignment: 64)
     responseHead = ResponseHead(fieldCapacity: responseLimits.fields)
     tally = LoadTally(
       templates: plan.requests.count,
@@ -107,7 +126,8 @@ extension LoadWorker where E: ~Copyable {
         weights: weights, seed: seed.plan.seed &+ UInt64(seed.index) &* LoadRandom.golden)
     }
     if seed.plan.servers[server].usesTLS {
-      lane.pointee.context = try TLSClientContext(trust: seed.plan.trust)
+      lane.pointee.context = try TLSClientContext(
+        trust: seed.plan.trust, alpn: [seed.plan.version == .http2 ? "h2" : "http/1.1"])
     }
   }
 
@@ -122,11 +142,16 @@ extension LoadWorker where E: ~Copyable {
     connections.baseAddress!.deinitialize(count: connections.count)
     connections.deallocate()
     flights.deallocate()
+    streams?.deallocate()
+    // After the sessions, which read them in place.
+    if let base = fieldLists.baseAddress { base.deinitialize(count: fieldLists.count) }
+    fieldLists.deallocate()
     // Their content is the engine's memory.
     prepared.baseAddress!.deinitialize(count: prepared.count)
     prepared.deallocate()
     plaintext.deallocate()
     wire.deallocate()
+    frames.deallocate()
     toOpen.deallocate()
     return tally
   }

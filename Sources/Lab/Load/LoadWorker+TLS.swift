@@ -39,10 +39,13 @@ extension LoadWorker where E: ~Copyable {
       if transfer.handshakeCompleted {
         tally.handshakes += 1
         if c.pointee.resumed() { tally.handshakesResumed += 1 }
+        if speaksHTTP2 && !c.pointee.hasChosenHTTP2() {
+          return end(c, .tls, "the server does not speak HTTP/2 (ALPN h2 was not chosen)")
+        }
         opened(c)
       }
       if transfer.plaintext > 0 {
-        consume(c, UnsafeRawBufferPointer(rebasing: plaintext[..<transfer.plaintext]))
+        read(c, UnsafeRawBufferPointer(rebasing: plaintext[..<transfer.plaintext]))
       }
       guard c.pointee.phase != .ending, c.pointee.tls != nil else { return }
       switch transfer.progress {
@@ -118,9 +121,19 @@ extension LoadConnection {
   mutating func endTLS() -> Bool { tls!.receiveEnd() == .peerClosed }
 
   mutating func whyFailed() -> String { tls!.whyFailed() }
+
+  mutating func hasChosenHTTP2() -> Bool { tls!.hasChosen("h2") }
 }
 
 extension TLSSession {
+  /// Whether ALPN chose this protocol.
+  mutating func hasChosen(_ name: StaticString) -> Bool {
+    withALPN { chosen in
+      chosen.count == name.utf8CodeUnitCount
+        && memcmp(chosen.baseAddress!, name.utf8Start, chosen.count) == 0
+    }
+  }
+
   mutating func whyFailed() -> String {
     if let failure { return "\(failure)" }
     return "the session failed"

@@ -4,6 +4,7 @@
 
 import Glibc
 import HTTP1
+import HTTP2
 import MillraceEngine
 import Synchronization
 import TLS
@@ -20,7 +21,8 @@ enum LoadStage: UInt8, Comparable {
   case settling
   /// Moments come: the warm-up, then the counted part.
   case running
-  /// The counted part is over; what has waited for a connection may still be sent.
+  /// The counted part is over; what has waited for a connection may still be sent, and what a server
+  /// left unanswered sent again.
   case finishing
   /// Nothing is sent any more; responses are waited for.
   case draining
@@ -43,14 +45,21 @@ struct LoadWorker<E: Engine & ~Copyable>: ~Copyable {
   let timeout: Int64
   let slowBytesPerSecond: Int
   let isOpenLoop: Bool
+  let speaksHTTP2: Bool
 
   let lanes: UnsafeMutableBufferPointer<Lane>
   let connections: UnsafeMutableBufferPointer<LoadConnection>
   /// `depth` per connection.
   let flights: UnsafeMutablePointer<Flight>
   let prepared: UnsafeMutableBufferPointer<PreparedRequest>
+  /// In HTTP/2: as many as flights; the heads of the templates; memory of all sessions.
+  let streams: UnsafeMutablePointer<StreamPlace>?
+  let fieldLists: UnsafeMutableBufferPointer<HTTP2FieldList>
+  let http2Memory: HTTP2Memory?
   let plaintext: UnsafeMutableRawBufferPointer
   let wire: UnsafeMutableRawBufferPointer
+  /// Output of HTTP/2 sessions.
+  let frames: UnsafeMutableRawBufferPointer
   var responseHead: ResponseHead
   let responseLimits = HeadLimits(headBytes: 65_536, targetBytes: 0, fields: 256)
 
@@ -181,7 +190,8 @@ struct LoadWorker<E: Engine & ~Copyable>: ~Copyable {
         advance(now)
       }
     case .finishing:
-      if now >= sendEnd || !hasBacklog {
+      // While something is in flight the server may end its connection and leave it to another.
+      if now >= sendEnd || (!hasBacklog && inAir == 0) {
         giveUpUnsent()
         stage = .draining
         advance(now)
@@ -222,11 +232,8 @@ struct LoadWorker<E: Engine & ~Copyable>: ~Copyable {
   /// Whether there is nothing left to send before the time is over.
   private func hasRunOut(_ now: Int64) -> Bool {
     guard mayRunOut else { return false }
-    if !isOpenLoop { return closedLeft == 0 && inAir == 0 }
-    for i in lanes.indices where !lanes[i].isSlow {
-      if lanes[i].nextMoment != .max || !lanes[i].resend.isEmpty { return false }
-    }
-    return true
+    if !isOpenLoop && (closedLeft > 0 || inAir > 0) { return false }
+    return !hasBacklog
   }
 
   private var hasBacklog: Bool {

@@ -1,8 +1,45 @@
 // A template made ready for the wire, once per thread: its head as bytes, its content in memory that
 // sends can refer to instead of copying, and what its response has to be.
 
+import Glibc
 import HTTP1
 import MillraceEngine
+
+/// The bytes of a response head and what the parser made of them. A server answers one request with
+/// the same head for as long as its Date stays, and equal bytes parse equally: comparing 240 of them
+/// takes 5 ns, parsing them 300 (nginx's head, hot).
+struct RememberedHead {
+  /// False takes the fast path away.
+  static var isOn: Bool { true }
+  /// Longer heads are parsed each time.
+  private static let limit = 1024
+
+  private let bytes = UnsafeMutableRawPointer.allocate(byteCount: limit, alignment: 64)
+  private(set) var count = 0
+  private(set) var status: UInt16 = 0
+  private(set) var isPersistent = false
+  private(set) var framing = BodyFraming.none
+
+  func deallocate() { bytes.deallocate() }
+
+  @inline(__always)
+  func begins(_ input: UnsafeRawBufferPointer) -> Bool {
+    count > 0 && input.count >= count && memcmp(input.baseAddress!, bytes, count) == 0
+  }
+
+  @inline(__always)
+  mutating func remember(
+    _ input: UnsafeRawBufferPointer, _ length: Int, _ head: borrowing ResponseHead,
+    _ framing: BodyFraming
+  ) {
+    guard Self.isOn, length <= Self.limit else { return }
+    bytes.copyMemory(from: input.baseAddress!, byteCount: length)
+    count = length
+    status = head.status
+    isPersistent = head.isPersistent
+    self.framing = framing
+  }
+}
 
 struct PreparedRequest: ~Copyable {
   /// The head, Content-Length included.
@@ -19,6 +56,8 @@ struct PreparedRequest: ~Copyable {
   let expectedLength: Int?
   let expectedContent: UnsafeRawBufferPointer?
   let server: Int
+  /// The last head that answered it.
+  var remembered = RememberedHead()
 
   init<E: Engine & ~Copyable>(
     _ template: RequestTemplate, _ server: LoadServer, _ engine: inout E
@@ -44,6 +83,7 @@ struct PreparedRequest: ~Copyable {
     head.deallocate()
     lastHead.deallocate()
     expectedContent?.deallocate()
+    remembered.deallocate()
   }
 
   /// Whether a response of this status is a success.

@@ -98,7 +98,7 @@ public struct Epoll: Engine, ChainRunner, ~Copyable {
     later = CompletionQueue(capacity: powerOfTwo(atMost: options.controlOperations) * 2)
     waitingSplices.reserveCapacity(options.controlOperations)
     box = Mailbox(waking: wakeDescriptor, ring: -1)
-    use = FeatureUse(options.features.intersection(Self.concerned))
+    use = FeatureUse(Self.concerned, options)
     Self.judge(epoll, options, &use)
     ready = DescriptorList(
       limit: options.descriptorLimit + options.directDescriptors, mark: .queued)

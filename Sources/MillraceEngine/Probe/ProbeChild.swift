@@ -1,24 +1,11 @@
-// The child process of the probe: it can be killed by a seccomp filter, hang or crash without
-// harm to anybody. It writes what it finds to a pipe and leaves by _exit(2); the parent reads with
-// a deadline, kills what is late and always reaps.
+// The child that makes the real engine, in the real sizes, and has it do each thing once that it will rely
+// on. Which optional features it may use has been found out before: see FeatureTrials.
 
 import CLinux
 import Glibc
 
 enum ProbeChild {
-  /// How a child ended.
-  enum Ending {
-    case exited
-    case signalled(Int32)
-    /// Killed by the parent at the deadline.
-    case hung
-    /// There is no child: fork(2) or pipe(2) failed with this errno.
-    case notStarted(Int32)
-
-    var isExit: Bool {
-      if case .exited = self { true } else { false }
-    }
-  }
+  typealias Ending = ProbeProcess.Ending
 
   /// The self-test takes some 5 ms; a machine that swaps takes longer.
   private static let deadlineNanoseconds: Int64 = 2_000_000_000
@@ -45,66 +32,23 @@ enum ProbeChild {
 
   private static func runOnce(_ options: EngineOptions) -> (ProbeOutcome, Ending) {
     var outcome = ProbeOutcome()
-    var ends: (Int32, Int32) = (-1, -1)
-    let made = withUnsafeMutableBytes(of: &ends) {
-      pipe($0.assumingMemoryBound(to: Int32.self).baseAddress!)
-    }
-    guard made == 0 else { return (outcome, .notStarted(errno)) }
-    _ = fcntl(ends.0, F_SETFD, FD_CLOEXEC)
-    _ = fcntl(ends.1, F_SETFD, FD_CLOEXEC)
-    let child = clinux_fork()
-    if child == 0 {
-      Glibc.close(ends.0)
-      work(options, ends.1)
-    }
-    let forkError = errno
-    Glibc.close(ends.1)
-    defer { Glibc.close(ends.0) }
-    guard child > 0 else { return (outcome, .notStarted(forkError)) }
-    let late = !collect(from: ends.0, into: &outcome)
-    if late { kill(child, SIGKILL) }
-    var status: Int32 = 0
-    while waitpid(child, &status, 0) < 0 && errno == EINTR {}
-    if late { return (outcome, .hung) }
-    let signal = clinux_wtermsig(status)
-    return (outcome, signal == 0 ? .exited : .signalled(signal))
-  }
-
-  /// Reads outcomes until the child's end. - Returns: false when the deadline came first.
-  private static func collect(from pipe: Int32, into outcome: inout ProbeOutcome) -> Bool {
-    let limit = SystemClock.monotonicNanoseconds() + deadlineNanoseconds
-    while true {
-      let left = limit - SystemClock.monotonicNanoseconds()
-      guard left > 0 else { return false }
-      var readable = pollfd(fd: pipe, events: Int16(POLLIN), revents: 0)
-      guard poll(&readable, 1, Int32(left / 1_000_000 + 1)) > 0 else { continue }
-      var next = ProbeOutcome()
-      // Smaller than PIPE_BUF: each write of the child arrives whole, pipe(7).
-      let got = Glibc.read(pipe, &next, MemoryLayout<ProbeOutcome>.size)
-      if got == 0 { return true }
-      if got == MemoryLayout<ProbeOutcome>.size { outcome = next }
-    }
+    let ending = ProbeProcess.run(
+      silenceNanoseconds: deadlineNanoseconds,
+      deadline: SystemClock.monotonicNanoseconds() + deadlineNanoseconds,
+      hear: { outcome = $0 }, work: { work(options, $0) })
+    return (outcome, ending)
   }
 
   /// The child's life.
-  private static func work(_ options: EngineOptions, _ pipe: Int32) -> Never {
-    // The default action of each signal that may end this child: no handler of the parent's may
-    // run here, nothing is printed, and no core is dumped.
-    for number in [SIGSYS, SIGILL, SIGTRAP, SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGALRM] {
-      _ = signal(number, SIG_DFL)
-    }
-    var none = rlimit(rlim_cur: 0, rlim_max: 0)
-    setrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &none)
-    // Should the parent die, the child does not stay.
-    alarm(3)
+  private static func work(_ options: EngineOptions, _ pipe: Int32) {
     let notes = ProbeNotes(pipe)
-    for flags in Ring.rungs(options.features, proved: 0, cpu: options.submissionThreadCPU) {
+    let wanted = options.features.subtracting(options.refusedFeatures)
+    for flags in Ring.rungs(wanted, proved: 0, cpu: options.submissionThreadCPU) {
       notes.startRung(flags)
       climb(options, flags, notes)
       if notes.outcome.isUsable { break }
     }
     notes.close()
-    _exit(0)
   }
 
   /// Tries one rung of the ladder: set-up, what the kernel says it can do, a bare entry through
@@ -151,7 +95,12 @@ enum ProbeChild {
     guard let entry = ring.nextEntry() else { return -EBUSY }
     entry.pointee.opcode = UInt8(CLINUX_OP_NOP)
     entry.pointee.user_data = 42
-    let code = ring.enter(wait: 1, timeoutNanoseconds: ProbeScript.stepNanoseconds)
+    ring.publish()
+    // The kernel's thread (SQPOLL) sleeps at once where its first look finds nothing, whatever its idle
+    // time is: without a wake this entry would wait for ever, every other time.
+    let extra = ring.hasThread && ring.threadSleeps ? UInt32(CLINUX_ENTER_SQ_WAKEUP) : 0
+    let code = ring.enter(
+      wait: 1, timeoutNanoseconds: ProbeScript.stepNanoseconds, extra: extra)
     if code < 0 { return code }
     guard ring.ready == 1 else { return ProbeOutcome.wrong }
     let completion = ring.take()

@@ -48,7 +48,7 @@ final class ProbeNotes {
   }
 
   private func tell() {
-    _ = Glibc.write(pipe, &outcome, MemoryLayout<ProbeOutcome>.size)
+    ProbeProcess.tell(outcome, pipe)
   }
 }
 

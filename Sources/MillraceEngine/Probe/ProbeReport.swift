@@ -4,7 +4,7 @@
 import CLinux
 import Glibc
 
-/// The answer of a functional self-test of io_uring.
+/// The answer of the functional self-tests.
 public struct ProbeReport: Sendable {
   /// True when the io_uring engine can run here.
   public let usable: Bool
@@ -20,26 +20,42 @@ public struct ProbeReport: Sendable {
   /// Why not; nil if usable.
   public let refusal: EngineRefusal?
 
-  /// Tries io_uring in a forked child, some 5 ms; never more than two seconds.
+  /// What each feature's own self-test found, of both engines.
+  public let trials: FeatureTrials
+
+  /// Tries each feature by itself, then the io_uring engine with those that work, in forked children: some
+  /// 7 ms (with `sqpoll` 15), a few seconds at most.
   ///
   /// Call it before the process has any thread but the caller's, fork(2).
-  /// - Parameter options: those that the engine will get; the rings are made in these sizes.
-  public static func run(_ options: EngineOptions) -> ProbeReport {
-    let (outcome, ending) = ProbeChild.run(options)
-    return ProbeReport(outcome, ending, ProbeSurroundings.current())
+  /// - Parameters:
+  ///   - options: those that the engine will get; the rings are made in these sizes.
+  ///   - also: features to try although they will not be used: what a report of the machine shows.
+  public static func run(_ options: EngineOptions, also: EngineFeatures = []) -> ProbeReport {
+    run(options, FeatureTrials.run(options, also: also))
   }
 
-  init(_ outcome: ProbeOutcome, _ ending: ProbeChild.Ending, _ here: ProbeSurroundings) {
+  static func run(_ options: EngineOptions, _ trials: FeatureTrials) -> ProbeReport {
+    var options = options
+    options.apply(trials, to: .uring)
+    let (outcome, ending) = ProbeChild.run(options)
+    return ProbeReport(outcome, ending, ProbeSurroundings.current(), trials)
+  }
+
+  init(
+    _ outcome: ProbeOutcome, _ ending: ProbeChild.Ending, _ here: ProbeSurroundings,
+    _ trials: FeatureTrials = FeatureTrials([])
+  ) {
+    self.trials = trials
     refusal = ProbeDiagnosis.refusal(outcome, ending, here)
     usable = refusal == nil
     setupFlags = usable ? outcome.setupFlags : 0
     setup = usable ? Ring.describe(outcome.setupFlags) : ""
     provenFeatures = usable ? EngineFeatures(rawValue: outcome.active) : []
-    features = Self.features(outcome, ending)
+    features = Self.features(outcome, ending, trials)
   }
 
   private static func features(
-    _ outcome: ProbeOutcome, _ ending: ProbeChild.Ending
+    _ outcome: ProbeOutcome, _ ending: ProbeChild.Ending, _ trials: FeatureTrials
   ) -> [ProbeFeature] {
     let reached = outcome[.setup] == 0
     var list = flags.map { bit, name, version in
@@ -52,7 +68,7 @@ public struct ProbeReport: Sendable {
     }
     let isWhole = outcome.isUsable && ending.isExit
     for (feature, name, engine) in EngineFeatures.all where engine != .epoll {
-      list.append(optional(feature, name, isWhole, outcome))
+      list.append(optional(feature, name, isWhole, outcome, trials.finding(feature, .uring)))
     }
     for step in ProbeStep.allCases where step != .finished && step != .setup {
       list.append(feature(step, outcome, ending))
@@ -62,9 +78,14 @@ public struct ProbeReport: Sendable {
 
   /// What became of a feature that the engine can do without.
   private static func optional(
-    _ feature: EngineFeatures, _ name: String, _ isWhole: Bool, _ outcome: ProbeOutcome
+    _ feature: EngineFeatures, _ name: String, _ isWhole: Bool, _ outcome: ProbeOutcome,
+    _ finding: TrialFinding?
   ) -> ProbeFeature {
     func holds(_ set: UInt64) -> Bool { EngineFeatures(rawValue: set).contains(feature) }
+    if let finding, finding.state != .passed {
+      return ProbeFeature(
+        name: name, state: finding.isRefusal ? .refused : .off, cause: finding.cause)
+    }
     if !isWhole {
       return ProbeFeature(name: name, state: .off, cause: "the self-test did not get through")
     }
@@ -82,7 +103,9 @@ public struct ProbeReport: Sendable {
         name: name, state: .refused,
         cause: "not here; Linux \(EngineFeatures.firstVersion(feature)) brings it")
     }
-    return ProbeFeature(name: name, state: .off, cause: "not asked for, or excluded by another")
+    return ProbeFeature(
+      name: name, state: .off,
+      cause: finding == nil ? "not asked for" : "works; not asked for, or excluded by another")
   }
 
   private static let flags: [(UInt32, String, String)] = [
@@ -110,5 +133,39 @@ public struct ProbeReport: Sendable {
         name: step.name, state: blameless ? .off : .refused,
         cause: ProbeDiagnosis.words(step, result, outcome))
     }
+  }
+}
+
+extension EngineOptions {
+  /// Has the io_uring engine start where the self-test has been, and leave alone what it did not get
+  /// through. `Engine.features` then says why.
+  public mutating func apply(_ report: ProbeReport) {
+    setupFlags = report.setupFlags
+    refusals = EngineFeatures.all.compactMap { feature, name, engine in
+      guard engine != .epoll,
+        let line = report.features.first(where: { $0.name == name }),
+        line.state == .refused
+          || report.trials.finding(feature, .uring).map { $0.state != .passed } == true
+      else { return nil }
+      return FeatureRefusal(
+        feature: feature, isOfTheKernel: line.state == .refused, cause: line.cause)
+    }
+  }
+}
+
+extension ProbeReport: CustomStringConvertible {
+  /// What a person reads: the answer, and a line for each thing that was tried.
+  public var description: String {
+    var lines = [refusal.map { "io_uring: refused (\($0.label)). \($0)" } ?? "io_uring: \(setup)"]
+    func add(_ name: String, _ state: String, _ cause: String) {
+      let pad = String(repeating: " ", count: max(1, 24 - name.count))
+      lines.append("  \(name)\(pad)\(state)\(cause.isEmpty ? "" : ": \(cause)")")
+    }
+    for line in features { add(line.name, line.state.rawValue, line.cause) }
+    lines.append("epoll:")
+    for result in trials.results where result.engine == .epoll {
+      add(result.name, result.works ? "on" : "refused", result.cause)
+    }
+    return lines.joined(separator: "\n")
   }
 }

@@ -11,9 +11,19 @@ struct FeatureUse {
   /// Features that are given up for another one: no refusal of the kernel's.
   private var yielded: [(feature: EngineFeatures, cause: String)] = []
 
-  init(_ wanted: EngineFeatures) {
-    self.wanted = wanted
+  /// - Parameters:
+  ///   - concerned: features of this engine.
+  ///   - options: what of them is wanted, and what a self-test refused.
+  init(_ concerned: EngineFeatures, _ options: EngineOptions) {
+    wanted = options.features.intersection(concerned)
     active = wanted
+    for refusal in options.refusals {
+      if refusal.isOfTheKernel {
+        refuse(refusal.feature, refusal.cause)
+      } else {
+        giveUp(refusal.feature, refusal.cause)
+      }
+    }
   }
 
   /// Those that this kernel does not let us use.

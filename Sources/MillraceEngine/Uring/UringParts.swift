@@ -17,7 +17,7 @@ struct UringParts: ~Copyable {
 
   init(_ options: EngineOptions) throws(SystemFailure) {
     let wake = try WakeDescriptor()
-    var use = FeatureUse(options.features.intersection(Self.concerned))
+    var use = FeatureUse(Self.concerned, options)
     var reductions = 0
     var ring = try Self.open(options, &use, &reductions)
     Self.judge(ring, &use)

@@ -18,6 +18,7 @@ error_log stderr warn;
 events {{ worker_connections 16384; }}
 http {{
   log_format seen '$request_method $request_uri $status';
+  log_format how '$server_protocol $connection $ssl_session_reused';
   access_log {access};
   client_body_temp_path temp/body;
   proxy_temp_path temp/proxy;
@@ -28,7 +29,7 @@ http {{
   sendfile on;
   tcp_nodelay on;
   keepalive_timeout 1h;
-  keepalive_requests 1000000000;
+  keepalive_requests {keepalive_requests};
   client_max_body_size 0;
   reset_timedout_connection on;
   send_timeout 10m;
@@ -36,6 +37,7 @@ http {{
   server {{
     listen 127.0.0.1:{port} backlog=4096;
     listen unix:{directory}/nginx.sock;
+    {http2}
     root files;
     location / {{ }}
     location /put/ {{ dav_methods PUT; create_full_put_path on; }}
@@ -49,10 +51,24 @@ http {{
 """
 
 
-class Nginx:
-    """Serves `files/` of its folder; PUT below /put/ stores."""
+# `http2` behind listen, because Debian's nginx 1.22 knows no other way. No sendfile: over HTTP/2
+# without TLS it makes every response of nginx 1.22 wait for a delayed acknowledgement (h2load sees
+# 22 requests per second and connection, too).
+_HTTP2 = """listen 127.0.0.1:{clear} http2;
+    listen 127.0.0.1:{tls} ssl http2;
+    ssl_certificate {certificate};
+    ssl_certificate_key {key};
+    ssl_session_cache builtin;
+    sendfile off;
+    access_log how.log how;"""
 
-    def __init__(self, directory, access_log=False):
+
+class Nginx:
+    """Serves `files/` of its folder; PUT below /put/ stores. With `http2`, a pair of certificate and
+    key, `tls_port` speaks HTTP/2 over TLS and `clear_port` without; `how.log` then has a line for
+    each request: protocol, connection, and `r` for a resumed session."""
+
+    def __init__(self, directory, access_log=False, http2=None, keepalive_requests=1000000000):
         self.directory = pathlib.Path(directory) / "nginx"
         self.files = self.directory / "files"
         (self.directory / "temp").mkdir(parents=True)
@@ -63,8 +79,20 @@ class Nginx:
             folder.chmod(0o777)
         self.port = ports.free_port()
         access = "access.log seen" if access_log else "off"
+        listeners = ""
+        if http2:
+            self.clear_port, self.tls_port = ports.free_port(), ports.free_port()
+            listeners = _HTTP2.format(
+                clear=self.clear_port, tls=self.tls_port, certificate=http2[0], key=http2[1]
+            )
         (self.directory / "nginx.conf").write_text(
-            _CONFIGURATION.format(port=self.port, access=access, directory=self.directory),
+            _CONFIGURATION.format(
+                port=self.port,
+                access=access,
+                directory=self.directory,
+                http2=listeners,
+                keepalive_requests=keepalive_requests,
+            ),
             encoding="ascii",
         )
 

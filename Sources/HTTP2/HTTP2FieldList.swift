@@ -1,0 +1,103 @@
+// Fields to be sent, prepared once: bytes in memory of the list's own and the table that nghttp2
+// reads. A list that outlives its sends is not even copied by nghttp2.
+
+internal import CNghttp2
+internal import Glibc
+
+/// Fields of a head in the order in which they are sent; pseudo-fields first, names in lower case.
+public struct HTTP2FieldList: ~Copyable {
+  private let bytes: UnsafeMutableRawPointer
+  private let byteCapacity: Int
+  private var used = 0
+  private let table: UnsafeMutablePointer<nghttp2_nv>
+  private let capacity: Int
+  public private(set) var count = 0
+  private let flags: UInt8
+
+  /// - Parameters:
+  ///   - fields: fields that fit.
+  ///   - bytes: bytes of names and values that fit.
+  ///   - lasting: whether the list will not change, and will outlive every session that it is given
+  ///     to: nghttp2 then reads it in place. Otherwise it is copied when it is submitted.
+  public init(fields: Int = 16, bytes byteCapacity: Int = 1024, lasting: Bool) {
+    capacity = fields
+    self.byteCapacity = byteCapacity
+    bytes = .allocate(byteCount: byteCapacity, alignment: 16)
+    table = .allocate(capacity: fields)
+    flags =
+      lasting
+      ? UInt8(NGHTTP2_NV_FLAG_NO_COPY_NAME.rawValue | NGHTTP2_NV_FLAG_NO_COPY_VALUE.rawValue) : 0
+  }
+
+  deinit {
+    bytes.deallocate()
+    table.deallocate()
+  }
+
+  /// Adds a field; false when it does not fit.
+  @discardableResult
+  public mutating func append(
+    _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer
+  ) -> Bool {
+    guard count < capacity, used + name.count + value.count <= byteCapacity else { return false }
+    let start = bytes + used
+    if let base = name.baseAddress { memcpy(start, base, name.count) }
+    if let base = value.baseAddress { memcpy(start + name.count, base, value.count) }
+    used += name.count + value.count
+    (table + count).initialize(
+      to: nghttp2_nv(
+        name: start.assumingMemoryBound(to: UInt8.self),
+        value: (start + name.count).assumingMemoryBound(to: UInt8.self), namelen: name.count,
+        valuelen: value.count, flags: flags))
+    count += 1
+    return true
+  }
+
+  /// Adds a field whose name is known when the program is written.
+  @discardableResult
+  public mutating func append(_ name: StaticString, _ value: UnsafeRawBufferPointer) -> Bool {
+    append(UnsafeRawBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount), value)
+  }
+
+  /// Adds a field of two texts that are known when the program is written.
+  @discardableResult
+  public mutating func append(_ name: StaticString, _ value: StaticString) -> Bool {
+    append(
+      name, UnsafeRawBufferPointer(start: value.utf8Start, count: value.utf8CodeUnitCount))
+  }
+
+  /// Adds a field from strings, at set-up.
+  @discardableResult
+  public mutating func append(_ name: String, _ value: String) -> Bool {
+    var name = name
+    var value = value
+    return name.withUTF8 { name in
+      value.withUTF8 { append(UnsafeRawBufferPointer(name), UnsafeRawBufferPointer($0)) }
+    }
+  }
+
+  /// Adds a field whose value is a number in decimal digits.
+  @discardableResult
+  public mutating func append(_ name: StaticString, number: Int) -> Bool {
+    precondition(number >= 0, "a negative number in a field")
+    return withUnsafeTemporaryAllocation(byteCount: 20, alignment: 1) { room in
+      var position = 20
+      var rest = number
+      repeat {
+        position -= 1
+        room[position] = UInt8(ascii: "0") + UInt8(rest % 10)
+        rest /= 10
+      } while rest > 0
+      return append(name, UnsafeRawBufferPointer(rebasing: room[position...]))
+    }
+  }
+
+  /// Empties a list that is not lasting.
+  public mutating func removeAll() {
+    precondition(flags == 0, "a lasting list does not change")
+    count = 0
+    used = 0
+  }
+
+  var start: UnsafeMutablePointer<nghttp2_nv> { table }
+}

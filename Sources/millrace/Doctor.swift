@@ -1,0 +1,40 @@
+// `millrace doctor`: the self-tests that `run` starts with, of every feature, for a person to read.
+
+import ArgumentParser
+import MillraceEngine
+
+struct Doctor: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Tries what the engines use of this kernel: what works, what is refused and why.",
+    discussion: """
+      Uses each optional feature once, in a process of its own, so that a filter of system calls
+      that kills does no harm; then has the io_uring engine do all that the proxy relies on. Run it
+      where the proxy will run: in its container, as its user.
+
+      Exit status: 0 io_uring works here, 1 it does not and `engine: auto` would take epoll.
+      """,
+    version: Version.text)
+
+  @Flag(help: "Add how long each feature's self-test took.")
+  var times = false
+
+  mutating func run() throws {
+    let everything = EngineFeatures.all.reduce(into: EngineFeatures()) { $0.formUnion($1.feature) }
+    let start = SystemClock.monotonicNanoseconds()
+    let report = ProbeReport.run(EngineOptions(), also: everything)
+    let took = SystemClock.monotonicNanoseconds() - start
+    print(report)
+    if times { show(report.trials, total: took) }
+    if !report.usable { throw ExitCode(1) }
+  }
+
+  private func show(_ trials: FeatureTrials, total: Int64) {
+    print("microseconds:")
+    for trial in trials.results {
+      let name = trial.engine == .epoll ? "epoll \(trial.name)" : trial.name
+      let pad = String(repeating: " ", count: max(1, 24 - name.count))
+      print("  \(name)\(pad)\(trial.nanoseconds / 1000)")
+    }
+    print("  everything              \(total / 1000)")
+  }
+}
