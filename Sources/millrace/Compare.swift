@@ -43,6 +43,7 @@ struct Compare: ParsableCommand {
       options.program = try Self.ownPath()
       options.keptDirectory = output.keep
       let earlier = try output.earlier()
+      try output.checkPlaces()
       let comparison = try CompareRun.run(options)
       try output.deliver(comparison, against: earlier)
     } catch {
@@ -100,7 +101,8 @@ struct CompareSubjectOptions: ParsableArguments {
           "--peers: \(unknown) is not known",
           cure: "write auto, none or some of \(known.joined(separator: ","))", status: 2)
       }
-      options.peers = .named(names)
+      // A subject is known by its name: the same peer twice is one.
+      options.peers = .named(known.filter { names.contains($0) })
     }
     options.measuresDefaults = defaults || !tuned
     options.measuresTuned = tuned || !defaults
@@ -292,13 +294,27 @@ struct CompareOutputOptions: ParsableArguments {
     }
   }
 
+  /// Whether what is measured can be written in the end, looked at before it is measured.
+  func checkPlaces() throws(CompareFailure) {
+    for path in [json, html] {
+      guard let path, path != "-" else { continue }
+      let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
+      guard access(access(path, F_OK) == 0 ? path : folder, W_OK) != 0 else { continue }
+      throw CompareFailure(
+        "\(path) cannot be written: \(String(cString: strerror(errno)))",
+        cure: "name another place",
+        status: 2)
+    }
+  }
+
   /// Writes files and texts. With `--json -` the tables are left out, and nothing else goes to
   /// standard output.
   /// - Throws: `CompareFailure`, with status 3 where something got worse than in the earlier run.
   func deliver(_ comparison: Comparison, against earlier: Comparison?) throws(CompareFailure) {
+    // The terminal first: a full disk must not take away what minutes were spent on.
+    if json != "-" { OutputFile.standard(ComparisonText.render(comparison)) }
     try Self.write(comparison.json(), json)
     try Self.write(html == nil ? [] : Array(ReportHTML.render(comparison).utf8), html)
-    if json != "-" { OutputFile.standard(ComparisonText.render(comparison)) }
     guard let earlier else { return }
     let changes: ComparisonAgainst
     do throws(ComparisonAgainst.Refusal) {

@@ -45,7 +45,6 @@ extension Peer {
       {
         admin off
         auto_https off
-        persist_config off
         servers {
           protocols h1\(plan.speaksHTTP2 ? plan.usesTLS ? " h2" : " h2c" : "")\(plan.isTuned ? timeouts : "")
         }

@@ -215,9 +215,9 @@ struct AskedURL: Equatable {
     var host = authority
     if let colon = authority.lastIndex(of: ":"), !authority.hasSuffix("]") {
       host = authority[..<colon]
-      guard let number = UInt16(authority[colon...].dropFirst()) else {
+      guard let number = UInt16(authority[colon...].dropFirst()), number > 0 else {
         throw CompareFailure(
-          "--url \(text) has a port that is no number", cure: "write one from 1 to 65535", status: 2
+          "--url \(text) has a port that is none", cure: "write one from 1 to 65535", status: 2
         )
       }
       port = number

@@ -108,7 +108,13 @@ enum Schedule {
     maxima: [(name: String, rate: Double)], variants: [String], asked: [Double]
   ) -> [(stage: StageFacts, variantsOnly: Bool)] {
     if !asked.isEmpty {
-      return asked.map { (stage("\(Int($0))/s", $0, "asked for by --rates"), false) }
+      // A stage is known by its name: the same rate twice is one stage.
+      var seen: Set<Double> = []
+      return asked.filter { seen.insert($0).inserted }.map { rate in
+        let places = rate == rate.rounded() ? 0 : 3
+        let name = "\(Decimals.text(rate, places: places))/s"
+        return (stage(name, rate, "asked for by --rates"), false)
+      }
     }
     guard let slowest = maxima.min(by: { $0.rate < $1.rate }), slowest.rate > 0 else { return [] }
     var stages = [

@@ -60,6 +60,12 @@ public struct Variant: Sendable, Equatable {
     if rest.first == "@" {
       // A path may hold every sign but the two that separate variants and options.
       let path = rest.dropFirst().prefix { $0 != "+" }
+      guard !path.isEmpty else {
+        throw CompareFailure(
+          "--variants: \"\(text)\" names no program after @",
+          cure: "write ENGINE@/path/to/millrace",
+          status: 2)
+      }
       program = String(path)
       rest = rest.dropFirst(1 + path.count)
       name = engine + "@" + (path.split(separator: "/").last ?? "") + rest

@@ -10,7 +10,7 @@ enum WallTime {
     let time = parts[1].split(separator: ":")
     guard date.count == 3, time.count == 3, let hour = Int64(time[0]), let minute = Int64(time[1])
     else { return nil }
-    let second = time[2].split(separator: ".", maxSplits: 1)
+    let second = time[2].split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
     guard let whole = second.first.flatMap({ Int64($0) }) else { return nil }
     var fraction: Int64 = 0
     if second.count == 2 {

@@ -29,8 +29,8 @@ final class Workspace {
   }
 
   deinit {
-    guard !isKept else { return }
-    for directory in others + [directory] { Self.remove(directory) }
+    // What lies beside the user's audit log goes in any case: to keep is meant for one place.
+    for directory in isKept ? others : others + [directory] { Self.remove(directory) }
   }
 
   /// Whether files written here reach a disk.

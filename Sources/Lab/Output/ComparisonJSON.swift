@@ -9,6 +9,9 @@ extension Comparison {
   public func json() -> [UInt8] {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    // One figure that JSON lacks must not cost the others.
+    encoder.nonConformingFloatEncodingStrategy = .convertToString(
+      positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")
     guard let data = try? encoder.encode(self) else { return [] }
     return [UInt8](data) + [UInt8(ascii: "\n")]
   }
@@ -21,7 +24,10 @@ extension Comparison {
   /// Reads what `json` wrote.
   public init(json: [UInt8]) throws(Flaw) {
     do {
-      self = try JSONDecoder().decode(Comparison.self, from: Data(json))
+      let decoder = JSONDecoder()
+      decoder.nonConformingFloatDecodingStrategy = .convertFromString(
+        positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")
+      self = try decoder.decode(Comparison.self, from: Data(json))
     } catch let error as DecodingError {
       throw Flaw(description: Self.words(error))
     } catch {

@@ -69,7 +69,8 @@ struct Axis {
   }
 
   private func decades() -> [Double] {
-    (Int(floor(log10(low)))...Int(ceil(log10(high)))).map { pow(10, Double($0)) }
+    guard low > 0, high.isFinite else { return [] }
+    return (Int(floor(log10(low)))...Int(ceil(log10(high)))).map { pow(10, Double($0)) }
   }
 
   private static func steps(downFrom value: Double) -> Double {

@@ -58,7 +58,7 @@ public struct ComparisonAgainst: Sendable {
     for subject in later.subjects where subject.kind == .variant && subject.failure == nil {
       guard earlier.subjects.contains(where: { $0.name == subject.name && $0.failure == nil })
       else {
-        omissions.append("\(subject.name) was not measured in the earlier run.")
+        omit("\(subject.name) was not measured in the earlier run.")
         continue
       }
       for stage in later.stages { compare(subject.name, stage, later, earlier) }
@@ -66,25 +66,47 @@ public struct ComparisonAgainst: Sendable {
     judge()
     for subject in earlier.subjects where subject.kind == .variant && subject.failure == nil {
       if !later.subjects.contains(where: { $0.name == subject.name && $0.failure == nil }) {
-        omissions.append("\(subject.name) was measured in the earlier run, and not in this one.")
+        omit("\(subject.name) was measured in the earlier run, and not in this one.")
       }
     }
+    // Who waits for a regression must not take "nothing was compared" for "nothing got worse".
+    guard !changes.isEmpty else {
+      throw Refusal(
+        differences: omissions.isEmpty
+          ? ["they have no measurement in common"] : omissions.map { String($0.dropLast()) })
+    }
+  }
+
+  private mutating func omit(_ sentence: String) {
+    if !omissions.contains(sentence) { omissions.append(sentence) }
+  }
+
+  /// The earlier run's stage under the same load: its name says how the load was chosen, and the
+  /// same rate may have been chosen another way.
+  private static func counterpart(_ stage: StageFacts, _ earlier: Comparison) -> StageFacts? {
+    let kin = earlier.stages.filter { $0.kind == stage.kind }
+    let named = kin.first { $0.name == stage.name }
+    return [named].compactMap { $0 }.first { isSameLoad(stage, $0) }
+      ?? kin.first { stage.rate != nil && isSameLoad(stage, $0) } ?? named
+  }
+
+  private static func isSameLoad(_ a: StageFacts, _ b: StageFacts) -> Bool {
+    guard let now = a.rate, let then = b.rate else { return a.rate == nil && b.rate == nil }
+    return abs(log(now / then)) <= log(1 + bound)
   }
 
   private mutating func compare(
     _ subject: String, _ stage: StageFacts, _ later: Comparison, _ earlier: Comparison
   ) {
-    guard
-      let before = earlier.stages.first(where: { $0.name == stage.name && $0.kind == stage.kind })
-    else {
-      omissions.append("The earlier run has no stage \(stage.name).")
+    guard let before = Self.counterpart(stage, earlier) else {
+      omit("The earlier run has no stage \(stage.name).")
       return
     }
-    if let now = stage.rate, let then = before.rate, abs(log(now / then)) > log(1 + Self.bound) {
-      let sentence =
+    guard Self.isSameLoad(stage, before) else {
+      let (now, then) = (stage.rate ?? 0, before.rate ?? 0)
+      omit(
         "\(stage.name) had another rate in the earlier run (\(Figure.rate(then))/s, now"
-        + " \(Figure.rate(now))/s); repeat with --rates \(Int(then))."
-      if !omissions.contains(sentence) { omissions.append(sentence) }
+          + " \(Figure.rate(now))/s); repeat with --rates \(Figure.decimal(then, 0)).")
       return
     }
     let paired = (now: PairedRatios(later), then: PairedRatios(earlier))
@@ -98,7 +120,7 @@ public struct ComparisonAgainst: Sendable {
         seed: later.seed, name: "against/\(subject)/\(stage.name)/\(quantity)")
       guard let interval = Bootstrap.difference(now, then, random: &random) else {
         if weight == .decisive {
-          omissions.append(
+          omit(
             "\(quantity.label) of \(subject) at \(stage.name): fewer than \(Bootstrap.fewestValues)"
               + " rounds count in one of the runs.")
         }
@@ -169,7 +191,8 @@ public struct ComparisonAgainst: Sendable {
     check("the schema", String(later.schema), String(earlier.schema))
     check("the workload", later.workload.name, earlier.workload.name)
     check(
-      "the load", portless(later.workload.loadArguments), portless(earlier.workload.loadArguments))
+      "the load", portless(authorityless(later.workload.loadArguments)),
+      portless(authorityless(earlier.workload.loadArguments)))
     check(
       "the origin", portless(later.workload.originArguments),
       portless(earlier.workload.originArguments))
@@ -187,6 +210,12 @@ public struct ComparisonAgainst: Sendable {
       "the number of the load's CPUs", String(now.loadProcessors.count),
       String(then.loadProcessors.count))
     return found
+  }
+
+  /// Arguments without `--ca FILE`: a certificate is made for each run, in a directory of its own.
+  private static func authorityless(_ arguments: [String]) -> [String] {
+    guard let flag = arguments.firstIndex(of: "--ca") else { return arguments }
+    return Array(arguments[..<flag] + arguments[flag...].dropFirst(2))
   }
 
   /// Arguments without ports: free ones are taken for each run.

@@ -41,7 +41,8 @@ public enum ComparisonText {
         Figure.percent(row.proxyBusy) + mark,
       ])
     }
-    return TextTable.cut(ReportData.title(stage), to: columns) + "\n" + table.text(width: columns)
+    return TextTable.cut(plain(ReportData.title(stage)), to: columns) + "\n"
+      + table.text(width: columns)
   }
 
   private static func ratios(_ subject: String, _ baseline: String, _ data: ReportData) -> String {
@@ -58,7 +59,7 @@ public enum ComparisonText {
         ratio.outcome == .none ? "no ratio" : ratio.outcome.rawValue,
       ])
     }
-    return TextTable.cut("\(subject) against \(baseline) (* decides)", to: columns) + "\n"
+    return TextTable.cut(plain("\(subject) against \(baseline) (* decides)"), to: columns) + "\n"
       + table.text(width: columns)
   }
 
@@ -77,7 +78,7 @@ public enum ComparisonText {
     var lines: [String] = []
     var line = lead
     let indent = String(repeating: " ", count: lead.count)
-    for word in text.split(whereSeparator: \.isWhitespace) {
+    for word in words(text, upTo: columns - lead.count) {
       let isFresh = line.count == lead.count
       if !isFresh && line.count + 1 + word.count > columns {
         lines.append(line)
@@ -89,6 +90,33 @@ public enum ComparisonText {
     lines.append(line)
     return lines.joined(separator: "\n") + "\n"
   }
+
+  /// Words; one that is longer than a line, as a path may be, is broken.
+  private static func words(_ text: String, upTo most: Int) -> [Substring] {
+    plain(text).split(whereSeparator: \.isWhitespace).flatMap { word in
+      var rest = word
+      var parts: [Substring] = []
+      repeat {
+        parts.append(rest.prefix(most))
+        rest = rest.dropFirst(most)
+      } while !rest.isEmpty
+      return parts
+    }
+  }
+
+  /// Without control characters: the last words of a program that failed must not steer the
+  /// terminal.
+  static func plain(_ text: String) -> String {
+    var out = String.UnicodeScalarView()
+    for scalar in text.unicodeScalars {
+      switch scalar {
+      case "\t", "\n", "\r": out.append(" ")
+      case "\u{0}"..<" ", "\u{7f}"..<"\u{a0}", "\u{2028}", "\u{2029}": out.append("\u{fffd}")
+      default: out.append(scalar)
+      }
+    }
+    return String(out)
+  }
 }
 
 /// Columns of text, the first one left, the others right.
@@ -97,13 +125,19 @@ struct TextTable {
 
   init(_ heads: [String]) { rows = [heads] }
 
-  mutating func add(_ cells: [String]) { rows.append(cells) }
+  mutating func add(_ cells: [String]) { rows.append(cells.map(ComparisonText.plain)) }
 
-  /// Lines of at most `width` characters: what is too much is taken from the first column.
+  /// Lines of at most `width` characters: what is too much is taken from the first column, down to
+  /// eight, and then from the widest ones.
   func text(width: Int) -> String {
     var widths = rows[0].indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
     let all = widths.reduce(0, +) + 2 * (widths.count - 1) + 2
-    if all > width { widths[0] = max(8, widths[0] - (all - width)) }
+    if all > width { widths[0] = max(min(8, widths[0]), widths[0] - (all - width)) }
+    for _ in 0..<max(0, widths.reduce(0, +) + 2 * widths.count - width) {
+      guard let widest = widths.indices.max(by: { widths[$0] < widths[$1] }), widths[widest] > 1
+      else { break }
+      widths[widest] -= 1
+    }
     return rows.map { row in
       let cells = row.enumerated().map { column, cell in
         let cell = Self.cut(cell, to: widths[column])

@@ -7,11 +7,12 @@ import Glibc
 enum Figure {
   /// A share as a percentage: 0.954 is "95.4%".
   static func percent(_ share: Double) -> String {
-    "\(decimal(share * 100, abs(share) >= 0.995 ? 0 : 1))%"
+    share.isNaN ? "–" : "\(decimal(share * 100, abs(share) >= 0.995 ? 0 : 1))%"
   }
 
   /// A ratio as a change: 0.887 is "−11.3%", 1.18 is "+18%".
   static func change(_ ratio: Double) -> String {
+    guard !ratio.isNaN else { return "–" }
     let percent = (ratio - 1) * 100
     let digits = abs(percent) < 9.95 ? 1 : 0
     let text = decimal(abs(percent), digits)
@@ -34,7 +35,7 @@ enum Figure {
 
   /// Requests per second: "24,300".
   static func rate(_ value: Double) -> String {
-    if value < 100 { return three(value) }
+    guard value >= 100, value < 1e18 else { return three(value) }
     // Three digits matter: a rate moves by more than a thousandth from round to round.
     let scale = pow(10, max(0, floor(log10(value)) - 2))
     return grouped(Int((value / scale).rounded() * scale))
@@ -52,7 +53,7 @@ enum Figure {
   /// A count with thousands apart.
   static func grouped(_ value: Int) -> String {
     var text = ""
-    let digits = String(abs(value))
+    let digits = String(value.magnitude)
     for (i, digit) in digits.enumerated() {
       if i > 0 && (digits.count - i) % 3 == 0 { text.append(",") }
       text.append(digit)
@@ -63,6 +64,7 @@ enum Figure {
   /// Three digits that matter: 1234, 182, 18.2, 1.82, 0.018.
   static func three(_ value: Double) -> String {
     let size = abs(value)
+    if size >= 1e18 { return decimal(value, 0) }
     if size >= 99.95 { return grouped(Int(value.rounded())) }
     if size >= 9.995 { return decimal(value, 1) }
     if size >= 0.0995 || size == 0 { return decimal(value, 2) }

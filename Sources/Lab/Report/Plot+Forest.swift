@@ -21,9 +21,9 @@ extension Plot {
   /// All ratios of one subject to another.
   static func forest(_ subject: String, _ baseline: String, _ data: ReportData) -> Plot? {
     let ratios = data.comparison.ratios.filter { $0.subject == subject && $0.baseline == baseline }
-    guard ratios.contains(where: { $0.estimate != nil && !data.isInformative($0) }) else {
-      return nil
-    }
+    guard ratios.contains(where: { $0.estimate != nil && !data.isInformative($0) }),
+      let first = index(subject, data), let second = index(baseline, data)
+    else { return nil }
     let groups = data.comparison.stages.map { stage in
       (
         title: ReportData.title(stage),
@@ -67,7 +67,7 @@ extension Plot {
       return svg
     }
     return Plot(
-      id: "ratios-\(index(subject, data))-\(index(baseline, data))",
+      id: "ratios-\(first)-\(second)",
       title: "\(subject) against \(baseline)",
       description: "Ratios of \(subject) to \(baseline) with 99% intervals.", draw: draw,
       table: table(ratios, subject, baseline, data),
@@ -78,8 +78,8 @@ extension Plot {
         + " More is better for throughput, less for all else.")
   }
 
-  private static func index(_ name: String, _ data: ReportData) -> Int {
-    data.comparison.subjects.firstIndex { $0.name == name } ?? 0
+  private static func index(_ name: String, _ data: ReportData) -> Int? {
+    data.comparison.subjects.firstIndex { $0.name == name }
   }
 
   /// How far the axis reaches to both sides: all estimates and, up to a factor of 4, their intervals.

@@ -20,7 +20,8 @@ struct SVG {
 
   /// A coordinate with one decimal: finer than a pixel on every screen.
   static func number(_ value: Double) -> String {
-    guard value.isFinite else { return "0" }
+    // What is further away than any screen reaches is no place.
+    guard abs(value) < 1e9 else { return "0" }
     let tenths = Int((value * 10).rounded())
     let sign = tenths < 0 ? "-" : ""
     let whole = abs(tenths) / 10

@@ -64,12 +64,15 @@ struct Candidate {
     }
   }
 
-  /// Rounds that would decide the decisive quantities; nil where that is out of reach, or nothing is
-  /// undecided.
-  var roundsNeeded: Int? {
-    let needs = undecided.compactMap { RoundsNeeded.more($0) }
-    return needs.max()
-  }
+  /// What more rounds would decide, and what no sensible number of them would.
+  var decidable: [Ratio] { undecided.filter { RoundsNeeded.more($0) != nil } }
+  var undecidable: [Ratio] { undecided.filter { RoundsNeeded.more($0) == nil } }
+
+  /// Rounds that would decide what is decidable; nil where nothing is.
+  var roundsNeeded: Int? { decidable.compactMap { RoundsNeeded.more($0) }.max() }
+
+  /// Decisive quantities without an interval.
+  var unmeasured: [Ratio] { decisive.filter { $0.outcome == .none } }
 }
 
 extension Ratio {

@@ -95,7 +95,8 @@ struct Judge {
 
   /// Without a winner: the candidate that the headline speaks of, most telling first.
   private var leading: Candidate? {
-    let order: [Candidate.Standing] = [.wins, .trades, .undecided, .loses, .same, .unmeasured]
+    let order: [Candidate.Standing] = [.trades, .undecided, .loses, .same, .unmeasured]
+    if let refused = winners.first { return refused }
     for standing in order {
       if let found = candidates.first(where: { $0.standing == standing }) { return found }
     }
@@ -107,6 +108,12 @@ struct Judge {
   ) -> (String, String?) {
     let name = main.subject.name
     let base = baseline.name
+    if let why = refusal(of: baseline), main.subject.name != winner?.subject.name {
+      return (
+        "No recommendation: \(say.targetName) does not allow \(base) (\(why)), with which the others"
+          + " were compared, and nothing that it allows was found to be better.", nil
+      )
+    }
     switch main.standing {
     case .wins:
       let brings = say.list(main.gains.headlineOrder.map(\.inWords))
@@ -130,7 +137,10 @@ struct Judge {
           + " \(say.list(main.losses.headlineOrder.map(\.inWords))).", base
       )
     case .same:
-      return ("No difference that matters between \(name) and \(base): stay with \(base).", nil)
+      let but = say.unmeasured(main)
+      return (
+        "No difference that matters between \(name) and \(base)\(but): stay with \(base).", nil
+      )
     case .undecided:
       return ("Undecided between \(name) and \(base)\(say.moreRounds(main)).", nil)
     case .unmeasured:

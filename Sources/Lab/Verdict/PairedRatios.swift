@@ -17,7 +17,7 @@ struct PairedRatios {
   /// The share of rounds that may be lost (failed or load-bound) with the rest still speaking for a
   /// quantity. More, and what is left is a selection.
   static let lossesAllowed = 0.2
-  /// Where an interval is cut off.
+  /// Where an interval is cut off: this far beyond equality and its estimate.
   static let widest = 1000.0
 
   let comparison: Comparison
@@ -96,7 +96,8 @@ struct PairedRatios {
         pair.losses.append(
           "load-bound: the CPU of \(idle.subject) was \(Figure.percent(idle.proxyBusy)) busy")
       } else if let a = quantity.value(ours), let b = quantity.value(theirs) {
-        pair.values.append(log(a / b))
+        // Not of the quotient, which overflows where no logarithm does.
+        pair.values.append(log(a) - log(b))
       }
     }
     pair.conclude(seed: comparison.seed, resamples: resamples)
@@ -152,8 +153,9 @@ private struct Pair {
     guard let interval else { return ratio }
     ratio.estimate = exp(interval.estimate)
     // One round that is far off among few makes an interval of any width: beyond this it is only wide.
-    ratio.low = max(exp(interval.low), 1 / PairedRatios.widest)
-    ratio.high = min(exp(interval.high), PairedRatios.widest)
+    let reach = log(PairedRatios.widest)
+    ratio.low = exp(max(interval.low, min(interval.estimate, 0) - reach))
+    ratio.high = exp(min(interval.high, max(interval.estimate, 0) + reach))
     if weight == .informative {
       ratio.reason = "for information"
     } else {
@@ -214,5 +216,12 @@ enum RoundsNeeded {
     let needed = Double(ratio.pairs) * (half / room) * (half / room)
     guard needed <= 10 * Double(ratio.pairs) else { return nil }
     return max(1, Int(needed.rounded(.up)) - ratio.pairs)
+  }
+
+  /// Of a ratio that no sensible number of rounds decides: whether its spread would do for another
+  /// estimate, so that it is the estimate that lies too close to the bound.
+  static func isTooClose(_ ratio: Ratio) -> Bool {
+    guard let estimate = ratio.estimate, let high = ratio.high else { return false }
+    return log(high / estimate) <= log(1 + PairedRatios.bound) * 10.0.squareRoot()
   }
 }

@@ -11,7 +11,8 @@ struct Prospects {
   func sentences(_ main: Candidate?) -> [String] {
     var sentences: [String] = []
     if let main, let more = main.roundsNeeded {
-      sentences.append("About \(more) more rounds (--rounds) would decide what is undecided.")
+      let what = Sentences(judge).list(main.decidable.map(\.label))
+      sentences.append("About \(more) more rounds (--rounds) would decide \(what).")
     }
     if rows.contains(where: \.isLoadBound) {
       sentences.append(

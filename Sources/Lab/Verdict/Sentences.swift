@@ -80,7 +80,8 @@ struct Sentences {
     case .wins: return "\(name) is better than \(base) too: \(gains)."
     case .loses: return "\(name) is worse than \(base): \(losses)."
     case .trades: return "\(name) against \(base) is a trade: \(gains), but \(losses)."
-    case .same: return "\(name) makes no difference that matters against \(base)."
+    case .same:
+      return "\(name) makes no difference that matters against \(base)\(unmeasured(candidate))."
     case .undecided: return "\(name) against \(base) is undecided\(moreRounds(candidate))."
     case .unmeasured:
       return "\(name) has no verdict: \(candidate.decisive.compactMap(\.reason).first ?? "")."
@@ -102,7 +103,8 @@ struct Sentences {
     case .wins: return "\(name) is ahead of \(peer): \(gains)\(open)\(besides)."
     case .loses: return "\(peer) is ahead of \(name), which has \(losses) against it\(open)."
     case .trades: return "\(name) against \(peer) is a trade: \(gains), but \(losses)\(open)."
-    case .same: return "No difference that matters between \(name) and \(peer)."
+    case .same:
+      return "No difference that matters between \(name) and \(peer)\(unmeasured(candidate))."
     case .undecided: return "Undecided between \(name) and \(peer)\(moreRounds(candidate))."
     case .unmeasured:
       return "No verdict against \(peer): \(candidate.decisive.compactMap(\.reason).first ?? "")."
@@ -116,12 +118,28 @@ struct Sentences {
   }
 
   func moreRounds(_ candidate: Candidate) -> String {
-    let open = list(candidate.undecided.map(\.label))
-    guard let more = candidate.roundsNeeded else {
-      return
-        " (\(open)): too close to the bound of 2% to be told apart in a sensible number of rounds"
+    let (near, far) = (candidate.decidable, candidate.undecidable)
+    var clauses: [String] = []
+    if let more = candidate.roundsNeeded {
+      let what = far.isEmpty ? "" : ", for \(list(near.map(\.label)))"
+      clauses.append("run more rounds, about \(more) more by the spread that was seen\(what)")
     }
-    return " (\(open)): run more rounds, about \(more) more by the spread that was seen"
+    let close = far.filter(RoundsNeeded.isTooClose)
+    let spread = far.filter { !RoundsNeeded.isTooClose($0) }
+    for (ratios, why) in [(close, "too close to the bound of 2%"), (spread, "too far spread")]
+    where !ratios.isEmpty {
+      let verb = ratios.count == 1 ? "is" : "are"
+      clauses.append(
+        "\(list(ratios.map(\.label))) \(verb) out of reach of a sensible number of rounds, \(why)")
+    }
+    return " (\(list(candidate.undecided.map(\.label)))): " + clauses.joined(separator: "; ")
+  }
+
+  /// What "no difference" does not speak of.
+  func unmeasured(_ candidate: Candidate) -> String {
+    let open = candidate.unmeasured
+    guard !open.isEmpty else { return "" }
+    return " (\(list(open.map(\.label))) \(open.count == 1 ? "was" : "were") not measured)"
   }
 
   func failures() -> [String] {
