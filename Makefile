@@ -9,7 +9,7 @@ TOOLS := .build/test-tools
 FORMATTED = $(wildcard Package.swift Sources Tests Fuzz Examples/Package.swift Examples/Sources)
 
 .PHONY: help bootstrap demo demo-refused test test-unit test-system test-features test-refused test-steady test-snippets test-teardown test-sanitizers check build \
-  release examples docs format lint bench bench-engine bench-features bench-load simulate clean
+  release examples docs format lint bench bench-forwarder bench-engine bench-features bench-load simulate clean
 
 help: ## list the targets
 	@printf 'Millrace: make TARGET\n\n'
@@ -81,7 +81,11 @@ lint: ## report what breaks the house style, and public symbols without document
 	@$(SWIFT) format lint --strict --parallel --recursive $(FORMATTED)
 	@scripts/check-documentation
 
-bench: bootstrap ## side by side with nginx and with a bare forwarder
+bench: bootstrap ## the campaign: both engines and every other proxy found, five workloads (25 minutes)
+	@$(SWIFT) build -c release --product millrace
+	@Benchmarks/campaign/run $(ARGS)
+
+bench-forwarder: bootstrap ## side by side with nginx and with a bare forwarder
 	@Benchmarks/run
 
 bench-engine: bootstrap ## the engine as a library: beside C with liburing, SwiftNIO, pread, cp, nginx
