@@ -111,7 +111,7 @@ import Testing
       text.replacing("rate: 5", with: "rate: 50"), text + "#", "",
     ] {
       do {
-        _ = try against(configured(other), configured(text))
+        _ = try ComparisonAgainst(configured(other), against: configured(text))
         Issue.record("\(other) is no matter")
       } catch {
         // Both variants run it, and it is said once.
