@@ -96,7 +96,7 @@ final class Workspace {
       // Not inherited: a proxy that outlives us does not keep it.
       let claim = open(made, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
       guard claim >= 0 else {
-        // Somebody who cleans up was faster than our lock; he leaves the next one alone or takes that too.
+        // Another comparison that was cleaning up found it before we had locked it: make another.
         if errno == ENOENT { continue }
         throw failure("opened", made)
       }

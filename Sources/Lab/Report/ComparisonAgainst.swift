@@ -226,8 +226,8 @@ public struct ComparisonAgainst: Sendable {
     LastingText.portless(arguments.joined(separator: " "))
   }
 
-  /// The names of variants' files whose text is another one: that they are one file of the user's
-  /// names each of them once.
+  /// The names of the variants' configuration files whose text is another one; each once, though all
+  /// variants start from the same file.
   private static func changedFiles(_ later: Comparison, _ earlier: Comparison) -> [String] {
     var changed: Set<String> = []
     for now in later.subjects where now.kind == .variant {
