@@ -9,7 +9,7 @@ TOOLS := .build/test-tools
 FORMATTED = $(wildcard Package.swift Sources Tests Fuzz Examples/Package.swift Examples/Sources)
 
 .PHONY: help bootstrap demo demo-refused test test-unit test-system test-features test-refused test-steady test-snippets test-teardown test-sanitizers check build \
-  release examples docs format lint bench bench-forwarder bench-engine bench-features bench-load simulate clean
+  release examples docs format lint bench bench-forwarder bench-engine bench-features bench-load bench-lab simulate clean
 
 help: ## list the targets
 	@printf 'Millrace: make TARGET\n\n'
@@ -97,6 +97,10 @@ bench-features: bootstrap ## every optional feature of the engines on and off, w
 bench-load: bootstrap ## the load generator beside wrk: load offered, CPU per request
 	@$(SWIFT) build -c release --product millrace
 	@Benchmarks/load/run $(ARGS)
+
+bench-lab: bootstrap ## is it true what the lab says: a known cost, no difference, a planned rate (half an hour)
+	@$(SWIFT) build -c release --product millrace
+	@Benchmarks/lab/run $(ARGS)
 
 clean: ## remove what was built
 	@rm -rf .build Examples/.build

@@ -92,6 +92,67 @@ import Testing
     #expect(abs(change(worse, "io_uring", .cpuPerRequest, "equal")!.ratio - 1.06) < 0.005)
   }
 
+  /// The user's file as the report keeps it, and as a peer's is made from it.
+  private func configured(_ text: String, _ peers: String = "") -> Comparison {
+    var comparison = run(peer: true)
+    for index in comparison.subjects.indices {
+      let isPeer = comparison.subjects[index].kind == .peer
+      comparison.subjects[index].configurations =
+        isPeer ? ["nginx.conf": peers] : ["millrace.yaml": text]
+    }
+    return comparison
+  }
+
+  @Test func anotherConfigurationIsAnotherWorkload() throws {
+    let text = "audit: {directory: /srv/audit}\nworkers: 1\nroutes: [{rate: 5}]\n"
+    _ = try against(configured(text), configured(text))
+    for other in [
+      text.replacing("workers: 1", with: "workers: 2"), text.replacing("/srv/", with: "/var/"),
+      text.replacing("rate: 5", with: "rate: 50"), text + "#", "",
+    ] {
+      do {
+        _ = try ComparisonAgainst(configured(other), against: configured(text))
+        Issue.record("\(other) is no matter")
+      } catch {
+        // Both variants run it, and it is said once.
+        #expect(error.differences == ["the variants' configuration millrace.yaml is another one"])
+      }
+    }
+    // One that a peer was given is no workload, but then the peer is no reference.
+    let told = try against(
+      configured(text, "worker_processes 1;"), configured(text, "worker_processes 2;"))
+    #expect(told.reference == nil)
+  }
+
+  @Test func whatIsMadeForARunIsNoOtherConfiguration() throws {
+    func text(_ place: String, _ port: Int) -> String {
+      """
+      listeners: [{address: "127.0.0.1:\(port)", tls: {certificates: [{certificate: "\(place)/trial.pem"}]}}]
+      upstreams: {origin: {servers: ["[::1]:\(port + 1)"]}}
+      audit: {directory: "\(place)/audit"}
+      """
+    }
+    let (a, b) = (
+      text("/var/tmp/millrace-compare-aB3dEf", 32_767), text("/here/kept/run-zzzzz1", 999)
+    )
+    let found = try against(
+      configured(a, "listen 127.0.0.1:32767;\nport: 32766\nport_value: 3}"),
+      configured(b, "listen 127.0.0.1:1;\nport: 2\nport_value: 31999}"))
+    #expect(found.reference == "nginx")
+  }
+
+  @Test(arguments: [
+    ("address: \":8443\"", "address: \":*\""), ("{\"a\":5,\"b\": 6}", "{\"a\":5,\"b\": 6}"),
+    ("http://:80 {", "http://:* {"), ("limit: 80", "limit: 80"), ("port: 80", "port: *"),
+    ("report: 80", "report: 80"), ("a:123456", "a:123456"),
+    ("x=/a/b/.millrace-compare-abc123/log y", "x=*/log y"),
+    ("/a/run-abcdefg/b", "/a/run-abcdefg/b"),
+    ("run-abcdef", "run-abcdef"), (":", ":"), ("", ""),
+  ])
+  func whatLastsOfAText(_ text: String, _ lasting: String) {
+    #expect(LastingText.of(text) == lasting)
+  }
+
   @Test func aPeerThatChangedItselfIsNoReference() throws {
     for mend: (inout SubjectFacts) -> Void in [
       { $0.version = "9.9" }, { $0.isTuned = true }, { $0.failure = "did not start" },

@@ -148,7 +148,7 @@ struct PageChecker {
   private static let hostile =
     "</script><script>alert(1)</script>&\"'<!--]]>\u{0}\u{1b}[31m\u{2028}&lt;<img src=x onerror=y>"
 
-  private static func comparison(_ rounds: Int = 6) -> Comparison {
+  static func comparison(_ rounds: Int = 6) -> Comparison {
     var told = ToldComparison("epoll", "io_uring")
     told.rounds = rounds
     told.subjects.append(ToldComparison.peer("nginx tuned"))

@@ -319,8 +319,25 @@ class Compare(SystemCase):
         while self.session(running.pid):
             self.assertLess(time.monotonic(), deadline, self.session(running.pid))
             time.sleep(0.05)
-        for place in self.places(" ".join(seen.values())):
-            shutil.rmtree(place, ignore_errors=True)
+        # Nobody was left to remove what it wrote; the next one does, before it fails for its own reason,
+        # and leaves alone what belongs to one that runs.
+        places = self.places(" ".join(seen.values()))
+        for place in places:
+            self.addCleanup(shutil.rmtree, place, ignore_errors=True)
+        self.assertTrue(any(os.path.exists(place) for place in places), places)
+        other = self.start(self.write("other.yaml"), "--url", "/item", *SHORT, "--rounds", 1000)
+        theirs = set()
+        while len(theirs) < 2:
+            self.assertLess(time.monotonic(), deadline, theirs)
+            theirs = self.places(" ".join(self.session(other.pid).values()))
+            time.sleep(0.005)
+        self.assertEqual([place for place in places if os.path.exists(place)], [])
+        third = self.start(self.write(), "--variants", "epoll@/bin/false", *SHORT)
+        third.communicate(timeout=settings.HANG)
+        self.assertEqual([place for place in theirs if not os.path.exists(place)], [])
+        other.send_signal(signal.SIGINT)
+        other.communicate(timeout=settings.HANG)
+        self.assert_nothing_is_left(other.pid, theirs)
 
     # What is refused
 

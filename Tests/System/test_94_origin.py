@@ -8,7 +8,6 @@ import concurrent.futures
 import itertools
 import os
 import re
-import signal
 import socket
 import subprocess
 import time
@@ -16,6 +15,7 @@ import unittest
 
 from harness import certificates, peers, proxy, settings, wire
 from harness.case import SystemCase, on_both_engines
+from harness.loading import RunningOrigin
 
 PERIOD = b"".join(b"%015x\n" % start for start in range(0, 131072, 16))
 SIZES = (0, 1, 127, 2048, 2049, 4096, 16384, 131071, 131072, 131073, 1_000_000, 5_000_001)
@@ -34,66 +34,13 @@ def content(count):
     return (PERIOD * (count // len(PERIOD) + 1))[:count]
 
 
-class Running:
-    """An origin process and where it listens."""
-
-    def __init__(self, words, log):
-        self.log = log
-        with open(log, "wb") as errors:
-            self.process = subprocess.Popen(
-                [settings.BINARY, "origin", *map(str, words)],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
-        self.port = self.tls_port = None
-
-    def ready(self, count):
-        """Waits for the lines of all listeners; the first plaintext port and the TLS port stay."""
-        for _ in range(count):
-            line = self.process.stdout.readline().decode()
-            found = re.fullmatch(r"listening (unix:/\S+|127\.0\.0\.1:(\d+))( tls)?\n", line)
-            if not found:
-                raise AssertionError(f"{line!r}; {self.log.read_text()}")
-            if found.group(3):
-                self.tls_port = int(found.group(2))
-            elif not self.port:
-                self.port = int(found.group(2))
-        return self
-
-    def counters(self):
-        """The counters of a thread, asked for by SIGUSR1: of the only one, or whichever wrote last."""
-        before = self.log.read_text().count("counters ")
-        self.process.send_signal(signal.SIGUSR1)
-        deadline = time.monotonic() + settings.HANG
-        while time.monotonic() < deadline:
-            lines = [one for one in self.log.read_text().splitlines() if one.startswith("counters ")]
-            if len(lines) > before:
-                return {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", lines[-1])}
-            time.sleep(0.02)
-        raise AssertionError("no counters after SIGUSR1")
-
-    def settle(self):
-        """The counters once no connection is left."""
-        deadline = time.monotonic() + settings.HANG
-        while time.monotonic() < deadline:
-            found = self.counters()
-            if found["connections"] == 0:
-                return found
-            time.sleep(0.05)
-        raise AssertionError(f"connections are left: {found}")
-
-    def end(self):
-        self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(settings.HANG)
-        self.process.stdout.close()
-        return code
-
-
 @on_both_engines
 class Origin(SystemCase):
     def start(self, *words):
         """An origin on a plaintext port and a TLS port."""
         certificate, key = certificates.site()
         number = len(list(self.folder.glob("origin-*.log")))
-        origin = Running(
+        origin = RunningOrigin(
             ["--engine", self.engine, "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0",
              "--tls-certificate", certificate, "--tls-key", key, *words],
             self.folder / f"origin-{number}.log")

@@ -1,10 +1,11 @@
 // What a comparison measured and concluded, as one plain value that is also its JSON: the runner
 // fills the measurements, the verdict fills ratios and recommendation, the report draws both, and
-// `--against` reads an earlier one. A field is added, never given another meaning.
+// `--against` reads an earlier one. A field is added, with the empty value of its type as its default,
+// and never given another meaning.
 
 /// A comparison, from the machine that it ran on to the recommendation.
 public struct Comparison: Codable, Sendable {
-  public var schema = 1
+  public var schema = newestSchema
   /// When it began, RFC 3339 in UTC.
   public var started = ""
   public var seconds = 0.0

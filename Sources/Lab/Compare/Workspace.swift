@@ -1,5 +1,6 @@
 // The directory in which a comparison writes, on a real disk, because the audit log is part of what is
-// measured; and the ports that its processes listen on. It takes away what it made.
+// measured; and the ports that its processes listen on. It takes away what it made, and what another
+// one could not take away because it was killed.
 
 import CLinux
 import Glibc
@@ -10,6 +11,8 @@ final class Workspace {
   private let isKept: Bool
   /// Directories beside it that go at the end too.
   private var others: [String] = []
+  /// Open and locked for as long as this process lives: who can lock a directory may remove it.
+  private var claims: [Int32] = []
   private var portsGiven: Set<UInt16> = []
 
   /// File systems that keep files in memory only: TMPFS_MAGIC and RAMFS_MAGIC of linux/magic.h.
@@ -21,16 +24,19 @@ final class Workspace {
     if let kept {
       _ = mkdir(kept, 0o755)
       directory = try Self.makeDirectory(in: kept, "run")
-      return
+      return  // Nobody removes what is kept, so nobody needs to know whose it is.
     }
     // /var/tmp is kept over a restart (FHS 3.0, section 5.15), so it is on a disk nearly everywhere.
     let places = ["/var/tmp", "."].filter { Self.isOnDisk($0) && access($0, W_OK) == 0 }
-    directory = try Self.makeDirectory(in: places.first ?? "/tmp", "millrace-compare")
+    let (made, claim) = try Self.claimDirectory(in: places.first ?? "/tmp", "millrace-compare")
+    directory = made
+    claims = [claim]
   }
 
   deinit {
     // What lies beside the user's audit log goes in any case: to keep is meant for one place.
     for directory in isKept ? others : others + [directory] { Self.remove(directory) }
+    for claim in claims { Glibc.close(claim) }
   }
 
   /// Whether files written here reach a disk.
@@ -58,21 +64,71 @@ final class Workspace {
       parent = String(parent[..<slash])
     }
     if access(parent, F_OK) != 0 { parent = parent.hasPrefix("/") ? "/" : "." }
-    let made = try Self.makeDirectory(in: parent, ".millrace-compare")
+    let (made, claim) = try Self.claimDirectory(in: parent, ".millrace-compare")
     others.append(made)
+    claims.append(claim)
     return made
   }
 
   private static func makeDirectory(
     in parent: String, _ name: String
   ) throws(CompareFailure) -> String {
-    var template = Array((parent + "/" + name + "-XXXXXX").utf8CString)
+    guard let absolute = realpath(parent, nil) else { throw failure("found", parent) }
+    defer { free(absolute) }
+    let path = String(cString: absolute)
+    var template = Array(((path == "/" ? "" : path) + "/" + name + "-XXXXXX").utf8CString)
     guard let made = mkdtemp(&template) else { throw failure("made", parent + "/" + name) }
     // nginx's and h2o's workers may run as somebody else and must get through.
     _ = chmod(made, 0o755)
-    guard let absolute = realpath(made, nil) else { throw failure("found", parent) }
-    defer { free(absolute) }
-    return String(cString: absolute)
+    return String(cString: made)
+  }
+
+  // MARK: Whose it is
+
+  /// Makes a directory that is known to be ours until this process ends, and removes those of
+  /// processes that have ended without doing so.
+  private static func claimDirectory(
+    in parent: String, _ name: String
+  ) throws(CompareFailure) -> (path: String, claim: Int32) {
+    removeLeftovers(in: parent, name)
+    while true {
+      let made = try makeDirectory(in: parent, name)
+      // Not inherited: a proxy that outlives us does not keep it.
+      let claim = open(made, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+      guard claim >= 0 else {
+        // Another comparison that was cleaning up found it before we had locked it: make another.
+        if errno == ENOENT { continue }
+        throw failure("opened", made)
+      }
+      // Waits for who looks at it at this moment. A file system without locks has no leftovers to find.
+      while flock(claim, LOCK_EX) != 0 && errno == EINTR {}
+      if access(made, F_OK) == 0 { return (made, claim) }
+      Glibc.close(claim)
+    }
+  }
+
+  /// Removes our user's directories of this name that no process has locked.
+  static func removeLeftovers(in parent: String, _ name: String) {
+    for entry in (try? BlockingFiles.list(parent)) ?? [] where isMade(entry, name) {
+      let path = parent + "/" + entry
+      let leftover = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+      guard leftover >= 0 else { continue }
+      defer { Glibc.close(leftover) }
+      var facts = stat()
+      // In /var/tmp anybody may make a directory of any name.
+      guard fstat(leftover, &facts) == 0, facts.st_uid == geteuid() else { continue }
+      if flock(leftover, LOCK_EX | LOCK_NB) == 0 { remove(path) }
+    }
+  }
+
+  /// Whether `makeDirectory` may have made it: the name, and six letters or digits of mkdtemp(3).
+  private static func isMade(_ entry: String, _ name: String) -> Bool {
+    guard entry.hasPrefix(name + "-") else { return false }
+    let rest = entry.utf8.dropFirst(name.utf8.count + 1)
+    return rest.count == 6
+      && rest.allSatisfy {
+        (48...57).contains($0) || (65...90).contains($0) || (97...122).contains($0)
+      }
   }
 
   private static func failure(_ what: String, _ path: String) -> CompareFailure {

@@ -1,5 +1,6 @@
 // What a load run found, as one plain value that is also its JSON: `millrace load --json` writes it,
-// `millrace compare` reads it. A field is added, never given another meaning.
+// `millrace compare` reads it. A field is added, with the empty value of its type as its default, and
+// never given another meaning.
 
 /// The result of a load run. Times are nanoseconds unless the name says otherwise.
 public struct LoadResult: Codable, Sendable {
@@ -10,10 +11,10 @@ public struct LoadResult: Codable, Sendable {
   public var started = ""
   /// The engine of the load threads: io_uring or epoll.
   public var engine = ""
-  public var threads = 1
+  public var threads = 0
   public var connections = 0
   /// closed, constant, poisson or replay.
-  public var pacing = "closed"
+  public var pacing = ""
   /// Requests per second that were to be offered; nil in a closed loop.
   public var plannedRate: Double?
   /// Requests per second that were sent, in the counted part.

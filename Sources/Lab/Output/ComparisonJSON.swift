@@ -21,13 +21,15 @@ extension Comparison {
     public var description: String
   }
 
-  /// Reads what `json` wrote.
+  /// Reads what `json` wrote, also that of an older build.
   public init(json: [UInt8]) throws(Flaw) {
     do {
       let decoder = JSONDecoder()
       decoder.nonConformingFloatDecodingStrategy = .convertFromString(
         positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")
-      self = try decoder.decode(Comparison.self, from: Data(json))
+      self = try Self.read(Data(json), decoder)
+    } catch let flaw as Flaw {
+      throw flaw
     } catch let error as DecodingError {
       throw Flaw(description: Self.words(error))
     } catch {

@@ -176,7 +176,7 @@ public struct ComparisonAgainst: Sendable {
         && earlier.subjects.contains { then in
           then.kind == .peer && then.failure == nil && then.name == now.name
             && then.version == now.version && then.isTuned == now.isTuned
-            && then.configurations.keys.sorted() == now.configurations.keys.sorted()
+            && LastingText.of(then.configurations) == LastingText.of(now.configurations)
         }
     }?.name
   }
@@ -199,6 +199,9 @@ public struct ComparisonAgainst: Sendable {
     if later.workload.files != earlier.workload.files {
       found.append("the workload's files differ")
     }
+    for file in changedFiles(later, earlier) {
+      found.append("the variants' configuration \(file) is another one")
+    }
     let (now, then) = (later.machine, earlier.machine)
     check("the processor", now.processor, then.processor)
     check("the kernel", now.kernel, then.kernel)
@@ -220,22 +223,20 @@ public struct ComparisonAgainst: Sendable {
 
   /// Arguments without ports: free ones are taken for each run.
   static func portless(_ arguments: [String]) -> String {
-    arguments.map { argument in
-      var out = ""
-      var digits = ""
-      var afterColon = false
-      for character in argument {
-        if afterColon && character.isNumber {
-          digits.append(character)
-          continue
-        }
-        if afterColon { out += digits.isEmpty ? "" : "*" }
-        digits = ""
-        afterColon = character == ":"
-        out.append(character)
-      }
-      return out + (afterColon && !digits.isEmpty ? "*" : "")
-    }.joined(separator: " ")
+    LastingText.portless(arguments.joined(separator: " "))
+  }
+
+  /// The names of the variants' configuration files whose text is another one; each once, though all
+  /// variants start from the same file.
+  private static func changedFiles(_ later: Comparison, _ earlier: Comparison) -> [String] {
+    var changed: Set<String> = []
+    for now in later.subjects where now.kind == .variant {
+      guard let then = earlier.subjects.first(where: { $0.kind == .variant && $0.name == now.name })
+      else { continue }
+      let (a, b) = (LastingText.of(now.configurations), LastingText.of(then.configurations))
+      changed.formUnion(Set(a.keys).union(b.keys).filter { a[$0] != b[$0] })
+    }
+    return changed.sorted()
   }
 }
 

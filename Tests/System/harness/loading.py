@@ -1,17 +1,75 @@
-"""What the tests of `millrace load` share: running it to its end, and what every result must obey."""
+"""What the tests of the lab share: running `millrace load` to its end, what every result must obey,
+and `millrace origin`."""
 
 import json
+import re
+import signal
+import subprocess
+import time
 
-from . import proxy
+from . import proxy, settings
 from .case import SystemCase
 
 QUIET = ("--warm-up", "0s", "--no-progress")
 
 
+class RunningOrigin:
+    """A process of `millrace origin`, and where it listens."""
+
+    def __init__(self, words, log):
+        self.log = log
+        with open(log, "wb") as errors:
+            self.process = subprocess.Popen(
+                [settings.BINARY, "origin", *map(str, words)],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
+        self.port = self.tls_port = None
+
+    def ready(self, count):
+        """Waits for the lines of all listeners; the first plaintext port and the TLS port stay."""
+        for _ in range(count):
+            line = self.process.stdout.readline().decode()
+            found = re.fullmatch(r"listening (unix:/\S+|127\.0\.0\.1:(\d+))( tls)?\n", line)
+            if not found:
+                raise AssertionError(f"{line!r}; {self.log.read_text()}")
+            if found.group(3):
+                self.tls_port = int(found.group(2))
+            elif not self.port:
+                self.port = int(found.group(2))
+        return self
+
+    def counters(self):
+        """The counters of a thread, asked for by SIGUSR1: of the only one, or whichever wrote last."""
+        before = self.log.read_text().count("counters ")
+        self.process.send_signal(signal.SIGUSR1)
+        deadline = time.monotonic() + settings.HANG
+        while time.monotonic() < deadline:
+            lines = [one for one in self.log.read_text().splitlines() if one.startswith("counters ")]
+            if len(lines) > before:
+                return {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", lines[-1])}
+            time.sleep(0.02)
+        raise AssertionError("no counters after SIGUSR1")
+
+    def settle(self):
+        """The counters once no connection is left."""
+        deadline = time.monotonic() + settings.HANG
+        while time.monotonic() < deadline:
+            found = self.counters()
+            if found["connections"] == 0:
+                return found
+            time.sleep(0.05)
+        raise AssertionError(f"connections are left: {found}")
+
+    def end(self):
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(settings.HANG)
+        self.process.stdout.close()
+        return code
+
+
 class LoadCase(SystemCase):
-    def load(self, *arguments, code=0):
+    def load(self, *arguments, code=0, name="result"):
         """Runs it to its end. - Returns: the result that --json wrote, and what it said."""
-        path = self.folder / "result.json"
+        path = self.folder / f"{name}.json"
         words = ["load", "--engine", self.engine, "--json", str(path), *map(str, arguments)]
         ended, out, errors = proxy.run_to_end(words)
         self.assertEqual(ended, code, out + errors)
