@@ -58,7 +58,7 @@ public protocol ControlOperations: ~Copyable {
   var mailbox: Mailbox { get }
   /// Sends a message: the engine behind `mailbox` reports a terminal completion with `remoteToken`
   /// and `value` as its result. This engine's own completion says whether it was taken: 0, or
-  /// ENOBUFS when the mailbox is full, ESHUTDOWN when its engine has ended.
+  /// ENOBUFS when the mailbox is full, ESHUTDOWN when its engine has ended or refuses messages.
   ///
   /// Control only: a message costs both sides more than a function call, see docs/performance.md.
   mutating func post(
