@@ -144,6 +144,19 @@ struct SocketTable: ~Copyable {
     return record
   }
 
+  /// - Precondition: nothing of this engine's is open under the number. A socket that the kernel's
+  /// chain closes may be closed and its number somebody else's, before that has been seen.
+  func requireForeign(_ number: Int32) {
+    guard number >= 0 && Int(number) < limit else { return }
+    let record = records + Int(number)
+    let mayBeGone =
+      record.pointee.state.contains(.closingStep)
+      && record.pointee.state.isDisjoint(with: .inFlight) && record.pointee.sendCell == nil
+    precondition(
+      !record.pointee.state.contains(.open) || mayBeGone,
+      "adopt of a descriptor that is open in this engine")
+  }
+
   /// Ends the record of a descriptor that is about to be closed.
   @inline(__always)
   func retire(_ descriptor: Int32) {

@@ -14,6 +14,7 @@ extension Epoll {
   }
 
   public mutating func adopt(_ number: Int32) throws(SystemFailure) -> Descriptor {
+    sockets.requireForeign(number)
     _ = try Sockets.prepareForeign(number, limit: sockets.limit, nonblocking: true)
     _ = sockets.open(number)
     let code = register(number, events: Self.streamInterest)

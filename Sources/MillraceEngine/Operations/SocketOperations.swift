@@ -125,6 +125,8 @@ public protocol SocketOperations: ~Copyable {
   /// of a socketpair(2), or inherited. Sets or clears O_NONBLOCK as this engine needs it, for every
   /// duplicate of the descriptor too.
   ///
+  /// - Precondition: no socket or pipe of this engine's is open under the number: what an engine has
+  ///   is not the caller's to hand over, and operations may be in flight on it.
   /// - Throws: EMFILE beyond `EngineOptions.descriptorLimit`, EBADF, ENOTSOCK, or ENOTCONN where it
   ///   is not connected; the descriptor then stays the caller's.
   mutating func adopt(_ number: Int32) throws(SystemFailure) -> Descriptor

@@ -11,6 +11,8 @@ extension Uring {
   }
 
   public mutating func adopt(_ number: Int32) throws(SystemFailure) -> Descriptor {
+    if number >= 0 && Int(number) < sockets.limit { settle(number) }
+    sockets.requireForeign(number)
     // Blocking, as its own are: io_uring answers EAGAIN on a non-blocking socket instead of waiting.
     let isLocal = try Sockets.prepareForeign(number, limit: sockets.limit, nonblocking: false)
     try adopt(number, as: isLocal ? .local : [])
