@@ -167,6 +167,35 @@ extension Contract {
       }
     }
 
+    @Test(.tags(.failure), arguments: completeEngines)
+    func givingUpAListenerTraps(_ kind: EngineKind) async {
+      await traps(kind, before: { stage in stage.kept = try stage.listener() }) { stage in
+        _ = stage.engine.surrender(stage.kept)
+      }
+    }
+
+    @Test(.tags(.failure), arguments: completeEngines)
+    func givingUpADatagramSocketTraps(_ kind: EngineKind) async {
+      await traps(
+        kind,
+        before: { stage in
+          stage.kept = try stage.engine.bindDatagrams(
+            .loopback(), reusePort: false, coalesce: false)
+        }
+      ) { stage in
+        _ = stage.engine.surrender(stage.kept)
+      }
+    }
+
+    @Test(.tags(.failure), arguments: completeEngines)
+    func givingUpTheEndOfAPipeTraps(_ kind: EngineKind) async {
+      await traps(
+        kind, before: { stage in stage.kept = try stage.engine.pipe(capacity: 4096).output }
+      ) { stage in
+        _ = stage.engine.surrender(stage.kept)
+      }
+    }
+
     @Test(.tags(.failure)) func givingUpASocketWithAReceiveInFlightTrapsOnEpoll() async {
       await #expect(processExitsWith: .failure) { surrenderInFlight(.epoll) }
     }

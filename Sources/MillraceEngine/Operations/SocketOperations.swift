@@ -118,7 +118,8 @@ public protocol SocketOperations: ~Copyable {
   /// closes it or has another engine of the same kind `adopt` it. Bytes that have arrived and
   /// were not received go with it.
   ///
-  /// - Precondition: no operation of the socket is in flight, and it is not a direct descriptor.
+  /// - Precondition: no operation of the socket is in flight, and it is neither a listener, nor a
+  ///   datagram socket, nor the end of a pipe, nor a direct descriptor.
   /// - Returns: the number of the descriptor.
   mutating func surrender(_ socket: Descriptor) -> Int32
   /// Takes over a connected stream socket that the caller owns: one that another engine gave up,
