@@ -125,6 +125,19 @@ struct SocketTable: ~Copyable {
     return records + limit + slot
   }
 
+  /// Whether there is a record for a number, or a slot: for what comes from a caller who may name
+  /// anything.
+  func covers(_ descriptor: Int32) -> Bool {
+    if descriptor >= Descriptor.directBit { return descriptor & ~Descriptor.directBit < slots }
+    return descriptor >= 0 && Int(descriptor) < limit
+  }
+
+  /// Whether a close may be made: of an open number, or of a slot, which is thereby given back.
+  func mayClose(_ descriptor: Int32) -> Bool {
+    guard covers(descriptor) else { return false }
+    return descriptor >= Descriptor.directBit || self[descriptor].pointee.state.contains(.open)
+  }
+
   /// The number of a record.
   func descriptor(of record: UnsafeMutablePointer<SocketRecord>) -> Int32 {
     let index = record - records

@@ -50,9 +50,7 @@ extension Epoll {
     case .close:
       let descriptor = slot.pointee.descriptor
       // EBADF, whoever has the number by now.
-      let isOurs =
-        descriptor >= Descriptor.directBit || sockets[descriptor].pointee.state.contains(.open)
-      endControl(index, isOurs ? closeNow(descriptor) : -EBADF)
+      endControl(index, sockets.mayClose(descriptor) ? closeNow(descriptor) : -EBADF)
     case .splice: trySplice(index)
     case .acceptOne: startAcceptOne(index)
     case .message: endControl(index, slot.pointee.second)
