@@ -512,6 +512,7 @@ extension Contract {
           }
           try stage.expect(close, -EBADF)
           try stage.expect(step, -ECANCELED)
+          stage.engine.cancelAll(none)
         }
       }
     }

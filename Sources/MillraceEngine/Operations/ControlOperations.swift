@@ -36,7 +36,7 @@ public protocol ControlOperations: ~Copyable {
   /// close or a no-operation is then made: to break such a chain at once, cancel the step that runs.
   mutating func cancel(_ token: Token)
   /// Ends every operation in flight on a descriptor, as above: what to do before closing one whose
-  /// operations nobody has counted. Sends end short, with ECANCELED.
+  /// operations nobody has counted. Sends end short, with ECANCELED. Of `none` it ends nothing.
   mutating func cancelAll(_ descriptor: Descriptor)
 
   // MARK: Beside other loops
