@@ -396,6 +396,30 @@ extension Contract {
       }
     }
 
+    /// Asked for before the kernel had begun the step, its end was never asked for again.
+    @Test(.tags(.failure), arguments: completeEngines, ways)
+    func anAcceptThatIsStoppedBeforeItsTurnAndAfterwardsEnds(
+      _ kind: EngineKind, _ way: EngineFeatures
+    ) throws {
+      try onStage(kind, Self.options(way), isComparable: false) { stage in
+        let listener = try stage.listener()
+        stage.engine.refreshClocks()
+        let (timeout, accept) = (stage.token(), stage.token())
+        chain(stage) {
+          stage.engine.timeout(at: stage.engine.now + 15_000_000, timeout)
+          stage.engine.acceptOne(listener, into: nil, accept)
+        }
+        stage.turn()
+        stage.engine.stopAccepting(listener)
+        #expect(stage.ending(timeout) == nil)
+        try stage.expect(timeout, -ETIME)
+        for _ in 0..<3 { stage.turn(within: 2) }
+        stage.engine.stopAccepting(listener)
+        try stage.expect(accept, -ECANCELED)
+        stage.engine.close(listener)
+      }
+    }
+
     @Test(.tags(.failure), arguments: completeEngines, ways)
     func aChainInTheTurnOfItsCancellationEndsOnce(
       _ kind: EngineKind, _ way: EngineFeatures
