@@ -54,6 +54,11 @@ public final class Mailbox: Sendable {
     wakeNumber = number
   }
 
+  /// An entry that named the ring may never have completed: its own ring has ended with it.
+  deinit {
+    state.withLock { if $0.ring >= 0 { Glibc.close($0.ring) } }
+  }
+
   /// Puts a message in from any thread, without an engine of one's own.
   /// - Returns: 0, or a negated errno: ENOBUFS when full, ESHUTDOWN when the engine has ended or
   ///   refuses messages.
