@@ -82,6 +82,9 @@ public struct EngineFeatures: OptionSet, Sendable {
   /// milliseconds.
   /// On: a wait of 100 µs takes 0.16 of the time.
   public static let preciseWait = EngineFeatures(rawValue: 1 << 40)
+
+  // MARK: epoll, off by default
+
   /// A receive that is armed is tried at once where bytes are likely to wait.
   /// Off: no difference found (0.96 to 1.03).
   public static let speculativeReceive = EngineFeatures(rawValue: 1 << 41)

@@ -125,6 +125,19 @@ struct SocketTable: ~Copyable {
     return records + limit + slot
   }
 
+  /// Whether there is a record for a number, or a slot: for what comes from a caller who may name
+  /// anything.
+  func covers(_ descriptor: Int32) -> Bool {
+    if descriptor >= Descriptor.directBit { return descriptor & ~Descriptor.directBit < slots }
+    return descriptor >= 0 && Int(descriptor) < limit
+  }
+
+  /// Whether a close may be made: of an open number, or of a slot, which is thereby given back.
+  func mayClose(_ descriptor: Int32) -> Bool {
+    guard covers(descriptor) else { return false }
+    return descriptor >= Descriptor.directBit || self[descriptor].pointee.state.contains(.open)
+  }
+
   /// The number of a record.
   func descriptor(of record: UnsafeMutablePointer<SocketRecord>) -> Int32 {
     let index = record - records
@@ -142,6 +155,19 @@ struct SocketTable: ~Copyable {
       highest.pointee = Int(descriptor) + 1
     }
     return record
+  }
+
+  /// - Precondition: nothing of this engine's is open under the number. A socket that the kernel's
+  /// chain closes may be closed and its number somebody else's, before that has been seen.
+  func requireForeign(_ number: Int32) {
+    guard number >= 0 && Int(number) < limit else { return }
+    let record = records + Int(number)
+    let mayBeGone =
+      record.pointee.state.contains(.closingStep)
+      && record.pointee.state.isDisjoint(with: .inFlight) && record.pointee.sendCell == nil
+    precondition(
+      !record.pointee.state.contains(.open) || mayBeGone,
+      "adopt of a descriptor that is open in this engine")
   }
 
   /// Ends the record of a descriptor that is about to be closed.

@@ -128,6 +128,16 @@ enum Sockets {
     return Int32(address.ss_family) == AF_UNIX
   }
 
+  /// Whether it is a stream socket that does not listen.
+  static func isConnection(_ number: Int32) -> Bool {
+    func option(_ name: Int32) -> Int32? {
+      var value: Int32 = 0
+      var length = socklen_t(MemoryLayout<Int32>.size)
+      return getsockopt(number, SOL_SOCKET, name, &value, &length) == 0 ? value : nil
+    }
+    return option(SO_TYPE) == Int32(SOCK_STREAM.rawValue) && option(SO_ACCEPTCONN) == 0
+  }
+
   static func peer(_ descriptor: Int32) -> SocketAddress? { name(descriptor, getpeername) }
   static func local(_ descriptor: Int32) -> SocketAddress? { name(descriptor, getsockname) }
 

@@ -141,7 +141,7 @@ public struct Server {
 
   /// What an engine must do without, for its line of the log.
   private func refusals(_ trials: FeatureTrials, _ kind: EngineKind) -> String {
-    let refused = trials.results.filter { $0.engine == kind && !$0.works }
+    let refused = trials.results.filter { $0.engine == kind && $0.isRefusal }
       .map { "\($0.name) (\($0.cause))" }
     return refused.isEmpty ? "" : " refused=\"\(refused.joined(separator: ", "))\""
   }

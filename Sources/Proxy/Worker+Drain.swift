@@ -68,6 +68,12 @@ extension Worker where E: ~Copyable {
       guard downstreams.inUse == 0, upstreams.inUse == 0, handOvers == 0, listenersClosed else {
         return
       }
+      // Connections that other workers pass on come in messages: those that were sent are served
+      // before this worker is done, and nobody sends another.
+      if board != nil && !refusesHandOvers {
+        refusesHandOvers = true
+        return engine.mailbox.refuse()
+      }
       drain = .closingJournal
       drainDeadline = now + Self.journalNanoseconds
       if audits { journal!.beginShutdown() }

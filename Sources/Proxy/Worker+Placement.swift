@@ -1,6 +1,7 @@
 // Connections that belong to another worker, because it serves the queue that they came by: the
 // descriptor leaves this engine and goes to the other one in a message. What cannot be passed on
-// stays here; a connection is never lost over it.
+// stays here; a connection is never lost over it. A worker that drains takes what is on its way to it
+// before it ends (`Mailbox.refuse`).
 
 import Glibc
 import MillraceEngine
@@ -35,7 +36,7 @@ extension Worker where E: ~Copyable {
   /// A connection of another worker's, or one that nobody else could take.
   mutating func takeOver(_ number: Int32, _ listener: Int) {
     guard let socket = try? engine.adopt(number) else {
-      // Only a number beyond the table; the peer sees a reset or an end, as at the accept.
+      // A number beyond the table, or a peer that has gone since; it sees an end, as at the accept.
       Glibc.close(number)
       counters.refused += 1
       return

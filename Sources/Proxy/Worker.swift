@@ -53,6 +53,8 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
   let board: QueueBoard?
   /// Connections whose hand-over has not ended.
   var handOvers = 0
+  /// No other worker can pass a connection on to this one any more.
+  var refusesHandOvers = false
   var queuesSeen: [Int] = []
 
   var downstreams: Slab<Downstream>

@@ -9,7 +9,8 @@ struct Doctor: ParsableCommand {
     discussion: """
       Uses each optional feature once, in a process of its own, so that a filter of system calls
       that kills does no harm; then has the io_uring engine do all that the proxy relies on. Run it
-      where the proxy will run: in its container, as its user.
+      where the proxy will run: in its container, as its user. It tries the usual sizes; `run` tries
+      those of its configuration.
 
       Exit status: 0 io_uring works here, 1 it does not and `engine: auto` would take epoll.
       """,

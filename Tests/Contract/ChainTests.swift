@@ -371,6 +371,55 @@ extension Contract {
       }
     }
 
+    /// Where the kernel runs the chain, each step ends when its turn has come.
+    @Test(.tags(.failure), arguments: completeEngines)
+    func cancellingAllOfAFileEndsTheStepsThatWait(_ kind: EngineKind) throws {
+      try onStage(kind, Self.options(Stage.features.subtracting(.linkedChains))) { stage in
+        let file = try stage.open(stage.outside.directory() + "/waits", O_RDWR | O_CREAT)
+        stage.engine.refreshClocks()
+        let (timeout, write, step) = (stage.token(), stage.token(), stage.token())
+        chain(stage) {
+          stage.engine.timeout(at: stage.engine.now + 60_000_000_000, timeout)
+          stage.engine.write(file, from: filled(100), count: 100, offset: 0, durable: false, write)
+          stage.engine.nop(step)
+        }
+        stage.turn(within: 2)
+        stage.engine.cancelAll(file)
+        try stage.expect(write, -ECANCELED)
+        try stage.expect(step, -ECANCELED)
+        _ = try stage.fileBuffer(write)
+        #expect(stage.ending(timeout) == nil, "what runs goes on")
+        stage.engine.cancel(timeout)
+        try stage.expect(timeout, -ECANCELED)
+        #expect(try stage.read(file, 100, at: 0) == [], "it was written all the same")
+        try stage.closeFile(file)
+      }
+    }
+
+    /// Asked for before the kernel had begun the step, its end was never asked for again.
+    @Test(.tags(.failure), arguments: completeEngines, ways)
+    func anAcceptThatIsStoppedBeforeItsTurnAndAfterwardsEnds(
+      _ kind: EngineKind, _ way: EngineFeatures
+    ) throws {
+      try onStage(kind, Self.options(way), isComparable: false) { stage in
+        let listener = try stage.listener()
+        stage.engine.refreshClocks()
+        let (timeout, accept) = (stage.token(), stage.token())
+        chain(stage) {
+          stage.engine.timeout(at: stage.engine.now + 15_000_000, timeout)
+          stage.engine.acceptOne(listener, into: nil, accept)
+        }
+        stage.turn()
+        stage.engine.stopAccepting(listener)
+        #expect(stage.ending(timeout) == nil)
+        try stage.expect(timeout, -ETIME)
+        for _ in 0..<3 { stage.turn(within: 2) }
+        stage.engine.stopAccepting(listener)
+        try stage.expect(accept, -ECANCELED)
+        stage.engine.close(listener)
+      }
+    }
+
     @Test(.tags(.failure), arguments: completeEngines, ways)
     func aChainInTheTurnOfItsCancellationEndsOnce(
       _ kind: EngineKind, _ way: EngineFeatures

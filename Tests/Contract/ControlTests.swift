@@ -497,6 +497,26 @@ extension Contract {
       }
     }
 
+    /// The engine's table has no record of them to look at.
+    @Test(.tags(.failure), arguments: completeEngines, Chains.ways)
+    func closingANumberThatNoneCanHaveIsEBADF(_ kind: EngineKind, _ way: EngineFeatures) throws {
+      try onStage(kind, Chains.options(way)) { stage in
+        let limit = Int32(Stage.options.descriptorLimit)
+        for number in [-1, limit, .max - 1, .max, .min] {
+          let none = Descriptor(rawValue: number)
+          try stage.expect(-EBADF) { stage.engine.close(none, $0) }
+          let (close, step) = (stage.token(), stage.token())
+          chain(stage) {
+            stage.engine.close(none, close)
+            stage.engine.nop(step)
+          }
+          try stage.expect(close, -EBADF)
+          try stage.expect(step, -ECANCELED)
+          stage.engine.cancelAll(none)
+        }
+      }
+    }
+
     @Test(.tags(.failure), arguments: completeEngines)
     func closingAsAnOperationWithAReceiveInFlightTraps(_ kind: EngineKind) async {
       await traps(

@@ -97,6 +97,30 @@ extension Contract {
         #expect(from.engine.counters.correspondentsReplaced == (usesRings ? 1 : 0))
       }
     }
+
+    /// Those of engines that have ended since the last message to them go first.
+    @Test(arguments: kernelEngines)
+    func theMailboxesOfEndedEnginesGiveTheirPlacesUp(_ kind: EngineKind) throws {
+      try onStage(kind, isComparable: false) { from in
+        for _ in 0..<64 {
+          _ = try mailboxOfAnEndedEngine(kind) { to in
+            let token = from.token()
+            from.engine.post(1, to.token(), to: to.engine.mailbox, token)
+            for _ in 0..<20 where from.ending(token) == nil { from.turn(within: 5) }
+            #expect(from.ending(token) == 0)
+          }
+        }
+        let others = try (0..<3).map { _ in try Stage(kind) }
+        for other in others {
+          let (token, remote) = (from.token(), other.token())
+          from.engine.post(2, remote, to: other.engine.mailbox, token)
+          try from.expect(token, 0)
+          try other.expect(remote, 2)
+        }
+        #expect(from.engine.counters.correspondents <= 64)
+        #expect(from.engine.counters.correspondentsReplaced == 0)
+      }
+    }
   }
 }
 

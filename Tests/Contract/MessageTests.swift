@@ -53,6 +53,27 @@ extension Contract {
       }
     }
 
+    /// What a message owns, a descriptor say, must not be lost with an engine that is about to end.
+    @Test(arguments: routes)
+    func whatWasSentBeforeARefusalStillArrives(_ route: Route) throws {
+      try withTwo(route) { from, to in
+        let first = to.token()
+        // Of nothing that the receiver waits for.
+        let second = Token(rawValue: 1 << 40)
+        let (own, late) = (from.token(), from.token())
+        from.engine.post(1, first, to: to.engine.mailbox, own)
+        to.engine.mailbox.refuse()
+        from.engine.post(2, second, to: to.engine.mailbox, late)
+        #expect(to.engine.mailbox.put(3, second) == -ESHUTDOWN)
+        try from.expect(own, 0)
+        try from.expect(late, -ESHUTDOWN)
+        try to.expect(first, 1)
+        for _ in 0..<3 { to.turn() }
+        #expect(to.ending(second) == nil)
+        #expect(to.engine.counters.messages == 1)
+      }
+    }
+
     @Test(arguments: routes)
     func aMessageEndsAWaitForEver(_ route: Route) throws {
       try withTwo(route) { from, to in

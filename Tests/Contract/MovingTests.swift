@@ -108,6 +108,94 @@ extension Contract {
       }
     }
 
+    /// No socket, whoever has opened it.
+    @Test(.tags(.failure), arguments: completeEngines)
+    func aFileOfTheEngineIsENOTSOCK(_ kind: EngineKind) throws {
+      try onStage(kind) { stage in
+        let file = try stage.open(stage.outside.directory() + "/file", O_RDWR | O_CREAT)
+        refusal(stage, file.rawValue, ENOTSOCK)
+        try stage.closeFile(file)
+      }
+    }
+
+    /// Its record was written over, with the operations on it.
+    @Test(.tags(.failure), arguments: completeEngines, [false, true])
+    func takingOverASocketThatIsOpenHereTraps(_ kind: EngineKind, _ receives: Bool) async {
+      await traps(
+        kind,
+        before: { stage in
+          stage.kept = try stage.connection().socket
+          if receives { stage.engine.receive(stage.kept, .stream, stage.token()) }
+        }
+      ) { stage in
+        _ = try stage.engine.adopt(stage.kept.rawValue)
+      }
+    }
+
+    /// The number of a socket that a chain of the kernel's has closed is whoever's has it by now,
+    /// though nobody has looked at the completion. In a child, where nobody else opens anything.
+    @Test(arguments: completeKernelEngines, Chains.ways)
+    func aNumberThatAChainHasClosedIsTakenOverBeforeThatIsSeen(
+      _ kind: EngineKind, _ way: EngineFeatures
+    ) {
+      inChild(kind, Chains.options(way)) { stage in
+        let (socket, peer) = try stage.connection()
+        var pair: [Int32] = [-1, -1]
+        try demand(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &pair) == 0)
+        let (first, close) = (stage.token(), stage.token())
+        chain(stage) {
+          stage.engine.nop(first)
+          stage.engine.close(socket, close)
+        }
+        // Turns whose reports nobody takes.
+        for _ in 0..<1000 where fcntl(socket.rawValue, F_GETFD) >= 0 {
+          stage.engine.refreshClocks()
+          stage.engine.wait(until: 0)
+          usleep(100)
+        }
+        try demand(fcntl(socket.rawValue, F_GETFD) == -1)
+        try demand(dup2(pair[0], socket.rawValue) == socket.rawValue)
+        Glibc.close(pair[0])
+        let again = try stage.engine.adopt(socket.rawValue)
+        try demand(stage.end(close) == 0)
+        let receive = stage.token()
+        stage.engine.receive(again, .once, receive)
+        try demand(Glibc.write(pair[1], "hello", 5) == 5)
+        try demand(stage.end(receive) == 5)
+        stage.engine.close(again)
+        withExtendedLifetime(peer) {}
+      }
+    }
+
+    @Test(.tags(.failure), arguments: completeEngines)
+    func givingUpAListenerTraps(_ kind: EngineKind) async {
+      await traps(kind, before: { stage in stage.kept = try stage.listener() }) { stage in
+        _ = stage.engine.surrender(stage.kept)
+      }
+    }
+
+    @Test(.tags(.failure), arguments: completeEngines)
+    func givingUpADatagramSocketTraps(_ kind: EngineKind) async {
+      await traps(
+        kind,
+        before: { stage in
+          stage.kept = try stage.engine.bindDatagrams(
+            .loopback(), reusePort: false, coalesce: false)
+        }
+      ) { stage in
+        _ = stage.engine.surrender(stage.kept)
+      }
+    }
+
+    @Test(.tags(.failure), arguments: completeEngines)
+    func givingUpTheEndOfAPipeTraps(_ kind: EngineKind) async {
+      await traps(
+        kind, before: { stage in stage.kept = try stage.engine.pipe(capacity: 4096).output }
+      ) { stage in
+        _ = stage.engine.surrender(stage.kept)
+      }
+    }
+
     @Test(.tags(.failure)) func givingUpASocketWithAReceiveInFlightTrapsOnEpoll() async {
       await #expect(processExitsWith: .failure) { surrenderInFlight(.epoll) }
     }

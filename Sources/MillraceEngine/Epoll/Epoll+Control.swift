@@ -50,9 +50,7 @@ extension Epoll {
     case .close:
       let descriptor = slot.pointee.descriptor
       // EBADF, whoever has the number by now.
-      let isOurs =
-        descriptor >= Descriptor.directBit || sockets[descriptor].pointee.state.contains(.open)
-      endControl(index, isOurs ? closeNow(descriptor) : -EBADF)
+      endControl(index, sockets.mayClose(descriptor) ? closeNow(descriptor) : -EBADF)
     case .splice: trySplice(index)
     case .acceptOne: startAcceptOne(index)
     case .message: endControl(index, slot.pointee.second)
@@ -228,9 +226,11 @@ extension Epoll {
 
   public mutating func cancelAll(_ descriptor: Descriptor) {
     let number = descriptor.rawValue
+    // Of an operation that is about no descriptor the number is -1.
+    guard number >= 0 && (!descriptor.isDirect || sockets.covers(number)) else { return }
     cancelWaitingSteps(on: number)
     // What is not the engine's (a polled descriptor, a file) may have any number.
-    if Int(number) < sockets.limit || descriptor.isDirect { cancel(on: number) { _ in true } }
+    if sockets.covers(number) { cancel(on: number) { _ in true } }
     cancelControl {
       $0.pointee.kind != .timeout && $0.pointee.kind != .nop
         && ($0.pointee.descriptor == number

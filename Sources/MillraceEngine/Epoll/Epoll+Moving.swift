@@ -6,6 +6,9 @@ import Glibc
 extension Epoll {
   public mutating func surrender(_ socket: Descriptor) -> Int32 {
     precondition(!socket.isDirect, "a direct descriptor has no number to give up")
+    statistics.systemCalls += 2
+    precondition(
+      Sockets.isConnection(socket.rawValue), "surrender of what is not a connected stream socket")
     sockets.retire(socket.rawValue)
     statistics.systemCalls += 1
     // It stays open, so that the kernel does not take it out by itself.
@@ -14,6 +17,7 @@ extension Epoll {
   }
 
   public mutating func adopt(_ number: Int32) throws(SystemFailure) -> Descriptor {
+    sockets.requireForeign(number)
     _ = try Sockets.prepareForeign(number, limit: sockets.limit, nonblocking: true)
     _ = sockets.open(number)
     let code = register(number, events: Self.streamInterest)

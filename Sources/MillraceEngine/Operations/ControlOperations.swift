@@ -36,7 +36,7 @@ public protocol ControlOperations: ~Copyable {
   /// close or a no-operation is then made: to break such a chain at once, cancel the step that runs.
   mutating func cancel(_ token: Token)
   /// Ends every operation in flight on a descriptor, as above: what to do before closing one whose
-  /// operations nobody has counted. Sends end short, with ECANCELED.
+  /// operations nobody has counted. Sends end short, with ECANCELED. Of `none` it ends nothing.
   mutating func cancelAll(_ descriptor: Descriptor)
 
   // MARK: Beside other loops
@@ -58,7 +58,7 @@ public protocol ControlOperations: ~Copyable {
   var mailbox: Mailbox { get }
   /// Sends a message: the engine behind `mailbox` reports a terminal completion with `remoteToken`
   /// and `value` as its result. This engine's own completion says whether it was taken: 0, or
-  /// ENOBUFS when the mailbox is full, ESHUTDOWN when its engine has ended.
+  /// ENOBUFS when the mailbox is full, ESHUTDOWN when its engine has ended or refuses messages.
   ///
   /// Control only: a message costs both sides more than a function call, see docs/performance.md.
   mutating func post(

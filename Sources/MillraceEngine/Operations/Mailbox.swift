@@ -19,6 +19,8 @@ public final class Mailbox: Sendable {
   private struct State {
     var messages: [Message] = []
     var isClosed = false
+    /// Nothing more is put in; what is there is still delivered.
+    var isRefusing = false
     /// The first message was put in by a ring that will wake this one with its next submission,
     /// which may be late: who comes after it does not rely on that.
     var awaitsRing = false
@@ -52,8 +54,14 @@ public final class Mailbox: Sendable {
     wakeNumber = number
   }
 
+  /// An entry that named the ring may never have completed: its own ring has ended with it.
+  deinit {
+    state.withLock { if $0.ring >= 0 { Glibc.close($0.ring) } }
+  }
+
   /// Puts a message in from any thread, without an engine of one's own.
-  /// - Returns: 0, or a negated errno: ENOBUFS when full, ESHUTDOWN when the engine has ended.
+  /// - Returns: 0, or a negated errno: ENOBUFS when full, ESHUTDOWN when the engine has ended or
+  ///   refuses messages.
   public func put(_ value: Int32, _ token: Token) -> Int32 {
     let (code, wake) = insert(value, token, byRing: false)
     if case .putter = wake { self.wake() }
@@ -64,7 +72,7 @@ public final class Mailbox: Sendable {
   /// - Parameter byRing: the caller has a ring that can wake it.
   func insert(_ value: Int32, _ token: Token, byRing: Bool) -> (code: Int32, wake: Wake) {
     state.withLock { state in
-      if state.isClosed { return (-ESHUTDOWN, .nobody) }
+      if state.isClosed || state.isRefusing { return (-ESHUTDOWN, .nobody) }
       guard state.messages.count < Self.capacity else { return (-ENOBUFS, .nobody) }
       state.messages.append(Message(token: token, value: value))
       let byRing = byRing && state.ring >= 0
@@ -96,6 +104,11 @@ public final class Mailbox: Sendable {
   func wake() {
     mayWake.withLock { if $0 { Waker.wake(wakeNumber) } }
   }
+
+  /// Whatever is sent from now on ends with ESHUTDOWN; what was taken until then the engine's next
+  /// turns still report. For an engine whose messages own something, before its end: what nobody
+  /// takes any more would be lost with it.
+  public func refuse() { state.withLock { $0.isRefusing = true } }
 
   var isClosed: Bool { state.withLock { $0.isClosed } }
 

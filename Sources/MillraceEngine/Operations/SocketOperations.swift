@@ -118,13 +118,16 @@ public protocol SocketOperations: ~Copyable {
   /// closes it or has another engine of the same kind `adopt` it. Bytes that have arrived and
   /// were not received go with it.
   ///
-  /// - Precondition: no operation of the socket is in flight, and it is not a direct descriptor.
+  /// - Precondition: no operation of the socket is in flight, and it is neither a listener, nor a
+  ///   datagram socket, nor the end of a pipe, nor a direct descriptor.
   /// - Returns: the number of the descriptor.
   mutating func surrender(_ socket: Descriptor) -> Int32
   /// Takes over a connected stream socket that the caller owns: one that another engine gave up,
   /// of a socketpair(2), or inherited. Sets or clears O_NONBLOCK as this engine needs it, for every
   /// duplicate of the descriptor too.
   ///
+  /// - Precondition: no socket or pipe of this engine's is open under the number: what an engine has
+  ///   is not the caller's to hand over, and operations may be in flight on it.
   /// - Throws: EMFILE beyond `EngineOptions.descriptorLimit`, EBADF, ENOTSOCK, or ENOTCONN where it
   ///   is not connected; the descriptor then stays the caller's.
   mutating func adopt(_ number: Int32) throws(SystemFailure) -> Descriptor

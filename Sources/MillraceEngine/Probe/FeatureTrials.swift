@@ -15,6 +15,8 @@ public struct FeatureTrials: Sendable {
     public let engine: EngineKind
     /// True if it does what an engine relies on.
     public let works: Bool
+    /// True if the kernel, or who filters its calls, is why it does not; false if it could not be tried.
+    public let isRefusal: Bool
     /// Why not: what was tried, what came of it; or why it was not tried. Empty if it works.
     public let cause: String
     /// How long the self-test took.
@@ -60,7 +62,7 @@ public struct FeatureTrials: Sendable {
       guard let trial = FeatureTrial(rawValue: finding.trial), trial != .ring else { return nil }
       return Result(
         name: trial.name, engine: trial.engine, works: finding.state == .passed,
-        cause: finding.cause, nanoseconds: finding.nanoseconds)
+        isRefusal: finding.isRefusal, cause: finding.cause, nanoseconds: finding.nanoseconds)
     }
   }
 

@@ -51,10 +51,20 @@ enum ProbeProcess {
     let late = !collect(from: ends.0, silenceNanoseconds, deadline, hear)
     if late { kill(child, SIGKILL) }
     var status: Int32 = 0
+    if late {
+      reap(child)
+      return .hung
+    }
     while waitpid(child, &status, 0) < 0 && errno == EINTR {}
-    if late { return .hung }
     let signal = clinux_wtermsig(status)
     return signal == 0 ? .exited : .signalled(signal)
+  }
+
+  /// Waits a second at most for a child that was killed: one that hangs in the kernel does not end,
+  /// and this process must begin without it.
+  private static func reap(_ child: Int32) {
+    var status: Int32 = 0
+    for _ in 0..<500 where waitpid(child, &status, WNOHANG) == 0 { usleep(2000) }
   }
 
   /// Tells the parent. Smaller than PIPE_BUF: each write arrives whole, pipe(7).

@@ -164,7 +164,14 @@ extension ProbeReport: CustomStringConvertible {
     for line in features { add(line.name, line.state.rawValue, line.cause) }
     lines.append("epoll:")
     for result in trials.results where result.engine == .epoll {
-      add(result.name, result.works ? "on" : "refused", result.cause)
+      let isUsed = EngineFeatures.all.contains { feature, name, engine in
+        name == result.name && engine != .uring && EngineFeatures.standard.contains(feature)
+      }
+      switch (result.works, isUsed) {
+      case (true, true): add(result.name, "on", "")
+      case (true, false): add(result.name, "off", "works; not asked for")
+      case (false, _): add(result.name, result.isRefusal ? "refused" : "off", result.cause)
+      }
     }
     return lines.joined(separator: "\n")
   }

@@ -58,6 +58,8 @@ extension Simulated {
   public mutating func cancelAll(_ descriptor: Descriptor) {
     refuseInChain()
     world.note(.stop, UInt64(UInt32(bitPattern: descriptor.rawValue)), -2)
+    // Of a step that is about no descriptor it is `none`.
+    guard descriptor.isValid else { return }
     cancelSteps { $0.descriptor == descriptor }
     cancel(descriptor.rawValue, nil)
     for control in controls {

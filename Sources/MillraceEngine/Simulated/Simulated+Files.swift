@@ -7,11 +7,13 @@ import Glibc
 extension Simulated {
   /// Has the disk do something after a while, or in its turn of a chain.
   /// - Parameters:
+  ///   - file: what it is about; `none`: a path.
   ///   - isSync: it takes as long as a sync.
   ///   - prepare: called when it begins.
   ///   - body: does it, and gives the result.
   private mutating func submit(
-    _ operation: SimulatedFileOperation, _ kind: SimulatedTrace.Kind, isSync: Bool = false,
+    _ operation: SimulatedFileOperation, _ kind: SimulatedTrace.Kind,
+    on file: Descriptor = .none, isSync: Bool = false,
     prepare: @escaping (inout Simulated) -> Void = { _ in }, _ body: @escaping () -> Int
   ) {
     // The place is taken at submission, so that a chain's steps are bounded as well.
@@ -22,7 +24,7 @@ extension Simulated {
         $0.statistics.operationsInFlight += 1
         prepare(&$0)
         $0.begin(index, kind, isSync: isSync, body)
-      }, cancel: { $0.fileOperationEnded(index, -ECANCELED) })
+      }, on: file, cancel: { $0.fileOperationEnded(index, -ECANCELED) })
     if isStep { return }
     statistics.operationsInFlight += 1
     prepare(&self)
@@ -121,7 +123,7 @@ extension Simulated {
   public mutating func status(_ file: Descriptor, _ token: Token) {
     let operation = SimulatedFileOperation(token)
     var opened: SimulatedOpenFile?
-    submit(operation, .status, prepare: { opened = $0.file(file) }) {
+    submit(operation, .status, on: file, prepare: { opened = $0.file(file) }) {
       guard let opened else { return -Int(EBADF) }
       operation.brings(opened.status)
       return 0
@@ -183,7 +185,7 @@ extension Simulated {
     _ file: Descriptor, _ operation: SimulatedFileOperation, _ offset: Int64
   ) {
     var opened: SimulatedOpenFile?
-    submit(operation, .read, prepare: { opened = $0.file(file) }) { [unowned world] in
+    submit(operation, .read, on: file, prepare: { opened = $0.file(file) }) { [unowned world] in
       guard let opened else { return -Int(EBADF) }
       var total = 0
       for part in operation.parts {
@@ -224,7 +226,7 @@ extension Simulated {
     world.note(.write, operation.token.rawValue, offset, sum)
     var opened: SimulatedOpenFile?
     submit(
-      operation, .write, isSync: durable,
+      operation, .write, on: file, isSync: durable,
       prepare: {
         opened = $0.file(file)
         guard let inode = opened?.writable else { return }
@@ -289,14 +291,15 @@ extension Simulated {
   ) {
     var opened: SimulatedOpenFile?
     submit(
-      SimulatedFileOperation(token), kind, isSync: isSync, prepare: { opened = $0.file(file) }
+      SimulatedFileOperation(token), kind, on: file, isSync: isSync,
+      prepare: { opened = $0.file(file) }
     ) { opened.map { Int(body($0)) } ?? -Int(EBADF) }
   }
 
   public mutating func closeFile(_ file: Descriptor, _ token: Token) {
     var opened: SimulatedOpenFile?
     submit(
-      SimulatedFileOperation(token), .closeFile,
+      SimulatedFileOperation(token), .closeFile, on: file,
       prepare: {
         opened = $0.file(file)
         // The number is free when it is closed, not when that is reported.

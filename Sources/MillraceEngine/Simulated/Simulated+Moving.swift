@@ -21,6 +21,11 @@ extension Simulated {
     guard number < 0 || Int(number) < options.descriptorLimit else {
       throw SystemFailure(code: EMFILE, operation: "descriptor limit of the engine")
     }
+    if let own = handle(number) {
+      // As the other engines: of a file they know no more than that it is no socket.
+      if case .file = own.thing { throw SystemFailure(code: ENOTSOCK, operation: "adopt") }
+      preconditionFailure("adopt of a descriptor that is open in this engine")
+    }
     guard let handle = world.network.ownerless.removeValue(forKey: number) else {
       throw SystemFailure(code: EBADF, operation: "adopt")
     }

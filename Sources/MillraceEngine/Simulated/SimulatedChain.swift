@@ -7,7 +7,7 @@ import Glibc
 /// One step of a chain that has not begun.
 struct SimulatedStep {
   let token: Token
-  /// What it is about; `none` where nothing is, and of a file.
+  /// What it is about; `none` where nothing is, and of a path.
   let descriptor: Descriptor
   let begin: (inout Simulated) -> Void
   /// Ends it with ECANCELED.

@@ -1,6 +1,8 @@
 // The mailboxes that a ring sends to. Each is retained when it is first met and not per message, so
 // that a message touches no count. Bounded: a new one takes the place of one that nothing is under
-// way to. Those whose engines have ended are let go of as soon as that is seen.
+// way to. Those whose engines have ended are let go of as soon as that is seen: when a message to
+// them is refused, or has been carried too late, or when room is needed and it is their turn to be
+// looked at.
 
 import Glibc
 
@@ -17,6 +19,8 @@ struct Correspondents: ~Copyable {
   private let places: UnsafeMutablePointer<Place>
   /// Places that were ever used.
   private var used = 0
+  /// The next place to be looked at when there is no room.
+  private var hand = 0
   /// Mailboxes that are kept, now.
   private(set) var count = 0
   /// How often one had to make room for another.
@@ -39,7 +43,6 @@ struct Correspondents: ~Copyable {
 
   @inline(never)
   private mutating func add(_ mailbox: Mailbox) -> Int {
-    for i in 0..<used { forgetIfOver(i) }
     guard let place = vacate() else { return -1 }
     places[place].mailbox = .passRetained(mailbox)
     count += 1
@@ -53,6 +56,11 @@ struct Correspondents: ~Copyable {
       used += 1
       return used - 1
     }
+    // One per message: to ask a mailbox takes its lock.
+    let place = hand
+    hand = (hand + 1) % Self.limit
+    forgetIfOver(place)
+    if places[place].mailbox == nil { return place }
     for i in 0..<used where places[i].underWay == 0 {
       replacements += 1
       forget(i)

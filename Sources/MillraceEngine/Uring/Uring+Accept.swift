@@ -55,6 +55,7 @@ extension Uring {
     if record.pointee.state.contains(.acceptingOne) {
       let index = UInt32(record.pointee.setupToken.rawValue)
       control.slots[Int(index)].cancelled = true
+      if control.slots[Int(index)].chain == Self.linked { linkedCancels += 1 }
       return cancel(controlUserData(index))
     }
     cancel(

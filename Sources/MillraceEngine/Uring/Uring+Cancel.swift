@@ -19,9 +19,11 @@ extension Uring {
 
   public mutating func cancelAll(_ descriptor: Descriptor) {
     let number = descriptor.rawValue
+    // Of an operation that is about no descriptor the number is -1.
+    guard number >= 0 && (!descriptor.isDirect || sockets.covers(number)) else { return }
     cancelWaitingSteps(on: number)
     // What is not the engine's (a polled descriptor, a file) may have any number.
-    if Int(number) < sockets.limit || descriptor.isDirect { cancel(on: number) { _ in true } }
+    if sockets.covers(number) { cancel(on: number) { _ in true } }
     cancelControl {
       $0.pointee.descriptor == number
         || ($0.pointee.kind == .splice && $0.pointee.second == number)

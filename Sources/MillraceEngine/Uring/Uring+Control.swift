@@ -212,8 +212,7 @@ extension Uring {
   /// before it is known that the chain got there.
   private func prepareClose(_ slot: UnsafeMutablePointer<ControlOperation>) {
     let descriptor = slot.pointee.descriptor
-    guard descriptor >= Descriptor.directBit || sockets[descriptor].pointee.state.contains(.open)
-    else {
+    guard sockets.mayClose(descriptor) else {
       // EBADF, whoever has the number by now.
       slot.pointee.descriptor = -1
       return

@@ -41,7 +41,7 @@ extension Teardown where E: ~Copyable {
   }
 
   /// A stream's end that is free for this, or nil.
-  private mutating func freeEnd(receiving: Bool = false, sending: Bool = false) -> Int? {
+  mutating func freeEnd(receiving: Bool = false, sending: Bool = false) -> Int? {
     let first = dice.roll(ends.count)
     for i in 0..<ends.count {
       let end = ends[(first + i) % ends.count]
@@ -61,6 +61,7 @@ extension Teardown where E: ~Copyable {
     accepts = true
     let token = token(deed)
     operations[operations.count - 1].slot = slot
+    operations[operations.count - 1].accepts = true
     if deed == .accept {
       engine.accept(listener, token)
     } else {
@@ -148,13 +149,13 @@ extension Teardown where E: ~Copyable {
       ends[end].descriptor, frame, to: target, segmentSize: dice.roll(2) * 10, token(deed))
   }
 
-  private mutating func takesFilePlace(_ count: Int = 1) -> Bool {
+  mutating func takesFilePlace(_ count: Int = 1) -> Bool {
     guard fileOperations + count <= Self.options.fileOperations else { return false }
     fileOperations += count
     return true
   }
 
-  private mutating func fileToken(_ deed: Deed) -> Token {
+  mutating func fileToken(_ deed: Deed) -> Token {
     let token = token(deed)
     operations[operations.count - 1].isFile = true
     return token
@@ -261,44 +262,11 @@ extension Teardown where E: ~Copyable {
         }
       })
   }
-
-  /// A chain of timeouts and nops, sometimes one that fails in the middle, sometimes one that
-  /// waits for bytes.
-  private mutating func beginChain() {
-    let length = 2 + dice.roll(Chain.limit - 2)
-    let kinds = (0..<length).map { _ in dice.roll(6) }
-    let failing = kinds.filter { $0 == 0 }.count
-    guard takesFilePlace(failing) else { return }
-    let receiver = dice.roll(2) == 0 ? freeEnd(receiving: true) : nil
-    let tokens = kinds.map { $0 == 0 ? fileToken(.chain) : token(.chain) }
-    let waiting = receiver.map { end in
-      let token = token(.chain)
-      operations[operations.count - 1].receiver = end
-      ends[end].receives = true
-      return token
-    }
-    engine.beginChain()
-    for (kind, token) in zip(kinds.prefix(Chain.limit - 1), tokens) {
-      switch kind {
-      case 0:
-        engine.read(
-          Descriptor(rawValue: 4000), into: FileBuffer(capacity: 8), count: 8, offset: 0, token)
-      case 1: engine.timeout(at: engine.now + Int64(dice.roll(2_000_000)), token)
-      default: engine.nop(token)
-      }
-    }
-    if let waiting, let receiver {
-      engine.receive(ends[receiver].descriptor, .once, waiting)
-    } else if length == Chain.limit {
-      engine.nop(tokens[length - 1])
-    }
-    engine.endChain()
-  }
 }
 
 extension Engine where Self: ~Copyable {
   /// A descriptor of the engine's that nothing uses.
-  fileprivate mutating func bindSpare(_ like: SocketAddress) throws -> Descriptor {
+  mutating func bindSpare(_ like: SocketAddress) throws -> Descriptor {
     try listen(
       SocketAddress.resolve(host: "127.0.0.1", port: 0)[0], backlog: 1, reusePort: false)
   }

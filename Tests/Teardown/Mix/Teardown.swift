@@ -23,10 +23,15 @@ public struct Teardown<E: Engine & ~Copyable>: ~Copyable {
     var receiver: Int?
     var sender: Int?
     var isFile = false
+    /// It is the accept of the listener.
+    var accepts = false
     /// The slot that it fills, the socket that it connects, what it closes.
     var slot: Descriptor?
     var connecting: Descriptor?
     var closing: Descriptor?
+    /// A later step of its chain that closes what it has put in the slot, and the other way round.
+    var closedBy: Int?
+    var filledBy: Int?
   }
 
   var engine: E
@@ -182,16 +187,33 @@ public struct Teardown<E: Engine & ~Copyable>: ~Copyable {
     if let end = ended.receiver { ends[end].receives = false }
     if let end = ended.sender { ends[end].sends = false }
     if ended.isFile { fileOperations -= 1 }
-    if ended.deed == .accept || ended.deed == .acceptOne || ended.deed == .acceptIntoSlot {
-      accepts = false
-    }
+    if ended.accepts { accepts = false }
     if ended.deed == .poll { polls = false }
     // One that was refused or cancelled is open, and still its owner's.
     if let closing = ended.closing, completion.result != 0 {
-      if ended.isFile { strayFiles.append(closing) } else { stray.append(closing) }
+      notClosed(closing, ended)
     }
-    if let slot = ended.slot {
-      if completion.result == 0 { stray.append(slot) } else { engine.returnSlot(slot) }
+    if let slot = ended.slot { filled(slot, completion.result, ended.closedBy) }
+  }
+
+  private mutating func notClosed(_ descriptor: Descriptor, _ ended: Begun) {
+    if ended.isFile {
+      strayFiles.append(descriptor)
+    } else if let filling = ended.filledBy, operations[filling].terminals == 0 {
+      // Cancelled before the step that fills the slot has ended, whose own end decides.
+      operations[filling].closedBy = nil
+    } else {
+      stray.append(descriptor)
+    }
+  }
+
+  /// A slot was filled, or it is given back and what was to close it closes nothing.
+  private mutating func filled(_ slot: Descriptor, _ result: Int32, _ closedBy: Int?) {
+    if result != 0 {
+      engine.returnSlot(slot)
+      if let closedBy { operations[closedBy].closing = nil }
+    } else if closedBy == nil {
+      stray.append(slot)
     }
   }
 
