@@ -34,7 +34,8 @@ test: ## everything: unit, contract and system tests, on both engines
 test-unit: bootstrap ## unit and contract tests only (swift test)
 	@scripts/test --unit
 
-test-system: bootstrap ## system tests only: real servers, real clients
+test-system: ## system tests only: real servers, real clients
+	@scripts/bootstrap --test
 	@scripts/test --system
 
 test-features: bootstrap ## the contract suite, once for each feature of an engine switched
