@@ -26,8 +26,8 @@ struct Origin: ParsableCommand {
       `listening ADDRESS` for each address once it is ready. SIGTERM or SIGINT ends it, a second one
       at once; SIGUSR1 writes each thread's counters to standard error.
 
-      Exit status: 0 ended by a signal, 1 could not start, 2 a bad certificate or key, 64 arguments
-      that cannot be used.
+      Exit status: 0 ended by a signal, 1 could not start, 2 a bad flag, certificate or key,
+      64 arguments that cannot be parsed.
       """,
     version: Version.text)
 
@@ -39,10 +39,7 @@ struct Origin: ParsableCommand {
     var plan = OriginPlan()
     place.apply(to: &plan, &problems)
     answer.apply(to: &plan, &problems)
-    if Reporting.hasErrors(problems) {
-      Reporting.write(problems)
-      throw ExitCode(64)
-    }
+    if Reporting.hasErrors(problems) { throw Reporting.fail(problems) }
     place.checkCertificate(&problems)
     if Reporting.hasErrors(problems) { throw Reporting.fail(problems) }
     Reporting.write(problems)
