@@ -62,10 +62,10 @@ public struct SelfSigned: Sendable {
     return X509_add_ext(certificate, part, -1) == 1
   }
 
-  private static func pem(_ write: (OpaquePointer) -> Bool) throws(TLSFailure) -> String {
+  private static func pem(_ encode: (OpaquePointer) -> Bool) throws(TLSFailure) -> String {
     guard let memory = BIO_new(BIO_s_mem()) else { throw failure() }
     defer { BIO_free(memory) }
-    guard write(memory) else { throw failure() }
+    guard encode(memory) else { throw failure() }
     // An EC key and its certificate take less than 2 KiB.
     var room = [UInt8](repeating: 0, count: 65_536)
     let count = BIO_read(memory, &room, Int32(room.count))
