@@ -371,7 +371,7 @@ struct PageChecker {
 
   @Test(arguments: [
     (1.0, "±0%"), (1.0004, "±0%"), (1.0006, "+0.1%"), (0.887, "\u{2212}11%"), (1.18, "+18%"),
-    (0.95, "\u{2212}5.0%"), (.infinity, "+∞%"), (2.5, "+150%"),
+    (0.95, "\u{2212}5.0%"), (.infinity, "+∞%"), (2.5, "+150%"), (9.9, "+890%"), (42, "×42.0"),
   ])
   func changesAreSigned(_ ratio: Double, _ text: String) { #expect(Figure.change(ratio) == text) }
 

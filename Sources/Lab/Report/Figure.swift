@@ -12,7 +12,7 @@ enum Figure {
 
   /// A ratio as a change: 0.887 is "−11.3%", 1.18 is "+18%", 42 is "×42".
   static func change(_ ratio: Double) -> String {
-    if ratio >= 9.95 { return "×" + three(ratio) }
+    if ratio >= 9.95 && ratio.isFinite { return "×" + three(ratio) }
     guard !ratio.isNaN else { return "–" }
     let percent = (ratio - 1) * 100
     let digits = abs(percent) < 9.95 ? 1 : 0
