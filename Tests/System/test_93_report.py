@@ -267,7 +267,10 @@ class InATerminal(SystemCase):
             ["report", self.write("other.json", made), "--against", before])
         self.assertEqual(code, 1)
         self.assertIn("5.15.0", errors)
-        del made["measurements"][3]["load"]["planned"]
+        made["measurements"][3]["load"]["planned"] = "many"
         code, _, errors = proxy.run_to_end(["report", self.write("torn.json", made)])
         self.assertEqual(code, 1)
         self.assertIn("planned", errors)
+        code, _, errors = proxy.run_to_end(["report", self.write("any.json", {"name": "x"})])
+        self.assertEqual(code, 1)
+        self.assertIn("not a comparison", errors)
