@@ -1,27 +1,30 @@
 // Processor time between two moments that lie between samples, and the processes that it is of.
 
 import Glibc
+import MillraceEngine
 import Testing
 
 @testable import Lab
 
 @Suite struct MeterTests {
   private func sample(
-    _ milliseconds: Int64, cpu: Double, user: Double, system: Double, busy: [Int: Double]
+    _ milliseconds: Int64, cpu: Double, user: Double, system: Double, idle: [Int: Double]
   )
     -> UsageSample
   {
     UsageSample(
       wallMicroseconds: milliseconds * 1000, processNanoseconds: cpu * 1e9, userTicks: user,
-      systemTicks: system, busy: busy)
+      systemTicks: system, idle: idle)
   }
 
-  /// A second of samples, each 100 ms: half a CPU of the subject, a quarter of it in user mode.
+  /// A second of samples, each 100 ms: half a CPU of the subject, a quarter of it in user mode, and of two
+  /// CPUs the first is 80% busy, the second 20%.
   private var steady: [UsageSample] {
     (0...10).map { (i: Int) -> UsageSample in
       let n = Double(i)
-      let busy: [Int: Double] = [0: 100 + n * 8, 1: n * 2]
-      return sample(Int64(i) * 100, cpu: 3 + n * 0.05, user: 7 + n, system: n * 3, busy: busy)
+      let ticks = Usage.ticksPerSecond / 10
+      let idle: [Int: Double] = [0: 100 + n * ticks * 0.2, 1: n * ticks * 0.8]
+      return sample(Int64(i) * 100, cpu: 3 + n * 0.05, user: 7 + n, system: n * 3, idle: idle)
     }
   }
 
@@ -30,22 +33,23 @@ import Testing
     #expect(usage.seconds == 0.5)
     #expect(abs(usage.processSeconds - 0.25) < 1e-9)
     #expect(abs(usage.userSeconds - 0.0625) < 1e-9 && abs(usage.systemSeconds - 0.1875) < 1e-9)
-    let ticks = Usage.ticksPerSecond
-    #expect(abs(usage.busySeconds[0]! - 40 / ticks) < 1e-9)
-    #expect(abs(usage.machineSeconds - 50 / ticks) < 1e-9)
+    #expect(abs(usage.busySeconds[0]! - 0.4) < 1e-9)
+    #expect(abs(usage.machineSeconds - 0.5) < 1e-9)
   }
 
   @Test func timeThatIsNotUniformIsCountedWhereItWas() throws {
+    let t = Usage.ticksPerSecond / 10
     let bursts = [
-      sample(0, cpu: 0, user: 0, system: 0, busy: [0: 0]),
-      sample(100, cpu: 0, user: 0, system: 0, busy: [0: 0]),
-      sample(200, cpu: 0.1, user: 10, system: 0, busy: [0: 10]),
-      sample(300, cpu: 0.1, user: 10, system: 0, busy: [0: 10]),
+      sample(0, cpu: 0, user: 0, system: 0, idle: [0: 0]),
+      sample(100, cpu: 0, user: 0, system: 0, idle: [0: t]),
+      sample(200, cpu: 0.1, user: 10, system: 0, idle: [0: t]),
+      sample(300, cpu: 0.1, user: 10, system: 0, idle: [0: 2 * t]),
     ]
     let all = try #require(Usage.between(0, 300_000, bursts))
     #expect(all.processSeconds == 0.1 && all.userSeconds == 0.1 && all.systemSeconds == 0)
     let before = try #require(Usage.between(10_000, 100_000, bursts))
-    #expect(before.processSeconds == 0 && before.userSeconds == 0 && before.machineSeconds == 0)
+    #expect(before.processSeconds == 0 && before.userSeconds == 0)
+    #expect(abs(before.machineSeconds) < 1e-9 && abs(all.machineSeconds - 0.1) < 1e-9)
     let half = try #require(Usage.between(150_000, 280_000, bursts))
     #expect(abs(half.processSeconds - 0.05) < 1e-9)
   }
@@ -62,9 +66,27 @@ import Testing
 
   @Test func aProcessorThatCameLaterCountsFromThere() throws {
     var late = steady
-    late[10].busy[2] = 5000
+    late[10].idle[2] = 5000
     let usage = try #require(Usage.between(0, 1_000_000, late))
-    #expect(usage.busySeconds[2] == 0)
+    #expect(usage.busySeconds[2] == nil && usage.busySeconds.count == 2)
+  }
+
+  /// A load that works between the kernel's ticks is in none of the kinds of time that it samples.
+  /// Whatever else runs, the machine was busy for as long as this process was.
+  @Test func workBetweenTwoTicksIsSeen() throws {
+    let tree = ProcessTree(root: getpid())
+    let before = try #require(tree.sample())
+    var due = SystemClock.monotonicNanoseconds()
+    for _ in 0..<600 {
+      due += 1_000_000
+      while SystemClock.monotonicNanoseconds() < due { usleep(100) }
+      while SystemClock.monotonicNanoseconds() < due + 500_000 {}
+    }
+    let after = try #require(tree.sample())
+    let usage = try #require(
+      Usage.between(before.wallMicroseconds, after.wallMicroseconds, [before, after]))
+    #expect(usage.processSeconds > 0.2)
+    #expect(usage.machineSeconds > usage.processSeconds * 0.9 - 0.02, "\(usage)")
   }
 
   // MARK: Processes
@@ -83,7 +105,7 @@ import Testing
       let tree = ProcessTree(root: root)
       #expect(tree.pids.count == 3 && tree.pids[0] == root && tree.threads.count == 3)
       let sample = try #require(tree.sample())
-      #expect(sample.processNanoseconds > 0 && !sample.busy.isEmpty)
+      #expect(sample.processNanoseconds > 0 && !sample.idle.isEmpty)
       #expect((tree.residentBytes() ?? 0) > 100_000)
       #expect(tree.switches().voluntary >= 3)
       // One of them gone is a subject that fell apart, not one that took less.

@@ -5,7 +5,7 @@ import Testing
 @testable import Lab
 
 @Suite struct ProcTests {
-  @Test func processorsAreBusyWithAllButIdlingAndWaiting() {
+  @Test func processorsThatIdleOrWaitAreNotBusy() {
     let ticks = ProcText.processorTicks(
       """
       cpu  10 20 30 40 50 60 70 80 0 0
@@ -17,9 +17,9 @@ import Testing
       cpufreq 1 2 3 4 5 6 7 8 9
 
       """)
-    // user + nice + system + irq + softirq + steal; guest time is in user's.
-    #expect(ticks.busy == [0: 180, 13: 27])
+    #expect(ticks.idle == [0: 8040, 13: 9])
     #expect(ticks.stolen == [0: 11, 13: 8])
+    // Without guest time, which is in user's.
     #expect(ticks.total == [0: 8220, 13: 36])
     #expect(ProcText.processorTicks("") == ProcessorTicks())
   }

@@ -150,28 +150,31 @@ struct MachineReading {
 
   /// Half a second of looking on, and twenty loops of about 5 ms.
   private mutating func readNoise(_ allowed: [Int]) {
+    let start = SystemClock.wallMicroseconds()
     let before = ProcText.processorTicks(TextFile.read("/proc/stat"))
     let processesBefore = Self.processTicks()
     Pause.microseconds(500_000)
     let after = ProcText.processorTicks(TextFile.read("/proc/stat"))
+    let seconds = Double(SystemClock.wallMicroseconds() - start) / 1e6
     let processesAfter = Self.processTicks()
-    var busy = 0
+    var idle = 0
     var stolen = 0
     var total = 0
     for cpu in allowed {
-      busy += (after.busy[cpu] ?? 0) - (before.busy[cpu] ?? 0)
+      idle += (after.idle[cpu] ?? 0) - (before.idle[cpu] ?? 0)
       stolen += (after.stolen[cpu] ?? 0) - (before.stolen[cpu] ?? 0)
       total += (after.total[cpu] ?? 0) - (before.total[cpu] ?? 0)
     }
-    let seconds = 0.5
     fitness.stolenNow = total > 0 ? Double(stolen) / Double(total) : 0
     let ever = allowed.reduce(into: (stolen: 0, total: 0)) { sum, cpu in
       sum.stolen += after.stolen[cpu] ?? 0
       sum.total += after.total[cpu] ?? 0
     }
     fitness.stolenEver = ever.total > 0 ? Double(ever.stolen) / Double(ever.total) : 0
-    // One tick of 10 ms in half a second is 2% already: this process's own reads round up to it.
-    fitness.busyElsewhere = max(0, Double(busy - stolen) / Usage.ticksPerSecond / seconds - 0.02)
+    let rest = Double(allowed.count) - Double(idle + stolen) / Usage.ticksPerSecond / seconds
+    // One tick of 10 ms in half a second is 2% already: this process's own reads round up to it, and
+    // each CPU's idle time rounds down.
+    fitness.busyElsewhere = max(0, rest - 0.02 * Double(allowed.count + 1))
     fitness.busiest = processesAfter.compactMap { pid, now in
       guard pid != getpid(), let then = processesBefore[pid], now.ticks > then.ticks else {
         return nil

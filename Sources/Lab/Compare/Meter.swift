@@ -1,6 +1,6 @@
 // Processor time and what goes with it, of the proxy's processes and of the machine, sampled while a
 // load runs. CPU time is the processes' own clocks, exact; its split in user and system is the
-// kernel's sample at its tick; busy time is the machine's. Between two samples it interpolates,
+// kernel's sample at its tick; busy time is the machine's, all that was not idle. Between two samples it interpolates,
 // because the load says afterwards when its counted part was. It changes nothing that it measures:
 // a sample is a few reads, some 60 µs each 10 ms, on the load's CPU.
 
@@ -15,7 +15,7 @@ struct UsageSample: Equatable {
   var userTicks: Double
   var systemTicks: Double
   /// Ticks by CPU number.
-  var busy: [Int: Double]
+  var idle: [Int: Double]
 }
 
 /// What was used between two moments.
@@ -46,9 +46,9 @@ struct Usage: Equatable {
     let ticks = user + to.systemTicks - from.systemTicks
     usage.userSeconds = ticks > 0 ? usage.processSeconds * user / ticks : 0
     usage.systemSeconds = ticks > 0 ? usage.processSeconds - usage.userSeconds : 0
-    for (cpu, value) in to.busy {
-      let difference = value - (from.busy[cpu] ?? value)
-      usage.busySeconds[cpu] = max(0, difference) / ticksPerSecond
+    for (cpu, value) in to.idle {
+      guard let before = from.idle[cpu] else { continue }
+      usage.busySeconds[cpu] = max(0, usage.seconds - (value - before) / ticksPerSecond)
     }
     return usage
   }
@@ -65,13 +65,15 @@ struct Usage: Equatable {
     let span = Double(b.wallMicroseconds - a.wallMicroseconds)
     let share = span > 0 ? Double(moment - a.wallMicroseconds) / span : 1
     func mix(_ x: Double, _ y: Double) -> Double { x + (y - x) * share }
-    var busy: [Int: Double] = [:]
-    for (cpu, value) in b.busy { busy[cpu] = mix(a.busy[cpu] ?? value, value) }
+    var idle: [Int: Double] = [:]
+    for (cpu, value) in b.idle {
+      if let before = a.idle[cpu] { idle[cpu] = mix(before, value) }
+    }
     return UsageSample(
       wallMicroseconds: moment,
       processNanoseconds: mix(a.processNanoseconds, b.processNanoseconds),
       userTicks: mix(a.userTicks, b.userTicks), systemTicks: mix(a.systemTicks, b.systemTicks),
-      busy: busy)
+      idle: idle)
   }
 }
 
@@ -117,7 +119,7 @@ struct ProcessTree {
     return UsageSample(
       wallMicroseconds: SystemClock.wallMicroseconds(), processNanoseconds: nanoseconds,
       userTicks: Double(ticks.user), systemTicks: Double(ticks.system),
-      busy: machine.busy.mapValues(Double.init))
+      idle: machine.idle.mapValues(Double.init))
   }
 
   /// The clock that clock_getcpuclockid(3) gives for a process: every thread, those that ended and

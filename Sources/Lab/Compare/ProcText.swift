@@ -3,10 +3,12 @@
 
 /// What /proc/stat says of the CPUs, in ticks since the start of the machine.
 struct ProcessorTicks: Equatable {
-  /// By CPU number: time that the CPU did something, whoever it was for. Time that a hypervisor
-  /// gave to others is in it: it was not to be had.
-  var busy: [Int: Int] = [:]
-  /// By CPU number: of the above, what a hypervisor gave to others.
+  /// By CPU number: time that the CPU had nothing to do, or waited for a disk. A kernel without a tick
+  /// on idle CPUs measures it; the other kinds it guesses, by what it finds at each tick, and a load
+  /// of a constant rate can hide from every one of them. So busy time is the rest of the time that went
+  /// by, which counts what a hypervisor gave to others: it was not to be had.
+  var idle: [Int: Int] = [:]
+  /// By CPU number: what a hypervisor gave to others.
   var stolen: [Int: Int] = [:]
   /// By CPU number: all ticks.
   var total: [Int: Int] = [:]
@@ -22,7 +24,7 @@ enum ProcText {
       // user nice system idle iowait irq softirq steal; guest time is in user already.
       let values = words[1...8].compactMap { Int($0) }
       guard values.count == 8 else { continue }
-      ticks.busy[cpu] = values.reduce(0, +) - values[3] - values[4]
+      ticks.idle[cpu] = values[3] + values[4]
       ticks.stolen[cpu] = values[7]
       ticks.total[cpu] = values.reduce(0, +)
     }
