@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
 """Runs the system tests and tells what happened, one line per test and one line at the end.
 
+Without a pattern two lanes run at once: one of tests that wait more than they work, beside the others.
+What measures, and what needs the whole machine, comes after them and alone.
+
 The last line, `system tests: ran=… passed=… failed=… skipped=… seconds=…`, is what
 scripts/test reads. The exit code is 0 only if at least one test ran and none failed.
 """
 
+import json
 import os
 import pathlib
 import signal
@@ -16,7 +20,11 @@ import unittest
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from harness import settings  # noqa: E402 - the path comes first
+# Of one of test_40_timeouts' seconds the machine works a few milliseconds; lane and rest take as long.
+WAITING = ("test_22_", "test_40_", "test_41_", "test_42_")
+ALONE = ("test_13_", "test_9")
+
+from harness import ports, settings  # noqa: E402 - the path comes first
 
 
 class Stuck(AssertionError):
@@ -34,9 +42,10 @@ def _stuck(_signal, _frame):
 class Report(unittest.TestResult):
     """Progress as it happens; details of failures at once, not only at the end."""
 
-    def __init__(self, total):
+    def __init__(self, total, lane=""):
         super().__init__()
         self.total = total
+        self.lane = lane
         self.number = 0
         self.ran = 0
         self.bad = set()
@@ -57,7 +66,7 @@ class Report(unittest.TestResult):
         seconds = time.monotonic() - getattr(self, "started", time.monotonic())
         name = getattr(test, "id", lambda: str(test))()
         print(
-            f"[{self.number:4}/{self.total}] {verdict:4} {seconds:6.1f}s {name}{detail}", flush=True
+            f"[{self.lane}{self.number:4}/{self.total}] {verdict:4} {seconds:6.1f}s {name}{detail}", flush=True
         )
 
     def addSuccess(self, test):
@@ -73,11 +82,15 @@ class Report(unittest.TestResult):
         if test.id() not in self.bad:
             self.bad.add(test.id())
             self.ran += 1
-        self._say("FAIL", test, f" {detail}" if detail else "")
-        print("".join(traceback.format_exception(*error)), flush=True)
+        text = "".join(traceback.format_exception(*error))
         transcript = getattr(test, "transcript", None)
         if transcript and "end of the proxy's log" not in str(error[1]):
-            print(transcript(), flush=True)
+            text += "\n" + transcript()
+        # In one piece, or the other lane's lines would come between.
+        self._say("FAIL", test, (f" {detail}" if detail else "") + "\n" + text)
+
+    def outcome(self):
+        return {"ran": self.ran, "bad": sorted(self.bad), "skips": self.skips}
 
     def addSubTest(self, test, part, error):
         super().addSubTest(test, part, error)
@@ -105,20 +118,35 @@ def collect(pattern):
     return suite
 
 
-def main():
-    pattern = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("MILLRACE_SYSTEM_TESTS", "")
-    if not os.access(settings.BINARY, os.X_OK):
-        print(f"no proxy at {settings.BINARY}; build it first: make release", file=sys.stderr)
-        return 1
-    descriptors = settings.raise_descriptor_limit()
-    signal.signal(signal.SIGALRM, _stuck)
-    signal.signal(signal.SIGTERM, _interrupted)
-    suite = collect(pattern)
-    report = Report(suite.countTestCases())
-    refusal = f"refused ({settings.URING_REFUSAL})" if settings.URING_REFUSAL else "allowed"
-    print(f"proxy {settings.BINARY}; engines {', '.join(settings.ENGINES)}; io_uring {refusal}; ")
-    print(f"descriptors {descriptors}; {report.total} tests", flush=True)
-    started = time.monotonic()
+def cases(suite):
+    """The single tests of a suite, in its order."""
+    for part in suite:
+        if isinstance(part, unittest.TestSuite):
+            yield from cases(part)
+        else:
+            yield part
+
+
+def lanes_of(suite):
+    """Those that may run beside each other, and those that run alone."""
+    waiting, working, alone = [], [], []
+    for case in cases(suite):
+        name = case.id()
+        if name.startswith(ALONE):
+            alone.append(case)
+        else:
+            (waiting if name.startswith(WAITING) else working).append(case)
+    return waiting, working, alone
+
+
+class Interrupted(Exception):
+    """The run ends, and what the current test holds has been given back."""
+
+
+def run_here(tests, lane=""):
+    """Runs tests in this process."""
+    suite = unittest.TestSuite(tests)
+    report = Report(len(tests), lane)
     try:
         suite.run(report)
     except KeyboardInterrupt:
@@ -128,26 +156,88 @@ def main():
         if current := getattr(report, "current", None):
             current.doCleanups()
             type(current).tearDownClass()
+        raise Interrupted from None
+    return report.outcome()
+
+
+def run_beside(tests, lane):
+    """Runs tests in a process of their own: its pid, and the pipe that tells how they went."""
+    reading, writing = os.pipe()
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid != 0:
+        os.close(writing)
+        return pid, reading
+    status = 1
+    try:
+        os.close(reading)
+        ports.start_elsewhere()
+        outcome = json.dumps(run_here(tests, lane)).encode()
+        with os.fdopen(writing, "wb") as pipe:
+            pipe.write(outcome)
+        status = 0
+    except Interrupted:
+        status = 130
+    finally:
+        sys.stdout.flush()
+        os._exit(status)
+
+
+def run_lanes(suite):
+    """Everything: two lanes, then what runs alone."""
+    waiting, working, alone = lanes_of(suite)
+    if not (waiting and working):
+        return [run_here(list(cases(suite)))]
+    pid, pipe = run_beside(waiting, "b")
+    try:
+        outcomes = [run_here(working, "a")]
+        with os.fdopen(pipe, "rb") as told:
+            outcomes.append(json.loads(told.read() or b'{"ran": 0, "bad": ["lane b died"], "skips": []}'))
+    except (Interrupted, KeyboardInterrupt):
+        os.kill(pid, signal.SIGTERM)
+        raise Interrupted from None
+    finally:
+        os.waitpid(pid, 0)
+    return [*outcomes, run_here(alone, "c")]
+
+
+def main():
+    pattern = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("MILLRACE_SYSTEM_TESTS", "")
+    if not os.access(settings.BINARY, os.X_OK):
+        print(f"no proxy at {settings.BINARY}; build it first: make release", file=sys.stderr)
+        return 1
+    descriptors = settings.raise_descriptor_limit()
+    signal.signal(signal.SIGALRM, _stuck)
+    signal.signal(signal.SIGTERM, _interrupted)
+    suite = collect(pattern)
+    refusal = f"refused ({settings.URING_REFUSAL})" if settings.URING_REFUSAL else "allowed"
+    print(f"proxy {settings.BINARY}; engines {', '.join(settings.ENGINES)}; io_uring {refusal}; ")
+    print(f"descriptors {descriptors}; {suite.countTestCases()} tests", flush=True)
+    started = time.monotonic()
+    try:
+        outcomes = [run_here(list(cases(suite)))] if pattern else run_lanes(suite)
+    except Interrupted:
         return 130
     seconds = time.monotonic() - started
-    failed = len(report.bad)
-    for name, reason in report.skips:
+    ran = sum(outcome["ran"] for outcome in outcomes)
+    bad = sorted(name for outcome in outcomes for name in outcome["bad"])
+    skips = [skip for outcome in outcomes for skip in outcome["skips"]]
+    for name, reason in skips:
         print(f"skipped: {name}: {reason}")
-    for name in sorted(report.bad):
+    for name in bad:
         print(f"failed: {name}")
     print(
-        f"system tests: ran={report.ran} passed={report.ran - failed} failed={failed} "
-        f"skipped={len(report.skips)} seconds={seconds:.0f}",
+        f"system tests: ran={ran} passed={ran - len(bad)} failed={len(bad)} "
+        f"skipped={len(skips)} seconds={seconds:.0f}",
         flush=True,
     )
-    if report.ran == 0:
+    if ran == 0:
         print("no system test ran, which is a failure")
         print(
-            "system tests: ran=0 passed=0 failed=0 "
-            f"skipped={len(report.skips)} seconds={seconds:.0f}",
+            f"system tests: ran=0 passed=0 failed=0 skipped={len(skips)} seconds={seconds:.0f}",
             flush=True,
         )
-    return 0 if failed == 0 and report.ran > 0 else 1
+    return 0 if not bad and ran > 0 else 1
 
 
 if __name__ == "__main__":

@@ -23,10 +23,21 @@ def _outgoing_range():
 
 _outgoing = _outgoing_range()
 _start = random.Random(os.getpid()).randrange(_FIRST, _LAST)
-_candidates = itertools.cycle(
-    [port for port in [*range(_start, _LAST), *range(_FIRST, _start)] if port not in _outgoing]
-    or list(range(_FIRST, _LAST))
-)
+
+
+def _from(start):
+    all_of_them = [*range(start, _LAST), *range(_FIRST, start)]
+    return itertools.cycle([port for port in all_of_them if port not in _outgoing] or all_of_them)
+
+
+_candidates = _from(_start)
+
+
+def start_elsewhere():
+    """For a fork(2) that goes on beside its parent: ports half the range away from the parent's."""
+    global _candidates
+    half = (_LAST - _FIRST) // 2
+    _candidates = _from(_start + half if _start + half < _LAST else _start - half)
 
 
 def free_port():
