@@ -8,6 +8,11 @@ BEGIN, END = "<!-- campaign: begin -->", "<!-- campaign: end -->"
 BUSY_ENOUGH = 0.95  # as in the verdict: below it, the load was the limit
 
 
+def answered(measurement):
+    """Responses within the counted part, which the CPU seconds are of; `completed` has later ones too."""
+    return measurement["load"]["completedRate"] * measurement["load"]["seconds"]
+
+
 class Table:
     def __init__(self, title, command, path):
         self.title, self.command = title, command
@@ -17,14 +22,19 @@ class Table:
         facts = self.comparison["machine"]
         return f"{facts['processor'] or 'unknown CPU'}, {len(facts['processors'])} CPUs"
 
+    def when(self):
+        return self.comparison["started"][:10], self.comparison["machine"]["kernel"]
+
     def markdown(self):
         made = self.comparison
         rounds = max((m["round"] for m in made["measurements"]), default=0)
+        processors = made["machine"]["proxyProcessors"] + made["machine"]["loadProcessors"]
+        busy = ", ".join(map(str, processors))
         lines = [f"### {self.title}", "", "```", self.command, "```", "",
                  f"{rounds} rounds, {made['workload']['description']}.", "",
-                 "| | requests/s at the maximum | p99 there | p99 at the equal load"
+                 f"| | requests/s at the maximum | CPU {busy} busy there | p99 there | p99 at the equal load"
                  " | CPU per request there | machine per request | system calls per request"
-                 " | memory |", "|---|--:|--:|--:|--:|--:|--:|--:|"]
+                 " | memory |", "|---|--:|--:|--:|--:|--:|--:|--:|--:|"]
         lines += [self._row(subject) for subject in made["subjects"]]
         equal = next((s for s in made["stages"] if s["kind"] == "rate"), None)
         if equal:
@@ -43,20 +53,20 @@ class Table:
     def _row(self, subject):
         name = subject["name"] + (f" ({subject['version']})" if subject["kind"] == "peer" else "")
         if subject.get("failure"):
-            return f"| {name} | not measured: {subject['failure'][:80]} | | | | | | |"
+            return f"| {name} | not measured: {subject['failure'][:80]} | | | | | | | |"
         top = self._measurements(subject["name"], "maximum")
         even = self._measurements(subject["name"], "rate")
         busy = median(m["proxyBusy"] for m in top) if top else 0
         rate = self._median(top, lambda m: m["load"]["completedRate"])
         cells = [
-            "–" if rate is None else f"{rate:,.0f}" + ("" if busy >= BUSY_ENOUGH
-                                                     else f" (load-bound: CPU {busy:.0%} busy)"),
+            "–" if rate is None else f"{rate:,.0f}" + ("" if busy >= BUSY_ENOUGH else " (load-bound)"),
+            self._shares(top),
             self._milliseconds(self._median(top, lambda m: m["load"]["latency"]["p99"])),
             self._milliseconds(self._median(even, lambda m: m["load"]["latency"]["p99"])),
             self._micro(self._per_request(even, "processSeconds")),
             self._micro(self._per_request(even, "machineSeconds")),
             self._plain(self._median([m for m in even if m.get("systemCalls") is not None],
-                                     lambda m: m["systemCalls"] / m["load"]["completed"])),
+                                     lambda m: m["systemCalls"] / answered(m))),
             self._mebibytes(self._median([m for m in top if m.get("residentBytes")],
                                          lambda m: m["residentBytes"])),
         ]
@@ -64,11 +74,17 @@ class Table:
 
     @staticmethod
     def _median(measurements, value):
-        usable = [m for m in measurements if m["load"]["completed"] > 0]
+        usable = [m for m in measurements if answered(m) > 0]
         return median(map(value, usable)) if usable else None
 
+    def _shares(self, measurements):
+        machine = self.comparison["machine"]
+        shares = [self._median(measurements, lambda m, n=str(number): m["processorBusy"].get(n, 0))
+                  for number in machine["proxyProcessors"] + machine["loadProcessors"]]
+        return "–" if None in shares else ", ".join(f"{share:.0%}" for share in shares)
+
     def _per_request(self, measurements, key):
-        return self._median(measurements, lambda m: m[key] / m["load"]["completed"])
+        return self._median(measurements, lambda m: m[key] / answered(m))
 
     @staticmethod
     def _milliseconds(value):

@@ -78,6 +78,28 @@ import Testing
     #expect(comparison.verdict.wouldChange.contains { $0.contains("--load-cpus") })
   }
 
+  /// A proxy that waits for its disk leaves the load with room: not everything that ends below the
+  /// proxy's CPU is the load's fault.
+  @Test(arguments: [(0.89, 0.89, true), (0.9, 0.5, false), (0.5, 0.9, false)])
+  func whoWasTheLimitIsSaid(_ thread: Double, _ processor: Double, _ hadRoom: Bool) {
+    var told = ToldComparison("epoll", "io_uring")
+    told.adjust = {
+      guard $0.stage == "maximum" else { return }
+      $0.proxyBusy = 0.8
+      $0.processorBusy = ["0": 0.8, "1": processor]
+      $0.load.busiestThread = thread
+    }
+    var comparison = told.make()
+    comparison.machine.proxyProcessors = [0]
+    comparison.machine.loadProcessors = [1]
+    comparison.conclude()
+    let verdict = comparison.verdict
+    #expect(verdict.wouldChange.contains { $0.contains("--load-cpus") } == !hadRoom)
+    #expect(verdict.wouldChange.contains { $0.contains("--connections") } == hadRoom)
+    #expect(
+      verdict.reasons.contains { $0.contains("waited for the origin or the disk") } == hadRoom)
+  }
+
   @Test func anIntervalThatIsTooWideIsUndecidedAndSaysHowManyRounds() throws {
     var told = ToldComparison("epoll", "io_uring")
     told.tell("io_uring", .cpuPerRequest, 1.05, spread: 0.06)

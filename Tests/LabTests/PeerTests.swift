@@ -67,6 +67,32 @@ import Testing
     #expect(peer.documentation.contains("https://") && !peer.logNote.isEmpty)
   }
 
+  /// Millrace has a worker for each CPU that it is given; a peer with one thread would be compared
+  /// with its hands tied.
+  @Test func aPeerHasAThreadForEachCPU() throws {
+    for peer in Peer.all {
+      for kind in Self.kinds {
+        var plan = plan(kind)
+        let one = try peer.setUp(plan)
+        plan.threads = 3
+        let three = try peer.setUp(plan)
+        func words(_ setup: PeerSetup) -> String {
+          let environment = setup.environment.map { "\($0.name)=\($0.value)" }
+          return ([setup.configuration.text] + setup.arguments + environment)
+            .joined(separator: "\n")
+        }
+        let said = [
+          "worker_processes %;", "nbthread %\n", "--concurrency\n%", "num-threads: %\n",
+          "GOMAXPROCS=%",
+        ]
+        func count(_ number: Int, _ setup: PeerSetup) -> Int {
+          said.count { words(setup).contains($0.replacing("%", with: "\(number)")) }
+        }
+        #expect(count(1, one) == 1 && count(3, three) == 1 && count(1, three) == 0, "\(peer.name)")
+      }
+    }
+  }
+
   @Test func everyServerOfTheUpstreamIsThere() throws {
     for peer in Peer.all where peer.name != "h2o" {
       var plan = plan((tls: false, tuned: true, logs: false, http2: false))

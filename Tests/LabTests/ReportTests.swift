@@ -425,6 +425,31 @@ struct PageChecker {
     #expect(text.filter { $0 != "\n" && $0 != " " }.contains("see/\(long)/\(long)formore"))
   }
 
+  @Test func everyRowSaysHowBusyEachCPUWasAndWhatARequestTook() {
+    var c = Self.comparison()
+    for i in c.measurements.indices {
+      c.measurements[i].processorBusy["1"] = 0.315
+      c.measurements[i].turns = Int(c.measurements[i].requestsInTime / 2)
+      c.measurements[i].completionQueueOverflows = c.measurements[i].round == 0 ? 3 : 0
+    }
+    c.conclude()
+    let text = ComparisonText.render(c)
+    #expect(text.contains("busy: CPU 0, 1") && text.contains("99.0%, 31.5%"), "\(text)")
+    let lines = text.split(separator: "\n").map { $0.split(separator: " ") }
+    let counts = lines.filter { $0.first == "io_uring" && $0.count == 7 && $0[1] == "4.00" }
+    #expect(counts.count == c.stages.count, "\(text)")
+    #expect(counts.allSatisfy { $0[2] == "0.50" && $0.last == "3" }, "\(counts)")
+    // epoll has no completion queue, and a zero would say that it has.
+    #expect(!lines.contains { $0.first?.hasPrefix("epoll") == true && $0.last == "3" })
+    #expect(ReportHTML.render(c).contains("CQ overflows"))
+    // More CPUs than a line can hold.
+    c.machine.proxyProcessors = Array(0..<32)
+    c.machine.loadProcessors = Array(32..<64)
+    let many = ComparisonText.render(c)
+    #expect(many.contains("busy: proxy, load"))
+    #expect(many.split(separator: "\n").allSatisfy { $0.count <= 100 })
+  }
+
   @Test func theVerdictIsLast() throws {
     var c = Self.comparison()
     c.conclude()

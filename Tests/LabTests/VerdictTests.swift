@@ -117,6 +117,7 @@ extension [Ratio] {
     var told = ToldComparison("epoll", "io_uring")
     told.adjust = { m in
       m.load.completed = 1
+      (m.load.completedRate, m.load.seconds) = (1, 1)
       m.processSeconds = m.subject == "io_uring" ? ratio : 1
     }
     return ratios(told).one(.cpuPerRequest, "equal")
@@ -181,6 +182,27 @@ extension [Ratio] {
     }
     #expect(reasons.contains { $0.hasSuffix("among 4 quantities that is not rare enough") })
     #expect(reasons.contains("the interval contains 1") && reasons.contains(""))
+  }
+
+  /// A rate that was not held: CPU seconds are those of the counted part, and what was answered after
+  /// it took none of them.
+  @Test func whatIsPerRequestIsPerRequestInTime() {
+    var m = Measurement()
+    m.load.seconds = 2
+    m.load.completedRate = 20_000
+    m.load.completed = 57_000
+    m.processSeconds = 2
+    m.machineSeconds = 3
+    m.userSeconds = 0.5
+    m.systemSeconds = 1.5
+    m.contextSwitches = 80_000
+    m.systemCalls = 120_000
+    for (quantity, expected) in [
+      (Quantity.cpuPerRequest, 50e-6), (.machinePerRequest, 75e-6), (.userPerRequest, 12.5e-6),
+      (.systemPerRequest, 37.5e-6), (.switchesPerRequest, 2), (.systemCallsPerRequest, 3),
+    ] {
+      #expect(abs((quantity.value(m) ?? 0) / expected - 1) < 1e-9, "\(quantity)")
+    }
   }
 
   // MARK: What does not count

@@ -219,13 +219,14 @@ extension CompareRun {
     }
     guard let counted = log.counted else { return }
     // Counters are those between two reports; the load counts a little longer.
-    let share = Double(measurement.load.completed) / Double(counted.responses)
+    let share = measurement.requestsInTime / Double(counted.responses)
     func scaled(_ name: String) -> Int? {
       counted.differences[name].map { Int((Double($0) * share).rounded()) }
     }
     measurement.turns = scaled("turns")
     measurement.systemCalls = scaled("system_calls")
     measurement.completions = scaled("completions")
+    // Not scaled: one is one too many.
     measurement.completionQueueOverflows = counted.differences["cq_overflows"]
     if let commits = counted.differences["audit_commits"], commits > 0 {
       measurement.auditRecords = scaled("audit_records")

@@ -257,9 +257,9 @@ public struct CompareRun {
   }
 
   private mutating func rehearsed(_ measured: Measurement) {
-    guard let calls = measured.systemCalls, measured.load.completed > 0 else { return }
+    guard let calls = measured.systemCalls, measured.requestsInTime > 0 else { return }
     callsPerRequest[measured.subject + " " + measured.stage] =
-      Double(calls) / Double(measured.load.completed)
+      Double(calls) / measured.requestsInTime
   }
 
   private func names(_ kind: SubjectFacts.Kind) -> [String] {
@@ -310,7 +310,7 @@ public struct CompareRun {
       var measured = try measure(&trial, turn, stage, scene)
       trials[index] = trial
       if let calls = callsPerRequest[measured.subject + " " + measured.stage] {
-        measured.systemCalls = Int((calls * Double(measured.load.completed)).rounded())
+        measured.systemCalls = Int((calls * measured.requestsInTime).rounded())
       }
       comparison.measurements.append(measured)
       say(progress(number + 1, of: turns.count, measured))
@@ -321,7 +321,7 @@ public struct CompareRun {
   private func progress(_ number: Int, of count: Int, _ measured: Measurement) -> String {
     let start = "[\(number)/\(count)] \(measured.subject), \(measured.stage):"
     if let failure = measured.failure { return "\(start) \(failure)" }
-    let requests = Double(max(1, measured.load.completed))
+    let requests = max(1, measured.requestsInTime)
     let cpu = Decimals.text(measured.processSeconds / requests * 1e6, places: 1)
     let p99 = Decimals.text(Double(measured.load.latency.p99) / 1e6, places: 2)
     let busy = Decimals.text(measured.proxyBusy * 100, places: 0)

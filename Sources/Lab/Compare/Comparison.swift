@@ -155,6 +155,10 @@ public struct Measurement: Codable, Sendable {
   public var failure: String?
 
   public init() {}
+
+  /// Good responses that came within the counted part: what its CPU seconds were spent on. At a rate
+  /// that was not held, `load.completed` has those too that came later.
+  var requestsInTime: Double { load.completedRate * load.seconds }
 }
 
 /// A subject compared with the baseline in one quantity.

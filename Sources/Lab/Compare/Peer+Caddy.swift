@@ -1,4 +1,4 @@
-// Caddy. One CPU makes it one thread of Go at a time; tuning raises the pool of idle connections to
+// Caddy. A CPU makes it one thread of Go at a time; tuning raises the pool of idle connections to
 // the origin, which Go's transport keeps at 32 per host by Caddy's default.
 
 extension Peer {
@@ -14,7 +14,7 @@ extension Peer {
       configuration: ("Caddyfile", caddyText(plan)),
       arguments: ["run", "--adapter", "caddyfile", "--config", plan.path("Caddyfile")],
       environment: [
-        ("GOMAXPROCS", "1"), ("HOME", plan.folder), ("XDG_DATA_HOME", plan.folder),
+        ("GOMAXPROCS", String(plan.threads)), ("HOME", plan.folder), ("XDG_DATA_HOME", plan.folder),
         ("XDG_CONFIG_HOME", plan.folder),
       ])
   }

@@ -12,7 +12,8 @@ extension Peer {
     PeerSetup(
       configuration: ("envoy.yaml", envoyText(plan)),
       arguments: [
-        "-c", plan.path("envoy.yaml"), "--concurrency", "1", "--disable-hot-restart",
+        "-c", plan.path("envoy.yaml"), "--concurrency", String(plan.threads),
+        "--disable-hot-restart",
         "--log-level", "error",
       ])
   }

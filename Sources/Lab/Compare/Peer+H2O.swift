@@ -43,7 +43,7 @@ extension Peer {
 
       """
     return """
-      \(plan.isRoot ? "user: root\n" : "")num-threads: 1
+      \(plan.isRoot ? "user: root\n" : "")num-threads: \(plan.threads)
       max-connections: \(max(1024, plan.connections * 2 + 64))
       \(plan.logsRequests ? log : "")\(plan.isTuned ? tuning : "")listen:
         host: 127.0.0.1

@@ -28,7 +28,7 @@ extension Peer {
     let servers = plan.servers.enumerated().map { "  server s\($0.offset) \($0.element)\n" }
     return """
       global
-        nbthread 1
+        nbthread \(plan.threads)
         maxconn \(plan.connections * 2 + 1024)
       \(plan.logsRequests ? "  log stdout format raw local0 info\n" : "")\(tuned ? "  tune.bufsize 65536\n" : "")
       defaults

@@ -22,7 +22,7 @@ extension Peer {
     let connections = max(512, plan.connections * 2 + 64)
     let servers = plan.servers.map { "    server \($0);\n" }.joined()
     return """
-      \(plan.isRoot ? "user root;\n" : "")worker_processes 1;
+      \(plan.isRoot ? "user root;\n" : "")worker_processes \(plan.threads);
       daemon off;
       pid nginx.pid;
       error_log stderr error;

@@ -1,6 +1,6 @@
 // Another proxy as a subject: what every peer's file gives (its configuration at its defaults and tuned
 // by its own documentation), and how one is looked for. A peer gets what Millrace gets: the same
-// certificate, one thread on the same CPU, the same origin, and a request log where Millrace audits.
+// certificate, a thread for each of the same CPUs, the same origin, and a request log where Millrace audits.
 
 import Glibc
 
@@ -16,6 +16,8 @@ struct PeerPlan {
   var servers: [String]
   /// Whether each request is logged, as the nearest to an audit log that the peer has.
   var logsRequests = false
+  /// As many as the proxy has CPUs.
+  var threads = 1
   /// Connections that the load opens.
   var connections = 64
   var speaksHTTP2 = false

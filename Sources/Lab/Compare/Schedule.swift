@@ -52,30 +52,40 @@ struct Timing: Equatable {
   }
 
   /// The most rounds that fit the budget. Variants come first: they are the question, and an
-  /// interval of 99% over fewer than seven pairs says next to nothing; peers get at least three
-  /// rounds. Where even that does not fit, each measurement is made shorter, down to one second.
+  /// interval of 99% over fewer than seven pairs says next to nothing. Peers get seven as well, in
+  /// shorter measurements if need be; where not even those of a second fit, the five without which
+  /// nothing is judged.
   static func fitting(
     variants: Int, peers: Int, stages: Int, peerStages: Int, budget: Double = Self.budget
   ) -> Timing {
-    func cost(_ timing: Timing) -> Double {
+    func fits(_ timing: Timing) -> Bool {
       timing.seconds(variants: variants, peers: peers, stages: stages, peerStages: peerStages)
+        <= budget
     }
     for duration in [2.0, 1.5, 1.0] {
-      for rounds in stride(from: 15, through: 7, by: -1) {
-        var timing = Timing(rounds: rounds, peerRounds: rounds, duration: duration)
-        if peers == 0 {
-          if cost(timing) <= budget { return timing }
-          continue
-        }
+      for rounds in stride(from: 15, through: fewestRounds, by: -1) {
         // More rounds for variants are worth more than more rounds for peers, up to nine.
-        let enough = rounds > 9 ? rounds : min(rounds, 3)
-        while timing.peerRounds > enough && cost(timing) > budget { timing.peerRounds -= 1 }
-        if cost(timing) <= budget { return timing }
+        let fewest = peers == 0 || rounds > 9 ? rounds : fewestRounds
+        for peerRounds in stride(from: rounds, through: fewest, by: -1) {
+          let timing = Timing(rounds: rounds, peerRounds: peerRounds, duration: duration)
+          if fits(timing) { return timing }
+        }
       }
     }
-    // It takes longer then; whoever asked for so many subjects is told how long.
-    return Timing(rounds: 7, peerRounds: min(3, peers == 0 ? 7 : 3), duration: 1.0)
+    // It may take longer then; whoever asked for so many subjects is told how long.
+    let peerRounds = peers == 0 ? fewestRounds : Bootstrap.fewestValues
+    var timing = Timing(rounds: fewestRounds, peerRounds: peerRounds, duration: 1.0)
+    while timing.peerRounds < timing.rounds, peers > 0 {
+      timing.peerRounds += 1
+      if !fits(timing) {
+        timing.peerRounds -= 1
+        break
+      }
+    }
+    return timing
   }
+
+  private static let fewestRounds = 7
 }
 
 enum Schedule {

@@ -74,6 +74,7 @@ struct Trial {
       var plan = try peerPlan(scene, folder: folder, port: trial.port)
       plan.isTuned = isTuned
       plan.connections = connections
+      plan.threads = max(1, processors.count)
       plan.speaksHTTP2 = speaksHTTP2
       try trial.prepare(peer.setUp(plan), plan, path)
       if plan.logsRequests { trial.facts.options["request log"] = peer.logNote }

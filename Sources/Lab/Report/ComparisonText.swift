@@ -11,7 +11,7 @@ public enum ComparisonText {
     var out = comparison.findings.isEmpty ? "" : "This machine is not ideal to measure on:\n"
     for finding in comparison.findings { out += wrap(finding.text, "  - ") }
     if !comparison.findings.isEmpty { out += "\n" }
-    for stage in comparison.stages { out += rows(stage, data) + "\n" }
+    for stage in comparison.stages { out += rows(stage, data) + counts(stage, data) + "\n" }
     var seen: [(String, String)] = []
     for ratio in comparison.ratios
     where !seen.contains(where: { $0 == (ratio.subject, ratio.baseline) }) {
@@ -22,8 +22,10 @@ public enum ComparisonText {
   }
 
   private static func rows(_ stage: StageFacts, _ data: ReportData) -> String {
+    let processors = busyNames(data)
     var table = TextTable([
-      "", "requests/s", "p50", "p99", "p99.9", "CPU", "machine", "memory", "proxy CPU busy",
+      "", "requests/s", "p50", "p99", "p99.9", "CPU", "machine", "memory",
+      "busy: \(processors.map(\.name).joined(separator: ", "))",
     ])
     for subject in data.comparison.subjects {
       let row = data.row(subject, stage)
@@ -38,11 +40,55 @@ public enum ComparisonText {
       table.add([
         subject.name, Figure.rate(row.completedRate), cell(.p50), cell(.p99), cell(.p999),
         cell(.cpuPerRequest), cell(.machinePerRequest), cell(.memory),
-        Figure.percent(row.proxyBusy) + mark,
+        processors.map { Figure.percent($0.share(row)) }.joined(separator: ", ") + mark,
       ])
     }
     return TextTable.cut(plain(ReportData.title(stage)), to: columns) + "\n"
       + table.text(width: columns)
+  }
+
+  /// Each CPU by its number; where they would not fit, those of the proxy and those of the load, each
+  /// as their mean.
+  private static func busyNames(_ data: ReportData) -> [(name: String, share: (Row) -> Double)] {
+    let machine = data.comparison.machine
+    func mean(_ numbers: [Int]) -> (Row) -> Double {
+      { row in
+        let shares = row.processorBusy.filter { numbers.contains(Int($0.processor) ?? -1) }
+        return shares.isEmpty ? 0 : shares.map(\.share).reduce(0, +) / Double(shares.count)
+      }
+    }
+    let all = (machine.proxyProcessors + machine.loadProcessors).sorted()
+    guard all.count > 4 || all.isEmpty else {
+      return all.enumerated().map { place, number in
+        (place == 0 ? "CPU \(number)" : "\(number)", mean([number]))
+      }
+    }
+    return [
+      ("proxy", { $0.proxyBusy }), ("load", mean(machine.loadProcessors)),
+    ]
+  }
+
+  /// What a request takes besides time; a subject that reports none of it has no line.
+  private static func counts(_ stage: StageFacts, _ data: ReportData) -> String {
+    var table = TextTable([
+      "per request", "system calls", "turns", "completions/turn", "switches", "records/commit",
+      "CQ overflows",
+    ])
+    var isEmpty = true
+    for subject in data.comparison.subjects where subject.failure == nil {
+      let row = data.row(subject, stage)
+      func cell(_ quantity: Quantity) -> String { row.median(quantity).map(Figure.three) ?? "–" }
+      let overflows = row.measurements.compactMap(\.completionQueueOverflows)
+      let cells = [
+        cell(.systemCallsPerRequest), cell(.turnsPerRequest), cell(.completionsPerTurn),
+        cell(.switchesPerRequest), cell(.recordsPerCommit),
+        subject.engine != "io_uring" || overflows.isEmpty ? "–" : "\(overflows.reduce(0, +))",
+      ]
+      guard cells.contains(where: { $0 != "–" }) else { continue }
+      isEmpty = false
+      table.add([subject.name] + cells)
+    }
+    return isEmpty ? "" : table.text(width: columns)
   }
 
   private static func ratios(_ subject: String, _ baseline: String, _ data: ReportData) -> String {

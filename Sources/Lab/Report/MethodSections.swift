@@ -15,8 +15,8 @@ struct MethodSections {
     let proxy = machine.proxyProcessors.map(String.init).joined(separator: ", ")
     let load = machine.loadProcessors.map(String.init).joined(separator: ", ")
     var sentences = [
-      "\(rounds) rounds in \(Figure.three(comparison.seconds)) s; in each round every subject ran every"
-        + " stage, in random order (seed \(comparison.seed)).",
+      "\(rounds) rounds in \(Figure.three(comparison.seconds)) s; in each round every variant ran every"
+        + " stage, in random order (seed \(comparison.seed))." + peers,
       "Latency counts from the moment at which a request was planned to leave, not from that at which it"
         + " left: a server that stalls cannot hide it. \u{201c}p99 from sending\u{201d} in the tables is the"
         + " figure that would hide it.",
@@ -38,6 +38,20 @@ struct MethodSections {
     let items = sentences.map { "<li>\(HTML.escape($0))</li>" }.joined()
     return "<h2>Method</h2>\n<ul>\(items)</ul>\n<p>Command:</p>"
       + "<pre>\(HTML.escape(comparison.command.joined(separator: " ")))</pre>\n" + stages
+  }
+
+  /// Who ran less often than the variants, and where.
+  private var peers: String {
+    guard comparison.subjects.contains(where: { $0.kind == .peer && $0.failure == nil }) else {
+      return ""
+    }
+    let names = Set(comparison.subjects.filter { $0.kind == .peer }.map(\.name))
+    let theirs = comparison.measurements.filter { names.contains($0.subject) }
+    let without = comparison.stages.map(\.name).filter { name in
+      !theirs.contains { $0.stage == name }
+    }
+    let besides = without.isEmpty ? "" : ", and not at \(without.joined(separator: ", "))"
+    return " Peers ran in \(Set(theirs.map(\.round)).count) of them\(besides)."
   }
 
   private var stages: String {

@@ -145,6 +145,10 @@ extension Plot {
       }
       if !group.bars.isEmpty { groups.append(group) }
     }
+    let overflows = BarChart.Group(
+      heading: "CQ overflows, all measurements",
+      bars: data.subjects.compactMap { overflowed($1, $0, data) })
+    if !overflows.bars.isEmpty { groups.append(overflows) }
     guard !groups.isEmpty else { return nil }
     let chart = BarChart(groups: groups, sharesScale: false)
     return Plot(
@@ -155,5 +159,20 @@ extension Plot {
       draw: chart.draw, table: table,
       note: "At \(ReportData.title(stage)). A subject without a bar does not report the figure."
         + " None of these is better or worse by itself.")
+  }
+
+  /// How often the completion queue was full: not per request, because once is already a fault of its
+  /// size. Only a ring has one.
+  private static func overflowed(
+    _ subject: SubjectFacts, _ series: Int, _ data: ReportData
+  ) -> BarChart.Bar? {
+    guard subject.engine == "io_uring" else { return nil }
+    let counts = data.comparison.measurements.filter { $0.subject == subject.name }
+      .compactMap(\.completionQueueOverflows)
+    guard !counts.isEmpty else { return nil }
+    let sum = counts.reduce(0, +)
+    return BarChart.Bar(
+      name: subject.name,
+      segments: [.init(value: Double(sum), style: "bar s\(series % Series.count)")], text: "\(sum)")
   }
 }

@@ -14,10 +14,18 @@ struct Prospects {
       let what = Sentences(judge).list(main.decidable.map(\.label))
       sentences.append("About \(more) more rounds (--rounds) would decide \(what).")
     }
-    if rows.contains(where: \.isLoadBound) {
+    let hadRoom = rows.filter(\.isLoadBound).map {
+      $0.loadHadRoom(comparison.machine.loadProcessors)
+    }
+    if hadRoom.contains(false) {
       sentences.append(
         "More CPUs for the load (--load-cpus) would give a throughput ratio: here the load was the"
           + " limit.")
+    }
+    if hadRoom.contains(true) {
+      sentences.append(
+        "More connections (--connections), or a faster disk or origin, would give a throughput ratio:"
+          + " here proxy and load both waited for something else.")
     }
     sentences += kernelShare() + batching() + sizes() + commits() + refusedFeatures() + loopback()
     let warnings = comparison.findings.count { $0.severity == .warning }

@@ -76,8 +76,8 @@ enum Quantity: String, CaseIterable {
   }
 
   private func rawValue(_ m: Measurement) -> Double? {
-    let requests = Double(m.load.completed)
-    guard requests > 0 else { return nil }
+    let requests = m.requestsInTime
+    guard requests > 0, m.load.completed > 0 else { return nil }
     func perRequest(_ count: Int?) -> Double? { count.map { Double($0) / requests } }
     switch self {
     case .throughput: return m.load.completedRate

@@ -41,6 +41,16 @@ struct Row {
     stage.kind == .maximum && !counted.isEmpty && proxyBusy < PairedRatios.busyEnough
   }
 
+  /// Whether the load's thread and the CPUs it shares with the origin had time left: then something
+  /// else was waited for, such as a disk.
+  func loadHadRoom(_ processors: [Int]) -> Bool {
+    let busy = processors.compactMap { number in median { $0.processorBusy[String(number)] } }
+    return max(median { $0.load.busiestThread } ?? 1, busy.max() ?? 1) < Self.room
+  }
+
+  /// Beyond it a CPU's queue, not its work, is what a request waits for.
+  private static let room = 0.9
+
   /// Less than 99% of the rate came back: the offered rate itself is held within 1%.
   var missedRate: Bool {
     guard let rate = stage.rate, !counted.isEmpty else { return false }

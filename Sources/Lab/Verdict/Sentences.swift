@@ -165,7 +165,8 @@ struct Sentences {
         if row.isLoadBound {
           sentences.append(
             "\(subject.name) was load-bound at the maximum (its CPU \(Figure.percent(row.proxyBusy))"
-              + " busy): what it can do at most is not known.")
+              + " busy\(row.loadHadRoom(comparison.machine.loadProcessors) ? ", and the load had room: it waited for the origin or the disk" : "")):"
+              + " what it can do at most is not known.")
         }
         if row.missedRate {
           sentences.append(
