@@ -346,6 +346,8 @@ class Compare(SystemCase):
         (self.folder / "torn.json").write_text('{"schema": 1}')
         (self.folder / "bad.yaml").write_text("listeners: []\n")
         (self.folder / "facts.json").write_text("{")
+        (self.folder / "docker.json").write_text('{"defaultAction": "SCMP_ACT_ERRNO"}')
+        (self.folder / "blocked.json").write_text('{"features": {"io_uring": "blocked"}}')
         rows = [
             (2, "--variants: \"kqueue\"", [file, "--variants", "epoll,kqueue"]),
             (2, "sqpol", [file, "--variants", "epoll+sqpol"]),
@@ -367,6 +369,8 @@ class Compare(SystemCase):
             (2, "/nonexistent/x.html cannot be written", [file, "--html", "/nonexistent/x.html"]),
             (2, "--container-profile is not the JSON of a target",
              [file, "--container-profile", "facts.json"]),
+            (2, "defaultAction is not known", [file, "--container-profile", "docker.json"]),
+            (2, "features.io_uring is \"blocked\"", [file, "--container-profile", "blocked.json"]),
             (1, "CPU 999 is not among", [file, "--load-cpus", "999"]),
             (64, "--connections", [file, "--connections", "many"]),
             (64, "--no-such-flag", [file, "--no-such-flag"]),

@@ -62,12 +62,12 @@ public struct CompareRun {
 
   private mutating func readTarget() throws(CompareFailure) {
     guard let text = options.containerProfile else { return }
-    do {
-      comparison.target = try JSONDecoder().decode(TargetFacts.self, from: Data(text.utf8))
+    do throws(TargetFacts.ProfileFlaw) {
+      comparison.target = try TargetFacts(profile: text)
     } catch {
       throw CompareFailure(
         "--container-profile is not the JSON of a target: \(error)",
-        cure: "write {\"name\": \"…\", \"features\": {\"io_uring\": \"refused: why\"}}", status: 2)
+        cure: "write \(TargetFacts.profileExample)", status: 2)
     }
   }
 
