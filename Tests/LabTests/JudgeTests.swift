@@ -188,14 +188,17 @@ import Testing
       var told = ToldComparison("epoll", "io_uring")
       told.tell("io_uring", .cpuPerRequest, 0.85)
       let headline = judged(told, features).headline
-      #expect(headline.hasSuffix("if production allows it: the profile does not say."), "\(headline)")
+      #expect(
+        headline.hasSuffix("if production allows it: the profile does not say."), "\(headline)")
       #expect(!headline.contains("and production allows it"))
     }
   }
 
   /// `millrace doctor` says so of each feature that works and that nobody asked for.
   @Test func whatIsOffOnlyBecauseNobodyAskedIsNotRefused() {
-    let features = ["sqpoll": "off: works; not asked for, or excluded by another", "io_uring": "on"]
+    let features = [
+      "sqpoll": "off: works; not asked for, or excluded by another", "io_uring": "on",
+    ]
     #expect(target(features).refusal(of: ToldComparison.variant("io_uring+sqpoll")) == nil)
   }
 
