@@ -2,7 +2,6 @@
 // chooses the rates, runs the rounds, concludes. It says on standard error what it does; what it found
 // is one value. Whatever it starts ends with it.
 
-import FoundationEssentials
 import Glibc
 import MillraceEngine
 
