@@ -19,7 +19,8 @@ struct Compare: ParsableCommand {
       and how it judges.
 
       Exit status: 0 verdict reached, 1 could not run, 2 bad configuration, 3 worse than --against,
-      64 arguments that cannot be parsed, 130 interrupted.
+      4 not worse as far as it was compared, but not all that decides could be, 64 arguments that
+      cannot be parsed, 130 interrupted.
       """,
     version: Version.text)
 
@@ -42,10 +43,10 @@ struct Compare: ParsableCommand {
       options.version = Version.text
       options.program = try Self.ownPath()
       options.keptDirectory = output.keep
-      let earlier = try output.earlier()
+      options.earlier = try output.earlier()
       try output.checkPlaces()
       let comparison = try CompareRun.run(options)
-      try output.deliver(comparison, against: earlier)
+      try output.deliver(comparison, against: options.earlier)
     } catch {
       Reporting.print("millrace compare: \(error)")
       throw ExitCode(error.status)
@@ -197,7 +198,8 @@ struct CompareCourseOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Requests per second of the stages after the maximum: auto, or numbers.", valueName: "list"))
+      "Requests per second of the stages after the maximum: auto (with --against those of the earlier"
+        + " run), or numbers.", valueName: "list"))
   var rates = "auto"
 
   @Option(help: ArgumentHelp("CPUs for the proxy, such as 0.", valueName: "list"))
@@ -264,7 +266,7 @@ struct CompareOutputOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Compare with an earlier run's JSON; exit 3 if something got worse.",
+      "Compare with an earlier run's JSON, under its rates; exit 3 if something got worse.",
       valueName: "earlier.json"
     ))
   var against: String?
@@ -309,7 +311,8 @@ struct CompareOutputOptions: ParsableArguments {
 
   /// Writes files and texts. With `--json -` the tables are left out, and nothing else goes to
   /// standard output.
-  /// - Throws: `CompareFailure`, with status 3 where something got worse than in the earlier run.
+  /// - Throws: `CompareFailure`, with status 3 where something got worse than in the earlier run, and
+  ///   4 where that is not known.
   func deliver(_ comparison: Comparison, against earlier: Comparison?) throws(CompareFailure) {
     // The terminal first: a full disk must not take away what minutes were spent on.
     if json != "-" { OutputFile.standard(ComparisonText.render(comparison)) }
@@ -320,13 +323,19 @@ struct CompareOutputOptions: ParsableArguments {
     do throws(ComparisonAgainst.Refusal) {
       changes = try ComparisonAgainst(comparison, against: earlier)
     } catch {
-      throw CompareFailure("\(error)", cure: "give a run of the same workload on this machine")
+      throw CompareFailure("\(error)", cure: "")
     }
     if json == "-" { Reporting.print(changes.text) } else { OutputFile.standard(changes.text) }
-    guard changes.hasRegression else { return }
-    throw CompareFailure(
-      "something got worse than in the earlier run", cure: "see the rows named REGRESSION",
-      status: 3)
+    if changes.hasRegression {
+      throw CompareFailure(
+        "something got worse than in the earlier run", cure: "see the rows named REGRESSION",
+        status: 3)
+    }
+    if !changes.isDecided {
+      throw CompareFailure(
+        "not all that decides could be compared with the earlier run",
+        cure: "see the rows named NOT COMPARED", status: 4)
+    }
   }
 
   private static func write(_ bytes: [UInt8], _ path: String?) throws(CompareFailure) {

@@ -14,7 +14,8 @@ struct Report: ParsableCommand {
       compares with an earlier run of the same workload on the same machine.
 
       Exit status: 0 done, 1 cannot be read or written, or the runs cannot be compared, 3 the run
-      is worse than the earlier one.
+      is worse than the earlier one, 4 it is not as far as it was compared, but not all that decides
+      (throughput; p99 and CPU at the equal load) could be.
       """,
     version: Version.text)
 
@@ -53,6 +54,7 @@ struct Report: ParsableCommand {
     }
     print(changes.text, terminator: "")
     if changes.hasRegression { throw ExitCode(3) }
+    if !changes.isDecided { throw ExitCode(4) }
   }
 
   private static func read(_ path: String) throws -> Comparison {

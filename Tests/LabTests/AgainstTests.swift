@@ -157,6 +157,7 @@ import Testing
     for mend: (inout SubjectFacts) -> Void in [
       { $0.version = "9.9" }, { $0.isTuned = true }, { $0.failure = "did not start" },
       { $0.configurations["other.conf"] = "" }, { $0.name = "caddy" },
+      { $0.arguments = ["-g", "worker_processes 2;"] },
     ] {
       var later = run(peer: true)
       mend(&later.subjects[2])
@@ -189,17 +190,23 @@ import Testing
       ("load", { $0.workload.loadArguments = ["--connections", "8"] }),
       ("origin", { $0.workload.originArguments = ["--size", "9KiB"] }),
       ("files", { $0.workload.files["mix.yaml"] = "requests: []" }),
+      ("pacing", { $0.workload.pacing = "poisson" }),
+      ("counted part", { $0.workload.countedSeconds = 1.5 }),
+      ("warm-up", { $0.workload.warmUpSeconds = 0.25 }),
       ("processor", { $0.machine.processor = "another" }),
       ("kernel", { $0.machine.kernel = "5.15" }),
       ("number of CPUs", { $0.machine.processors = [0, 1, 2] }),
       ("proxy's CPUs", { $0.machine.proxyProcessors = [0, 1] }),
       ("load's CPUs", { $0.machine.loadProcessors = [1, 2] }),
     ]
+    var timed = run()
+    timed.workload.pacing = "constant"
+    (timed.workload.countedSeconds, timed.workload.warmUpSeconds) = (2, 0.5)
     for (word, change) in changes {
-      var later = run()
+      var later = timed
       change(&later)
       do {
-        _ = try ComparisonAgainst(later, against: run())
+        _ = try ComparisonAgainst(later, against: timed)
         Issue.record("\(word) is no matter")
       } catch {
         #expect(error.differences.count == 1)
@@ -239,6 +246,9 @@ import Testing
     let earlier = run()
     let other = try against(run { $0.stages[1] = ("equal", 9500) }, earlier)
     #expect(!other.changes.contains { $0.stage == "equal" })
+    // The lack of what decides is no lack of regressions.
+    #expect(!other.isDecided && !other.hasRegression)
+    #expect(other.text.contains("NOT COMPARED") && !other.text.contains("No regression"))
     let told = other.omissions.filter { $0.contains("--rates 9000") }
     #expect(told.count == 1, "once for all subjects: \(other.omissions)")
     // What --rates 9000 makes is a stage of another name.
@@ -248,7 +258,7 @@ import Testing
         $0.tell("epoll", .p99, 2)
       }, earlier)
     #expect(change(advised, "epoll", .p99, "9000/s")?.isRegression == true)
-    #expect(advised.omissions.isEmpty)
+    #expect(advised.omissions.isEmpty && advised.isDecided)
     // Within the bound it is the same load.
     #expect(try against(run { $0.stages[1] = ("equal", 9100) }, earlier).omissions.isEmpty)
   }

@@ -203,6 +203,27 @@ import Testing
     #expect(judged(told, ["busy_poll": "off"]).recommended == "io_uring+sqpoll")
   }
 
+  /// Silence is no leave: neither a profile that speaks of something else, nor an older build's word
+  /// that nobody knows.
+  @Test func aTargetThatSaysNothingIsNotSaidToAllow() {
+    for features in [[:], ["sqpoll": "on"], ["io_uring": "blocked"]] {
+      var told = ToldComparison("epoll", "io_uring")
+      told.tell("io_uring", .cpuPerRequest, 0.85)
+      let headline = judged(told, features).headline
+      #expect(
+        headline.hasSuffix("if production allows it: the profile does not say."), "\(headline)")
+      #expect(!headline.contains("and production allows it"))
+    }
+  }
+
+  /// `millrace doctor` says so of each feature that works and that nobody asked for.
+  @Test func whatIsOffOnlyBecauseNobodyAskedIsNotRefused() {
+    let features = [
+      "sqpoll": "off: works; not asked for, or excluded by another", "io_uring": "on",
+    ]
+    #expect(target(features).refusal(of: ToldComparison.variant("io_uring+sqpoll")) == nil)
+  }
+
   /// The baseline is measured first, not exempt.
   @Test func notEvenTheBaselineIsRecommendedWhereItIsRefused() {
     for factor in [0.8, 1.0, 1.3] {

@@ -259,6 +259,22 @@ class InATerminal(SystemCase):
         self.assertRegex(out, r"io_uring +equal load +CPU per request .*REGRESSION")
         self.assertNotRegex(out, r"  epoll .*REGRESSION")
 
+    def test_what_fails_now_is_a_regression_and_what_was_not_compared_is_no_pass(self):
+        before = self.write("before.json", comparison.make(1))
+        made = comparison.make(2)
+        made["subjects"][1]["failure"] = "did not start"
+        code, out, _ = proxy.run_to_end(
+            ["report", self.write("failed.json", made), "--against", before])
+        self.assertEqual(code, 3, out)
+        self.assertIn("io_uring worked in the earlier run, and fails now: did not start", out)
+        moved = comparison.make(2)
+        moved["stages"][1]["rate"] *= 1.03
+        code, out, _ = proxy.run_to_end(
+            ["report", self.write("moved.json", moved), "--against", before])
+        self.assertEqual(code, 4, out)
+        self.assertRegex(out, r"epoll +equal load +p99 .*NOT COMPARED")
+        self.assertTrue(out.splitlines()[-1].startswith("Not decided: "), out)
+
     def test_other_machines_and_other_files_are_refused(self):
         before = self.write("before.json", comparison.make(1))
         made = comparison.make(2)

@@ -6,7 +6,8 @@ public struct CompareFailure: Error, CustomStringConvertible, Sendable {
   public var what: String
   /// What to do, in the imperative.
   public var cure: String
-  /// The exit status that it deserves: 1 could not run, 2 bad configuration, 130 interrupted.
+  /// The exit status that it deserves: 1 could not run, 2 bad configuration, 3 worse than
+  /// the earlier run, 4 not known whether it is, 130 interrupted.
   public var status: Int32
 
   public init(_ what: String, cure: String, status: Int32 = 1) {

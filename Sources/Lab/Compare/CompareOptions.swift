@@ -47,6 +47,9 @@ public struct CompareOptions: Sendable {
   public var keptDirectory: String?
   /// Facts about a target that is not this machine, as text of a JSON file.
   public var containerProfile: String?
+  /// The run that this one is going to be compared with: it gets the same rates and the same seconds
+  /// where no others are asked for, and does not begin if it cannot be compared.
+  public var earlier: Comparison?
   public var command: [String] = []
   public var version = ""
   /// The program whose `run`, `load` and `origin` are used.

@@ -2,7 +2,6 @@
 // chooses the rates, runs the rounds, concludes. It says on standard error what it does; what it found
 // is one value. Whatever it starts ends with it.
 
-import FoundationEssentials
 import Glibc
 import MillraceEngine
 
@@ -46,6 +45,7 @@ public struct CompareRun {
     let (scene, origin) = try setScene()
     defer { origin?.kill() }
     try prepare(scene)
+    try checkEarlier()
     try tryEverybody(scene)
     try runRounds(scene)
     comparison.seconds = Double(SystemClock.monotonicNanoseconds() - begun) / 1e9
@@ -62,12 +62,12 @@ public struct CompareRun {
 
   private mutating func readTarget() throws(CompareFailure) {
     guard let text = options.containerProfile else { return }
-    do {
-      comparison.target = try JSONDecoder().decode(TargetFacts.self, from: Data(text.utf8))
+    do throws(TargetFacts.ProfileFlaw) {
+      comparison.target = try TargetFacts(profile: text)
     } catch {
       throw CompareFailure(
         "--container-profile is not the JSON of a target: \(error)",
-        cure: "write {\"name\": \"…\", \"features\": {\"io_uring\": \"refused: why\"}}", status: 2)
+        cure: "write \(TargetFacts.profileExample)", status: 2)
     }
   }
 
@@ -121,6 +121,7 @@ public struct CompareRun {
     }
     try scene.ask(options.urls)
     scene.workload.loadArguments = loadArguments(scene)
+    scene.workload.pacing = options.gapsAreRandom ? "poisson" : "constant"
     scene.workload.originArguments = needsOrigin ? options.originArguments : []
     scene.workload.description += "; \(options.connections) connections"
     if needsOrigin {
@@ -228,10 +229,12 @@ public struct CompareRun {
     guard !variants.isEmpty else {
       comparison.subjects = trials.map(\.facts)
       let why = trials.first { $0.facts.kind == .variant }?.facts.failure ?? "none was asked for"
-      throw CompareFailure("no variant of Millrace could be measured: \(why)", cure: "see its log")
+      throw CompareFailure(
+        "no variant of Millrace could be measured: \(why)", cure: "see its log",
+        status: failedSinceEarlier ? 3 : 1)
     }
     comparison.baseline = variants.first { $0 == "epoll" } ?? variants[0]
-    let rates = Schedule.rateStages(maxima: maxima, variants: variants, asked: options.rates)
+    let rates = rateStages(maxima, variants)
     comparison.stages = [maximum] + rates.map(\.stage)
     stagesForVariantsOnly = Set(rates.filter(\.variantsOnly).map(\.stage.name))
     for stage in comparison.stages where stage.rate != nil {
@@ -262,12 +265,12 @@ public struct CompareRun {
       Double(calls) / measured.requestsInTime
   }
 
-  private func names(_ kind: SubjectFacts.Kind) -> [String] {
+  func names(_ kind: SubjectFacts.Kind) -> [String] {
     trials.filter { $0.facts.kind == kind && $0.facts.failure == nil }.map(\.facts.name)
   }
 
   /// What was asked for; the rest so that it fits five minutes, or one.
-  private mutating func chooseTiming(stages: Int, peerStages: Int) {
+  mutating func chooseTiming(stages: Int, peerStages: Int) {
     let variants = names(.variant).count
     let peers = names(.peer).count
     let budget = options.isQuick ? 50.0 : Timing.budget
@@ -280,10 +283,15 @@ public struct CompareRun {
       timing.duration = duration
       timing.warmUp = max(0.3, min(2, duration / 4))
     }
+    if let repeated = repeatedTiming {
+      (timing.duration, timing.warmUp) = (repeated.counted, repeated.warmUp)
+    }
     if let rounds = options.rounds {
       timing.rounds = rounds
       timing.peerRounds = rounds
     }
+    comparison.workload.countedSeconds = timing.duration
+    comparison.workload.warmUpSeconds = timing.warmUp
     comparison.machine.settings["rounds"] = "\(timing.rounds), peers in \(timing.peerRounds)"
     comparison.machine.settings["seconds per measurement"] =
       "\(Decimals.text(timing.warmUp, places: 1)) of warm-up, then"

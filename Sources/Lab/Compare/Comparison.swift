@@ -73,6 +73,12 @@ public struct WorkloadFacts: Codable, Sendable {
   /// the user's own origin is used).
   public var loadArguments: [String] = []
   public var originArguments: [String] = []
+  /// How the planned requests of the rate stages are spaced: constant or poisson. Empty in what an
+  /// older build wrote, as the seconds are 0 there.
+  public var pacing = ""
+  /// Seconds of each measurement that count, and of load before them.
+  public var countedSeconds = 0.0
+  public var warmUpSeconds = 0.0
   /// Files that went into it, by name with their text.
   public var files: [String: String] = [:]
 

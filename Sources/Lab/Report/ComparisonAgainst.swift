@@ -1,7 +1,8 @@
 // Two comparisons at different times: is the later one worse? They are not paired, and between two
 // runs a machine drifts by more than any change that matters, so figures are divided by a reference
 // that did not change: a peer, the same program with the same configuration in both. Where there is
-// none, figures are compared as they are, with a bound that no drift seen here has exceeded.
+// none, figures are compared as they are, with a bound that no drift seen here has exceeded. What decides
+// a verdict must have been compared for "no regression" to be said.
 
 import Glibc
 
@@ -27,6 +28,8 @@ public struct ComparisonAgainst: Sendable {
     public let ratio: Double
     public let low: Double
     public let high: Double
+    /// The peer that figures were divided by; nil: they were compared as they are.
+    public let reference: String?
     /// Rounds of the run that has fewer.
     public let rounds: Int
     /// The whole interval, widened for the number of changes that are judged, lies beyond the bound on
@@ -34,6 +37,30 @@ public struct ComparisonAgainst: Sendable {
     public internal(set) var isRegression = false
     /// The same on the better side.
     public internal(set) var isImprovement = false
+
+    /// Up to this, a change is none.
+    public var bound: Double {
+      reference == nil ? ComparisonAgainst.driftBound : ComparisonAgainst.bound
+    }
+  }
+
+  /// A variant that worked in the earlier run and does not now: worse than any figure.
+  public struct Failure: Sendable, CustomStringConvertible {
+    public let subject: String
+    /// nil: everywhere.
+    public let stage: String?
+    public let why: String
+
+    public var description: String {
+      "\(subject) worked in the earlier run\(stage.map { " at \($0)" } ?? ""), and fails now: \(why)"
+    }
+  }
+
+  /// A quantity that decides, of a variant that works in both runs, for which there is no change.
+  public struct Gap: Sendable, Equatable {
+    public let subject: String
+    public let stage: String
+    public let quantity: String
   }
 
   /// Up to this, a machine's drift explains a change of figures without a reference: they moved by 20%
@@ -42,35 +69,54 @@ public struct ComparisonAgainst: Sendable {
   /// With a reference, what counts is the bound of every other difference.
   public static let bound = PairedRatios.bound
 
-  /// The peer that both runs measured; nil: none, figures are compared as they are.
+  /// The peer that both runs measured in enough rounds; nil: none, figures are compared as they are.
   public let reference: String?
   public private(set) var changes: [Change] = []
   /// What could not be compared, and why; a sentence each.
   public private(set) var omissions: [String] = []
 
-  public var hasRegression: Bool { changes.contains(where: \.isRegression) }
+  public private(set) var failures: [Failure] = []
+  public private(set) var gaps: [Gap] = []
+
+  public var hasRegression: Bool {
+    !failures.isEmpty || changes.contains(where: \.isRegression)
+  }
+  /// Whether throughput at the maximum, and p99 and CPU at the equal load, were compared for every
+  /// variant that works in both runs. Without that, no regression found is none looked for.
+  public var isDecided: Bool { gaps.isEmpty }
 
   /// - Throws: `Refusal` when workload or machine differ.
   public init(_ later: Comparison, against earlier: Comparison) throws(Refusal) {
     let differences = Self.differences(later, earlier)
     guard differences.isEmpty else { throw Refusal(differences: differences) }
-    self.reference = Self.sharedPeer(later, earlier)
-    for subject in later.subjects where subject.kind == .variant && subject.failure == nil {
-      guard earlier.subjects.contains(where: { $0.name == subject.name && $0.failure == nil })
-      else {
-        omit("\(subject.name) was not measured in the earlier run.")
+    self.reference = Self.sharedPeer(later, earlier, among: Self.canDivide)
+    if reference == nil, let rare = Self.sharedPeer(later, earlier, among: { _, _, _ in true }) {
+      omit(
+        "\(rare) is no reference: it was measured in \(Self.rounds(rare, later)) rounds, and in"
+          + " \(Self.rounds(rare, earlier)) of the earlier run; \(Bootstrap.fewestValues) of both are"
+          + " needed.")
+    }
+    let paired = Runs(now: PairedRatios(later), then: PairedRatios(earlier))
+    for subject in later.subjects where subject.kind == .variant {
+      guard Self.works(subject.name, earlier) else {
+        if subject.failure == nil { omit("\(subject.name) was not measured in the earlier run.") }
         continue
       }
-      for stage in later.stages { compare(subject.name, stage, later, earlier) }
+      if let why = Self.failure(of: subject, paired.now) {
+        failures.append(Failure(subject: subject.name, stage: nil, why: why))
+        continue
+      }
+      for stage in later.stages { compare(subject.name, stage, paired) }
+      findGaps(subject.name, paired)
     }
     judge()
     for subject in earlier.subjects where subject.kind == .variant && subject.failure == nil {
-      if !later.subjects.contains(where: { $0.name == subject.name && $0.failure == nil }) {
+      if !later.subjects.contains(where: { $0.kind == .variant && $0.name == subject.name }) {
         omit("\(subject.name) was measured in the earlier run, and not in this one.")
       }
     }
     // Who waits for a regression must not take "nothing was compared" for "nothing got worse".
-    guard !changes.isEmpty else {
+    guard !changes.isEmpty || !failures.isEmpty else {
       throw Refusal(
         differences: omissions.isEmpty
           ? ["they have no measurement in common"] : omissions.map { String($0.dropLast()) })
@@ -95,10 +141,33 @@ public struct ComparisonAgainst: Sendable {
     return abs(log(now / then)) <= log(1 + bound)
   }
 
-  private mutating func compare(
-    _ subject: String, _ stage: StageFacts, _ later: Comparison, _ earlier: Comparison
-  ) {
-    guard let before = Self.counterpart(stage, earlier) else {
+  /// Both runs, ready to be paired.
+  private struct Runs {
+    let now: PairedRatios
+    let then: PairedRatios
+  }
+
+  /// Whether a subject was measured at least once without failing.
+  static func works(_ name: String, _ comparison: Comparison) -> Bool {
+    comparison.subjects.contains { $0.name == name && $0.failure == nil }
+      && comparison.measurements.contains { $0.subject == name && $0.failure == nil }
+  }
+
+  /// Why a subject was left out, or failed in all of its rounds; nil if it did neither.
+  private static func failure(of subject: SubjectFacts, _ paired: PairedRatios) -> String? {
+    if let why = subject.failure { return why }
+    return failure(of: paired.comparison.measurements.filter { $0.subject == subject.name })
+  }
+
+  private static func failure(of measurements: [Measurement]) -> String? {
+    guard let first = measurements.first?.failure,
+      measurements.allSatisfy({ $0.failure != nil })
+    else { return nil }
+    return "in all of \(measurements.count) measurements: \(first)"
+  }
+
+  private mutating func compare(_ subject: String, _ stage: StageFacts, _ paired: Runs) {
+    guard let before = Self.counterpart(stage, paired.then.comparison) else {
       omit("The earlier run has no stage \(stage.name).")
       return
     }
@@ -109,16 +178,35 @@ public struct ComparisonAgainst: Sendable {
           + " \(Figure.rate(now))/s); repeat with --rates \(Figure.decimal(then, 0)).")
       return
     }
-    let paired = (now: PairedRatios(later), then: PairedRatios(earlier))
+    if let why = Self.failure(of: paired.now.measurements(subject, stage.name)),
+      paired.then.measurements(subject, before.name).contains(where: { $0.failure == nil })
+    {
+      failures.append(Failure(subject: subject, stage: stage.name, why: why))
+      return
+    }
     for quantity in Quantity.allCases {
       guard let weight = paired.now.weight(quantity, stage), weight != .informative else {
         continue
       }
-      let now = values(quantity, subject, stage, paired.now)
-      let then = values(quantity, subject, before, paired.then)
+      var peer = reference
+      func both(_ peer: String?) -> (now: [Double], then: [Double]) {
+        (
+          Self.values(quantity, subject, stage, paired.now, dividedBy: peer),
+          Self.values(quantity, subject, before, paired.then, dividedBy: peer)
+        )
+      }
+      var values = both(peer)
+      if let missing = peer, min(values.now.count, values.then.count) < Bootstrap.fewestValues {
+        // Peers do not go through every stage, and may be load-bound at the maximum.
+        peer = nil
+        values = both(nil)
+        if min(values.now.count, values.then.count) >= Bootstrap.fewestValues {
+          undivided(quantity, stage, before, missing, paired)
+        }
+      }
       var random = SeededRandom(
-        seed: later.seed, name: "against/\(subject)/\(stage.name)/\(quantity)")
-      guard let interval = Bootstrap.difference(now, then, random: &random) else {
+        seed: paired.now.comparison.seed, name: "against/\(subject)/\(stage.name)/\(quantity)")
+      guard let interval = Bootstrap.difference(values.now, values.then, random: &random) else {
         if weight == .decisive {
           omit(
             "\(quantity.label) of \(subject) at \(stage.name): fewer than \(Bootstrap.fewestValues)"
@@ -130,15 +218,62 @@ public struct ComparisonAgainst: Sendable {
         Change(
           subject: subject, stage: stage.name, quantity: quantity.rawValue,
           ratio: exp(interval.estimate), low: exp(interval.low), high: exp(interval.high),
-          rounds: min(now.count, then.count)))
+          reference: peer, rounds: min(values.now.count, values.then.count)))
+    }
+  }
+
+  /// Says that the reference has no figure there, so that the wider bound holds.
+  private mutating func undivided(
+    _ quantity: Quantity, _ stage: StageFacts, _ before: StageFacts, _ peer: String, _ paired: Runs
+  ) {
+    func isThere(_ runs: PairedRatios, _ stage: StageFacts) -> Bool {
+      runs.measurements(peer, stage.name).count { $0.failure == nil } >= Bootstrap.fewestValues
+    }
+    let isThroughout = !isThere(paired.now, stage) || !isThere(paired.then, before)
+    omit(
+      (isThroughout ? stage.name : "\(quantity.label) at \(stage.name)")
+        + ": \(peer) has no figures to divide by there in both runs, so only changes beyond"
+        + " \(Figure.percent(Self.driftBound)) are judged.")
+  }
+
+  /// What decides a verdict and was not compared: throughput at the maximum, and latency and CPU at
+  /// the lowest rate of either run.
+  private mutating func findGaps(_ subject: String, _ paired: Runs) {
+    let later = paired.now.comparison
+    let shared: [(now: StageFacts, then: StageFacts)] = later.stages.compactMap { stage in
+      Self.counterpart(stage, paired.then.comparison)
+        .flatMap { Self.isSameLoad(stage, $0) ? (stage, $0) : nil }
+    }
+    let maximum = later.stages.first { $0.kind == .maximum }?.name ?? "maximum"
+    var needs: [(quantity: Quantity, stages: [String], place: String)] = [
+      (.throughput, [maximum], maximum)
+    ]
+    let (now, then) = (paired.now.decisiveStage, paired.then.decisiveStage)
+    let hasRate = now?.kind == .rate || then?.kind == .rate
+    let deciding = shared.filter {
+      ($0.now.kind == .rate) == hasRate
+        && ($0.now.name == now?.name || $0.then.name == then?.name)
+    }
+    for quantity in [Quantity.p99, .cpuPerRequest, .machinePerRequest] {
+      needs.append(
+        (quantity, deciding.map(\.now.name), deciding.first?.now.name ?? now?.name ?? maximum))
+    }
+    for need in needs {
+      let isCompared = changes.contains {
+        $0.subject == subject && $0.quantity == need.quantity.rawValue
+          && need.stages.contains($0.stage)
+      }
+      if !isCompared {
+        gaps.append(Gap(subject: subject, stage: need.place, quantity: need.quantity.rawValue))
+      }
     }
   }
 
   /// A run is judged by dozens of changes, and must not fail by chance.
   private mutating func judge() {
-    let bound = log(1 + (reference == nil ? Self.driftBound : Self.bound))
     for i in changes.indices {
       let change = changes[i]
+      let bound = log(1 + change.bound)
       let half =
         log(change.high / change.ratio)
         * Family.widening(of: changes.count, values: change.rounds)
@@ -152,8 +287,9 @@ public struct ComparisonAgainst: Sendable {
 
   /// Logarithms, one a round; divided by the reference's figure in the same round. Memory and the
   /// like do not drift with the machine, but a peer's is as constant as ours, so dividing costs nothing.
-  private func values(
-    _ quantity: Quantity, _ subject: String, _ stage: StageFacts, _ paired: PairedRatios
+  private static func values(
+    _ quantity: Quantity, _ subject: String, _ stage: StageFacts, _ paired: PairedRatios,
+    dividedBy reference: String?
   ) -> [Double] {
     func figure(_ m: Measurement) -> Double? {
       guard m.failure == nil else { return nil }
@@ -170,104 +306,34 @@ public struct ComparisonAgainst: Sendable {
   }
 
   /// A peer whose version, arguments and configuration are the same in both.
-  private static func sharedPeer(_ later: Comparison, _ earlier: Comparison) -> String? {
+  private static func sharedPeer(
+    _ later: Comparison, _ earlier: Comparison,
+    among isFit: (String, Comparison, Comparison) -> Bool
+  ) -> String? {
     later.subjects.first { now in
       now.kind == .peer && now.failure == nil
         && earlier.subjects.contains { then in
           then.kind == .peer && then.failure == nil && then.name == now.name
             && then.version == now.version && then.isTuned == now.isTuned
+            && LastingText.of(then.arguments.joined(separator: " "))
+              == LastingText.of(now.arguments.joined(separator: " "))
             && LastingText.of(then.configurations) == LastingText.of(now.configurations)
-        }
+        } && isFit(now.name, later, earlier)
     }?.name
   }
 
-  private static func differences(_ later: Comparison, _ earlier: Comparison) -> [String] {
-    var found: [String] = []
-    func check(_ what: String, _ now: String, _ then: String) {
-      if now != then {
-        found.append("\(what) was \u{201c}\(then)\u{201d}, and is \u{201c}\(now)\u{201d}")
-      }
-    }
-    check("the schema", String(later.schema), String(earlier.schema))
-    check("the workload", later.workload.name, earlier.workload.name)
-    check(
-      "the load", portless(authorityless(later.workload.loadArguments)),
-      portless(authorityless(earlier.workload.loadArguments)))
-    check(
-      "the origin", portless(later.workload.originArguments),
-      portless(earlier.workload.originArguments))
-    if later.workload.files != earlier.workload.files {
-      found.append("the workload's files differ")
-    }
-    for file in changedFiles(later, earlier) {
-      found.append("the variants' configuration \(file) is another one")
-    }
-    let (now, then) = (later.machine, earlier.machine)
-    check("the processor", now.processor, then.processor)
-    check("the kernel", now.kernel, then.kernel)
-    check("the number of CPUs", String(now.processors.count), String(then.processors.count))
-    check(
-      "the number of the proxy's CPUs", String(now.proxyProcessors.count),
-      String(then.proxyProcessors.count))
-    check(
-      "the number of the load's CPUs", String(now.loadProcessors.count),
-      String(then.loadProcessors.count))
-    return found
+  /// Fewer rounds give no interval: a peer that was measured less often, as there was no time, would
+  /// take every figure of the variants with it.
+  private static func canDivide(_ peer: String, _ later: Comparison, _ earlier: Comparison) -> Bool
+  {
+    min(rounds(peer, later), rounds(peer, earlier)) >= Bootstrap.fewestValues
   }
 
-  /// Arguments without `--ca FILE`: a certificate is made for each run, in a directory of its own.
-  private static func authorityless(_ arguments: [String]) -> [String] {
-    guard let flag = arguments.firstIndex(of: "--ca") else { return arguments }
-    return Array(arguments[..<flag] + arguments[flag...].dropFirst(2))
-  }
-
-  /// Arguments without ports: free ones are taken for each run.
-  static func portless(_ arguments: [String]) -> String {
-    LastingText.portless(arguments.joined(separator: " "))
-  }
-
-  /// The names of the variants' configuration files whose text is another one; each once, though all
-  /// variants start from the same file.
-  private static func changedFiles(_ later: Comparison, _ earlier: Comparison) -> [String] {
-    var changed: Set<String> = []
-    for now in later.subjects where now.kind == .variant {
-      guard let then = earlier.subjects.first(where: { $0.kind == .variant && $0.name == now.name })
-      else { continue }
-      let (a, b) = (LastingText.of(now.configurations), LastingText.of(then.configurations))
-      changed.formUnion(Set(a.keys).union(b.keys).filter { a[$0] != b[$0] })
-    }
-    return changed.sorted()
-  }
-}
-
-extension ComparisonAgainst {
-  /// For the terminal; regressions last.
-  public var text: String {
-    var table = TextTable(["", "at", "quantity", "change", "99% interval", ""])
-    for change in changes {
-      table.add([
-        change.subject, change.stage, Quantity(rawValue: change.quantity)?.label ?? change.quantity,
-        Figure.change(change.ratio),
-        "\(Figure.change(change.low)) to \(Figure.change(change.high))",
-        change.isRegression ? "REGRESSION" : change.isImprovement ? "improved" : "",
-      ])
-    }
-    var out = "Against the earlier run\n" + table.text(width: ComparisonText.columns)
-    if let reference {
-      out += ComparisonText.wrap(
-        "Divided by \(reference) of the same round, so that the machine's drift falls out. The bound is"
-          + " \(Figure.percent(Self.bound)).", "  ")
-    } else {
-      out += ComparisonText.wrap(
-        "No peer was measured in both runs, so the machine's own drift is in these figures: only"
-          + " changes beyond \(Figure.percent(Self.driftBound)) are judged. Run both with a peer"
-          + " (--peers) to see finer ones.", "  ")
-    }
-    for omission in omissions { out += ComparisonText.wrap(omission, "  - ") }
-    let count = changes.count(where: \.isRegression)
-    out +=
-      count == 0
-      ? "No regression beyond the bound.\n" : "\(count) regression\(count == 1 ? "" : "s").\n"
-    return out
+  /// Rounds in which a subject was measured without failing.
+  private static func rounds(_ subject: String, _ comparison: Comparison) -> Int {
+    Set(
+      comparison.measurements.lazy.filter { $0.subject == subject && $0.failure == nil }
+        .map(\.round)
+    ).count
   }
 }

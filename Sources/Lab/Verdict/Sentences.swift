@@ -20,7 +20,10 @@ struct Sentences {
 
   func whereAllowed(_ subject: SubjectFacts) -> String {
     guard subject.engine == "io_uring" else { return "" }
-    guard comparison.target != nil else { return ", on a kernel and container that allow it" }
+    guard let target = comparison.target else { return ", on a kernel and container that allow it" }
+    guard target.allowsUring else {
+      return ", if \(targetName) allows it: the profile does not say"
+    }
     return ", and \(targetName) allows it"
   }
 

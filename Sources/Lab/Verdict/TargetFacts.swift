@@ -6,7 +6,7 @@ public struct TargetFacts: Codable, Sendable {
   /// What it is, for a sentence: "the cluster's restricted profile".
   public var name = ""
   /// Features by name: "on", or "refused: why" or "off: why". `io_uring` is the engine as a whole;
-  /// a name that is missing counts as allowed.
+  /// a name that is missing counts as allowed, and the verdict then says that it was not told.
   public var features: [String: String] = [:]
 
   public init() {}
@@ -20,13 +20,18 @@ public struct TargetFacts: Codable, Sendable {
     return nil
   }
 
-  /// The words after "refused" or "off"; nil for what is on or unknown.
+  /// Whether it says in so many words that the engine may be used there.
+  var allowsUring: Bool { features["io_uring"]?.lowercased() == "on" }
+
+  /// The words after "refused" or "off"; nil for what is on or unknown, and for what `millrace doctor`
+  /// found to work and calls off because nobody asked for it.
   static func refusal(_ feature: String?, words: [String] = ["refused", "off"]) -> String? {
     guard let feature else { return nil }
     for word in words where feature.lowercased().hasPrefix(word) {
       let rest = feature.dropFirst(word.count).drop { ":, ".contains($0) }
       let isBracketed = rest.hasPrefix("(") && rest.hasSuffix(")")
       let why = isBracketed ? rest.dropFirst().dropLast() : rest
+      if word == "off", why.hasPrefix("works;") || why == "not asked for" { return nil }
       return why.isEmpty ? word : String(why)
     }
     return nil

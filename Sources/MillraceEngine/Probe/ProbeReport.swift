@@ -108,6 +108,11 @@ public struct ProbeReport: Sendable {
       cause: finding == nil ? "not asked for" : "works; not asked for, or excluded by another")
   }
 
+  /// The names of all lines that a report can have, of both engines.
+  public static let names: [String] =
+    flags.map { $0.1 } + EngineFeatures.all.map { $0.name }
+    + ProbeStep.allCases.filter { $0 != .finished && $0 != .setup }.map(\.name)
+
   private static let flags: [(UInt32, String, String)] = [
     (UInt32(CLINUX_SETUP_SUBMIT_ALL), "submit_all", "5.18"),
     (UInt32(CLINUX_SETUP_SINGLE_ISSUER), "single_issuer", "6.0"),
