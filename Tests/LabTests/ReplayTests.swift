@@ -114,7 +114,7 @@ import Testing
     {"msec":"12.5","request":"GET /2 HTTP/1.1"}
     """
 
-  @Test(arguments: [0, -1, .nan, .infinity, 5e-324, 1e-300, 1e-9] as [Double])
+  @Test(arguments: [0, -1, .nan, .infinity, .leastNonzeroMagnitude, 1e-300, 1e-9] as [Double])
   func noLogIsReplayedAtASpeedThatIsNone(_ speed: Double) {
     #expect(throws: ReplayLog.Flaw.self) { try load(Self.twoSeconds, speed: speed) }
   }
