@@ -16,14 +16,14 @@ struct LoadPaceOptions: ParsableArguments {
   @Option(help: "Send the requests of a log at its own pace: a Millrace audit log, or nginx's.")
   var replay: String?
 
-  @Option(help: "How much faster than the log: 2 is twice as fast.")
+  @Option(parsing: .unconditional, help: "How much faster than the log: 2 is twice as fast.")
   var speed: Double = 1
 
-  @Option(help: "How long is counted, such as 10s.")
-  var duration = "10s"
+  @Option(help: "How long is counted, such as 10s, which it is by itself; a log: to its end.")
+  var duration: String?
 
-  @Option(help: "How long is not counted, before that.")
-  var warmUp = "1s"
+  @Option(help: "How long is not counted, before that; by itself 1s, of a log nothing.")
+  var warmUp: String?
 
   @Option(help: "End after so many requests, if that is earlier.")
   var requests: Int?
@@ -31,11 +31,15 @@ struct LoadPaceOptions: ParsableArguments {
   @Option(help: "Chooses gaps and requests: the same seed sends the same ones.")
   var seed: UInt64 = 1
 
+  /// Whether the speed is one that a log can be replayed at; not a number is none.
+  var hasSpeed: Bool { speed >= 1e-6 && speed <= 1_000_000 }
+
   func apply(to plan: inout LoadPlan, _ problems: inout [Problem]) {
     let hour = DurationUnit.hour
     plan.durationNanoseconds =
-      LoadFlag.duration("--duration", duration, 100_000_000...24 * hour, &problems)
-    plan.warmUpNanoseconds = LoadFlag.duration("--warm-up", warmUp, 0...hour, &problems)
+      LoadFlag.duration("--duration", duration ?? "10s", 100_000_000...24 * hour, &problems)
+    plan.warmUpNanoseconds = LoadFlag.duration(
+      "--warm-up", warmUp ?? (replay == nil ? "1s" : "0s"), 0...hour, &problems)
     plan.seed = seed
     if let requests {
       LoadFlag.check("--requests", requests, 1...1_000_000_000_000, &problems)
@@ -54,8 +58,10 @@ struct LoadPaceOptions: ParsableArguments {
       problems.append(
         Reporting.flag("--replay", "stands beside --rate", "scale the log with --speed instead"))
     }
-    if !(speed > 0 && speed <= 1_000_000) {
-      problems.append(Reporting.flag("--speed", "is \(speed)", "write a number above 0, such as 2"))
+    if !hasSpeed {
+      problems.append(
+        Reporting.flag(
+          "--speed", "is \(speed)", "write a number from 0.000001 to 1000000, such as 2"))
     } else if speed != 1 && replay == nil {
       problems.append(Reporting.flag("--speed", "needs a log", "add --replay LOG"))
     }

@@ -40,9 +40,18 @@ struct LoadRequestOptions: ParsableArguments {
         Reporting.flag("URL", "is missing", "write for example http://127.0.0.1:8080/"))
       return []
     }
+    if let flag = pace.replay != nil ? "--replay" : mix != nil ? "--mix" : nil, urls.count > 1 {
+      problems.append(
+        Reporting.flag(
+          "URL", "is given \(urls.count) times beside \(flag), and only the first would be asked",
+          flag == "--mix"
+            ? "give one, and name the other servers in the mix: {target: \(urls[1])}"
+            : "give one, and replay the log against each server in a run of its own"))
+      return []
+    }
     var notes: [String] = []
     if let log = pace.replay {
-      notes = replay(log, pace.speed, urls, &plan, &problems)
+      notes = replay(log, pace, urls[0], &plan, &problems)
     } else if let mix {
       readMix(mix, urls, &plan, &problems)
     } else {
@@ -150,37 +159,47 @@ struct LoadRequestOptions: ParsableArguments {
   // MARK: A log
 
   private func replay(
-    _ path: String, _ speed: Double, _ urls: [String], _ plan: inout LoadPlan,
+    _ path: String, _ pace: LoadPaceOptions, _ url: String, _ plan: inout LoadPlan,
     _ problems: inout [Problem]
   ) -> [String] {
     guard mix == nil else {
       problems.append(Reporting.flag("--replay", "stands beside --mix", "keep one of them"))
       return []
     }
-    guard let (_, server) = Self.server(urls[0], "URL", &plan, &problems) else { return [] }
+    guard let (_, server) = Self.server(url, "URL", &plan, &problems), pace.hasSpeed else {
+      return []
+    }
     do throws(ReplayLog.Flaw) {
-      let log = try ReplayLog.load(path, speed: max(speed, 1e-6))
+      let log = try ReplayLog.load(path, speed: pace.speed)
       plan.requests = log.templates.map {
         var template = $0
         template.server = server
         return template
       }
       plan.pacing = .replay(log.schedule)
-      return Self.notes(log)
+      if pace.duration == nil { plan.durationNanoseconds = log.schedule.wholeNanoseconds }
+      return Self.notes(log, plan)
     } catch {
       problems.append(Reporting.flag("--replay", error.message, error.cure))
       return []
     }
   }
 
-  private static func notes(_ log: ReplayLog) -> [String] {
-    let span = Double(log.schedule.moments.last ?? 0) / 1e9
+  private static func notes(_ log: ReplayLog, _ plan: LoadPlan) -> [String] {
+    let span = Double(log.schedule.spanNanoseconds) / 1e9
     var notes = [
       "replaying \(log.schedule.moments.count) requests of \(Figures.three(span)) s from a"
         + " \(log.format.rawValue)"
     ]
     if log.hasSecondsOnly {
       notes.append("its times are whole seconds: requests are spread evenly over each")
+    }
+    let end = plan.warmUpNanoseconds + plan.durationNanoseconds
+    if log.schedule.spanNanoseconds >= end {
+      let sent = log.schedule.moments.count { $0 < end }
+      notes.append(
+        "--duration cuts the log: the run ends \(Figures.three(Double(end) / 1e9)) s into it, after"
+          + " \(sent) of its \(log.schedule.moments.count) requests")
     }
     for (reason, count) in log.skipped.sorted(by: { $0.key < $1.key }) {
       notes.append("left out: \(count) \(reason)")
@@ -214,7 +233,7 @@ struct LoadRequestOptions: ParsableArguments {
       problems.append(Self.unreadable("--expect-content-file", path))
       return nil
     }
-    if let expectStatus { LoadFlag.check("--expect-status", expectStatus, 100...999, &problems) }
+    if let expectStatus { LoadFlag.check("--expect-status", expectStatus, 100...599, &problems) }
     for i in plan.requests.indices {
       if let method { plan.requests[i].method = method }
       plan.requests[i].fields += fields

@@ -7,6 +7,7 @@ import Testing
   static func result() -> LoadResult {
     var result = LoadResult()
     result.pacing = "constant"
+    result.seconds = 1
     result.planned = 1000
     result.completed = 990
     result.failures = ["timeout": 7, "status": 3]

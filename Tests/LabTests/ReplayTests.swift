@@ -59,6 +59,101 @@ import Testing
     #expect(log.skipped == ["without a time (time_iso8601 or msec)": 1])
   }
 
+  @Test(arguments: [
+    #"{"msec":1795250321125,"request":"GET /late HTTP/1.1"}"#,
+    #"{"msec":"1795250321125.000","request":"GET /late HTTP/1.1"}"#,
+    #"{"msec":"1e300","request":"GET /late HTTP/1.1"}"#,
+    #"{"msec":"inf","request":"GET /late HTTP/1.1"}"#,
+    #"{"msec":"nan","request":"GET /late HTTP/1.1"}"#,
+    #"{"msec":"-1","request":"GET /early HTTP/1.1"}"#,
+    #"{"time":"0001-01-01T00:00:00Z","request":"GET /zero HTTP/1.1"}"#,
+    #"{"time":"1969-12-31T23:59:59Z","request":"GET /early HTTP/1.1"}"#,
+    #"{"time":"2200-01-01T00:00:00Z","request":"GET /late HTTP/1.1"}"#,
+    #"{"time":"9999-12-31T23:59:59.999999999Z","request":"GET /late HTTP/1.1"}"#,
+  ])
+  func timesThatCannotBeAreSkippedAndNamed(_ line: String) throws {
+    let log = try load(#"{"msec":"12.5","request":"GET / HTTP/1.1"}"# + "\n" + line)
+    #expect(log.templates.map(\.target) == ["/"])
+    #expect(log.skipped == ["with a time before 1970 or after 2199": 1])
+  }
+
+  @Test func theLastTimesThatCanBeAreRead() throws {
+    let log = try load(
+      """
+      {"time":"2199-12-31T23:59:59.999999999Z","request":"GET /b HTTP/1.1"}
+      {"time":"2199-12-31T23:59:59.5Z","request":"GET /a HTTP/1.1"}
+      """)
+    #expect(log.skipped.isEmpty && log.schedule.moments == [0, 499_999_999])
+    let first = try load(#"{"time":"1970-01-01T00:00:00Z","request":"GET / HTTP/1.1"}"#)
+    #expect(first.skipped.isEmpty && first.schedule.moments == [0])
+  }
+
+  @Test func aCombinedLineOfTheYear9999IsSkipped() throws {
+    let log = try load(
+      """
+      1.2.3.4 - - [21/Nov/2026:10:18:41 +0000] "GET / HTTP/1.1" 200 1 "-" "-"
+      1.2.3.4 - - [21/Nov/9999:10:18:41 +0000] "GET /late HTTP/1.1" 200 1 "-" "-"
+      """)
+    #expect(log.skipped == ["with a time before 1970 or after 2199": 1])
+  }
+
+  @Test(arguments: [Int64.max, .min, -1, 1_795_225_000_000_000])
+  func durationsThatCannotBeAreSkipped(_ took: Int64) throws {
+    // The last one is a little longer than the time since 1970.
+    let log = try load(
+      """
+      {"kind":"exchange","time":"2026-11-21T01:33:58.000500Z","path":"/x","total_us":500}
+      {"kind":"exchange","time":"2026-11-21T01:33:18Z","path":"/y","total_us":\(took)}
+      """)
+    #expect(log.templates.map(\.target) == ["/x"])
+    #expect(log.skipped == ["with a total_us that cannot be": 1])
+  }
+
+  private static let twoSeconds = """
+    {"msec":"10.5","request":"GET /1 HTTP/1.1"}
+    {"msec":"12.5","request":"GET /2 HTTP/1.1"}
+    """
+
+  @Test(arguments: [0, -1, .nan, .infinity, .leastNonzeroMagnitude, 1e-300, 1e-9] as [Double])
+  func noLogIsReplayedAtASpeedThatIsNone(_ speed: Double) {
+    #expect(throws: ReplayLog.Flaw.self) { try load(Self.twoSeconds, speed: speed) }
+  }
+
+  @Test func aWrongTimeThatWouldTakeYearsIsTold() {
+    let flaw = #expect(throws: ReplayLog.Flaw.self) {
+      try load(Self.twoSeconds + "\n" + #"{"msec":"1795250321.1","request":"GET /3 HTTP/1.1"}"#)
+    }
+    #expect(flaw?.message == "the log would take 20778 days at this speed")
+  }
+
+  // MARK: The format
+
+  private func probes(_ count: Int) -> String {
+    let probe = #"9.9.9.9 - - [21/Nov/2026:10:18:40 +0000] "\x16\x03\x01" 400 157 "-" "-""# + "\n"
+    return String(repeating: probe, count: count)
+  }
+
+  @Test(arguments: [1, 99, 100, 250])
+  func aLogMayBeginWithProbes(_ count: Int) throws {
+    let log = try load(
+      probes(count) + #"1.2.3.4 - - [21/Nov/2026:10:18:41 +0000] "GET / HTTP/1.1" 200 1 "-" "-""#)
+    #expect(log.format == .combined && log.templates.map(\.target) == ["/"])
+    #expect(log.skipped == ["with a request line that is none": count])
+  }
+
+  @Test func aLogMayBeginWithLinesOfNoFormatUpToALimit() throws {
+    let good = #"1.2.3.4 - - [21/Nov/2026:10:18:41 +0000] "GET / HTTP/1.1" 200 1 "-" "-""#
+    let log = try load(String(repeating: "half a line\n", count: 99) + good)
+    #expect(log.format == .combined && log.schedule.moments == [0])
+    #expect(log.skipped == ["not in the combined format": 99])
+    let json = try load("half a line\n" + Self.twoSeconds)
+    #expect(json.format == .json && json.skipped == ["not JSON": 1])
+    let flaw = #expect(throws: ReplayLog.Flaw.self) {
+      try load(String(repeating: "half a line\n", count: 100) + good)
+    }
+    #expect(flaw?.message.contains("none of its first lines") == true)
+  }
+
   @Test func linesThatAreOutOfOrderAreSortedByTime() throws {
     let log = try load(
       """

@@ -198,6 +198,40 @@ class Load(LoadCase):
         self.assertEqual((result["pacing"], result["completed"]), ("replay", 30))
         self.assertCountEqual([m.target for m in origin.requests], [f"/r{i}" for i in range(30)])
         self.assertIn("30 requests", said)
+        self.assertNotIn("cuts the log", said)
+
+    def test_a_log_is_counted_from_its_first_request_to_its_last(self):
+        # A warm-up, which a load otherwise has, would leave out more than half of these 1.5 s.
+        origin = self.start_origin(by_path)
+        result, _ = self.load(
+            self.url(origin.port), "--replay", self.replay_log(30), "--speed", 2, "--connections", 4, "--no-progress")
+        self.assertEqual((result["planned"], result["completed"]), (30, 30))
+        self.consistent(result, late=30)
+
+    def test_a_duration_that_cuts_a_log_is_told(self):
+        origin = self.start_origin(by_path)
+        result, said = self.load(
+            self.url(origin.port), "--replay", self.replay_log(30), "--duration", "1s", "--connections", 4, *QUIET)
+        self.assertEqual(result["planned"], 10)
+        self.assertIn("--duration cuts the log: the run ends 1.00 s into it, after 10 of its 30 requests", said)
+
+    def test_a_log_of_one_moment_is_replayed(self):
+        origin = self.start_origin(by_path)
+        log = self.folder / "burst.log"
+        log.write_text("".join(f'{{"msec":"12.5","request":"GET /r{i} HTTP/1.1"}}\n' for i in range(30)))
+        result, _ = self.load(self.url(origin.port), "--replay", log, "--connections", 4, "--no-progress")
+        self.assertEqual((result["completed"], result["failures"]), (30, {}))
+        self.assertGreater(result["completedRate"], 0)
+
+    def test_a_log_with_lines_that_cannot_be_sent_is_replayed_without_them(self):
+        origin = self.start_origin(by_path)
+        log = self.folder / "odd.log"
+        log.write_text("".join(f"{{{time},\"request\":\"GET /{i} HTTP/1.1\"}}\n" for i, time in enumerate((
+            '"msec":"12.5"', '"msec":1795250321125', '"time":"0001-01-01T00:00:00Z"'))))
+        result, said = self.load(self.url(origin.port), "--replay", log, *QUIET)
+        self.assertEqual([m.target for m in origin.requests], ["/0"])
+        self.assertEqual(result["completed"], 1)
+        self.assertIn("left out: 2 with a time before 1970 or after 2199", said)
 
     def test_expectations_decide_the_exit_status(self):
         origin = self.start_origin(by_path)
@@ -268,12 +302,19 @@ class Load(LoadCase):
         self.consistent(result)
 
     def test_bad_words_are_named_with_a_cure(self):
+        log = str(self.replay_log(30))
+        mix = str(self.folder / "mix.yaml")
+        (self.folder / "mix.yaml").write_text("requests: [{target: /}]\n")
         for words, said_words in (
             (["--rate", "0"], "--rate"), (["--duration", "5"], "5s"), (["--timeout", "1d"], "unit"),
             (["--connections", "0"], "--connections"), (["--engine", "kqueue"], "io_uring or epoll"),
             (["--cpus", "999"], "may not use"), (["--header", "nocolon"], "Accept"),
             (["--poisson"], "--rate"), (["--replay", "/none"], "/none"),
             (["--content", "a", "--content-size", "1"], "two ways"),
+            (["--replay", log, "--speed", "0"], "--speed"), (["--replay", log, "--speed", "-1"], "--speed"),
+            (["--replay", log, "--speed", "nan"], "--speed"), (["--replay", log, "--speed", "1e-300"], "--speed"),
+            (["--replay", log, "http://127.0.0.1:2/"], "2 times beside --replay"),
+            (["--mix", mix, "http://127.0.0.1:2/"], "name the other servers in the mix"),
         ):
             with self.subTest(words=words):
                 ended, out, errors = proxy.run_to_end(["load", *words, "http://127.0.0.1:1/"])

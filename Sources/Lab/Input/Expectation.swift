@@ -11,7 +11,7 @@ public struct Expectation: Sendable, Equatable {
     case errors
     /// Good responses per second.
     case rate
-    /// Requests sent per second, out of those planned: 0 to 1.
+    /// Requests sent per second, out of those whose moments came (`LoadResult.dueRate`): 0 to 1.
     case offered
   }
   public enum Series: String, Sendable { case latency, uncorrected, delay, connect }
@@ -133,8 +133,7 @@ public struct Expectation: Sendable, Equatable {
       let failed = result.failures.values.reduce(0, +)
       return result.planned == 0 ? nil : Double(failed) / Double(result.planned)
     case .offered:
-      guard let planned = result.plannedRate, planned > 0 else { return nil }
-      return result.offeredRate / planned
+      return result.dueRate.map { result.offeredRate / $0 }
     case .latency(let series, let statistic):
       let summary =
         switch series {

@@ -5,12 +5,18 @@ import FoundationEssentials
 enum LogLine {
   struct Skip: Error { var reason: String }
 
+  /// Nanoseconds since the epoch of the times that are read: 1970 to 2199. An Int64 holds them until 2262,
+  /// and differences of them, and what is added to them, have to fit as well. Go's zero time (year 1)
+  /// and milliseconds where seconds belong are outside.
+  private static let times: ClosedRange<Int64> = 0...7_258_118_399_999_999_999
+  private static let outsideTimes = Skip(reason: "with a time before 1970 or after 2199")
+
   /// Content that is made up for a logged length, at most: what it was is not known, and a gibibyte of
   /// it would fill the memory.
   static let contentMaximum = 16 << 20
 
   /// A record of Millrace's audit log. nil: another kind of line (a seal, an end, a header).
-  static func audit(_ line: ArraySlice<UInt8>) -> Result<LoggedRequest, Skip>? {
+  static func audit(_ line: ArraySlice<UInt8>) throws(Skip) -> LoggedRequest? {
     struct Record: Decodable {
       var kind: String?
       var time: String?
@@ -22,22 +28,26 @@ enum LogLine {
       var total_us: Int64?
     }
     guard let record = try? JSONDecoder().decode(Record.self, from: Data(line)) else {
-      return .failure(Skip(reason: "not JSON"))
+      throw Skip(reason: "not JSON")
     }
     guard record.kind == "exchange" || record.kind == "begin" else { return nil }
-    guard let path = record.path, let time = record.time.flatMap(instant) else {
-      return .failure(Skip(reason: "without a path or a time"))
+    guard let path = record.path, let time = try instant(record.time) else {
+      throw Skip(reason: "without a path or a time")
     }
-    if record.query_redacted == true { return .failure(Skip(reason: "with a redacted query")) }
+    if record.query_redacted == true { throw Skip(reason: "with a redacted query") }
     let target = record.query.map { path + "?" + $0 } ?? path
     // The time is that of the record, which an exchange gets at its end.
-    let began = time - (record.total_us ?? 0) * 1000
-    return request(began, record.method ?? "GET", target, record.request_bytes ?? 0)
+    let took = record.total_us ?? 0
+    guard took >= 0, took <= time / 1000 else {
+      throw Skip(reason: "with a total_us that cannot be")
+    }
+    let began = time - took * 1000
+    return try request(began, record.method ?? "GET", target, record.request_bytes ?? 0)
   }
 
   /// A line of a JSON access log with nginx's names: `time_iso8601` or `msec`, `request` or
   /// `request_method` with `request_uri`.
-  static func json(_ line: ArraySlice<UInt8>) -> Result<LoggedRequest, Skip>? {
+  static func json(_ line: ArraySlice<UInt8>) throws(Skip) -> LoggedRequest {
     struct Text: Decodable {
       var text: String
       init(from decoder: any Decoder) throws {
@@ -52,7 +62,7 @@ enum LogLine {
       }
     }
     guard let all = try? JSONDecoder().decode([String: Text].self, from: Data(line)) else {
-      return .failure(Skip(reason: "not JSON"))
+      throw Skip(reason: "not JSON")
     }
     func first(_ names: String...) -> String? {
       for name in names { if let found = all[name]?.text, !found.isEmpty { return found } }
@@ -60,64 +70,82 @@ enum LogLine {
     }
     var time: Int64?
     if let seconds = first("msec").flatMap(Double.init) {
+      // Of what is no number this is false, too.
+      guard seconds >= 0, seconds < Double(times.upperBound) / 1e9 else { throw outsideTimes }
       time = Int64((seconds * 1000).rounded()) * 1_000_000
     }
-    time = time ?? first("time_iso8601", "@timestamp", "timestamp", "time").flatMap(instant)
-    guard let time else { return .failure(Skip(reason: "without a time (time_iso8601 or msec)")) }
+    if time == nil { time = try instant(first("time_iso8601", "@timestamp", "timestamp", "time")) }
+    guard let time else { throw Skip(reason: "without a time (time_iso8601 or msec)") }
     let length = first("request_content_length", "content_length").flatMap { Int($0) } ?? 0
-    if let line = first("request") { return requestLine(time, line[...], length) }
+    if let line = first("request") { return try requestLine(time, line[...], length) }
     guard let target = first("request_uri", "uri", "path") else {
-      return .failure(Skip(reason: "without a request"))
+      throw Skip(reason: "without a request")
     }
-    return request(time, first("request_method", "method") ?? "GET", target, length)
+    return try request(time, first("request_method", "method") ?? "GET", target, length)
   }
 
   /// nginx's `combined`, and whatever begins like it:
   /// `ADDRESS - USER [21/Nov/2026:10:18:41 +0000] "GET / HTTP/1.1" 200 612 …`.
-  static func combined(_ line: ArraySlice<UInt8>) -> Result<LoggedRequest, Skip>? {
+  static func combined(_ line: ArraySlice<UInt8>) throws(Skip) -> LoggedRequest {
+    guard let (time, request) = try combinedParts(line) else {
+      throw Skip(reason: "not in the combined format")
+    }
+    return try requestLine(time, request, 0)
+  }
+
+  /// Whether a line is in nginx's `combined`, be its request what it may: a log's first lines may well
+  /// be somebody's TLS handshake with a port that speaks none.
+  static func isCombined(_ line: ArraySlice<UInt8>) -> Bool {
+    (try? combinedParts(line)) != nil
+  }
+
+  private static func combinedParts(
+    _ line: ArraySlice<UInt8>
+  ) throws(Skip) -> (time: Int64, request: Substring)? {
     let text = Substring(decoding: line, as: UTF8.self)
     guard let open = text.firstIndex(of: "["), let close = text[open...].firstIndex(of: "]"),
-      let time = commonLogTime(text[text.index(after: open)..<close]),
+      let time = try commonLogTime(text[text.index(after: open)..<close]),
       let quote = text[close...].firstIndex(of: "\""),
       let end = text[text.index(after: quote)...].firstIndex(of: "\"")
-    else { return .failure(Skip(reason: "not in the combined format")) }
-    return requestLine(time, text[text.index(after: quote)..<end], 0)
+    else { return nil }
+    return (time, text[text.index(after: quote)..<end])
   }
 
   private static func requestLine(
     _ time: Int64, _ line: Substring, _ length: Int
-  ) -> Result<LoggedRequest, Skip> {
+  ) throws(Skip) -> LoggedRequest {
     let words = line.split(separator: " ")
     guard words.count == 3, words[2].hasPrefix("HTTP/") else {
-      return .failure(Skip(reason: "with a request line that is none"))
+      throw Skip(reason: "with a request line that is none")
     }
-    return request(time, String(words[0]), String(words[1]), length)
+    return try request(time, String(words[0]), String(words[1]), length)
   }
 
   private static func request(
     _ time: Int64, _ method: String, _ target: String, _ length: Int
-  ) -> Result<LoggedRequest, Skip> {
-    guard method != "CONNECT" else { return .failure(Skip(reason: "CONNECT")) }
+  ) throws(Skip) -> LoggedRequest {
+    guard method != "CONNECT" else { throw Skip(reason: "CONNECT") }
     guard target.hasPrefix("/") || target == "*" else {
-      return .failure(Skip(reason: "with a target that is no path"))
+      throw Skip(reason: "with a target that is no path")
     }
     guard target.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
-      return .failure(Skip(reason: "with bytes in the target that no request line may hold"))
+      throw Skip(reason: "with bytes in the target that no request line may hold")
     }
     guard !method.isEmpty, method.utf8.allSatisfy({ $0 >= 0x41 && $0 <= 0x5A || $0 == 0x2D }) else {
-      return .failure(Skip(reason: "with a method that is none"))
+      throw Skip(reason: "with a method that is none")
     }
     guard length <= contentMaximum else {
-      return .failure(Skip(reason: "with more content than 16 MiB"))
+      throw Skip(reason: "with more content than 16 MiB")
     }
-    return .success(
-      LoggedRequest(time: time, method: method, target: target, contentLength: max(0, length)))
+    return LoggedRequest(
+      time: time, method: method, target: target, contentLength: max(0, length))
   }
 
   // MARK: Times
 
-  /// RFC 3339: `2026-11-21T10:18:41.325123Z`, with any fraction and offset.
-  static func instant(_ text: String) -> Int64? {
+  /// RFC 3339: `2026-11-21T10:18:41.325123Z`, with any fraction and offset. nil: no such text.
+  static func instant(_ text: String?) throws(Skip) -> Int64? {
+    guard let text else { return nil }
     let b = Array(text.utf8)
     guard b.count >= 20, b[4] == 0x2D, b[7] == 0x2D, b[10] == 0x54 || b[10] == 0x20, b[13] == 0x3A,
       b[16] == 0x3A, let year = number(b[0..<4]), let month = number(b[5..<7]),
@@ -136,13 +164,12 @@ enum LogLine {
       }
     }
     guard at < b.count, let offset = offsetSeconds(b[at...]) else { return nil }
-    let days = civilDays(year, month, day)
-    return (Int64(days) * 86_400 + Int64(hour * 3600 + minute * 60 + second) - offset)
-      * 1_000_000_000 + fraction
+    return try nanoseconds(
+      civilDays(year, month, day), Int64(hour * 3600 + minute * 60 + second) - offset, fraction)
   }
 
   /// `21/Nov/2026:10:18:41 +0000`.
-  static func commonLogTime(_ text: Substring) -> Int64? {
+  static func commonLogTime(_ text: Substring) throws(Skip) -> Int64? {
     let b = Array(text.utf8)
     let months = [
       "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
@@ -152,9 +179,17 @@ enum LogLine {
       let hour = number(b[12..<14]), let minute = number(b[15..<17]),
       let second = number(b[18..<20]), let offset = offsetSeconds(b[21...])
     else { return nil }
-    let days = civilDays(year, month + 1, day)
-    return (Int64(days) * 86_400 + Int64(hour * 3600 + minute * 60 + second) - offset)
-      * 1_000_000_000
+    return try nanoseconds(
+      civilDays(year, month + 1, day), Int64(hour * 3600 + minute * 60 + second) - offset, 0)
+  }
+
+  /// Nanoseconds since the epoch, of days since then, seconds and a fraction.
+  private static func nanoseconds(
+    _ days: Int, _ seconds: Int64, _ fraction: Int64
+  ) throws(Skip) -> Int64 {
+    let whole = Int64(days) * 86_400 + seconds
+    guard whole >= 0, whole <= times.upperBound / 1_000_000_000 else { throw outsideTimes }
+    return whole * 1_000_000_000 + fraction
   }
 
   /// `Z`, `+02:00` or `+0200`.

@@ -27,14 +27,23 @@ public struct ReplayLog: Sendable {
     public var description: String { "\(message); \(cure)" }
   }
 
-  /// Different requests that are told apart; a prepared one takes some 300 bytes.
+  /// Different requests that are told apart; each takes some 700 bytes, and 400 on each thread.
   static let templatesMaximum = 1_000_000
+  /// A replay takes no longer than a year, in nanoseconds: what does has a wrong time in it, or a wrong
+  /// speed, and three times as much still fits into an Int64.
+  static let spanMaximum = 366.0 * 86_400 * 1e9
+  /// Lines that are looked at for a log's format: the first ones may be somebody's garbage, or half of
+  /// what was cut off when the log was rotated.
+  static let formatLines = 100
 
   /// Reads a log.
   /// - Parameters:
   ///   - path: a file, or the directory of an audit log.
   ///   - speed: 2: twice as fast as it was.
   public static func load(_ path: String, speed: Double) throws(Flaw) -> ReplayLog {
+    guard speed > 0, speed.isFinite else {
+      throw Flaw(message: "a log cannot be replayed at \(speed) times its speed", cure: "use 1")
+    }
     var reader = Reading()
     for file in try files(path) {
       guard let data = FileManager.default.contents(atPath: file) else {
@@ -75,48 +84,61 @@ struct LoggedRequest {
 
 private struct Reading {
   private var format: ReplayLog.Format?
+  /// Lines that came before one that told the format.
+  private var undecided: [ArraySlice<UInt8>] = []
   private var requests: [LoggedRequest] = []
   private var skipped: [String: Int] = [:]
 
   mutating func take(_ bytes: [UInt8], _ file: String) throws(ReplayLog.Flaw) {
     for line in bytes.split(separator: UInt8(ascii: "\n")) where line.contains(where: { $0 > 0x20 })
     {
-      let format: ReplayLog.Format
-      if let known = self.format {
-        format = known
-      } else {
-        format = try Self.format(of: line, file)
+      if let format {
+        take(line, format)
+        continue
       }
-      self.format = format
-      let found: Result<LoggedRequest, LogLine.Skip>? =
-        switch format {
-        case .audit: LogLine.audit(line)
-        case .json: LogLine.json(line)
-        case .combined: LogLine.combined(line)
-        }
-      switch found {
-      case .success(let request): requests.append(request)
-      case .failure(let skip): skipped[skip.reason, default: 0] += 1
-      case nil: break
+      undecided.append(line)
+      format = Self.format(of: line)
+      if let format {
+        for line in undecided { take(line, format) }
+        undecided = []
+      } else if undecided.count == ReplayLog.formatLines {
+        throw Self.isNone(file)
       }
     }
   }
 
-  private static func format(
-    of line: ArraySlice<UInt8>, _ file: String
-  ) throws(ReplayLog.Flaw) -> ReplayLog.Format {
+  private mutating func take(_ line: ArraySlice<UInt8>, _ format: ReplayLog.Format) {
+    do throws(LogLine.Skip) {
+      let found: LoggedRequest? =
+        switch format {
+        case .audit: try LogLine.audit(line)
+        case .json: try LogLine.json(line)
+        case .combined: try LogLine.combined(line)
+        }
+      if let found { requests.append(found) }
+    } catch {
+      skipped[error.reason, default: 0] += 1
+    }
+  }
+
+  /// The format that a line tells; nil: it tells none.
+  private static func format(of line: ArraySlice<UInt8>) -> ReplayLog.Format? {
     if line.first == UInt8(ascii: "{") {
       return String(decoding: line.prefix(200), as: UTF8.self).contains("\"kind\":")
         ? .audit : .json
     }
-    if case .success? = LogLine.combined(line) { return .combined }
-    throw ReplayLog.Flaw(
-      message: "\(file) is no log that can be replayed: its first line is neither JSON nor"
+    return LogLine.isCombined(line) ? .combined : nil
+  }
+
+  private static func isNone(_ file: String) -> ReplayLog.Flaw {
+    ReplayLog.Flaw(
+      message: "\(file) is no log that can be replayed: none of its first lines is JSON or in"
         + " nginx's combined format",
       cure: "give an audit log of Millrace, or an access log of nginx")
   }
 
   mutating func finish(_ path: String, _ speed: Double) throws(ReplayLog.Flaw) -> ReplayLog {
+    if format == nil && !undecided.isEmpty { throw Self.isNone(path) }
     guard let format, !requests.isEmpty else {
       let why = skipped.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }
       throw ReplayLog.Flaw(
@@ -157,6 +179,12 @@ private struct Reading {
     var moments: [Int64] = []
     var chosen: [UInt32] = []
     let start = requests[0].time
+    let span = Double(requests[requests.count - 1].time - start) / speed
+    guard span <= ReplayLog.spanMaximum else {
+      throw ReplayLog.Flaw(
+        message: "the log would take \(Int(min(span / 86_400e9, 1e15))) days at this speed",
+        cure: "replay a part of it, raise --speed, or take out the lines whose times are wrong")
+    }
     for request in requests {
       let key = Key(method: request.method, target: request.target, length: request.contentLength)
       if known[key] == nil {

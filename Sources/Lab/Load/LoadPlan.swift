@@ -30,7 +30,8 @@ public struct LoadPlan: Sendable {
   public var trust = TLSClientContext.Trust.anyone
   /// Nanoseconds of load that are not counted, before those that are.
   public var warmUpNanoseconds: Int64 = 1_000_000_000
-  /// Nanoseconds that are counted; a replay ends with its log, if that is earlier.
+  /// Nanoseconds that are counted; a replay ends with its log, if that is earlier
+  /// (`LoadSchedule.wholeNanoseconds`).
   public var durationNanoseconds: Int64 = 10_000_000_000
   /// Requests after which the run ends, if that is earlier; nil: no limit.
   public var requestLimit: Int?
@@ -112,6 +113,12 @@ public struct LoadSchedule: Sendable {
   public var moments: [Int64]
   /// For each moment the index of its template.
   public var templates: [UInt32]
+
+  /// From the first moment to the last.
+  public var spanNanoseconds: Int64 { moments.last ?? 0 }
+  /// A duration in which all of it is sent. A second more than its span, so that the last requests are
+  /// still in time when they leave a little late; the run ends with the log all the same.
+  public var wholeNanoseconds: Int64 { spanNanoseconds + 1_000_000_000 }
 
   public init(moments: [Int64], templates: [UInt32]) {
     self.moments = moments

@@ -38,7 +38,7 @@ extension LoadResult {
     for kind in LoadFailureKind.allCases {
       if let example = tally.examples[kind.rawValue] { examples[kind.name] = example }
     }
-    for status in 0..<LoadTally.statusLimit where tally.statuses[status] > 0 {
+    for status in LoadTally.statusCodes where tally.statuses[status] > 0 {
       statuses[String(status)] = tally.statuses[status]
     }
     bytesReceived = tally.bytesReceived
@@ -52,9 +52,15 @@ extension LoadResult {
     latency = LatencySummary(tally.latency)
     uncorrected = plan.pacing.isOpen ? LatencySummary(tally.uncorrected) : latency
     delay = LatencySummary(tally.delay)
-    for (template, share) in zip(plan.requests, tally.templates) {
+    let rows = RequestRows(plan)
+    for (row, share) in tally.rows.enumerated() {
       var request = RequestResult()
-      request.name = template.name
+      if row < rows.own.count {
+        request.name = plan.requests[rows.own[row]].name
+      } else {
+        request.name = "\(rows.others) others"
+        request.together = rows.others
+      }
       request.completed = share.completed
       request.failed = share.failed
       request.latency = LatencySummary(share.latency)

@@ -52,7 +52,8 @@ public struct LoadResult: Codable, Sendable {
   public var uncorrected = LatencySummary()
   /// From the planned moment to that of sending.
   public var delay = LatencySummary()
-  /// By template, where there are several.
+  /// By template, where there are several; of more than 100 those that are sent most often, and behind
+  /// them all others together.
   public var requests: [RequestResult] = []
   /// What the load itself cost: CPU seconds of its process in the counted part.
   public var processorSeconds = 0.0
@@ -61,11 +62,21 @@ public struct LoadResult: Codable, Sendable {
   public var intervals: [LoadInterval] = []
 
   public init() {}
+
+  /// Requests per second whose moments came in the counted part; nil where none did, and in a closed
+  /// loop. That is what the offered rate has to be measured by: a Poisson process has itself a count
+  /// that varies, and a log is not evenly busy.
+  public var dueRate: Double? {
+    guard pacing != "closed", planned > 0, seconds > 0 else { return nil }
+    return Double(planned) / seconds
+  }
 }
 
-/// One template's share.
+/// One template's share, or that of the others together.
 public struct RequestResult: Codable, Sendable {
   public var name = ""
+  /// Of the others: how many different requests they are; 0 otherwise.
+  public var together = 0
   public var completed = 0
   public var failed = 0
   public var latency = LatencySummary()

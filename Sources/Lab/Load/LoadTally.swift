@@ -26,8 +26,8 @@ enum LoadFailureKind: Int, CaseIterable {
   var name: String { self == .protocolError ? "protocol" : "\(self)" }
 }
 
-/// One template's share.
-struct TemplateTally {
+/// The share of a row: one template, or all without a row of their own (`RequestRows`).
+struct RowTally {
   var completed = 0
   var failed = 0
   var latency: LatencyHistogram
@@ -51,14 +51,14 @@ struct LoadTally: ~Copyable, @unchecked Sendable {
   var slowFailures = 0
   /// By `LoadFailureKind`.
   let failures: UnsafeMutablePointer<Int>
-  /// By status code.
+  /// By status code. Written by `answered` only.
   let statuses: UnsafeMutablePointer<Int>
   var latency: LatencyHistogram
   var uncorrected: LatencyHistogram
   var delay: LatencyHistogram
   var connectTime: LatencyHistogram
   /// Empty for a single template.
-  var templates: [TemplateTally]
+  var rows: [RowTally]
   /// In words, the first failure of each kind.
   var examples: [String?]
   /// CPU nanoseconds of the thread in the counted part, and of the process on the first thread.
@@ -69,21 +69,23 @@ struct LoadTally: ~Copyable, @unchecked Sendable {
   /// Microseconds since the epoch at which it began.
   var startedMicroseconds: Int64 = 0
 
-  static let statusLimit = 600
+  /// The status codes that HTTP has (RFC 9110, section 15); others break the protocol.
+  static let statusCodes = 100...599
 
-  /// - Parameter longest: no latency is longer; nanoseconds.
-  init(templates count: Int, longest: Int64) {
+  /// - Parameters:
+  ///   - count: rows of requests.
+  ///   - longest: no latency is longer; nanoseconds.
+  init(rows count: Int, longest: Int64) {
     failures = .allocate(capacity: LoadFailureKind.allCases.count)
     failures.initialize(repeating: 0, count: LoadFailureKind.allCases.count)
-    statuses = .allocate(capacity: Self.statusLimit)
-    statuses.initialize(repeating: 0, count: Self.statusLimit)
+    statuses = .allocate(capacity: Self.statusCodes.upperBound + 1)
+    statuses.initialize(repeating: 0, count: Self.statusCodes.upperBound + 1)
     let empty = LatencyHistogram(upTo: longest)
     latency = empty
     uncorrected = empty
     delay = empty
     connectTime = empty
-    templates =
-      count > 1 ? Array(repeating: TemplateTally(latency: empty), count: count) : []
+    rows = Array(repeating: RowTally(latency: empty), count: count)
     examples = Array(repeating: nil, count: LoadFailureKind.allCases.count)
   }
 
@@ -92,9 +94,19 @@ struct LoadTally: ~Copyable, @unchecked Sendable {
     statuses.deallocate()
   }
 
-  mutating func fail(_ kind: LoadFailureKind, template: UInt32) {
+  mutating func fail(_ kind: LoadFailureKind, row: UInt32) {
     failures[kind.rawValue] += 1
-    if !templates.isEmpty { templates[Int(template)].failed += 1 }
+    if !rows.isEmpty { rows[Int(row)].failed += 1 }
+  }
+
+  /// Counts a response. What is no status code was refused where it was read; if one comes this far
+  /// it is a bug of ours, and still nothing is written beside the table.
+  @inline(__always)
+  mutating func answered(_ status: UInt16) {
+    guard Self.statusCodes.contains(Int(status)) else {
+      return assertionFailure("a response with the status \(status) was let through")
+    }
+    statuses[Int(status)] += 1
   }
 
   /// Adds what another thread counted.
@@ -112,15 +124,15 @@ struct LoadTally: ~Copyable, @unchecked Sendable {
     slowResponses += other.slowResponses
     slowFailures += other.slowFailures
     for i in LoadFailureKind.allCases.indices { failures[i] += other.failures[i] }
-    for i in 0..<Self.statusLimit { statuses[i] += other.statuses[i] }
+    for i in Self.statusCodes { statuses[i] += other.statuses[i] }
     latency.add(other.latency)
     uncorrected.add(other.uncorrected)
     delay.add(other.delay)
     connectTime.add(other.connectTime)
-    for i in templates.indices {
-      templates[i].completed += other.templates[i].completed
-      templates[i].failed += other.templates[i].failed
-      templates[i].latency.add(other.templates[i].latency)
+    for i in rows.indices {
+      rows[i].completed += other.rows[i].completed
+      rows[i].failed += other.rows[i].failed
+      rows[i].latency.add(other.rows[i].latency)
     }
     for i in examples.indices where examples[i] == nil { examples[i] = other.examples[i] }
     processNanoseconds += other.processNanoseconds

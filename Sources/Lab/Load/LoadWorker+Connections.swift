@@ -132,7 +132,7 @@ extension LoadWorker where E: ~Copyable {
   /// Counts a request of the counted part that was not good.
   mutating func failed(_ kind: LoadFailureKind, _ template: UInt32) {
     quarter.failed += 1
-    tally.fail(kind, template: template)
+    tally.fail(kind, row: prepared[Int(template)].row)
   }
 
   /// Keeps the first failure of each kind in words.

@@ -156,8 +156,12 @@ extension LoadWorker where E: ~Copyable {
       // Streams above `lastStream` are told one by one.
       c.pointee.requestsLeft = 0
     case .head:
-      guard let index = index(c, event), event.status >= 200 else { return }
-      place(c, index).pointee.answer.status = event.status
+      guard let index = index(c, event) else { return }
+      // nghttp2 takes any three digits.
+      guard LoadTally.statusCodes.contains(Int(event.status)) else {
+        return refuseStatus(c, index, event)
+      }
+      if event.status >= 200 { place(c, index).pointee.answer.status = event.status }
     case .headTooLarge:
       guard let index = index(c, event) else { return }
       failStream(c, index, .protocolError, "a response head over the limits")
@@ -168,6 +172,8 @@ extension LoadWorker where E: ~Copyable {
       compare(event.bytes, template, &place(c, index).pointee.answer)
     case .end:
       guard let index = index(c, event), !place(c, index).pointee.isDecided else { return }
+      // A head of ":status: 000" looks like one without it.
+      if place(c, index).pointee.answer.status == 0 { return refuseStatus(c, index, event) }
       let flight = decide(c, index)
       settle(c, flight, place(c, index).pointee.answer)
       if resumesSessions && !c.pointee.hasKeptSession && c.pointee.tls != nil { keepSession(c) }
@@ -194,6 +200,12 @@ extension LoadWorker where E: ~Copyable {
       }
     }
     place(c, index).pointee.stream = 0
+  }
+
+  private mutating func refuseStatus(_ c: LoadConnectionPointer, _ index: Int, _ event: HTTP2Event)
+  {
+    failStream(c, index, .protocolError, "a response with the status code \(event.status)")
+    c.pointee.resetStream(event.stream, .protocolError)
   }
 
   private mutating func failStream(

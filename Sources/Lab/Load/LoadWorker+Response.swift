@@ -297,7 +297,7 @@ extension LoadWorker where E: ~Copyable {
     _ flight: Flight, _ answer: Answer, _ failure: LoadFailureKind?
   ) {
     let now = engine.now
-    if flight.isCounted { tally.statuses[Int(answer.status)] += 1 }
+    if flight.isCounted { tally.answered(answer.status) }
     if let failure {
       note(failure, "status \(answer.status) with \(answer.contentCount) bytes of content")
       if flight.isCounted { failed(failure, flight.template) } else { quarter.failed += 1 }
@@ -312,9 +312,10 @@ extension LoadWorker where E: ~Copyable {
     tally.latency.record(UInt64(latency))
     // In a closed loop both are the same, and one is enough.
     if isOpenLoop { tally.uncorrected.record(UInt64(max(0, now - flight.sent))) }
-    if !tally.templates.isEmpty {
-      tally.templates[Int(flight.template)].completed += 1
-      tally.templates[Int(flight.template)].latency.record(UInt64(latency))
+    if !tally.rows.isEmpty {
+      let row = Int(prepared[Int(flight.template)].row)
+      tally.rows[row].completed += 1
+      tally.rows[row].latency.record(UInt64(latency))
     }
   }
 

@@ -61,6 +61,7 @@ extension LoadWorker where E: ~Copyable {
     let ending = PacedEnding(plan)
     duration = ending.duration
     mayRunOut = ending.mayRunOut
+    waitsForAnswers = ending.waitsForAnswers
     closedLeft = seed.closedLimit
     sweepInterval = max(5_000_000, min(500_000_000, plan.timeoutNanoseconds / 16))
     nextSweep = made.now + sweepInterval
@@ -103,12 +104,15 @@ extension LoadWorker where E: ~Copyable {
     frames = .allocate(byteCount: Self.scratchBytes, alignment: 64)
     responseHead = ResponseHead(fieldCapacity: responseLimits.fields)
     tally = LoadTally(
-      templates: plan.requests.count,
+      rows: seed.source.rows.count,
       longest: warmUp + 3 * duration + 3 * timeout + 2_000_000_000)
     engine = made
+    let rows = seed.source.rows
     for (i, request) in plan.requests.enumerated() {
       (prepared.baseAddress! + i).initialize(
-        to: PreparedRequest(request, plan.servers[request.server], &engine))
+        to: PreparedRequest(
+          request, plan.servers[request.server], row: rows.rows.isEmpty ? 0 : rows.rows[i],
+          remembersHeads: plan.requests.count <= RememberedHead.templatesMaximum, &engine))
     }
     for i in lanes.indices { try pace(lanes.baseAddress! + i, seed, threads) }
   }
@@ -163,9 +167,16 @@ struct PacedEnding {
   var duration: Int64
   /// Whether the requests may be over earlier.
   var mayRunOut: Bool
+  /// Whether it then waits for the answers. The end of an open loop does not, or a server that hangs
+  /// would lengthen it; but a log that is one burst would have no length at all.
+  var waitsForAnswers: Bool
+
+  /// A replay shorter than this many nanoseconds is a burst: the shortest that --duration may be.
+  private static let burst: Int64 = 100_000_000
 
   init(_ plan: LoadPlan) {
     duration = plan.durationNanoseconds
+    waitsForAnswers = !plan.pacing.isOpen
     switch plan.pacing {
     case .constant(let rate):
       mayRunOut = false
@@ -174,7 +185,9 @@ struct PacedEnding {
       let first = Pacer.firstNumber(from: plan.warmUpNanoseconds, rate)
       let end = Pacer.offset(first + UInt64(limit), rate)
       duration = min(duration, end - plan.warmUpNanoseconds)
-    case .replay: mayRunOut = true
+    case .replay(let schedule):
+      mayRunOut = true
+      waitsForAnswers = schedule.spanNanoseconds < Self.burst
     case .closed, .poisson: mayRunOut = plan.requestLimit != nil
     }
   }

@@ -79,6 +79,8 @@ struct LoadWorker<E: Engine & ~Copyable>: ~Copyable {
   var closedLeft: Int
   /// Whether the requests may be over before the time is.
   let mayRunOut: Bool
+  /// Whether the counted part then ends with the last answer.
+  let waitsForAnswers: Bool
 
   // Monotonic nanoseconds.
   let warmUp: Int64
@@ -232,7 +234,7 @@ struct LoadWorker<E: Engine & ~Copyable>: ~Copyable {
   /// Whether there is nothing left to send before the time is over.
   private func hasRunOut(_ now: Int64) -> Bool {
     guard mayRunOut else { return false }
-    if !isOpenLoop && (closedLeft > 0 || inAir > 0) { return false }
+    if !isOpenLoop && closedLeft > 0 || waitsForAnswers && inAir > 0 { return false }
     return !hasBacklog
   }
 

@@ -124,6 +124,7 @@ final class PacingSource: @unchecked Sendable {
 
   let pacing: LoadPacing
   let chooser: RequestChooser
+  let rows: RequestRows
   let seed: UInt64
   /// Nanoseconds that are not counted.
   let warmUp: Int64
@@ -135,6 +136,7 @@ final class PacingSource: @unchecked Sendable {
   init(_ plan: LoadPlan) {
     pacing = plan.pacing
     chooser = RequestChooser(weights: plan.requests.map(\.weight), seed: plan.seed)
+    rows = RequestRows(plan)
     seed = plan.seed
     warmUp = plan.warmUpNanoseconds
     limit = plan.requestLimit

@@ -11,20 +11,28 @@ import MillraceEngine
 struct RememberedHead {
   /// False takes the fast path away.
   static var isOn: Bool { true }
+  /// With more templates none is remembered: it would be a kilobyte for each on each thread, and one
+  /// that is asked for rarely finds another Date in its next head anyway.
+  static let templatesMaximum = 1000
   /// Longer heads are parsed each time.
   private static let limit = 1024
 
-  private let bytes = UnsafeMutableRawPointer.allocate(byteCount: limit, alignment: 64)
+  /// nil: none is remembered.
+  private let bytes: UnsafeMutableRawPointer?
   private(set) var count = 0
   private(set) var status: UInt16 = 0
   private(set) var isPersistent = false
   private(set) var framing = BodyFraming.none
 
-  func deallocate() { bytes.deallocate() }
+  init(_ remembers: Bool) {
+    bytes = remembers && Self.isOn ? .allocate(byteCount: Self.limit, alignment: 64) : nil
+  }
+
+  func deallocate() { bytes?.deallocate() }
 
   @inline(__always)
   func begins(_ input: UnsafeRawBufferPointer) -> Bool {
-    count > 0 && input.count >= count && memcmp(input.baseAddress!, bytes, count) == 0
+    count > 0 && input.count >= count && memcmp(input.baseAddress!, bytes!, count) == 0
   }
 
   @inline(__always)
@@ -32,7 +40,7 @@ struct RememberedHead {
     _ input: UnsafeRawBufferPointer, _ length: Int, _ head: borrowing ResponseHead,
     _ framing: BodyFraming
   ) {
-    guard Self.isOn, length <= Self.limit else { return }
+    guard let bytes, length <= Self.limit else { return }
     bytes.copyMemory(from: input.baseAddress!, byteCount: length)
     count = length
     status = head.status
@@ -56,12 +64,17 @@ struct PreparedRequest: ~Copyable {
   let expectedLength: Int?
   let expectedContent: UnsafeRawBufferPointer?
   let server: Int
+  /// Where it is counted (`RequestRows`).
+  let row: UInt32
   /// The last head that answered it.
-  var remembered = RememberedHead()
+  var remembered: RememberedHead
 
   init<E: Engine & ~Copyable>(
-    _ template: RequestTemplate, _ server: LoadServer, _ engine: inout E
+    _ template: RequestTemplate, _ server: LoadServer, row: UInt32, remembersHeads: Bool,
+    _ engine: inout E
   ) {
+    self.row = row
+    remembered = RememberedHead(remembersHeads)
     head = Self.bytes(Self.head(template, server, isLast: false))
     lastHead = Self.bytes(Self.head(template, server, isLast: true))
     content = engine.coldMemory(max(1, template.content.count))
