@@ -2,6 +2,7 @@
 Rows that are not good for something say so in the cell."""
 
 import json
+import re
 from statistics import median
 
 BEGIN, END = "<!-- campaign: begin -->", "<!-- campaign: end -->"
@@ -51,7 +52,8 @@ class Table:
                 if m["subject"] == subject and m["stage"] in stages and not m.get("failure")]
 
     def _row(self, subject):
-        name = subject["name"] + (f" ({subject['version']})" if subject["kind"] == "peer" else "")
+        version = re.search(r"\d+\.\d+[^\s/]*", subject["version"]) if subject["kind"] == "peer" else None
+        name = subject["name"] + (f" ({version[0]})" if version else "")
         if subject.get("failure"):
             return f"| {name} | not measured: {subject['failure'][:80]} | | | | | | | |"
         top = self._measurements(subject["name"], "maximum")

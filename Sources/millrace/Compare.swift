@@ -121,7 +121,7 @@ struct CompareWorkloadOptions: ParsableArguments {
   var workload: String?
 
   @Option(help: "Connections of the load.")
-  var connections = 64
+  var connections = 128
 
   @Option(help: "Requests in flight per connection.")
   var inFlight: Int?

@@ -67,6 +67,18 @@ import Testing
     #expect(comparison.verdict.headline.hasPrefix("No difference that matters between io_uring"))
   }
 
+  @Test func aVersionIsItsNumber() {
+    for (said, number): (String, Substring?) in [
+      ("nginx version: nginx/1.22.1", "1.22.1"),
+      ("HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/", "2.6.12-1+deb12u4"),
+      ("envoy  version: 7b8baff1758f0a584dcc3cb657b5032000bcb3d7/1.30.1/Clean/RELEASE", "1.30.1"),
+      ("v2.6.2 h1:abc", "2.6.2"), ("h2o version 2.2.5\nOpenSSL: OpenSSL 3.0.17", "2.2.5"),
+      ("unknown", nil), ("", nil), ("a.b 1. .5", nil),
+    ] {
+      #expect(Sentences.number(in: said) == number, "\(said)")
+    }
+  }
+
   /// Four quantities of which one was not measured: "no difference" is not said of that one.
   @Test func noDifferenceIsOnlySaidOfWhatWasMeasured() {
     var told = ToldComparison("epoll", "io_uring")

@@ -434,7 +434,7 @@ struct PageChecker {
     }
     c.conclude()
     let text = ComparisonText.render(c)
-    #expect(text.contains("busy: CPU 0, 1") && text.contains("99.0%, 31.5%"), "\(text)")
+    #expect(text.contains("busy: CPU 0, 1") && text.contains("99%, 31%"), "\(text)")
     let lines = text.split(separator: "\n").map { $0.split(separator: " ") }
     let counts = lines.filter { $0.first == "io_uring" && $0.count == 7 && $0[1] == "4.00" }
     #expect(counts.count == c.stages.count, "\(text)")

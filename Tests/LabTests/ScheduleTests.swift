@@ -111,6 +111,16 @@ import Testing
     #expect(found.allSatisfy { $0.stage.kind == .rate })
   }
 
+  /// A peer that is far slower does not choose the load: the others would idle.
+  @Test(arguments: [(9999.0, 14_000.0), (10_000, 7000), (10_001, 7000)])
+  func aPeerBelowHalfDoesNotChooseTheEqualLoad(_ peer: Double, _ rate: Double) {
+    let found = stages([("epoll", 20_000), ("io_uring", 50_000), ("caddy", peer)])
+    #expect(found[0].stage.rate == rate)
+    #expect(found[0].stage.reason.contains("but caddy, not half") == (peer < 10_000))
+    // Of variants the slower one always counts: it is what the comparison is about.
+    #expect(stages([("epoll", 60_000), ("io_uring", 1000)])[0].stage.rate == 700)
+  }
+
   @Test func oneVariantHasNoBrinkAndNobodyNoRate() {
     #expect(stages([("epoll", 20_000), ("nginx", 30_000)]).map(\.stage.name) == ["equal"])
     #expect(stages([]).isEmpty)

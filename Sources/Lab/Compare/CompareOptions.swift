@@ -19,7 +19,7 @@ public struct CompareOptions: Sendable {
   /// Flags of `millrace load`, less URL, rate, duration, warm-up and CPUs.
   public var loadArguments: [String] = []
   /// Connections of the load: also in `loadArguments`.
-  public var connections = 64
+  public var connections = 128
   /// Flags of `millrace origin`, less its address and CPUs.
   public var originArguments: [String] = ["--size", "1KiB"]
   /// Whether the upstreams of the user's configuration give way to `millrace origin`.

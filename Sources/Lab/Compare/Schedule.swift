@@ -126,15 +126,23 @@ enum Schedule {
         return (stage(name, rate, "asked for by --rates"), false)
       }
     }
-    guard let slowest = maxima.min(by: { $0.rate < $1.rate }), slowest.rate > 0 else { return [] }
+    let own = maxima.filter { variants.contains($0.name) }
+    // A peer that is far slower would have everybody else compared while they idle.
+    let bound = (own.map(\.rate).min() ?? 0) / 2
+    let slower = maxima.filter { !variants.contains($0.name) && $0.rate < bound }.map(\.name)
+    let asked = maxima.filter { !slower.contains($0.name) }
+    guard let slowest = asked.min(by: { $0.rate < $1.rate }), slowest.rate > 0 else { return [] }
+    let who =
+      slower.isEmpty
+      ? "a load that all can bear"
+      : "a load that all can bear but \(slower.joined(separator: ", ")), not half as fast"
     var stages = [
       (
         stage(
           "equal", rounded(slowest.rate * 0.7),
-          "70% of the maximum of the slowest, \(slowest.name): a load that all can bear"), false
+          "70% of the maximum of the slowest, \(slowest.name): \(who)"), false
       )
     ]
-    let own = maxima.filter { variants.contains($0.name) }
     if own.count > 1, let lesser = own.min(by: { $0.rate < $1.rate }) {
       stages.append(
         (

@@ -33,6 +33,8 @@ public enum ComparisonText {
         table.add([subject.name] + Array(repeating: "–", count: 8))
         continue
       }
+      // Peers have no brink.
+      if row.measurements.isEmpty { continue }
       func cell(_ quantity: Quantity) -> String {
         row.median(quantity).map { Figure.value($0, of: quantity) } ?? "–"
       }
@@ -40,7 +42,8 @@ public enum ComparisonText {
       table.add([
         subject.name, Figure.rate(row.completedRate), cell(.p50), cell(.p99), cell(.p999),
         cell(.cpuPerRequest), cell(.machinePerRequest), cell(.memory),
-        processors.map { Figure.percent($0.share(row)) }.joined(separator: ", ") + mark,
+        // Whole percents, rounded down: 95% is what is not load-bound.
+        processors.map { "\(Figure.wholePercent($0.share(row)))" }.joined(separator: ", ") + mark,
       ])
     }
     return TextTable.cut(plain(ReportData.title(stage)), to: columns) + "\n"

@@ -10,6 +10,12 @@ enum Figure {
     share.isNaN ? "–" : "\(decimal(share * 100, abs(share) >= 0.995 ? 0 : 1))%"
   }
 
+  /// Rounded down: what is below a bound is not shown as having reached it.
+  static func wholePercent(_ share: Double) -> String {
+    guard share.isFinite, abs(share) < 1e6 else { return "–" }
+    return "\(Int((share * 100 + 1e-9).rounded(.down)))%"
+  }
+
   /// A ratio as a change: 0.887 is "−11.3%", 1.18 is "+18%", 42 is "×42".
   static func change(_ ratio: Double) -> String {
     if ratio >= 9.95 && ratio.isFinite { return "×" + three(ratio) }

@@ -116,8 +116,19 @@ struct Sentences {
 
   private func described(_ subject: SubjectFacts) -> String {
     let named = subject.name.contains("tuned") || subject.name.contains("default")
-    let version = subject.version.isEmpty ? "" : " \(subject.version)"
+    let version = Self.number(in: subject.version).map { " \($0)" } ?? ""
     return "\(subject.name)\(version)" + (named ? "" : subject.isTuned ? " (tuned)" : " (defaults)")
+  }
+
+  /// The version's number of what a program says of itself, "nginx version: nginx/1.22.1".
+  static func number(in text: String) -> Substring? {
+    text.split { $0 == " " || $0 == "/" || $0 == "\n" }.map {
+      $0.first == "v" ? $0.dropFirst() : $0
+    }
+    .first { word in
+      let parts = word.split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
+      return parts.count == 2 && Int(parts[0]) != nil && parts[1].first?.isNumber == true
+    }
   }
 
   func moreRounds(_ candidate: Candidate) -> String {
