@@ -33,9 +33,9 @@ class Table:
         busy = ", ".join(map(str, processors))
         lines = [f"### {self.title}", "", "```", self.command, "```", "",
                  f"{rounds} rounds, {made['workload']['description']}.", "",
-                 f"| | requests/s at the maximum | CPU {busy} busy there | p99 there | p99 at the equal load"
-                 " | CPU per request there | machine per request | system calls per request"
-                 " | memory |", "|---|--:|--:|--:|--:|--:|--:|--:|--:|"]
+                 f"| | maximum: requests/s | CPU {busy} busy | CPU per request | p99 | memory"
+                 " | equal load: p99 | CPU per request | machine per request | system calls per request |",
+                 "|---|" + "--:|" * 9]
         lines += [self._row(subject) for subject in made["subjects"]]
         equal = next((s for s in made["stages"] if s["kind"] == "rate"), None)
         if equal:
@@ -55,7 +55,7 @@ class Table:
         version = re.search(r"\d+\.\d+[^\s/]*", subject["version"]) if subject["kind"] == "peer" else None
         name = subject["name"] + (f" ({version[0]})" if version else "")
         if subject.get("failure"):
-            return f"| {name} | not measured: {subject['failure'][:80]} | | | | | | | |"
+            return f"| {name} | not measured: {subject['failure'][:80]} |" + " |" * 8
         top = self._measurements(subject["name"], "maximum")
         even = self._measurements(subject["name"], "rate")
         busy = median(m["proxyBusy"] for m in top) if top else 0
@@ -63,14 +63,15 @@ class Table:
         cells = [
             "–" if rate is None else f"{rate:,.0f}" + ("" if busy >= BUSY_ENOUGH else " (load-bound)"),
             self._shares(top),
+            self._micro(self._per_request(top, "processSeconds")),
             self._milliseconds(self._median(top, lambda m: m["load"]["latency"]["p99"])),
+            self._mebibytes(self._median([m for m in top if m.get("residentBytes")],
+                                         lambda m: m["residentBytes"])),
             self._milliseconds(self._median(even, lambda m: m["load"]["latency"]["p99"])),
             self._micro(self._per_request(even, "processSeconds")),
             self._micro(self._per_request(even, "machineSeconds")),
             self._plain(self._median([m for m in even if m.get("systemCalls") is not None],
                                      lambda m: m["systemCalls"] / answered(m))),
-            self._mebibytes(self._median([m for m in top if m.get("residentBytes")],
-                                         lambda m: m["residentBytes"])),
         ]
         return f"| {name} | " + " | ".join(cells) + " |"
 
