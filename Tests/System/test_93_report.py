@@ -44,6 +44,18 @@ INSPECTION = r"""
     }
   }
 
+  // An interval that runs through a word.
+  for (const line of document.querySelectorAll("svg .interval")) {
+    if (!seen(line)) continue;
+    const { left, right, top } = line.getBoundingClientRect();
+    for (const { place, box, name } of boxes) {
+      const width = Math.min(box.right, right) - Math.max(box.left, left);
+      if (place === line.closest("svg") && width > 1 && top > box.top + 3 && top < box.bottom - 3) {
+        overlaps.push(`an interval through ${name}`);
+      }
+    }
+  }
+
   // Texts that leave their drawing are cut off, or lie over what is beside it.
   const outside = boxes.filter(({ place, box }) => {
     if (place.tagName !== "svg") return false;
@@ -159,6 +171,15 @@ class InABrowser(SystemCase):
         for name, fewest in PLOTS.items():
             self.assertGreaterEqual(self.found["plots"][name], fewest, name)
         self.assertEqual(self.found["tables"], len(PLOTS))
+
+    def test_intervals_as_wide_as_the_plot_run_through_no_word(self):
+        made = comparison.make()
+        for m in made["measurements"]:
+            if m["subject"] == "io_uring" and m["round"] % 2:
+                m["machineSeconds"] *= 1000
+                m["processSeconds"] *= 1000
+        made["ratios"] = []
+        self.assert_sound(self.render(made))
 
     def test_five_subjects_and_hostile_names_are_laid_out_too(self):
         made = comparison.make(3, tuple(comparison.SUBJECTS), rounds=6)

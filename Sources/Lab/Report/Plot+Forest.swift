@@ -43,7 +43,11 @@ extension Plot {
       let height = groups.reduce(34.0) { $0 + 30 + Double($1.rows.count) * rowHeight }
       var svg = SVG(width: width, height: height)
       let all = groups.flatMap(\.rows)
-      let labels = all.map { TextMetrics.width($0.label, size: SVG.textSize) }.max() ?? 0
+      let labels =
+        all.map { row in
+          TextMetrics.width(row.label, size: SVG.textSize)
+            * (row.isDecisive ? TextMetrics.boldFactor : 1)
+        }.max() ?? 0
       let figures = all.map { TextMetrics.width($0.figures, size: SVG.textSize) }.max() ?? 0
       let left = isWide ? labels + 12 : 8
       let right = isWide ? width - figures - 78 : width - 8

@@ -10,6 +10,9 @@ enum TextMetrics {
     return sum * size
   }
 
+  /// How much wider bold text is at most, by DejaVu Sans Bold's advances.
+  static let boldFactor = 1.13
+
   /// Cut so that it fits, with an ellipsis.
   static func fit(_ text: String, into width: Double, size: Double) -> String {
     guard self.width(text, size: size) > width else { return text }
