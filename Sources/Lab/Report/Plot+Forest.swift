@@ -130,12 +130,14 @@ extension Plot {
     }
     let tip = "\(row.label), \(row.ratio.stage): \(row.figures) \(row.outcome)"
     let style = "interval \(row.ratio.outcome.rawValue)"
-    svg.path([(x.position(low), middle), (x.position(high), middle)], style, tip: tip)
+    // An axis draws a little beyond its ends; here the words begin.
+    func place(_ ratio: Double) -> Double { min(max(x.position(ratio), x.from), x.to) }
+    svg.path([(place(low), middle), (place(high), middle)], style, tip: tip)
     for end in [low, high] where end > 1 / 4.2 && end < 4.2 {
       svg.line(x.position(end), middle - 4, x.position(end), middle + 4, style)
     }
     svg.rectangle(
-      x.position(estimate) - 4, middle - 4, 8, 8, "estimate \(row.ratio.outcome.rawValue)", tip: tip
+      place(estimate) - 4, middle - 4, 8, 8, "estimate \(row.ratio.outcome.rawValue)", tip: tip
     )
   }
 
