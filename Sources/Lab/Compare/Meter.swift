@@ -1,8 +1,8 @@
 // Processor time and what goes with it, of the proxy's processes and of the machine, sampled while a
 // load runs. CPU time is the processes' own clocks, exact; its split in user and system is the
-// kernel's sample at its tick; busy time is the machine's, all that was not idle. Between two samples it interpolates,
-// because the load says afterwards when its counted part was. It changes nothing that it measures:
-// a sample is a few reads, some 60 µs each 10 ms, on the load's CPU.
+// kernel's sample at its tick; busy time is the machine's, all that was not idle. Between two samples
+// it interpolates, because the load says afterwards when its counted part was. It changes nothing that
+// it measures: a sample is a few reads, some 60 µs each 10 ms, on the load's CPU.
 
 import Glibc
 import MillraceEngine

@@ -73,16 +73,11 @@ struct Timing: Equatable {
       }
     }
     // It may take longer then; whoever asked for so many subjects is told how long.
-    let peerRounds = peers == 0 ? fewestRounds : Bootstrap.fewestValues
-    var timing = Timing(rounds: fewestRounds, peerRounds: peerRounds, duration: 1.0)
-    while timing.peerRounds < timing.rounds, peers > 0 {
-      timing.peerRounds += 1
-      if !fits(timing) {
-        timing.peerRounds -= 1
-        break
-      }
+    let fewest = peers == 0 ? fewestRounds : Bootstrap.fewestValues
+    let short = stride(from: fewestRounds, through: fewest, by: -1).map {
+      Timing(rounds: fewestRounds, peerRounds: $0, duration: 1)
     }
-    return timing
+    return short.first(where: fits) ?? short[short.count - 1]
   }
 
   private static let fewestRounds = 7
