@@ -164,23 +164,23 @@ import Testing
   }
 
   @Test func momentsComeInOrder() {
-    var heap = DelayHeap(capacity: 2)
+    var heap = MomentHeap<Int64>(capacity: 0)
     var state: UInt64 = 3
     var expected: [Int64] = []
-    for i in 0..<500 as Range<UInt32> {
+    for _ in 0..<500 {
       state = OriginDraw.mix(state)
       let due = Int64(state % 1000)
       expected.append(due)
-      heap.insert(.init(due: due, isStream: false, slot: i, generation: 0))
+      heap.insert(due, at: due)
     }
     expected.sort()
     var found: [Int64] = []
     for now in stride(from: 0, through: 1001, by: 7) as StrideThrough<Int64> {
-      while let entry = heap.takeDue(now) {
-        #expect(entry.due <= now && entry.due > now - 7)
-        found.append(entry.due)
+      while let due = heap.takeDue(now) {
+        #expect(due <= now && due > now - 7)
+        found.append(due)
       }
     }
-    #expect(found == expected && heap.count == 0 && heap.nextDue == nil)
+    #expect(found == expected && heap.count == 0 && heap.nextDue == .max)
   }
 }

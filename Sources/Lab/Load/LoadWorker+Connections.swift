@@ -235,7 +235,7 @@ extension LoadWorker where E: ~Copyable {
     guard stage < .draining else { return }
     if c.pointee.attempts == 0 { return toOpen.append(slot(c)) }
     let pause = min(Self.longestPause, 1_000_000 << Int64(min(c.pointee.attempts - 1, 10)))
-    heap.push(slot(c), at: engine.now + pause)
+    heap.insert(slot(c), at: engine.now + pause)
   }
 
   // MARK: Time

@@ -54,7 +54,7 @@ extension LoadWorker where E: ~Copyable {
     let now = engine.now
     let cost = Int64(count) * 1_000_000_000 / Int64(max(1, slowBytesPerSecond))
     c.pointee.readAt = max(now, c.pointee.readAt) + cost
-    heap.push(slot(c), at: c.pointee.readAt)
+    heap.insert(slot(c), at: c.pointee.readAt)
   }
 
   /// The end of the stream, or an error: what it means depends on what was being read.

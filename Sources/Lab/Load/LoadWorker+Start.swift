@@ -73,7 +73,7 @@ extension LoadWorker where E: ~Copyable {
     }
     connections = .allocate(capacity: shape.last.map(\.slots.upperBound) ?? 0)
     toOpen = SlotRing(capacity: connections.count)
-    heap = TimeHeap(capacity: connections.count * 2)
+    heap = MomentHeap(capacity: connections.count * 2)
     for (i, lane) in shape.enumerated() {
       for slot in lane.slots {
         (connections.baseAddress! + slot).initialize(

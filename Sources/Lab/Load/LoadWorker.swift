@@ -66,7 +66,7 @@ struct LoadWorker<E: Engine & ~Copyable>: ~Copyable {
   var tally: LoadTally
   var quarter = LoadQuarter()
   var stage = LoadStage.settling
-  var heap: TimeHeap
+  var heap: MomentHeap<UInt32>
   /// Slots that a connection is to be made for.
   var toOpen: SlotRing<UInt32>
   var reapable: [UInt32] = []
@@ -138,7 +138,7 @@ struct LoadWorker<E: Engine & ~Copyable>: ~Copyable {
 
   private func nextDeadline() -> Int64? {
     if !reapable.isEmpty { return 0 }
-    var deadline = min(heap.next, nextSweep, nextQuarter)
+    var deadline = min(heap.nextDue, nextSweep, nextQuarter)
     switch stage {
     case .settling: deadline = min(deadline, start)
     case .running: deadline = min(deadline, isCounting ? countEnd : countStart, countEnd)

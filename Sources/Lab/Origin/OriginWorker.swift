@@ -77,6 +77,14 @@ struct OriginListening {
   var isAccepting = false
 }
 
+/// A connection or a stream that something is due for.
+struct OriginWaiting: BitwiseCopyable {
+  /// Which slab the slot is in, and what the generation is compared with when it is due.
+  var isStream: Bool
+  var slot: UInt32
+  var generation: UInt32
+}
+
 struct OriginWorker<E: Engine & ~Copyable>: ~Copyable {
   var engine: E
   let index: Int
@@ -91,7 +99,7 @@ struct OriginWorker<E: Engine & ~Copyable>: ~Copyable {
   var listeners: [OriginListening] = []
   /// When to accept again after descriptors ran out; Int64.max: not at all.
   var retryAt = Int64.max
-  var heap: DelayHeap
+  var heap: MomentHeap<OriginWaiting>
   var requestHead: RequestHead
   let headLimits: HeadLimits
   let http2Configuration: HTTP2Configuration
@@ -131,7 +139,7 @@ struct OriginWorker<E: Engine & ~Copyable>: ~Copyable {
     connections = OriginSlots(capacity: plan.connections)
     // One stream per connection and a full load of them on 512: more are refused one by one.
     streams = OriginSlots(capacity: plan.connections + 512 * plan.streams)
-    heap = DelayHeap(capacity: plan.connections)
+    heap = MomentHeap(capacity: plan.connections)
     headLimits = HeadLimits(headBytes: plan.headBytes, targetBytes: plan.headBytes, fields: 256)
     requestHead = RequestHead(fieldCapacity: 256)
     var http2 = HTTP2Configuration(.server)
@@ -165,7 +173,7 @@ struct OriginWorker<E: Engine & ~Copyable>: ~Copyable {
   }
 
   private func nextDeadline() -> Int64? {
-    let deadline = min(heap.nextDue ?? .max, min(retryAt, endAt))
+    let deadline = min(heap.nextDue, min(retryAt, endAt))
     if !reapable.isEmpty { return 0 }
     return deadline == .max ? nil : deadline
   }
@@ -214,13 +222,13 @@ struct OriginWorker<E: Engine & ~Copyable>: ~Copyable {
     nextTimer &+= 1
     c.pointee.timer = nextTimer
     heap.insert(
-      .init(due: moment, isStream: false, slot: c.pointee.slot, generation: nextTimer))
+      OriginWaiting(isStream: false, slot: c.pointee.slot, generation: nextTimer), at: moment)
   }
   var nextTimer: UInt32 = 0
 
   mutating func armStream(_ slot: UInt32, _ moment: Int64) {
     heap.insert(
-      .init(due: moment, isStream: true, slot: slot, generation: streams.generation(slot)))
+      OriginWaiting(isStream: true, slot: slot, generation: streams.generation(slot)), at: moment)
   }
 
   /// When an answer leaves whose request is complete now; not later than now: at once.

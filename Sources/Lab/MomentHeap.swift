@@ -1,14 +1,13 @@
-// Moments at which something is to be looked at again: a binary heap of plain values. An entry is
-// not taken out when what it was for is over; whoever looks sees by the generation that it is stale.
+// Moments at which something is to be looked at again, of origin and load alike: a binary heap of plain
+// values. A value is not taken out when what it was for is over; where that can be, it carries a
+// generation by which whoever looks sees that it is stale. It is not the engine's heap of timeouts, which
+// never grows and takes out by number.
 
 /// A heap of moments, earliest first.
-struct DelayHeap: ~Copyable {
-  struct Entry {
+struct MomentHeap<Value: BitwiseCopyable>: ~Copyable {
+  private struct Entry {
     var due: Int64
-    /// Which slab the slot is in, and what the entry is compared with when it is due.
-    var isStream: Bool
-    var slot: UInt32
-    var generation: UInt32
+    var value: Value
   }
 
   private var entries: UnsafeMutablePointer<Entry>
@@ -17,15 +16,17 @@ struct DelayHeap: ~Copyable {
 
   /// - Parameter capacity: entries; grows by doubling, to the most that ever waited at once.
   init(capacity: Int) {
-    self.capacity = capacity
-    entries = .allocate(capacity: capacity)
+    self.capacity = max(1, capacity)
+    entries = .allocate(capacity: self.capacity)
   }
 
   deinit { entries.deallocate() }
 
-  @inline(__always) var nextDue: Int64? { count > 0 ? entries[0].due : nil }
+  /// When the next one is due; .max: nothing waits.
+  @inline(__always) var nextDue: Int64 { count > 0 ? entries[0].due : .max }
 
-  mutating func insert(_ entry: Entry) {
+  mutating func insert(_ value: Value, at due: Int64) {
+    let entry = Entry(due: due, value: value)
     if count == capacity { grow() }
     var index = count
     count += 1
@@ -38,10 +39,10 @@ struct DelayHeap: ~Copyable {
     (entries + index).initialize(to: entry)
   }
 
-  /// Takes the earliest entry if its moment has come.
-  mutating func takeDue(_ now: Int64) -> Entry? {
+  /// Takes the earliest value if its moment has come.
+  mutating func takeDue(_ now: Int64) -> Value? {
     guard count > 0, entries[0].due <= now else { return nil }
-    let first = entries[0]
+    let first = entries[0].value
     count -= 1
     let last = entries[count]
     var index = 0
