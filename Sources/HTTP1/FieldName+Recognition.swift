@@ -150,6 +150,7 @@ extension FieldName {
     case (17, 0x74):  // t
       return test(name, "transfer-encoding", .transferEncoding)
     case (17, 0x78):  // x
+      if ByteClass.equalFolded(name, "x-accel-buffering", count: 17) { return .xAccelBuffering }
       return test(name, "x-forwarded-proto", .xForwardedProto)
     case (18, 0x70):  // p
       return test(name, "proxy-authenticate", .proxyAuthenticate)

@@ -13,7 +13,7 @@ public enum FieldName: UInt8, Sendable, CaseIterable {
   case tracestate, authorization, cookie, setCookie, wwwAuthenticate, cacheControl, pragma
   case maxForwards, range, ifMatch, ifNoneMatch, ifModifiedSince, ifUnmodifiedSince, ifRange
   case age, expires, location, retryAfter, vary, referer, origin, etag, lastModified
-  case allow
+  case allow, xAccelBuffering
 
   /// The name as its specification writes it; empty for `other`.
   public var canonicalName: StaticString {
@@ -74,6 +74,7 @@ public enum FieldName: UInt8, Sendable, CaseIterable {
     case .etag: "ETag"
     case .lastModified: "Last-Modified"
     case .allow: "Allow"
+    case .xAccelBuffering: "X-Accel-Buffering"
     }
   }
 }

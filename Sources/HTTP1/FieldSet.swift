@@ -77,6 +77,7 @@ public struct FieldSet: OptionSet, Sendable {
   @inlinable public static var etag: FieldSet { FieldSet(FieldName.etag) }
   @inlinable public static var lastModified: FieldSet { FieldSet(FieldName.lastModified) }
   @inlinable public static var allow: FieldSet { FieldSet(FieldName.allow) }
+  @inlinable public static var xAccelBuffering: FieldSet { FieldSet(FieldName.xAccelBuffering) }
 
   /// The fields that belong to one connection and are never forwarded, whether or not Connection
   /// names them: those of RFC 9110 7.6.1; Trailer, which the forwarder announces itself; the proxy

@@ -26,5 +26,9 @@ package struct WorkerCounters: Sendable {
   package var auditDrops = 0
   package var auditWaits = 0
   package var unansweredByAudit = 0
+  /// Responses that were held for their end and had to begin without it.
+  package var holdsExpired = 0
+  /// Responses that were not held because the worker held too much.
+  package var holdsRefused = 0
   package var framesExhausted = 0
 }

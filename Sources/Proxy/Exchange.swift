@@ -62,6 +62,8 @@ struct Exchange: ~Copyable {
   var chunked = false
   /// True once a byte of the final response may have reached the transport.
   var committed = false
+  /// True while the response may be held for its end; see `Worker.hold`.
+  var mayBeHeld = false
   /// True while response content waits for the downstream to take what it has.
   var responseBlocked = false
   /// The response, or its part that waits for the audit.

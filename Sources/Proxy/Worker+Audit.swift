@@ -165,6 +165,7 @@ extension Worker where E: ~Copyable {
   /// A streamed response is about to begin.
   mutating func recordBegin(_ x: ExchangePointer) {
     x.pointee.hasBegun = true
+    holds.remove(x.pointee.slot)
     guard !x.pointee.reservation.isEmpty else { return }
     gate(x, .begin, append(.begin, x, withRequest: true, nil))
   }

@@ -64,6 +64,10 @@ extension Worker where E: ~Copyable {
     if t.pointee.outstanding + x.pointee.heldBytes >= Watermark.high { return false }
     guard ensureHeld(x) else { return false }
     if x.pointee.held!.canTakeMore() { return true }
+    if mayHoldOn(x) {
+      x.pointee.held!.compact()
+      return true
+    }
     pushHeld(x, d)
     return isActive(x, d) && ensureHeld(x) && x.pointee.held!.canTakeMore()
   }
@@ -84,6 +88,7 @@ extension Worker where E: ~Copyable {
     _ x: ExchangePointer, _ d: DownstreamPointer, clean: Bool
   ) {
     x.pointee.phase = .complete
+    holds.remove(x.pointee.slot)
     if x.pointee.chunked {
       guard ensureHeld(x) else { return abortExchange(x, .resourcesExhausted) }
       if x.pointee.responseBody.hasTrailers {
@@ -100,7 +105,9 @@ extension Worker where E: ~Copyable {
 
   /// After a piece of the response: the audit's part, then out with what may leave.
   mutating func finishTurn(_ x: ExchangePointer, _ d: DownstreamPointer) {
-    if waitsForAudit && x.pointee.phase == .response && !x.pointee.hasBegun { recordBegin(x) }
+    if waitsForAudit && x.pointee.phase == .response && !x.pointee.hasBegun && !hold(x) {
+      recordBegin(x)
+    }
     pushHeld(x, d)
     flushDownstream(d)
     guard isActive(x, d) else { return }
@@ -211,6 +218,7 @@ extension Worker where E: ~Copyable {
   /// Ends an exchange's slot; its connection and its record are settled.
   mutating func dropExchange(_ x: ExchangePointer, _ d: DownstreamPointer) {
     releaseUpstream(x, keep: false)
+    holds.remove(x.pointee.slot)
     if audits { releaseReservation(x) }
     d.pointee.exchange = -1
     let slot = x.pointee.slot

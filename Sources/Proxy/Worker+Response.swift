@@ -119,6 +119,7 @@ extension Worker where E: ~Copyable {
     let framing = responseHead.framing(for: x.pointee.method)
     x.pointee.responseBody = BodyDecoder(framing, trailerLimits: .trailers)
     x.pointee.upstreamPersists = responseHead.isPersistent && framing != .untilClose
+    x.pointee.mayBeHeld = mayHold(bytes, framing)
     switch framing {
     case .chunked, .untilClose:
       x.pointee.chunked = x.pointee.version == .http11

@@ -97,6 +97,8 @@ extension Worker where E: ~Copyable {
       waitsForAudit = false
     }
     gated = GateQueue(capacity: connections)
+    holdNanoseconds = waitsForAudit ? seed.plan.audit?.holdNanoseconds ?? 0 : 0
+    holds = HoldQueue(capacity: connections, byteLimit: ResponseHold.workerBytes)
     // Unique within a run: the worker in the high bits, a count in the low ones.
     nextExchangeID = UInt64(seed.index) << 48
   }

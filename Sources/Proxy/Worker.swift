@@ -80,6 +80,9 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
   /// True when responses wait for their records.
   let waitsForAudit: Bool
   var gated: GateQueue
+  /// How long a response may be held for its end, in nanoseconds; 0: not at all.
+  let holdNanoseconds: Int64
+  var holds: HoldQueue
   var journalDeadline = Int64.max
   /// Exchanges whose end is recorded: one by one the same as `counters.responses` once all is
   /// quiet, however many records each took.
@@ -117,6 +120,7 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
     engine.wait(until: nextDeadline())
     while let completion = engine.next() { dispatch(completion) }
     expireTimers()
+    expireHolds()
     releaseAudited()
     resume()
     obeyControl()
@@ -126,7 +130,7 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
   private func nextDeadline() -> Int64? {
     var deadline = Int64.max
     if let due = wheel.nextDeadline { deadline = min(deadline, due) }
-    if audits { deadline = min(deadline, journalDeadline) }
+    if audits { deadline = min(deadline, journalDeadline, holds.nextDeadline) }
     for listener in listeners { deadline = min(deadline, listener.retryAt) }
     deadline = min(deadline, nextDrainSweep)
     // Who waits for the audit log is looked at again even if nothing else happens.

@@ -98,6 +98,33 @@ extension Contract {
     }
 
     @Test(arguments: engines)
+    func aFullFrameThatIsCompactedTakesMoreAndLosesNothing(_ kind: EngineKind) throws {
+      try onStage(kind) { stage in
+        let (socket, peer) = try stage.connection()
+        guard var frame = stage.engine.frame() else { throw StageFailure("no frame") }
+        var expected: [UInt8] = []
+        for _ in 0..<3 {
+          while frame.hasRoom {
+            frame.append("x")
+            var slice = expected.count < 8000 ? try leased(stage) : stage.engine.coldMemory(3000)
+            slice.truncate(to: 3000)
+            slice.mutableBytes.copyBytes(from: pattern(3000))
+            frame.append(slice)
+            expected += [120] + pattern(3000)
+          }
+          frame.compact()
+          #expect(frame.hasRoom && frame.count == expected.count && frame.segmentCount == 1)
+          #expect(stage.engine.counters.leasedBuffers == 0)
+        }
+        let send = stage.token()
+        stage.engine.send(socket, frame, .awaited, send)
+        #expect(try stage.received(by: peer, expected.count) == expected)
+        try stage.end(send)
+        stage.engine.close(socket)
+      }
+    }
+
+    @Test(arguments: engines)
     func aFrameOfTheMostSlicesLeavesWhole(_ kind: EngineKind) throws {
       try onStage(kind) { stage in
         let (socket, peer) = try stage.connection()

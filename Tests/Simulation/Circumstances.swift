@@ -137,6 +137,7 @@ struct Circumstances {
         dice.roll(5)]
     audit.intervalNanoseconds = Int64(1 + dice.roll(500)) * 1_000_000
     audit.whenFull = [.block, .reject, .drop][dice.roll(3)]
+    audit.holdNanoseconds = [0, 1_000_000, 5_000_000, 1_000_000_000][dice.roll(4)]
     audit.segmentSize = segmentSize
     audit.segmentAgeNanoseconds = dice.chance(300) ? 1_000_000_000 : 3_600_000_000_000
     configuration.audit = audit

@@ -30,6 +30,9 @@ public struct AuditConfiguration: Sendable, Equatable {
   /// 1 ms…1 min; used by `Durability.interval` only.
   public var intervalNanoseconds: Int64
   public var whenFull: WhenFull
+  /// 0…1 s; used by `Durability.beforeResponse` only: how long a response of at most 64 KiB is held
+  /// for its end, so that one record tells all of it.
+  public var holdNanoseconds: Int64
   /// Bytes, 1 MiB…4 GiB, a multiple of 4096; a segment is closed when it is full.
   public var segmentSize: Int
   /// 1 s…168 h; a segment is closed when it is this old.
@@ -43,6 +46,7 @@ public struct AuditConfiguration: Sendable, Equatable {
     durability: Durability = .beforeResponse,
     intervalNanoseconds: Int64 = 200 * DurationUnit.millisecond,
     whenFull: WhenFull = .reject,
+    holdNanoseconds: Int64 = 5 * DurationUnit.millisecond,
     segmentSize: Int = 64 << 20,
     segmentAgeNanoseconds: Int64 = DurationUnit.hour,
     redactQuery: Bool = false
@@ -52,6 +56,7 @@ public struct AuditConfiguration: Sendable, Equatable {
     self.durability = durability
     self.intervalNanoseconds = intervalNanoseconds
     self.whenFull = whenFull
+    self.holdNanoseconds = holdNanoseconds
     self.segmentSize = segmentSize
     self.segmentAgeNanoseconds = segmentAgeNanoseconds
     self.redactQuery = redactQuery

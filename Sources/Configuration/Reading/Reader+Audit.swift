@@ -21,6 +21,14 @@ extension Reader {
     if let whenFull = word(fields, "when_full").flatMap(AuditConfiguration.WhenFull.init) {
       audit.whenFull = whenFull
     }
+    if let hold = duration(fields, "hold") {
+      audit.holdNanoseconds = hold
+      if audit.durability != .beforeResponse, let place = fields["hold"] {
+        report(
+          location(place), "has no effect with durability: \(audit.durability.rawValue)",
+          "write durability: before_response, or remove it", .warning)
+      }
+    }
     if let redact = boolean(fields, "redact_query") { audit.redactQuery = redact }
     if let segment = fields["segment"] { readSegment(segment, into: &audit) }
     if audit.durability == .interval, audit.intervalNanoseconds > audit.segmentAgeNanoseconds {

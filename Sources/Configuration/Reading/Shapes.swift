@@ -215,6 +215,7 @@ package enum Shapes {
         .choice(
           Choice("a way to be full", AuditConfiguration.WhenFull.allCases.map(\.rawValue))),
         default: "reject"),
+      KeyShape("hold", .duration(0...DurationUnit.second), default: "5ms"),
       KeyShape("segment", .mapping(segment)),
       KeyShape("redact_query", .boolean, default: "false"),
     ])

@@ -205,6 +205,25 @@ public struct SendFrame: ~Copyable {
   /// Copies every hot slice into cold memory, so that the frame may wait for as long as it must.
   public mutating func evacuate() { Self.evacuate(cell) }
 
+  /// Copies all that the frame holds into one piece of cold memory, so that it has room for more
+  /// pieces. Nothing happens to a frame of one piece or none.
+  public mutating func compact() {
+    let s = state
+    guard s.pointee.segmentCount > 1 else { return }
+    let slice = ColdMemory.allocate(s.pointee.total, ledger: s.pointee.slab.pointee.ledger)
+    var at = slice.mutableBytes.baseAddress!
+    for segment in 0..<Int(s.pointee.segmentCount) {
+      memcpy(at, vectors[segment].iov_base, vectors[segment].iov_len)
+      at += vectors[segment].iov_len
+    }
+    for i in 0..<Int(s.pointee.sliceCount) { _ = (slices + i).move() }
+    s.pointee.segmentCount = 0
+    s.pointee.sliceCount = 0
+    s.pointee.inlineUsed = 0
+    s.pointee.total = 0
+    appendSegment(slice)
+  }
+
   /// True when the frame holds buffers of a pool.
   public var holdsHotBuffers: Bool {
     for i in 0..<Int(state.pointee.sliceCount) where !slices[i].isCold { return true }
