@@ -32,21 +32,12 @@ public struct Anchor: Equatable, Sendable {
       decoding: UnsafeRawBufferPointer(start: memory, count: cursor.position), as: UTF8.self)
   }
 
-  /// Finds an anchor in a line, which may have a log's prefix and suffix around it.
-  static func parse(_ line: UnsafeRawBufferPointer) -> Anchor? {
-    for start in 0..<line.count where line[start] == 0x7B {
-      var reader = ByteReader(UnsafeRawBufferPointer(rebasing: line[start...]))
-      guard reader.take("{\"kind\":\"anchor\",\"run\":\""), let text = reader.bytes(32),
-        let run = RunIdentity(hex: text),
-        reader.take("\",\"worker\":"), let worker = reader.decimal(), worker <= 999,
-        reader.take(",\"workers\":"), let workers = reader.decimal(), workers <= 1000,
-        reader.take(",\"seq\":"), let sequence = reader.decimal(),
-        reader.take(",\"seal\":\""), let seal = reader.hash(), reader.take("\"}")
-      else { continue }
-      return Anchor(
-        run: run, worker: Int(worker), workers: Int(workers), sequence: sequence, seal: seal)
-    }
-    return nil
+  /// Finds an anchor in a text, whatever else stands in it.
+  static func parse(_ text: UnsafeRawBufferPointer) -> Anchor? {
+    var finder = AnchorFinder()
+    finder.feed(text)
+    finder.finish()
+    return finder.anchors.first
   }
 }
 

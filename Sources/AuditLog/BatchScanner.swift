@@ -28,9 +28,8 @@ struct BatchScanner: ~Copyable {
     case batch(Seal)
     /// Nothing but newlines follows.
     case end
-    /// What follows is not a batch. `interrupted` if it stops without a seal, as a write that was
-    /// cut short or is under way does.
-    case broken(line: Int, byte: Int, reason: String, interrupted: Bool)
+    /// What follows is not a batch: damage, or a write that was cut short or is under way.
+    case broken(line: Int, byte: Int, reason: String)
   }
 
   private var reader: LineReader
@@ -42,9 +41,33 @@ struct BatchScanner: ~Copyable {
   /// The last proven seal.
   private(set) var seal: Seal?
   private var previous = SealHash.zero
+  /// The number of the line at `provenEnd`.
+  private var provenLine = 1
 
-  init(path: String, _ files: any FileSystem) throws(Errno) {
-    reader = try LineReader(path: path, files)
+  /// Where a segment is proven up to: what a later scanner of the same segment goes on from.
+  struct Position: Equatable {
+    var end = 0
+    var lineNumber = 1
+    var header: SegmentHeader?
+    var seal: Seal?
+  }
+
+  /// - Parameter position: the last proven batch of an earlier scanner, to go on behind it.
+  init(
+    path: String, _ files: any FileSystem, after position: Position = Position()
+  ) throws(Errno) {
+    reader = try LineReader(
+      path: path, files, offset: position.end, lineNumber: position.lineNumber)
+    provenEnd = position.end
+    header = position.header
+    seal = position.seal
+    previous = position.seal?.hash ?? .zero
+    provenLine = position.lineNumber
+  }
+
+  /// What is proven so far.
+  var position: Position {
+    Position(end: provenEnd, lineNumber: provenLine, header: seal == nil ? nil : header, seal: seal)
   }
 
   /// Proves the next batch. Do not call it again after `end` or `broken`.
@@ -55,24 +78,24 @@ struct BatchScanner: ~Copyable {
     while true {
       let byte = reader.offset
       let lineNumber = reader.lineNumber
-      func broken(_ reason: String, interrupted: Bool = false) -> Event {
-        .broken(line: lineNumber, byte: byte, reason: reason, interrupted: interrupted)
+      func broken(_ reason: String) -> Event {
+        .broken(line: lineNumber, byte: byte, reason: reason)
       }
       let line: UnsafeRawBufferPointer
       switch try reader.next() {
       case .end:
         if bytes == 0 { return .end }
-        return broken("the file ends before the batch's seal", interrupted: true)
+        return broken("the file ends before the batch's seal")
       case .unterminated:
-        return broken("a line without an end", interrupted: true)
+        return broken("a line without an end")
       case .text(let text):
         line = text
       }
       if line.isEmpty {
-        if bytes > 0 { return broken("newlines before the batch's seal", interrupted: true) }
+        if bytes > 0 { return broken("newlines before the batch's seal") }
         _ = try reader.skipNewlines()
         if try atEnd() { return .end }
-        return broken("newlines where a batch should begin, and more after them", interrupted: true)
+        return broken("newlines where a batch should begin, and more after them")
       }
       if Seal.begins(line) {
         guard let first else { return broken("a seal without records") }
@@ -97,7 +120,7 @@ struct BatchScanner: ~Copyable {
         guard let record = RecordLine.parse(line) else { return broken("not a record") }
         if first == nil {
           first = record.sequence
-        } else if record.sequence != last + 1 {
+        } else if record.sequence != last &+ 1 {
           return broken("sequence \(record.sequence) follows \(last)")
         }
         last = record.sequence
@@ -116,10 +139,10 @@ struct BatchScanner: ~Copyable {
     let end = (reader.offset + block - 1) / block * block
     if try !reader.skipNewlines(upTo: end) {
       return .broken(
-        line: reader.lineNumber, byte: reader.offset, reason: "no newline after a seal",
-        interrupted: false)
+        line: reader.lineNumber, byte: reader.offset, reason: "no newline after a seal")
     }
     provenEnd = end
+    provenLine = reader.lineNumber
     previous = seal.hash
     self.seal = seal
     visitor.batchProven(seal)

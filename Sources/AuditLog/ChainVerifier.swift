@@ -17,9 +17,13 @@ struct ChainVerifier: RecordVisitor {
   /// The counts with the batch that is being read.
   private var staged: ChainReport
   private var stagedPairs: [(kind: RecordKind, id: UInt64)] = []
-  private var nextSequence: UInt64
+  /// The sequence that is due, with the batch that is being read.
+  private(set) var nextSequence: UInt64
   private var run: RunIdentity?
   private var startsNewRun = false
+  /// `nextSequence` and `run` as of the last proven batch.
+  private var provenNext: UInt64
+  private var provenRun: RunIdentity?
   private var open: Set<UInt64> = []
   private let anchors: [Anchor]
   private var anchorIndex = 0
@@ -32,18 +36,19 @@ struct ChainVerifier: RecordVisitor {
     seal = first?.previous ?? .zero
     nextSequence = first?.nextSequence ?? 1
     if let first, first.lostLast != 0 { nextSequence = first.lostFirst }
+    provenNext = nextSequence
     self.anchors = anchors
     report.startsAtBeginning = seal == .zero
     report.firstSequence = nextSequence
-    report.lastSequence = nextSequence - 1
+    report.lastSequence = nextSequence &- 1
     report.lastSeal = seal
     staged = report
     // An anchor at the very seal that the oldest segment follows still proves something.
     while anchorIndex < anchors.count, anchors[anchorIndex].sequence < nextSequence {
       let anchor = anchors[anchorIndex]
-      if anchor.sequence + 1 == nextSequence && anchor.seal == seal {
+      if anchor.sequence &+ 1 == nextSequence && anchor.seal == seal {
         anchorsMatched += 1
-      } else if anchor.sequence + 1 == nextSequence || report.startsAtBeginning {
+      } else if anchor.sequence &+ 1 == nextSequence || report.startsAtBeginning {
         refute(anchor, "another seal")
       } else {
         anchorsBeforeStart += 1
@@ -52,10 +57,20 @@ struct ChainVerifier: RecordVisitor {
     }
   }
 
+  /// Goes on with this segment, which may be one that was entered before.
   mutating func enter(_ name: SegmentName) {
+    if self.name < name || report.segments == 0 { report.segments += 1 }
     self.name = name
-    report.segments += 1
+    rewind()
+  }
+
+  /// Forgets what was read of a batch that did not come to be proven.
+  mutating func rewind() {
     staged = report
+    stagedPairs.removeAll(keepingCapacity: true)
+    nextSequence = provenNext
+    run = provenRun
+    startsNewRun = false
   }
 
   mutating func visitHeader(_ header: SegmentHeader) -> String? {
@@ -67,10 +82,10 @@ struct ChainVerifier: RecordVisitor {
       return "the segment follows another seal than the one before it ends with"
     }
     if header.lostLast != 0 {
-      if header.lostFirst != nextSequence || header.nextSequence != header.lostLast + 1 {
+      if header.lostFirst != nextSequence || header.nextSequence != header.lostLast &+ 1 {
         return "sequences are missing that no failed commit accounts for"
       }
-      staged.lost += header.lostLast - header.lostFirst + 1
+      staged.lost &+= header.lostLast &- header.lostFirst &+ 1
     } else if header.nextSequence != nextSequence {
       return "the segment begins at sequence \(header.nextSequence), not \(nextSequence)"
     }
@@ -85,14 +100,14 @@ struct ChainVerifier: RecordVisitor {
       return "sequence \(record.sequence) where \(nextSequence) is due"
     }
     if !JSONShape.isObject(line) { return "not a JSON object" }
-    nextSequence += 1
+    nextSequence &+= 1
     staged.records += 1
     switch record.kind {
     case .exchange: staged.exchanges += 1
     case .begin: staged.begins += 1
     case .end: staged.ends += 1
     case .abort: staged.aborts += 1
-    case .loss: staged.dropped += record.dropped
+    case .loss: staged.dropped &+= record.dropped
     case .recovery: staged.recoveries += 1
     }
     switch record.kind {
@@ -114,6 +129,8 @@ struct ChainVerifier: RecordVisitor {
     for pair in stagedPairs { match(pair.kind, pair.id) }
     stagedPairs.removeAll(keepingCapacity: true)
     seal = proven.hash
+    provenNext = nextSequence
+    provenRun = run
     staged.lastSequence = proven.lastSequence
     staged.lastSeal = seal
     report = staged

@@ -27,9 +27,18 @@ struct LineReader: ~Copyable {
   /// The number of the next line, from 1.
   private(set) var lineNumber = 1
 
-  init(path: String, _ files: any FileSystem) throws(Errno) {
+  /// - Parameters:
+  ///   - offset: where to begin, the start of a line.
+  ///   - lineNumber: the number of that line.
+  ///   - bufferSize: bytes of one read; a longer line makes the buffer grow.
+  init(
+    path: String, _ files: any FileSystem, offset: Int = 0, lineNumber: Int = 1,
+    bufferSize: Int = 256 << 10
+  ) throws(Errno) {
     file = try files.open(path, .read)
-    buffer = .allocate(byteCount: 256 << 10, alignment: 16)
+    buffer = .allocate(byteCount: bufferSize, alignment: 16)
+    fileOffset = offset
+    self.lineNumber = lineNumber
   }
 
   deinit {

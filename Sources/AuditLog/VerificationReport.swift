@@ -20,8 +20,8 @@ public struct VerificationFailure: Equatable, Sendable, CustomStringConvertible 
 public enum Verdict: Int, Sendable, Comparable {
   /// All that is there is proven.
   case intact
-  /// The last segment ends in bytes without a seal: a commit is under way, or a crash has not been
-  /// recovered yet, or somebody made it look so (an anchor tells).
+  /// A segment ends in bytes without a seal: a commit is under way, a crash has not been recovered
+  /// yet, a commit failed, or the bytes were made to look so (an anchor tells).
   case unsealedTail
   /// Something is damaged, missing or edited.
   case broken
@@ -59,7 +59,9 @@ public struct ChainReport: Equatable, Sendable {
   public var firstSequence: UInt64 = 0
   public var lastSequence: UInt64 = 0
   public var lastSeal = SealHash.zero
-  public var unsealedTail: VerificationFailure?
+  /// Bytes that no seal covers: at the chain's end, where a commit is under way or was cut short, or
+  /// behind the last seal of a segment whose successor declares the sequences of a failed commit.
+  public var unsealedTails: [VerificationFailure] = []
   public var failure: VerificationFailure?
 
   init(worker: Int) {
@@ -68,7 +70,7 @@ public struct ChainReport: Equatable, Sendable {
 
   public var verdict: Verdict {
     if failure != nil { return .broken }
-    return unsealedTail != nil ? .unsealedTail : .intact
+    return unsealedTails.isEmpty ? .intact : .unsealedTail
   }
 }
 

@@ -1,4 +1,5 @@
-// `millrace audit verify`: proves the log.
+// `millrace audit`: its subcommands, and what they have in common. `millrace audit verify` proves the
+// log.
 
 import ArgumentParser
 import AuditLog
@@ -10,35 +11,68 @@ struct Audit: ParsableCommand {
     abstract: "Reads and proves the audit log.", version: Version.text,
     subcommands: [Verify.self])
 
+  /// What keeps a command from reading the log: one line, and exit status 2.
+  static func fail(_ text: String) -> ExitCode {
+    Reporting.print(text)
+    return ExitCode(2)
+  }
+
+  static func fail(_ error: Errno) -> ExitCode {
+    let reason = strerror(error.code).map { String(cString: $0) } ?? "error \(error.code)"
+    let hint =
+      error.code == ENOTDIR
+      ? ". Name the audit directory, not a file in it" : ""
+    return fail("\(error.path): cannot be read: \(reason)\(hint)")
+  }
+
+  static func noLog(_ directory: String) -> ExitCode {
+    fail("no audit log in \(directory): it has no file named like w000-0000000001.jsonl")
+  }
+
   struct Verify: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Checks every record, seal and link of the log.",
       discussion: """
-        Without an anchor it detects corruption, and edits by anyone who cannot rewrite all that
-        follows. With --anchor it also detects a log that was cut short: the proxy writes anchors
-        to its own log, as lines that start with "audit anchor".
+        Without an anchor it detects corruption, and edits by anyone who cannot rewrite all that \
+        follows. With --anchor it also detects a log that was cut short: the proxy writes anchors \
+        to its own log, as lines that contain "audit anchor".
 
-        Exit status: 0 proven, 1 broken, 3 proven but for an unsealed tail (the proxy is running,
-        or crashed and was not started again), 2 cannot be read.
+        Exit status: 0 proven; 1 broken; 2 cannot be read, no audit log in the directory, or no \
+        anchor in the file; 3 proven but for an unsealed tail (a commit in progress, a crash that \
+        was not recovered yet, or what a failed commit left).
         """,
       version: Version.text)
 
     @Argument(help: "The audit directory.")
     var directory: String
 
-    @Option(help: "A file of anchors, one JSON object a line.")
+    @Option(
+      help: ArgumentHelp(
+        "A file with anchors, such as the proxy's log as text or JSON; - is standard input.",
+        valueName: "file"))
     var anchor: String?
+
+    /// Before something wrong is read again: a commit takes less, unless the disk stands still.
+    private static let pauseNanoseconds: Int64 = 20_000_000
 
     mutating func run() throws {
       let report: VerificationReport
-      do {
-        let anchors = try anchor.map { try Verification.readAnchors($0) } ?? []
-        report = try Verification(directory: directory).run(anchors: anchors)
-      } catch let error as Errno {
-        Reporting.print("\(error)")
-        throw ExitCode(2)
+      var finder: AnchorFinder?
+      do throws(Errno) {
+        finder = try anchor.map { path throws(Errno) in try AnchorFinder.read(path) }
+        report = try Verification(
+          directory: directory, pauseNanoseconds: Self.pauseNanoseconds
+        ).run(anchors: finder?.anchors ?? [])
+      } catch {
+        throw Audit.fail(error)
+      }
+      if report.chains.isEmpty { throw Audit.noLog(directory) }
+      if let finder, finder.anchors.isEmpty {
+        let malformed = finder.malformed == 0 ? "" : " (\(finder.malformed) malformed)"
+        throw Audit.fail("no anchor in \(anchor ?? "-")\(malformed)")
       }
       for chain in report.chains { print(Self.line(chain)) }
+      if let finder { print(Self.line(finder, report)) }
       for failure in report.anchorFailures { print("anchor: \(failure)") }
       switch report.verdict {
       case .intact: print("intact")
@@ -51,6 +85,15 @@ struct Audit: ParsableCommand {
       }
     }
 
+    private static func line(_ finder: AnchorFinder, _ report: VerificationReport) -> String {
+      let checked = report.anchorsMatched + report.anchorFailures.count
+      var text =
+        "anchors read=\(finder.anchors.count) checked=\(checked)"
+        + " older_than_log=\(report.anchorsBeforeStart)"
+      if finder.malformed > 0 { text += " malformed=\(finder.malformed)" }
+      return text
+    }
+
     private static func line(_ chain: ChainReport) -> String {
       var text =
         "worker=\(chain.worker) segments=\(chain.segments) batches=\(chain.batches)"
@@ -58,7 +101,7 @@ struct Audit: ParsableCommand {
         + " ends=\(chain.ends) aborts=\(chain.aborts) unfinished=\(chain.unfinished)"
         + " dropped=\(chain.dropped) recoveries=\(chain.recoveries)"
         + " last_sequence=\(chain.lastSequence) last_seal=\(chain.lastSeal.hex)"
-      if let tail = chain.unsealedTail { text += "\n  unsealed tail: \(tail)" }
+      for tail in chain.unsealedTails { text += "\n  unsealed tail: \(tail)" }
       if let failure = chain.failure { text += "\n  broken: \(failure)" }
       return text
     }

@@ -39,7 +39,9 @@ private func violations(
 
     _ = try folder.recover(run: UInt64(200 + run))
     let report = try folder.verify()
-    if report.verdict != .intact { problems.append("run \(run): \(report)") }
+    // What a failed commit left behind the last seal of its segment stays, and no seal covers it.
+    let allowed: Verdict = faults.commitError > 0 ? .unsealedTail : .intact
+    if report.verdict > allowed { problems.append("run \(run): \(report)") }
     let found = try folder.records()
     for (sequence, id) in expected where found[sequence] != id {
       problems.append("run \(run): sequence \(sequence) was acknowledged and is gone")

@@ -138,7 +138,7 @@ private func closedLog(exchanges: Int = 60) -> (files: [(name: String, content: 
     let folder = Folder()
     let text = "noise\n2026-11-21 info audit \(anchor.text) tail\n{\"kind\":\"anchor\"}\n"
     try folder.write([("proxy.log", Array(text.utf8))])
-    #expect(try Verification.readAnchors(folder.path + "/proxy.log") == [anchor])
+    #expect(try AnchorFinder.read(folder.path + "/proxy.log").anchors == [anchor])
   }
 
   @Test func aLiveSegmentIsIntactAndAWriteUnderWayIsATail() throws {
