@@ -47,6 +47,9 @@ ssize_t clinux_pwritev2(int fd, const struct iovec *v, int n, off_t off, int fla
 int clinux_open(const char *path, int flags, uint32_t mode) { return open(path, flags, mode); }
 
 int clinux_accept4(int fd, int flags) { return accept4(fd, NULL, NULL, flags); }
+int clinux_accept4_from(int fd, void *address, unsigned *length, int flags) {
+  return accept4(fd, address, length, flags);
+}
 
 int clinux_fallocate(int fd, int64_t offset, int64_t length) {
   return fallocate(fd, 0, offset, length);

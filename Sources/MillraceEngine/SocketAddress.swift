@@ -9,6 +9,9 @@ public struct SocketAddress: Sendable {
   var storage: sockaddr_storage
   var length: socklen_t
 
+  /// Room for an address that the kernel is to fill in.
+  static var unknown: SocketAddress { SocketAddress(storage: sockaddr_storage(), length: 0) }
+
   init(storage: sockaddr_storage, length: socklen_t) {
     self.storage = storage
     self.length = length

@@ -138,6 +138,12 @@ enum Sockets {
     return option(SO_TYPE) == Int32(SOCK_STREAM.rawValue) && option(SO_ACCEPTCONN) == 0
   }
 
+  /// Whether an error waits to be told. Asking does not take it away (tcp_poll).
+  static func isBroken(_ descriptor: Int32) -> Bool {
+    var ask = pollfd(fd: descriptor, events: 0, revents: 0)
+    return Glibc.poll(&ask, 1, 0) == 1 && ask.revents & Int16(POLLERR) != 0
+  }
+
   static func peer(_ descriptor: Int32) -> SocketAddress? { name(descriptor, getpeername) }
   static func local(_ descriptor: Int32) -> SocketAddress? { name(descriptor, getsockname) }
 

@@ -17,6 +17,8 @@ package struct WorkerCounters: Sendable {
   package var upstreamConnects = 0
   package var upstreamReuses = 0
   package var upstreamFailures = 0
+  /// Pooled connections that proved useless before the request that they were given had left.
+  package var upstreamStale = 0
   package var retries = 0
   package var timeouts = 0
   package var downstreamAborts = 0

@@ -46,6 +46,8 @@ struct Downstream: ~Copyable {
   var lingered = 0
   /// Length of the client's address text.
   var clientLength = 0
+  /// True once more had come than could be used: see `pauseInput`.
+  var isPaced = false
   /// True once the TLS handshake is complete.
   var handshaken = false
 

@@ -12,6 +12,8 @@ struct HeldBytes: ~Copyable {
 
   /// First size: most heads that arrive in pieces fit.
   private static let smallest = 2048
+  /// The most that is allocated beyond what is held.
+  private static let slack = 65_536
 
   @inline(__always) var isEmpty: Bool { count == 0 }
 
@@ -20,7 +22,8 @@ struct HeldBytes: ~Copyable {
   ) {
     guard bytes.count > 0 else { return }
     if count + bytes.count > capacity {
-      let wanted = max(Self.smallest, max(capacity * 2, count + bytes.count))
+      let wanted = max(
+        Self.smallest, count + bytes.count, min(capacity * 2, capacity + Self.slack))
       let larger = engine.coldMemory(wanted)
       if let old = memory.take() {
         memcpy(larger.mutableBytes.baseAddress!, old.bytes.baseAddress!, count)
@@ -56,7 +59,7 @@ struct HeldBytes: ~Copyable {
     return slice
   }
 
-  /// Puts back what `takeAll` gave, less what was used.
+  /// Puts back what `takeAll` gave, less what was used. What is cold already stays where it is.
   mutating func putBack<E: Engine & ~Copyable>(
     _ slice: consuming BufferSlice, _ engine: inout E
   ) {

@@ -18,6 +18,10 @@ struct ServerState {
   /// True while the last response was long: the next one is then read in large buffers from its
   /// first byte, because by the time its length is known a burst of small ones is on its way.
   var prefersLarge = false
+  /// For how long the server has been seen to keep an idle connection, with a margin, and until when
+  /// that is remembered: see KeepAlive.swift.
+  var habit = Int64.max
+  var habitUntil: Int64 = 0
   /// Monotonic nanoseconds until which the server is passed over after a failed connect.
   var downUntil: Int64 = 0
 }

@@ -35,8 +35,10 @@ struct Transport: ~Copyable {
   var sending = false
   /// Bytes of the send in flight.
   var inFlightBytes = 0
-  /// Progress of the send in flight when its timer was last looked at.
+  /// Progress of the send in flight when it was last looked at; `.min`: not yet.
   var progressSeen = Int.min
+  /// True while the wheel is to look at the connection soon: see Worker+Watch.swift.
+  var isWatched = false
   /// What leaves next.
   var pending: SendFrame?
   var pendingBytes = 0

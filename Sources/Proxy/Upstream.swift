@@ -7,6 +7,8 @@ import MillraceEngine
 enum UpstreamPhase: UInt8 {
   case connecting
   case idle
+  /// Taken from the pool in this turn: its request leaves when all that has arrived was looked at.
+  case assigned
   /// A request is on its way or its response is.
   case busy
 }
@@ -22,6 +24,10 @@ struct Upstream: ~Copyable {
   var exchange: Int32 = -1
   /// True once a response was read whole here: the next request reuses the connection.
   var isReused = false
+  /// Since when it is idle, or was when it was last taken from the pool.
+  var idleSince: Int64 = 0
+  /// For how long the server keeps it between requests, as far as it said so (Keep-Alive).
+  var keepAlive = Int64.max
   var connectStart: Int64 = 0
   var connectMicroseconds: Int64 = -1
   var scanner = HeadScanner()

@@ -72,22 +72,36 @@ extension Worker where E: ~Copyable {
     case .flushing, .joining: return
     case .open: break
     }
+    if result < 0 { return downstreamWasReset(d) }
+    settleEnd(d)
+  }
+
+  /// The client has gone: there is nobody to answer.
+  mutating func downstreamWasReset(_ d: DownstreamPointer) {
+    guard d.pointee.exchange >= 0 else { return closeDownstream(d, linger: false) }
+    counters.downstreamAborts += 1
+    abortExchange(exchanges[UInt32(d.pointee.exchange)], .downstreamReset)
+  }
+
+  /// What the end of the client's stream means, once all that came before it has been used as far as
+  /// it can be: a client may shut its sending side down and still read the answers.
+  mutating func settleEnd(_ d: DownstreamPointer) {
+    let t = Self.transport(d)
+    guard t.pointee.readClosed, t.pointee.closing == .open else { return }
     guard d.pointee.exchange >= 0 else {
-      // Between requests, or inside a head: there is nobody to answer.
+      // Held and not a piece of a head: a request that waits for its turn (`resume`), or for room in
+      // the audit log.
+      if !t.pointee.held.isEmpty && !d.pointee.isScanning { return }
       return closeDownstream(d, linger: false)
     }
-    let x = exchanges[UInt32(d.pointee.exchange)]
-    if result < 0 {
-      counters.downstreamAborts += 1
-      return abortExchange(x, .downstreamReset)
-    }
     // Requests that are held came before the end: each is answered, then the connection closes.
-    if t.pointee.held.isEmpty { d.pointee.closeAfterResponse = true }
-    if !x.pointee.requestComplete && t.pointee.held.isEmpty {
+    guard t.pointee.held.isEmpty else { return }
+    d.pointee.closeAfterResponse = true
+    let x = exchanges[UInt32(d.pointee.exchange)]
+    if !x.pointee.requestComplete {
       counters.downstreamAborts += 1
-      return abortExchange(x, .downstreamClosed)
+      abortExchange(x, .downstreamClosed)
     }
-    // The request is whole: a client may shut its sending side down and still read the answer.
   }
 
   // MARK: Sending
@@ -110,7 +124,8 @@ extension Worker where E: ~Copyable {
     if d.pointee.exchange >= 0 || t.pointee.closing != .open {
       t.pointee.deadline = engine.now + plan.listeners[Int(d.pointee.listener)].bodyTimeout
     }
-    flush(t, urgency, downstreamToken(.downstreamSend, d.pointee.slot))
+    flush(
+      t, urgency, downstreamToken(.downstreamSend, d.pointee.slot), node: Int(d.pointee.slot))
   }
 
   @inline(__always)
@@ -149,13 +164,16 @@ extension Worker where E: ~Copyable {
     d.pointee.phase = .idle
     t.pointee.deadline = engine.now + plan.listeners[Int(d.pointee.listener)].idleTimeout
     // An upload tends to be followed by another: the mode changes back after a small request.
-    if !largeRequest { setMode(t, .stream) }
-    t.pointee.paused = false
+    if !largeRequest && !d.pointee.isPaced { setMode(t, .stream) }
     if !t.pointee.held.isEmpty || t.pointee.readClosed {
+      // What is held is used up before more is read: each small request of a pipeline would else
+      // let a large read in. One request per turn, so that no pipeline keeps the others waiting.
+      pauseInput(d)
       resumable.append(d.pointee.slot)
-    } else if drain != .serving {
-      grantGrace(d)
+      return
     }
+    t.pointee.paused = false
+    if drain != .serving { grantGrace(d) }
     armDownstream(d)
   }
 
@@ -170,12 +188,13 @@ extension Worker where E: ~Copyable {
   mutating func resumeDownstream(_ slot: UInt32) {
     let d = downstreams[slot]
     let t = Self.transport(d)
-    guard t.pointee.socket.isValid, t.pointee.closing == .open else { return }
-    useHeldInput(d)
-    flushDownstream(d)
-    if t.pointee.readClosed && d.pointee.exchange < 0 && t.pointee.closing == .open {
-      closeDownstream(d, linger: false)
+    guard t.pointee.socket.isValid, t.pointee.closing == .open, d.pointee.exchange < 0 else {
+      return
     }
+    t.pointee.paused = false
+    useHeldInput(d)
+    if d.pointee.exchange < 0 && t.pointee.held.isEmpty && drain != .serving { grantGrace(d) }
+    flushDownstream(d)
     armDownstream(d)
   }
 
@@ -184,20 +203,16 @@ extension Worker where E: ~Copyable {
   mutating func downstreamDue(_ slot: UInt32, _ now: Int64) {
     let d = downstreams[slot]
     let t = Self.transport(d)
-    if t.pointee.sending && now >= t.pointee.deadline {
-      // A slow reader is not a dead one: any byte that left since is progress.
-      let progress = engine.sendProgress(t.pointee.socket)
-      if progress > t.pointee.progressSeen {
-        t.pointee.progressSeen = progress
+    if t.pointee.sending && hasProgressed(t) {
+      // Of a handshake the head's time goes on: it is absolute.
+      if d.pointee.exchange >= 0 || t.pointee.closing != .open {
         t.pointee.deadline = now + plan.listeners[Int(d.pointee.listener)].bodyTimeout
       }
     }
-    if now < t.pointee.deadline {
-      wheel.arm(Int(slot), at: lookAt(t.pointee.deadline, now))
-      return
-    }
+    if isDeserted(t) { downstreamWasReset(d) }
+    if now < t.pointee.deadline { return armAgain(t, Int(slot), now) }
     t.pointee.deadline = .max
-    wheel.arm(Int(slot), at: lookAt(.max, now))
+    armAgain(t, Int(slot), now)
     downstreamTimedOut(d)
   }
 
@@ -206,9 +221,8 @@ extension Worker where E: ~Copyable {
     if t.pointee.closing == .joining { return }
     if t.pointee.closing == .lingering { return joinDownstream(d) }
     // An idle connection that closes after its time is the normal end of one.
-    if d.pointee.exchange >= 0 || d.pointee.isScanning || t.pointee.sending {
-      counters.timeouts += 1
-    }
+    let hasBegun = d.pointee.isScanning && d.pointee.phase == .head
+    if d.pointee.exchange >= 0 || hasBegun || t.pointee.sending { counters.timeouts += 1 }
     if t.pointee.sending || t.pointee.closing == .flushing {
       if d.pointee.exchange >= 0 {
         abortExchange(exchanges[UInt32(d.pointee.exchange)], .downstreamTimeout)
@@ -228,7 +242,7 @@ extension Worker where E: ~Copyable {
       }
       return
     }
-    if d.pointee.isScanning && (!d.pointee.isTLS || d.pointee.handshaken) {
+    if hasBegun && (!d.pointee.isTLS || d.pointee.handshaken) {
       // A request was begun: say why it ends.
       rejectRequest(d, status: 408, label: "head_timeout")
       flushDownstream(d)
@@ -256,7 +270,8 @@ extension Worker where E: ~Copyable {
     let t = Self.transport(d)
     guard t.pointee.closing == .flushing else { return }
     if !t.pointee.sending && t.pointee.pendingBytes > 0 {
-      flush(t, .awaited, downstreamToken(.downstreamSend, d.pointee.slot))
+      flush(
+        t, .awaited, downstreamToken(.downstreamSend, d.pointee.slot), node: Int(d.pointee.slot))
     }
     if t.pointee.sending {
       engine.expediteSends()

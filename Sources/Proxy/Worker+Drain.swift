@@ -43,6 +43,7 @@ extension Worker where E: ~Copyable {
     let t = Self.transport(d)
     guard t.pointee.closing == .open, !d.pointee.isScanning else { return }
     t.pointee.deadline = min(t.pointee.deadline, engine.now + grace)
+    t.pointee.isWatched = false
     wheel.arm(Int(d.pointee.slot), at: t.pointee.deadline)
   }
 

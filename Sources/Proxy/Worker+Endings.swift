@@ -12,15 +12,28 @@ extension Worker where E: ~Copyable {
 
   /// The server's stream has ended. - Parameter result: 0, or a negated errno.
   mutating func upstreamEnded(_ u: UpstreamPointer, _ result: Int32) {
-    guard u.pointee.exchange >= 0 else { return closeUpstream(u) }
+    guard u.pointee.exchange >= 0 else {
+      noteIdleEnd(u, at: engine.now)
+      return closeUpstream(u)
+    }
     let x = exchanges[UInt32(u.pointee.exchange)]
     let d = downstreams[x.pointee.downstream]
+    if u.pointee.phase == .assigned {
+      noteIdleEnd(u, at: engine.now)
+      return reassign(u)
+    }
     switch x.pointee.phase {
     case .complete:
       releaseUpstream(x, keep: false)
     case .request:
-      let untouched = Self.transport(u).pointee.held.isEmpty && x.pointee.heldBytes == 0
-      if untouched && retry(x) { return }
+      // The first byte of an interim response says that the server is at work on the request, and
+      // the client may have it: a second try would be a second execution, and its responses would be
+      // taken for the first one's.
+      let untouched = Self.transport(u).pointee.held.isEmpty && x.pointee.interimCount == 0
+      if untouched {
+        noteIdleEnd(u, at: x.pointee.connected)
+        if retry(x) { return }
+      }
       counters.upstreamFailures += 1
       failExchange(x, result == 0 ? .upstreamClosedEarly : .upstreamReset)
       flushDownstream(d)

@@ -52,6 +52,14 @@ extension Worker where E: ~Copyable {
     guard others < limit, let slot = downstreams.take() else {
       return refuse(socket)
     }
+    // Before anything is read: a client that has reset its connection may have no address any more
+    // (ENOTCONN), and without one nothing of it is to be served or recorded.
+    let text = UnsafeMutableRawBufferPointer(start: clientText + Int(slot) * 64, count: 64)
+    let textLength = engine.peerAddress(socket)?.writeHost(to: text) ?? 0
+    guard textLength > 0 else {
+      downstreams.release(slot)
+      return refuse(socket)
+    }
     counters.accepted += 1
     if let cpu, let arrived = engine.incomingCPU(socket), arrived != cpu {
       counters.acceptedElsewhere += 1
@@ -62,6 +70,7 @@ extension Worker where E: ~Copyable {
     if let context = plan.listeners[listener].tls {
       session = TLSSession(context: context.takeUnretainedValue())
       if session == nil {
+        counters.accepted -= 1
         downstreams.release(slot)
         return refuse(socket)
       }
@@ -70,8 +79,7 @@ extension Worker where E: ~Copyable {
     d.initialize(
       to: Downstream(
         socket: socket, slot: slot, listener: Int32(listener), tls: session, isTLS: isTLS))
-    let text = UnsafeMutableRawBufferPointer(start: clientText + Int(slot) * 64, count: 64)
-    d.pointee.clientLength = engine.peerAddress(socket)?.writeHost(to: text) ?? 0
+    d.pointee.clientLength = textLength
     d.pointee.transport.deadline = engine.now + plan.listeners[listener].headTimeout
     wheel.arm(Int(slot), at: lookAt(d.pointee.transport.deadline, engine.now))
     armDownstream(d)

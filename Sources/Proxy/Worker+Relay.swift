@@ -78,7 +78,8 @@ extension Worker where E: ~Copyable {
     x.pointee.responseBlocked = true
     t.pointee.paused = true
     t.pointee.deadline = .max
-    if t.pointee.mode == .stream { stopReceiving(t) }
+    // From here on in pieces, as in `pauseInput`.
+    if t.pointee.mode == .stream { setMode(t, .once) }
   }
 
   // MARK: Its end

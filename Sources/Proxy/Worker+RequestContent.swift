@@ -108,7 +108,9 @@ extension Worker where E: ~Copyable {
       let u = upstreams[UInt32(x.pointee.upstream)]
       flushUpstream(u)
       // What waits behind a send or a connect pins no hot buffer while they are few.
-      if Self.transport(u).pointee.pendingBytes > 0 && engine.isLowOnBuffers {
+      if Self.transport(u).pointee.pendingBytes > 0 && u.pointee.phase != .assigned
+        && engine.isLowOnBuffers
+      {
         Self.transport(u).pointee.pending!.evacuate()
       }
       if t.pointee.mode == .once && !x.pointee.requestComplete
@@ -116,6 +118,7 @@ extension Worker where E: ~Copyable {
       {
         x.pointee.requestBlocked = true
         t.pointee.paused = true
+        watch(t, Int(d.pointee.slot))
       }
     }
     if x.pointee.requestComplete || x.pointee.requestBlocked || x.pointee.phase == .complete {
@@ -137,12 +140,9 @@ extension Worker where E: ~Copyable {
     guard t.pointee.closing == .open else { return }
     t.pointee.paused = false
     useHeldInput(d)
-    if d.pointee.exchange == Int32(x.pointee.slot) && !x.pointee.requestComplete {
-      if t.pointee.readClosed && t.pointee.held.isEmpty {
-        counters.downstreamAborts += 1
-        return abortExchange(x, .downstreamClosed)
-      }
-      if !x.pointee.requestBlocked { requestProgressed(d) }
+    guard t.pointee.closing == .open else { return }
+    if isActive(x, d) && !x.pointee.requestComplete && !x.pointee.requestBlocked {
+      requestProgressed(d)
     }
     // What was held may have been refused: the answer leaves now.
     flushDownstream(d)

@@ -15,6 +15,8 @@ extension Worker where E: ~Copyable {
       // A server that speaks without being asked cannot be trusted with the next request.
       return closeUpstream(u)
     }
+    // Nor with the one that it was just given.
+    if u.pointee.phase == .assigned { return reassign(u) }
     let x = exchanges[UInt32(u.pointee.exchange)]
     if t.pointee.held.isEmpty {
       useResponse(u, x, slice)
@@ -120,6 +122,9 @@ extension Worker where E: ~Copyable {
     x.pointee.responseBody = BodyDecoder(framing, trailerLimits: .trailers)
     x.pointee.upstreamPersists = responseHead.isPersistent && framing != .untilClose
     x.pointee.mayBeHeld = mayHold(bytes, framing)
+    if let line = responseHead.first(.keepAlive) {
+      u.pointee.keepAlive = KeepAlive.idleTime(line.value.slice(of: bytes))
+    }
     switch framing {
     case .chunked, .untilClose:
       x.pointee.chunked = x.pointee.version == .http11

@@ -48,7 +48,9 @@ extension Worker where E: ~Copyable {
           ? engine.now + timeout : .max
       }
     }
-    flush(t, urgency, upstreamToken(.upstreamSend, u.pointee.slot))
+    flush(
+      t, urgency, upstreamToken(.upstreamSend, u.pointee.slot),
+      node: upstreamTimerBase + Int(u.pointee.slot))
   }
 
   /// Keeps a copy of a request that may be sent again: whole, small, and idempotent
@@ -147,19 +149,13 @@ extension Worker where E: ~Copyable {
     let u = upstreams[slot]
     let t = Self.transport(u)
     let node = upstreamTimerBase + Int(slot)
-    if t.pointee.sending && now >= t.pointee.deadline {
-      let progress = engine.sendProgress(t.pointee.socket)
-      if progress > t.pointee.progressSeen {
-        t.pointee.progressSeen = progress
-        t.pointee.deadline = now + plan.upstreams[Int(u.pointee.group)].responseTimeout
-      }
+    // Without a deadline it is the client that is slow: the server owes nothing.
+    if t.pointee.sending && t.pointee.deadline != .max && hasProgressed(t) {
+      t.pointee.deadline = now + plan.upstreams[Int(u.pointee.group)].responseTimeout
     }
-    if now < t.pointee.deadline {
-      wheel.arm(node, at: lookAt(t.pointee.deadline, now))
-      return
-    }
+    if now < t.pointee.deadline { return armAgain(t, node, now) }
     t.pointee.deadline = .max
-    wheel.arm(node, at: lookAt(.max, now))
+    armAgain(t, node, now)
     if t.pointee.closing != .open { return }
     switch u.pointee.phase {
     case .connecting:
@@ -168,6 +164,9 @@ extension Worker where E: ~Copyable {
       connectTimedOut(u)
     case .idle:
       closeUpstream(u)
+    case .assigned:
+      // It has no deadline before its request has left.
+      break
     case .busy:
       counters.timeouts += 1
       counters.upstreamFailures += 1

@@ -25,18 +25,66 @@ extension Worker where E: ~Copyable {
     x.pointee.server = server
     let state = pools.server(group, server)
     state.pointee.active += 1
-    if state.pointee.idleHead >= 0 && !fresh {
-      let u = upstreams[UInt32(state.pointee.idleHead)]
-      unlinkIdle(u)
-      u.pointee.phase = .busy
+    if !fresh, let u = takeIdle(state) {
+      u.pointee.phase = .assigned
       u.pointee.exchange = Int32(x.pointee.slot)
+      u.pointee.transport.deadline = .max
       counters.upstreamReuses += 1
       x.pointee.upstream = Int32(u.pointee.slot)
       x.pointee.connected = engine.now
       give(frame, to: u)
+      assigned.append(u.pointee.slot)
       return
     }
     connect(x, frame)
+  }
+
+  /// The most recently used idle connection whose time has not passed. The timer wheel closes those
+  /// whose time has, but not to the moment.
+  private mutating func takeIdle(
+    _ state: UnsafeMutablePointer<ServerState>
+  ) -> UpstreamPointer? {
+    while state.pointee.idleHead >= 0 {
+      let u = upstreams[UInt32(state.pointee.idleHead)]
+      if Self.transport(u).pointee.deadline > engine.now {
+        unlinkIdle(u)
+        return u
+      }
+      closeUpstream(u)
+    }
+    return nil
+  }
+
+  /// Sends the requests that idle connections were given in this turn. Everything that had arrived by
+  /// the turn's beginning has been looked at by now: a connection on which its server had spoken
+  /// unasked, or which it had closed, no longer has its request (`reassign`).
+  mutating func submitAssigned() {
+    guard !assigned.isEmpty else { return }
+    for slot in assigned {
+      let u = upstreams[slot]
+      guard Self.transport(u).pointee.socket.isValid, u.pointee.phase == .assigned,
+        Self.transport(u).pointee.closing == .open
+      else { continue }
+      u.pointee.phase = .busy
+      flushUpstream(u)
+    }
+    assigned.removeAll(keepingCapacity: true)
+  }
+
+  /// Gives a request to another connection, of which no byte has left: whatever its method is, that
+  /// is no second try.
+  mutating func reassign(_ u: UpstreamPointer) {
+    let x = exchanges[UInt32(u.pointee.exchange)]
+    let d = downstreams[x.pointee.downstream]
+    let frame = Self.transport(u).pointee.pending.take()
+    Self.transport(u).pointee.pendingBytes = 0
+    x.pointee.upstream = -1
+    detach(u)
+    closeUpstream(u)
+    counters.upstreamStale += 1
+    guard let frame else { return failExchange(x, .resourcesExhausted) }
+    attach(x, frame, avoid: -1)
+    flushAttached(x, d)
   }
 
   mutating func give(_ frame: consuming SendFrame, to u: UpstreamPointer) {
@@ -171,12 +219,21 @@ extension Worker where E: ~Copyable {
     guard keep, u.pointee.phase == .busy, drain == .serving, !t.pointee.readClosed,
       t.pointee.held.isEmpty, t.pointee.pendingBytes == 0, plan.idleLimit > 0
     else { return closeUpstream(u) }
+    let state = pools.server(u.pointee.group, u.pointee.server)
+    let now = engine.now
+    let time = min(plan.idleTimeout, u.pointee.keepAlive, state.pointee.idleTime(now: now))
+    guard time > 0 else { return closeUpstream(u) }
     u.pointee.phase = .idle
     u.pointee.isReused = true
+    u.pointee.idleSince = now
     t.pointee.paused = false
-    t.pointee.deadline = engine.now + plan.idleTimeout
+    t.pointee.deadline = now + time
+    if time < self.plan.shortestTimeout {
+      // Shorter than any configured time: the wheel would not look often enough.
+      t.pointee.isWatched = false
+      wheel.arm(upstreamTimerBase + Int(u.pointee.slot), at: t.pointee.deadline)
+    }
     linkIdle(u)
-    let state = pools.server(u.pointee.group, u.pointee.server)
     state.pointee.prefersLarge = x.pointee.responseBytes > Watermark.largeBody
     setMode(t, state.pointee.prefersLarge ? .once : .stream)
     if state.pointee.idleCount > plan.idleLimit {

@@ -92,6 +92,8 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
 
   /// Connections whose held input may be used now.
   var resumable: [UInt32] = []
+  /// Connections to servers that were given a request in this turn: it leaves at the turn's end.
+  var assigned: [UInt32] = []
   var reapDownstreams: [UInt32] = []
   var reapUpstreams: [UInt32] = []
   var nextExchangeID: UInt64
@@ -123,6 +125,7 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
     expireHolds()
     releaseAudited()
     resume()
+    submitAssigned()
     obeyControl()
     if drain != .serving { advanceDrain() }
   }
@@ -184,7 +187,8 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
   /// Sends what is pending, if nothing is in flight.
   @inline(__always)
   mutating func flush(
-    _ transport: UnsafeMutablePointer<Transport>, _ urgency: SendUrgency, _ token: Token
+    _ transport: UnsafeMutablePointer<Transport>, _ urgency: SendUrgency, _ token: Token,
+    node: Int
   ) {
     guard !transport.pointee.sending, transport.pointee.pendingBytes > 0 else { return }
     guard let frame = transport.pointee.pending.take() else { return }
@@ -192,6 +196,7 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
     transport.pointee.inFlightBytes = transport.pointee.pendingBytes
     transport.pointee.pendingBytes = 0
     transport.pointee.progressSeen = .min
+    watch(transport, node)
     engine.send(transport.pointee.socket, frame, urgency, token)
   }
 

@@ -55,6 +55,7 @@ extension Worker where E: ~Copyable {
       + " accepted=\(w.accepted) refused=\(w.refused) accepted_elsewhere=\(w.acceptedElsewhere)"
       + " handed_over=\(w.handedOver) queues=\(queuesSeen.count) bad_requests=\(w.badRequests)"
       + " upstream_connects=\(w.upstreamConnects) upstream_reuses=\(w.upstreamReuses)"
+      + " upstream_stale=\(w.upstreamStale)"
       + " upstream_failures=\(w.upstreamFailures) retries=\(w.retries) timeouts=\(w.timeouts)"
       + " downstream_aborts=\(w.downstreamAborts) handshakes=\(w.handshakes)"
       + " handshake_failures=\(w.handshakeFailures) audit_rejects=\(w.auditRejects)"

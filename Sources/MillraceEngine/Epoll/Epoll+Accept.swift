@@ -71,9 +71,11 @@ extension Epoll {
   private mutating func acceptSingle(
     _ listener: Int32, _ record: UnsafeMutablePointer<SocketRecord>
   ) {
+    var peer = SocketAddress.unknown
     while true {
       statistics.systemCalls += 1
-      let socket = clinux_accept4(target(listener), Self.acceptFlags)
+      let socket = AcceptedPeers.accept(
+        target(listener), flags: Self.acceptFlags, into: &peer)
       if socket < 0 {
         let code = errno
         if code == EAGAIN { return }
@@ -86,6 +88,7 @@ extension Epoll {
           try adopt(socket, into: slot)
         } else {
           try adopt(socket, interest: Self.streamInterest)
+          note(socket, peer)
         }
         expectBytes(slot >= 0 ? slot : socket)
         return endAcceptOne(record, slot >= 0 ? 0 : socket)
@@ -127,9 +130,11 @@ extension Epoll {
 
   mutating func acceptAll(_ listener: Int32, _ record: UnsafeMutablePointer<SocketRecord>) {
     if record.pointee.state.contains(.acceptingOne) { return acceptSingle(listener, record) }
+    var peer = SocketAddress.unknown
     for _ in 0..<Self.acceptsInRow {
       statistics.systemCalls += 1
-      let socket = clinux_accept4(target(listener), Self.acceptFlags)
+      let socket = AcceptedPeers.accept(
+        target(listener), flags: Self.acceptFlags, into: &peer)
       if socket < 0 {
         let code = errno
         if code == EAGAIN { return }
@@ -138,6 +143,7 @@ extension Epoll {
       }
       do throws(SystemFailure) {
         try adopt(socket, interest: Self.streamInterest)
+        note(socket, peer)
         expectBytes(socket)
         queue.append(
           Completion(token: record.pointee.setupToken, result: socket, more: true))
@@ -155,10 +161,13 @@ extension Epoll {
   }
 
   public mutating func acceptNow(_ listener: Descriptor) -> Descriptor? {
-    let socket = clinux_accept4(listener.rawValue, Self.acceptFlags)
+    var peer = SocketAddress.unknown
+    let socket = AcceptedPeers.accept(
+      listener.rawValue, flags: Self.acceptFlags, into: &peer)
     guard socket >= 0 else { return nil }
     do throws(SystemFailure) {
       try adopt(socket, interest: Self.streamInterest)
+      note(socket, peer)
       expectBytes(socket)
       return Descriptor(rawValue: socket)
     } catch {
@@ -247,8 +256,18 @@ extension Epoll {
     return Glibc.close(real) == 0 ? 0 : -errno
   }
 
+  @inline(__always)
+  private func note(_ socket: Int32, _ peer: borrowing SocketAddress) {
+    peers.note(socket, sockets[socket].pointee.generation, peer)
+  }
+
   public func peerAddress(_ socket: Descriptor) -> SocketAddress? {
-    socket.isDirect ? nil : Sockets.peer(socket.rawValue)
+    if socket.isDirect { return nil }
+    let number = socket.rawValue
+    return peers.address(number, sockets[number].pointee.generation) ?? Sockets.peer(number)
+  }
+  public func isBroken(_ socket: Descriptor) -> Bool {
+    !socket.isDirect && Sockets.isBroken(socket.rawValue)
   }
   public func localAddress(_ socket: Descriptor) -> SocketAddress? {
     socket.isDirect ? nil : Sockets.local(socket.rawValue)

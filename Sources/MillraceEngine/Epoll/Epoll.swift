@@ -12,6 +12,7 @@ public struct Epoll: Engine, ChainRunner, ~Copyable {
   var large: BufferPool
   var frames: FrameSlab
   var sockets: SocketTable
+  let peers: AcceptedPeers
   var files: FileOperationSlab
   @usableFromInline var queue: CompletionQueue
   let events: UnsafeMutablePointer<epoll_event>
@@ -88,6 +89,7 @@ public struct Epoll: Engine, ChainRunner, ~Copyable {
       watermark: options.largeBuffers / 4)
     frames = FrameSlab(capacity: options.frames, ledger: small.state)
     sockets = SocketTable(limit: options.descriptorLimit, slots: options.directDescriptors)
+    peers = AcceptedPeers(limit: options.descriptorLimit)
     control = ControlSlab(capacity: options.controlOperations)
     alarm = .allocate(capacity: 1)
     alarm.initialize(to: Alarm())

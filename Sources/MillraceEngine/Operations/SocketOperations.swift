@@ -54,6 +54,11 @@ public protocol SocketOperations: ~Copyable {
   /// not acknowledged (SIOCOUTQ, tcp(7)). Grows while the peer reads, however slowly; negative at
   /// first. A system call: for a deadline that has passed, not for every turn. 0 without a send.
   func sendProgress(_ socket: Descriptor) -> Int
+  /// Whether the connection has broken: the peer has reset it, and nothing has been told so yet
+  /// (POLLERR, poll(2)). For a connection of which nothing is read for a while: the end of its stream
+  /// stays behind the bytes that were not read, a reset does not. A system call: for every now and
+  /// then. False for a direct descriptor.
+  func isBroken(_ socket: Descriptor) -> Bool
   /// Makes the completion of a quiet send come with this turn.
   mutating func expediteSends()
   /// shutdown(2), at once, after the first try of a send that was submitted before it. Errors are
@@ -98,7 +103,10 @@ public protocol SocketOperations: ~Copyable {
   /// Ends a relay; its terminal completion is ECANCELED unless it was faster. Bytes that were read
   /// and not yet written are lost: for connections that are about to be closed.
   mutating func stopRelay(from source: Descriptor)
-  /// nil for a direct descriptor, which other system calls cannot use.
+  /// Who is at the other end of a connection. Of a connection that was accepted by number `Epoll`
+  /// knows it from accept(2) itself, and for the connection's whole life; elsewhere the kernel is
+  /// asked (getpeername(2)), which has forgotten it once the peer has reset the connection: nil. nil
+  /// also for a direct descriptor, which other system calls cannot use.
   func peerAddress(_ socket: Descriptor) -> SocketAddress?
   /// nil for a direct descriptor, which other system calls cannot use.
   func localAddress(_ socket: Descriptor) -> SocketAddress?

@@ -146,7 +146,15 @@ extension Simulated {
     guard !socket.isDirect, case .stream(let end)? = handle(socket.rawValue)?.thing else {
       return nil
     }
-    return end.remote
+    // As getpeername(2): ENOTCONN.
+    return end.isDead ? nil : end.remote
+  }
+
+  public func isBroken(_ socket: Descriptor) -> Bool {
+    guard !socket.isDirect, case .stream(let end)? = handle(socket.rawValue)?.thing else {
+      return false
+    }
+    return end.error != 0
   }
 
   public func localAddress(_ socket: Descriptor) -> SocketAddress? {

@@ -240,6 +240,9 @@ extension Uring {
   public func peerAddress(_ socket: Descriptor) -> SocketAddress? {
     socket.isDirect ? nil : Sockets.peer(socket.rawValue)
   }
+  public func isBroken(_ socket: Descriptor) -> Bool {
+    !socket.isDirect && Sockets.isBroken(socket.rawValue)
+  }
   public func localAddress(_ socket: Descriptor) -> SocketAddress? {
     socket.isDirect ? nil : Sockets.local(socket.rawValue)
   }
