@@ -46,6 +46,10 @@ struct Downstream: ~Copyable {
   var lingered = 0
   /// Length of the client's address text.
   var clientLength = 0
+  /// True while the TLS session waits for what it said to leave; nothing is read or decrypted.
+  var isStalled = false
+  /// Ciphertext that came while the session waited, at most `Watermark.high` bytes.
+  var ciphertext = HeldBytes()
   /// True once the TLS handshake is complete.
   var handshaken = false
 

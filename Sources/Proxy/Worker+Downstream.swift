@@ -14,7 +14,7 @@ extension Worker where E: ~Copyable {
   @inline(__always)
   mutating func armDownstream(_ d: DownstreamPointer) {
     let t = Self.transport(d)
-    guard !t.pointee.receiving, !t.pointee.paused, !t.pointee.readClosed,
+    guard !t.pointee.receiving, !t.pointee.paused, !t.pointee.readClosed, !d.pointee.isStalled,
       t.pointee.closing == .open || t.pointee.closing == .lingering
     else { return }
     t.pointee.receiving = true
@@ -72,6 +72,8 @@ extension Worker where E: ~Copyable {
     case .flushing, .joining: return
     case .open: break
     }
+    // What was received before the end is decrypted first; resumeDecrypting comes back to it.
+    if result == 0 && d.pointee.isStalled { return }
     guard d.pointee.exchange >= 0 else {
       // Between requests, or inside a head: there is nobody to answer.
       return closeDownstream(d, linger: false)
@@ -102,6 +104,7 @@ extension Worker where E: ~Copyable {
     var urgency = SendUrgency.awaited
     if d.pointee.exchange >= 0 && !d.pointee.closeAfterResponse
       && t.pointee.closing == .open && t.pointee.held.isEmpty && !t.pointee.readClosed
+      && !d.pointee.isStalled
     {
       let x = exchanges[UInt32(d.pointee.exchange)]
       if x.pointee.phase == .complete && x.pointee.heldBytes == 0 { urgency = .quiet }
@@ -128,6 +131,7 @@ extension Worker where E: ~Copyable {
     if d.pointee.exchange >= 0 {
       responseProgressed(exchanges[UInt32(d.pointee.exchange)], d)
     }
+    if d.pointee.isStalled { resumeDecrypting(d) }
     if t.pointee.closing == .flushing { advanceClosing(d) }
   }
 
@@ -268,6 +272,7 @@ extension Worker where E: ~Copyable {
     d.pointee.lingered = 0
     d.pointee.phase = .linger
     _ = t.pointee.held.takeAll()
+    dropCiphertext(d)
     t.pointee.paused = false
     t.pointee.deadline = engine.now + Watermark.lingerNanoseconds
     wheel.arm(Int(d.pointee.slot), at: lookAt(t.pointee.deadline, engine.now))
