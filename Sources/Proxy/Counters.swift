@@ -24,6 +24,10 @@ package struct WorkerCounters: Sendable {
   package var downstreamAborts = 0
   package var handshakes = 0
   package var handshakeFailures = 0
+  /// TLS sessions that ended because their peer sent too many messages without data.
+  package var tlsFloods = 0
+  /// How often decrypting waited until the session's own output had left.
+  package var tlsStalls = 0
   package var auditRejects = 0
   package var auditDrops = 0
   package var auditWaits = 0

@@ -48,6 +48,10 @@ struct Downstream: ~Copyable {
   var clientLength = 0
   /// True once more had come than could be used: see `pauseInput`.
   var isPaced = false
+  /// True while the TLS session waits for what it said to leave; nothing is read or decrypted.
+  var isStalled = false
+  /// Ciphertext that came while the session waited, at most `Watermark.high` bytes.
+  var ciphertext = HeldBytes()
   /// True once the TLS handshake is complete.
   var handshaken = false
 

@@ -92,7 +92,9 @@ public struct Server {
         """)
       configuration.limits.connections = affordable
     }
-    options.frames = configuration.limits.connections * 4 + 1024
+    options.frames = FrameBudget.frames(
+      connections: configuration.limits.connections,
+      idleUpstreams: FrameBudget.idleUpstreams(configuration))
   }
 
   private func chooseEngine(

@@ -341,7 +341,7 @@ extension Journal {
 extension TLSSession {
   // For a session that is stored in an optional, which can only be mutated in place.
   mutating func whyFailed() -> TLSFailure? { failure }
-  mutating func keepsOutput() -> Bool { hasPendingOutput }
+  mutating func outputKept() -> Int { pendingOutput }
   mutating func versionLabel() -> StaticString { version.label }
   mutating func cipherName() -> UnsafeRawBufferPointer { withCipherName { $0 } }
   mutating func serverName() -> UnsafeRawBufferPointer { withServerName { $0 } }

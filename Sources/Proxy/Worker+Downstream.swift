@@ -14,7 +14,7 @@ extension Worker where E: ~Copyable {
   @inline(__always)
   mutating func armDownstream(_ d: DownstreamPointer) {
     let t = Self.transport(d)
-    guard !t.pointee.receiving, !t.pointee.paused, !t.pointee.readClosed,
+    guard !t.pointee.receiving, !t.pointee.paused, !t.pointee.readClosed, !d.pointee.isStalled,
       t.pointee.closing == .open || t.pointee.closing == .lingering
     else { return }
     t.pointee.receiving = true
@@ -87,7 +87,8 @@ extension Worker where E: ~Copyable {
   /// it can be: a client may shut its sending side down and still read the answers.
   mutating func settleEnd(_ d: DownstreamPointer) {
     let t = Self.transport(d)
-    guard t.pointee.readClosed, t.pointee.closing == .open else { return }
+    // A TLS session that waits holds ciphertext from before the end; `resumeDecrypting` comes back.
+    guard t.pointee.readClosed, t.pointee.closing == .open, !d.pointee.isStalled else { return }
     guard d.pointee.exchange >= 0 else {
       // Held and not a piece of a head: a request that waits for its turn (`resume`), or for room in
       // the audit log.
@@ -116,6 +117,7 @@ extension Worker where E: ~Copyable {
     var urgency = SendUrgency.awaited
     if d.pointee.exchange >= 0 && !d.pointee.closeAfterResponse
       && t.pointee.closing == .open && t.pointee.held.isEmpty && !t.pointee.readClosed
+      && !d.pointee.isStalled
     {
       let x = exchanges[UInt32(d.pointee.exchange)]
       if x.pointee.phase == .complete && x.pointee.heldBytes == 0 { urgency = .quiet }
@@ -143,6 +145,7 @@ extension Worker where E: ~Copyable {
     if d.pointee.exchange >= 0 {
       responseProgressed(exchanges[UInt32(d.pointee.exchange)], d)
     }
+    if d.pointee.isStalled { resumeDecrypting(d) }
     if t.pointee.closing == .flushing { advanceClosing(d) }
   }
 
@@ -283,6 +286,7 @@ extension Worker where E: ~Copyable {
     d.pointee.lingered = 0
     d.pointee.phase = .linger
     _ = t.pointee.held.takeAll()
+    dropCiphertext(d)
     t.pointee.paused = false
     t.pointee.deadline = engine.now + Watermark.lingerNanoseconds
     wheel.arm(Int(d.pointee.slot), at: lookAt(t.pointee.deadline, engine.now))

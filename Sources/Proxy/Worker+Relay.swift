@@ -136,9 +136,9 @@ extension Worker where E: ~Copyable {
     x.pointee.heldBytes = 0
     if x.pointee.phase != .request { x.pointee.committed = true }
     if d.pointee.isTLS {
-      if !encrypt(d, frame) {
+      if let ending = encrypt(d, frame) {
         counters.downstreamAborts += 1
-        abortExchange(x, .downstreamReset)
+        abortExchange(x, ending)
       }
     } else {
       t.pointee.pendingBytes = bytes

@@ -1,5 +1,5 @@
 // What OpenSSL asks a server while it negotiates: which certificates, which protocol, which ticket
-// key. Handshakes only; no callback of this file runs while application data flows.
+// key. No callback of this file runs for application data.
 
 import COpenSSL
 
@@ -96,16 +96,32 @@ enum SessionNotes {
   }
 
   /// Notes the alerts that this side sends: they tell why it gave up, and that it refused a
-  /// renegotiation.
+  /// renegotiation. Counts what the peer sends besides application data.
   static let record: @convention(c) (OpaquePointer?, Int32, Int32) -> Void = { ssl, event, value in
-    guard event & SSL_CB_ALERT != 0, event & SSL_CB_WRITE != 0, let ssl, let wires = wires(of: ssl)
-    else { return }
+    guard let ssl, let wires = wires(of: ssl) else { return }
+    guard event & SSL_CB_ALERT != 0 else { return noteStep(ssl, event, wires) }
     // The level is in the high byte, the description in the low one (SSL_CTX_set_info_callback(3)).
     let description = UInt8(truncatingIfNeeded: value)
-    if Int32(value >> 8) == SSL3_AL_FATAL {
+    let isFatal = Int32(value >> 8) == SSL3_AL_FATAL
+    if event & SSL_CB_WRITE == 0 {
+      if !isFatal { wires.pointee.countMessage() }
+    } else if isFatal {
       wires.pointee.alertSent = description
     } else if description == UInt8(SSL_AD_NO_RENEGOTIATION) {
       wires.pointee.hasRefusedRenegotiation = true
+    }
+  }
+
+  /// Counts messages that come after the handshake. OpenSSL reports each when it has processed it
+  /// and turns to its answer: the state is then still the one of the message.
+  private static func noteStep(
+    _ ssl: OpaquePointer, _ event: Int32, _ wires: UnsafeMutablePointer<SessionWires>
+  ) {
+    guard event & SSL_CB_LOOP != 0 else { return }
+    switch SSL_get_state(ssl) {
+    case TLS_ST_SR_KEY_UPDATE, TLS_ST_CR_KEY_UPDATE, TLS_ST_CR_SESSION_TICKET:
+      wires.pointee.countMessage()
+    default: break
     }
   }
 }

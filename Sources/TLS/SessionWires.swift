@@ -33,6 +33,27 @@ struct SessionWires {
   private(set) var hasSeenInput = false
   private(set) var firstByte: UInt8 = 0
 
+  /// Messages without application data that the peer may send and that cost work or an answer; see
+  /// `MessageLimits`.
+  private(set) var messageCount = 0
+  /// Application data that the session has carried, both ways, in bytes.
+  private(set) var applicationBytes = 0
+  /// True once the peer has sent more such messages than it may: no further input is given out.
+  private(set) var isFlooded = false
+
+  /// Output that waits for the next call, in bytes.
+  var spillCount: Int { spillEnd - spillStart }
+
+  /// Counts application data, which raises what the peer may send besides it.
+  @inline(__always)
+  mutating func carried(_ count: Int) { applicationBytes &+= count }
+
+  /// Counts one message of the peer that carries no application data.
+  mutating func countMessage() {
+    messageCount += 1
+    if messageCount > MessageLimits.allowed(after: applicationBytes) { isFlooded = true }
+  }
+
   /// Whether output waits for the next call.
   @inline(__always)
   var hasSpill: Bool { spillEnd != spillStart }
@@ -66,10 +87,13 @@ struct SessionWires {
   mutating func discardInput() { inputRemaining = 0 }
 
   /// Moves up to `count` bytes of input to `target`; returns how many, 0 when the input is used up.
+  ///
+  /// Nothing is given out while output waits: OpenSSL reads on after a message that it has answered,
+  /// so that one call over many messages would pile their answers up.
   @inline(__always)
   mutating func take(into target: UnsafeMutableRawPointer, count: Int) -> Int {
     let taken = min(count, inputRemaining)
-    guard taken > 0, let source = input else { return 0 }
+    guard taken > 0, !hasSpill, !isFlooded, let source = input else { return 0 }
     memcpy(target, source, taken)
     input = source + taken
     inputRemaining -= taken
@@ -108,8 +132,8 @@ struct SessionWires {
     if spillStart == spillEnd { release() }
   }
 
-  /// Appends to the spill. Its size is bounded by what one OpenSSL call emits, a record or a
-  /// handshake flight, because no further call is made while it holds bytes.
+  /// Appends to the spill. Its size is bounded by a record or a handshake flight, because no further
+  /// call is made and no input is read while it holds bytes.
   private mutating func spillOver(_ source: UnsafeRawPointer, count: Int) -> Bool {
     if spillEnd + count > spillCapacity {
       // 2 KiB holds most handshake flights; doubling keeps a chain of many certificates linear.

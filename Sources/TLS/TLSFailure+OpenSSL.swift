@@ -44,8 +44,13 @@ extension TLSFailure.Kind {
     case SSL_R_HTTP_REQUEST, SSL_R_HTTPS_PROXY_REQUEST:
       return .notTLS
     case SSL_R_WRONG_VERSION_NUMBER, SSL_R_LENGTH_TOO_SHORT, SSL_R_RECORD_LENGTH_MISMATCH,
-      SSL_R_UNEXPECTED_MESSAGE, SSL_R_BAD_RECORD_TYPE, SSL_R_RECORD_TOO_SMALL:
+      SSL_R_UNEXPECTED_MESSAGE, SSL_R_BAD_RECORD_TYPE:
       return isFirstRecord ? .notTLS : nil
+    case SSL_R_RECORD_TOO_SMALL:
+      // The record layer's reason for too many records without content.
+      return isFirstRecord ? .notTLS : .tooManyMessages
+    case SSL_R_TOO_MANY_WARN_ALERTS:
+      return .tooManyMessages
     case SSL_R_NO_SHARED_CIPHER, SSL_R_NO_CIPHERS_SPECIFIED, SSL_R_NO_CIPHERS_AVAILABLE:
       return .noSharedCipher
     case SSL_R_NO_SHARED_GROUPS, SSL_R_NO_SUITABLE_KEY_SHARE, SSL_R_NO_SUITABLE_GROUPS:

@@ -64,6 +64,8 @@ public struct TLSFailure: Error, Sendable, Equatable {
     case notTLS
     /// The peer asked for a renegotiation (TLS 1.2), which is never granted.
     case renegotiationRefused
+    /// The peer sent more messages without application data than `MessageLimits` or OpenSSL allows.
+    case tooManyMessages
     /// The transport ended without close_notify: what was received may be cut short.
     case truncated
     /// The peer broke the protocol in another way.

@@ -138,6 +138,7 @@ public struct TLSSession: ~Copyable {
       consumed: ciphertext.count - wires.pointee.inputRemaining, plaintext: produced,
       output: output.count - wires.pointee.outputRoom, handshakeCompleted: completed,
       progress: progress)
+    wires.pointee.carried(produced)
     wires.pointee.end()
     return transfer
   }
@@ -161,6 +162,7 @@ public struct TLSSession: ~Copyable {
     let transfer = Transfer(
       consumed: consumed, plaintext: 0, output: output.count - wires.pointee.outputRoom,
       handshakeCompleted: false, progress: progress)
+    wires.pointee.carried(consumed)
     wires.pointee.end()
     return transfer
   }
@@ -196,6 +198,12 @@ public struct TLSSession: ~Copyable {
   /// Whether bytes for the wire are held because an output area was too small; the next call gives
   /// them first.
   public var hasPendingOutput: Bool { wires.pointee.hasSpill }
+
+  /// How many bytes those are.
+  public var pendingOutput: Int { wires.pointee.spillCount }
+
+  /// Messages without application data that the peer has sent, as `MessageLimits` counts them.
+  public var messageCount: Int { wires.pointee.messageCount }
 
   /// Whether plaintext of a record that has been opened waits for room.
   public var pendingPlaintext: Bool { SSL_pending(ssl) > 0 }
@@ -306,6 +314,7 @@ public struct TLSSession: ~Copyable {
       if wires.pointee.hasRefusedRenegotiation {
         return fail(.renegotiationRefused, stage: stage, code: 0)
       }
+      if wires.pointee.isFlooded { return fail(.tooManyMessages, stage: stage, code: 0) }
       return wires.pointee.hasSpill ? .outputFull : .wantsInput
     case SSL_ERROR_ZERO_RETURN:
       hasPeerClosed = true

@@ -89,6 +89,10 @@ extension Life {
     }
     let seen = errands.filter { $0.outcome == .served }.count
     if seen > c.responses + c.requests { failAnyway("counters", "more answers than requests") }
+    // FrameBudget counts the most frames that a worker can hold.
+    if circumstances.conditions.frames == nil && c.framesExhausted > 0 {
+      failAnyway("frames", "\(c.framesExhausted) times no frame was left")
+    }
     guard circumstances.configuration.audit != nil, !isDead, !a.hasAbandonedJournal else { return }
     // Each exchange is recorded, refused a record and counted, dropped and counted, or closed
     // because a record of it was lost, be it the first of two or the only one.

@@ -5,6 +5,7 @@
 import AuditLog
 import Configuration
 import MillraceEngine
+import Proxy
 
 /// How a life ends.
 enum Ending: String {
@@ -65,7 +66,9 @@ struct Circumstances {
     options.largeBuffers = 8 + dice.roll(24)
     if dice.chance(300) { options.largeBufferSize = 16_384 }
     options.descriptorLimit = 4_096
-    options.frames = configuration.limits.connections * 4 + 1024
+    options.frames = FrameBudget.frames(
+      connections: configuration.limits.connections,
+      idleUpstreams: FrameBudget.idleUpstreams(configuration))
     if !isGentle && dice.chance(200) { conditions.frames = 4 + dice.roll(60) }
     if !isGentle && dice.chance(200) {
       conditions.diskCapacity = segmentSize * 2 + dice.roll(1 << 20)

@@ -33,7 +33,9 @@ extension LoadWorker where E: ~Copyable {
         UnsafeRawBufferPointer(rebasing: bytes[offset...]), plaintext: plaintext, output: wire)
       offset += transfer.consumed
       if transfer.output > 0 {
-        guard ensurePending(c) else { return end(c, .tls, "no send frame is free") }
+        guard ensurePending(c), c.pointee.pending!.canTakeOne() else {
+          return end(c, .tls, "no send frame is free")
+        }
         c.pointee.pending!.append(UnsafeRawBufferPointer(rebasing: wire[..<transfer.output]))
       }
       if transfer.handshakeCompleted {

@@ -41,7 +41,7 @@ extension OriginWorker where E: ~Copyable {
 
   /// Copies session output (handshake messages, alerts) behind what already waits.
   private mutating func appendWire(_ c: OriginConnectionPointer, _ count: Int) -> Bool {
-    guard ensureWire(c) else { return false }
+    guard ensureWire(c), c.pointee.wire!.canTakeOne() else { return false }
     c.pointee.wire!.append(UnsafeRawBufferPointer(rebasing: tlsScratch[..<count]))
     c.pointee.wireBytes += count
     return true

@@ -16,6 +16,16 @@ extension SendFrame {
       start: vectors[index].iov_base, count: vectors[index].iov_len)
   }
 
+  /// True while one more piece fits, of whatever kind and size: a slice, or bytes that are copied.
+  ///
+  /// `append` and `write` must not be called on a frame that has no room: who cannot bound the pieces
+  /// asks first. Mutating so that it works on a frame in an optional.
+  @inline(__always)
+  public mutating func canTakeOne() -> Bool {
+    Int(state.pointee.sliceCount) < FrameLayout.sliceLimit
+      && Int(state.pointee.segmentCount) < FrameLayout.segmentLimit
+  }
+
   /// `hasRoom` for a frame that is stored in an optional, which can only be mutated in place.
   @inline(__always)
   public mutating func canTakeMore() -> Bool { hasRoom }

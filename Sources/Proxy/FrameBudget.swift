@@ -1,0 +1,37 @@
+// How many send frames a worker can ever hold at once. The slab of an engine is sized by it, so that
+// no request is refused for a frame; where one is missing all the same, that is an error value
+// (`framesExhausted`) at each place that asks for one.
+
+package import Configuration
+
+/// The sum behind `EngineOptions.frames`.
+///
+/// A frame is in exactly one of these places, each of which holds one at most:
+///
+/// | place | frames |
+/// |---|---|
+/// | a client's connection: `pending`, and the send in flight | 2 |
+/// | an exchange: `held` | 1 |
+/// | a connection to a server: `pending`, and the send in flight | 2 |
+/// | the request that is being written, before `attach` makes it a server's `pending` | 1 a worker |
+///
+/// One send a socket is in flight (`Transport.sending`), and a zero-copy send completes with its last
+/// notification. There is no more than one exchange a client's connection. A server's connection keeps
+/// its two while it is joined after its exchange has gone on to another one: it is counted by its slot
+/// in the slab of connections to servers, not by its exchange. So one client with its exchange and one
+/// server's connection hold five, and a retry two more in another slot.
+package enum FrameBudget {
+  /// - Parameters:
+  ///   - connections: slots for clients, and as many for exchanges.
+  ///   - idleUpstreams: slots for connections to servers beyond one per client.
+  package static func frames(connections: Int, idleUpstreams: Int) -> Int {
+    let upstreams = connections + idleUpstreams
+    return 2 * connections + connections + 2 * upstreams + 1
+  }
+
+  /// Connections to servers that may be idle or on their way into the pool: as many as `Worker` adds to
+  /// its slab.
+  package static func idleUpstreams(_ configuration: ProxyConfiguration) -> Int {
+    configuration.upstreams.reduce(0) { $0 + $1.servers.count * ($1.idleConnections + 1) }
+  }
+}
