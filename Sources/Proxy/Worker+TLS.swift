@@ -53,8 +53,10 @@ extension Worker where E: ~Copyable {
   private mutating func tlsFailed(_ d: DownstreamPointer) {
     if !d.pointee.handshaken { counters.handshakeFailures += 1 }
     if let failure = d.pointee.tls!.whyFailed() {
-      let client = clientName(d)
-      logger.debug("tls failed reason=\(failure.label) client=\(client) detail=\"\(failure)\"")
+      logTLSFailure(d, failure)
+      if failure.isPlainHTTP, !d.pointee.handshaken, d.pointee.exchange < 0 {
+        return refusePlainHTTP(d)
+      }
     }
     if d.pointee.exchange >= 0 {
       counters.downstreamAborts += 1
