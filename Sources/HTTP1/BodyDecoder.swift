@@ -36,11 +36,21 @@ public struct BodyDecoder: ~Copyable {
   /// Bytes of extensions that no content has paid for yet.
   private var extensionDebt: UInt64 = 0
   private var trailers: TrailerSection
+  /// Whether blanks behind a chunk size are read over.
+  private let toleratesPadding: Bool
 
   /// Makes a decoder for a message framed so. It allocates nothing until a trailer field arrives;
   /// `trailerLimits.targetBytes` has no part in it.
-  public init(_ framing: BodyFraming, trailerLimits: HeadLimits = .trailers) {
+  ///
+  /// - Parameter toleratesPadding: takes blanks between a chunk size, or its extension, and the end
+  ///   of the line, which RFC 9112 7.1 has no place for and which old servers write to fill a
+  ///   header of fixed width. For responses, which are framed anew: no other reader sees the
+  ///   blanks. A request is read strictly, since what another hop made of it is not known.
+  public init(
+    _ framing: BodyFraming, trailerLimits: HeadLimits = .trailers, toleratesPadding: Bool = false
+  ) {
     trailers = TrailerSection(limits: trailerLimits)
+    self.toleratesPadding = toleratesPadding
     switch framing {
     case .none: state = .complete
     case .length(let length):
@@ -72,6 +82,17 @@ public struct BodyDecoder: ~Copyable {
     _ index: Int
   ) -> (name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer) {
     trailers.line(index)
+  }
+
+  /// Trailer lines that were left out because of an ambiguous name, or for its underscore.
+  public var ambiguousTrailers: Int { trailers.ambiguous }
+  /// Leaves trailer lines out that the message's Connection nominates. Before the first byte.
+  public mutating func leaveOutTrailers(named names: consuming NominatedNames) {
+    trailers.leaveOut(names)
+  }
+  /// Leaves trailer lines out whose name has an underscore. Before the first byte.
+  public mutating func leaveOutTrailersWithUnderscores() {
+    trailers.dropsUnderscores = true
   }
 
   /// Reads on at `offset` and moves it past what was used: framing, and the content that the step
@@ -130,7 +151,7 @@ public struct BodyDecoder: ~Copyable {
         // A byte that opens an extension is the extension's first.
         if state == .chunkExtension { continue }
       case .chunkExtension:
-        switch chunkExtension.consume(byte) {
+        switch chunkExtension.consume(byte, toleratesPadding: toleratesPadding) {
         case .proceed: break
         case .lineEnd: state = .chunkSizeLF
         case .rejected(let refusal): return refuse(refusal)

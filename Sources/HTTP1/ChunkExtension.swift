@@ -29,7 +29,9 @@ struct ChunkExtension {
   private(set) var count: UInt16 = 0
 
   /// Judges the next byte of the line.
-  mutating func consume(_ byte: UInt8) -> Step {
+  ///
+  /// - Parameter toleratesPadding: whether blanks may stand before the end of the line.
+  mutating func consume(_ byte: UInt8, toleratesPadding: Bool) -> Step {
     if place == .quoted || place == .escaped {
       if byte == ByteClass.carriageReturn || byte == ByteClass.lineFeed {
         return .rejected(.invalidChunkExtension)
@@ -37,7 +39,9 @@ struct ChunkExtension {
     } else if byte == ByteClass.carriageReturn {
       switch place {
       case .name, .token, .afterValue: return .lineEnd
-      case .beforeSemicolon, .beforeName, .afterName, .beforeValue, .quoted, .escaped:
+      case .beforeSemicolon, .afterName:
+        return toleratesPadding ? .lineEnd : .rejected(.invalidChunkExtension)
+      case .beforeName, .beforeValue, .quoted, .escaped:
         return .rejected(.invalidChunkExtension)
       }
     } else if byte == ByteClass.lineFeed {

@@ -10,6 +10,8 @@ struct ConnectionOptions {
   private(set) var close = false
   private(set) var keepAlive = false
   private(set) var upgrade = false
+  /// Whether a field is nominated that could stand in a trailer section.
+  private(set) var nominatesFields = false
 
   /// Reads all Connection lines of `table` and marks what they nominate. An option that is no token
   /// is an error in a request; in a response it is skipped where `tolerant`, since it can only
@@ -39,6 +41,7 @@ struct ConnectionOptions {
       }
     }
     nominated.subtract(.neverNominated)
+    nominatesFields = hasUnknown || !nominated.isSubset(of: .forbiddenInTrailers)
     if !nominated.isEmpty { table.markHopByHop(nominated) }
     if hasUnknown { markUnknown(&table, base) }
     return nil

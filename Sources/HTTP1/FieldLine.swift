@@ -13,6 +13,15 @@ public struct FieldLine: Sendable {
   /// frame, route or attribute the message (`FieldSet.neverNominated`).
   public internal(set) var isHopByHop: Bool
 
+  /// Whether the name has a "_" in it. No recognised name has.
+  func hasUnderscore(_ base: UnsafeRawPointer) -> Bool {
+    for position in Int(name.start)..<Int(name.end)
+    where ByteClass.byte(base, position) == 0x5F {
+      return true
+    }
+    return false
+  }
+
   init() {
     name = .empty
     value = .empty

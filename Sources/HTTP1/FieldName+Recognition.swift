@@ -21,12 +21,15 @@ extension FieldName {
   private static func recognise(
     _ name: UnsafeRawPointer, _ count: Int, _ first: UInt8
   ) -> FieldName {
-    switch count {
-    case 2...8: recogniseShort(name, count, first)
-    case 9...12: recogniseMedium(name, count, first)
-    case 13...25: recogniseLong(name, count, first)
-    default: .other
-    }
+    let known: FieldName =
+      switch count {
+      case 2...8: recogniseShort(name, count, first)
+      case 9...12: recogniseMedium(name, count, first)
+      case 13...25: recogniseLong(name, count, first)
+      default: .other
+      }
+    if known == .other, mayImitate(first: first, count: count) { return imitation(name, count) }
+    return known
   }
 
   @inline(__always)

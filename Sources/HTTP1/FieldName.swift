@@ -14,11 +14,19 @@ public enum FieldName: UInt8, Sendable, CaseIterable {
   case maxForwards, range, ifMatch, ifNoneMatch, ifModifiedSince, ifUnmodifiedSince, ifRange
   case age, expires, location, retryAfter, vary, referer, origin, etag, lastModified
   case allow, xAccelBuffering
+  /// A name by which a proxy tells a server what the server cannot see, or by which a request
+  /// would make it act: X-Forwarded-Prefix, True-Client-IP, X-Original-URL and their like. The list
+  /// is `imitation`'s.
+  case untrusted
+  /// A name that a server which reads "_" as "-" takes for one that this proxy writes, that frames
+  /// the message, or that is `untrusted`: X_Forwarded_For, Content_Length.
+  case ambiguous
 
-  /// The name as its specification writes it; empty for `other`.
+  /// The name as its specification writes it; empty for `other`, `untrusted` and `ambiguous`, which
+  /// are many.
   public var canonicalName: StaticString {
     switch self {
-    case .other: ""
+    case .other, .untrusted, .ambiguous: ""
     case .host: "Host"
     case .connection: "Connection"
     case .contentLength: "Content-Length"

@@ -78,6 +78,8 @@ public struct FieldSet: OptionSet, Sendable {
   @inlinable public static var lastModified: FieldSet { FieldSet(FieldName.lastModified) }
   @inlinable public static var allow: FieldSet { FieldSet(FieldName.allow) }
   @inlinable public static var xAccelBuffering: FieldSet { FieldSet(FieldName.xAccelBuffering) }
+  @inlinable public static var untrusted: FieldSet { FieldSet(FieldName.untrusted) }
+  @inlinable public static var ambiguous: FieldSet { FieldSet(FieldName.ambiguous) }
 
   /// The fields that belong to one connection and are never forwarded, whether or not Connection
   /// names them: those of RFC 9110 7.6.1; Trailer, which the forwarder announces itself; the proxy
@@ -101,13 +103,14 @@ public struct FieldSet: OptionSet, Sendable {
 
   /// The fields that have no meaning, or a dangerous one, after the content: framing, routing,
   /// request modifiers, authentication, response control and content handling (RFC 9110 6.5.1,
-  /// with the list of RFC 7230 4.1.2), and the addresses that this proxy vouches for.
+  /// with the list of RFC 7230 4.1.2), and what says who the client is or which path was meant,
+  /// which this proxy vouches for or takes out.
   static var forbiddenInTrailers: FieldSet {
     connectionSpecific.union(neverNominated).union([
       .expect, .maxForwards, .cacheControl, .pragma, .range, .ifMatch, .ifNoneMatch,
       .ifModifiedSince, .ifUnmodifiedSince, .ifRange, .authorization, .cookie, .setCookie,
       .wwwAuthenticate, .age, .date, .expires, .location, .retryAfter, .vary, .contentType,
-      .contentEncoding, .contentRange,
+      .contentEncoding, .contentRange, .untrusted, .ambiguous,
     ])
   }
 }

@@ -91,6 +91,21 @@ struct FieldTable: ~Copyable {
     for index in 0..<count where names.has(lines[index].known) { lines[index].isHopByHop = true }
   }
 
+  /// Counts the lines of an ambiguous name, and with `underscores` marks as hop-by-hop, and counts,
+  /// the other unrecognised names that have an underscore.
+  mutating func markAmbiguous(_ base: UnsafeRawPointer, underscores: Bool) -> Int {
+    var found = 0
+    for index in 0..<count {
+      if lines[index].known == .ambiguous {
+        found += 1
+      } else if underscores, lines[index].known == .other, lines[index].hasUnderscore(base) {
+        lines[index].isHopByHop = true
+        found += 1
+      }
+    }
+    return found
+  }
+
   /// Marks each line of an unrecognised name that `count` bytes at `name` spell.
   mutating func markHopByHop(
     _ base: UnsafeRawPointer, named name: UnsafeRawPointer, count nameCount: Int

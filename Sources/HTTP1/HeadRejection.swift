@@ -25,9 +25,12 @@ public enum HeadRejection: UInt8, Error, Sendable, CaseIterable {
   case invalidVersion
   /// A well-formed version with a major number other than 1.
   case unsupportedVersion
+  /// The first line of HTTP/2's connection preface (RFC 9113 3.4), which a client with prior
+  /// knowledge sends: it is answered in frames, since it reads nothing else.
+  case http2Preface
   /// A status line that does not start with "HTTP/", or an empty line where it should be.
   case invalidStatusLine
-  /// A status code that is not three digits from 100 to 599 (RFC 9110 15).
+  /// A status code that is not three digits from 100 to 999 (RFC 9110 15).
   case invalidStatusCode
   /// HTTP/1.1 without Host (RFC 9112 3.2).
   case missingHost
@@ -56,7 +59,7 @@ public enum HeadRejection: UInt8, Error, Sendable, CaseIterable {
     case .headTooLarge, .tooManyFields, .tooManyConnectionOptions: 431
     case .targetTooLong: 414
     case .unsupportedExpectation: 417
-    case .unsupportedVersion: 505
+    case .unsupportedVersion, .http2Preface: 505
     default: 400
     }
   }
@@ -76,6 +79,7 @@ public enum HeadRejection: UInt8, Error, Sendable, CaseIterable {
     case .invalidTarget: "invalid_target"
     case .invalidVersion: "invalid_version"
     case .unsupportedVersion: "unsupported_version"
+    case .http2Preface: "http2_preface"
     case .invalidStatusLine: "invalid_status_line"
     case .invalidStatusCode: "invalid_status_code"
     case .missingHost: "missing_host"

@@ -29,6 +29,8 @@ public struct RequestHead: ~Copyable {
   public private(set) var host = ByteRange.empty
   /// The port of `authority`, or nil if it names none.
   public private(set) var port: UInt16?
+  /// Whether Connection names a field that could stand in a trailer section: see `nominatedNames`.
+  public private(set) var nominatesFields = false
   private var parts = RequestTarget()
   var fields: FieldTable
 
@@ -54,6 +56,27 @@ public struct RequestHead: ~Copyable {
   public func field(_ index: Int) -> FieldLine { fields.line(index) }
   /// The first field line of this name.
   public func first(_ known: FieldName) -> FieldLine? { fields.first(known) }
+
+  /// The names that Connection nominates, for the message's trailers. It allocates: only where
+  /// `nominatesFields` and the message is chunked.
+  ///
+  /// - Parameter bytes: those that the head was parsed from.
+  public func nominatedNames(in bytes: UnsafeRawBufferPointer) -> NominatedNames? {
+    bytes.baseAddress.map { NominatedNames(fields, $0) }
+  }
+
+  /// Marks the lines whose name another reader could take for a different one.
+  ///
+  /// - Parameters:
+  ///   - bytes: those that the head was parsed from.
+  ///   - underscores: also drops every other unrecognised name with an underscore.
+  /// - Returns: the lines that `endToEndFields(except: [.ambiguous])` leaves out for it.
+  public mutating func markAmbiguousFields(
+    in bytes: UnsafeRawBufferPointer, underscores: Bool
+  ) -> Int {
+    guard let base = bytes.baseAddress else { return 0 }
+    return fields.markAmbiguous(base, underscores: underscores)
+  }
 
   /// Parses the head at the start of `bytes`.
   ///
@@ -135,10 +158,18 @@ public struct RequestHead: ~Copyable {
     guard ByteClass.byte(base, cursor &+ 1) == ByteClass.lineFeed else { return .rejected(.bareCR) }
     switch VersionParser.read(base + start) {
     case .version(let read): version = read
-    case .rejected(let rejection): return .rejected(rejection)
+    case .rejected(let rejection):
+      return .rejected(isHTTP2Preface(base, start) ? .http2Preface : rejection)
     }
     position = cursor &+ 2
     return .done
+  }
+
+  /// Whether the request line, whose version is at `versionStart`, is `PRI * HTTP/2.0`.
+  private func isHTTP2Preface(_ base: UnsafeRawPointer, _ versionStart: Int) -> Bool {
+    methodRange.count == 3 && ByteClass.equal(base + Int(methodRange.start), "PRI", count: 3)
+      && target.count == 1 && ByteClass.byte(base, Int(target.start)) == 0x2A
+      && ByteClass.equal(base + versionStart, "HTTP/2.0", count: 8)
   }
 
   private func skipEmptyLines(
@@ -171,6 +202,7 @@ public struct RequestHead: ~Copyable {
     if let rejection = options.read(&fields, base, tolerant: false) { return rejection }
     isPersistent = !options.close && (version == .http11 || options.keepAlive)
     wantsUpgrade = version == .http11 && options.upgrade && fields.present.has(.upgrade)
+    nominatesFields = options.nominatesFields
     expectsContinue = false
     acceptsTrailers = false
     if !fields.present.isDisjoint(with: [.expect, .te]) { return readExpectAndTE(base) }

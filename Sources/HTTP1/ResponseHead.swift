@@ -5,7 +5,9 @@
 /// The head of a response. One per worker serves all connections: what it holds is valid until the
 /// next parse, and only together with the bytes that it was parsed from.
 public struct ResponseHead: ~Copyable {
-  /// The status code, 100...599.
+  /// The status code, 100...999. RFC 9110 15 knows none above 599 and has a client take one for a
+  /// 5xx; servers send them all the same (999 to unwanted robots), their framing is that of any
+  /// final response, and the client is told what the server said.
   public private(set) var status: UInt16 = 0
   /// The reason phrase; may be empty.
   public private(set) var reason = ByteRange.empty
@@ -14,6 +16,8 @@ public struct ResponseHead: ~Copyable {
   /// framing is `untilClose` ends the connection whatever this says. False too where the head
   /// declares content that its status cannot have: what follows may or may not be it.
   public private(set) var isPersistent = false
+  /// Whether Connection names a field that could stand in a trailer section: see `nominatedNames`.
+  public private(set) var nominatesFields = false
   private var declared = BodyFraming.untilClose
   var fields: FieldTable
 
@@ -29,6 +33,14 @@ public struct ResponseHead: ~Copyable {
   public func field(_ index: Int) -> FieldLine { fields.line(index) }
   /// The first field line of this name.
   public func first(_ known: FieldName) -> FieldLine? { fields.first(known) }
+
+  /// The names that Connection nominates, for the message's trailers. It allocates: only where
+  /// `nominatesFields` and the message is chunked.
+  ///
+  /// - Parameter bytes: those that the head was parsed from.
+  public func nominatedNames(in bytes: UnsafeRawBufferPointer) -> NominatedNames? {
+    bytes.baseAddress.map { NominatedNames(fields, $0) }
+  }
 
   /// Whether this is an interim response, which another head follows (RFC 9110 15.2).
   public var isInterim: Bool { status < 200 }
@@ -117,7 +129,7 @@ public struct ResponseHead: ~Copyable {
       guard digit < 10 else { return .invalidStatusCode }
       code = code * 10 + UInt16(digit)
     }
-    guard code >= 100, code <= 599 else { return .invalidStatusCode }
+    guard code >= 100 else { return .invalidStatusCode }
     status = code
     reason = ByteRange(from: end, to: end)
     if end > 12 {
@@ -137,6 +149,7 @@ public struct ResponseHead: ~Copyable {
     var options = ConnectionOptions()
     if let rejection = options.read(&fields, base, tolerant: true) { return rejection }
     isPersistent = !options.close && (version == .http11 || options.keepAlive)
+    nominatesFields = options.nominatesFields
     if status < 200 || status == 204 {
       // RFC 9110 8.6 and RFC 9112 6.1 forbid both fields here; a length of 0 does no harm.
       switch declared {

@@ -20,6 +20,12 @@ struct TrailerSection: ~Copyable {
   private var capacity = 0
   private var used = 0
   private var lines: UnsafeMutablePointer<FieldLine>?
+  /// Lines that were left out because of an ambiguous name.
+  private(set) var ambiguous = 0
+  /// Names that the head's Connection nominates.
+  private var nominated: NominatedNames?
+  /// Whether names with an underscore are left out.
+  var dropsUnderscores = false
 
   init(limits: HeadLimits) {
     self.limits = limits
@@ -28,6 +34,10 @@ struct TrailerSection: ~Copyable {
   deinit {
     memory?.deallocate()
     lines?.deallocate()
+  }
+
+  mutating func leaveOut(_ names: consuming NominatedNames) {
+    nominated = consume names
   }
 
   /// Takes what belongs to the section from `available` bytes at `input`.
@@ -67,6 +77,21 @@ struct TrailerSection: ~Copyable {
     return (lines[index].name.slice(of: bytes), lines[index].value.slice(of: bytes))
   }
 
+  /// Whether a line goes on to the next hop.
+  private mutating func mayPass(_ line: FieldLine, _ base: UnsafeRawPointer) -> Bool {
+    if line.known == .ambiguous
+      || dropsUnderscores && line.known == .other && line.hasUnderscore(base)
+    {
+      ambiguous += 1
+      return false
+    }
+    if FieldSet.forbiddenInTrailers.has(line.known) { return false }
+    switch nominated {
+    case .some(let names): return !names.nominates(line, base)
+    case .none: return true
+    }
+  }
+
   private mutating func reserve(_ needed: Int) {
     guard needed > capacity else { return }
     let grown = min(limits.ceiling, max(needed, max(Self.initialBytes, capacity * 2)))
@@ -93,7 +118,7 @@ struct TrailerSection: ~Copyable {
       case .line:
         guard seen < maximum else { return .rejected(.trailerTooLarge) }
         seen += 1
-        if FieldSet.forbiddenInTrailers.has(line.known) { continue }
+        if !mayPass(line, memory) { continue }
         (table + count).initialize(to: line)
         count += 1
       case .endOfSection: return .complete

@@ -14,6 +14,9 @@ package struct WorkerCounters: Sendable {
   package var requests = 0
   package var responses = 0
   package var badRequests = 0
+  /// Field and trailer lines of requests that were dropped because a server could take their name
+  /// for another, or for an underscore where the listener drops those.
+  package var fieldsDropped = 0
   package var upstreamConnects = 0
   package var upstreamReuses = 0
   package var upstreamFailures = 0

@@ -25,7 +25,8 @@ struct Downstream: ~Copyable {
   let slot: UInt32
   let listener: Int32
   var tls: TLSSession?
-  let isTLS: Bool
+  /// False too once plain HTTP was found on a TLS port: what leaves then is plain.
+  var isTLS: Bool
   var phase = DownstreamPhase.head
   /// Slot of the active exchange, or -1.
   var exchange: Int32 = -1

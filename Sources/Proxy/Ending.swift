@@ -7,6 +7,10 @@ enum Ending: UInt8 {
   case badRequest
   case noRoute
   case methodRefused
+  case upgradeNotSupported
+  case loopDetected
+  /// An OPTIONS request whose Max-Forwards is 0: this hop is the one that is asked.
+  case maxForwards
   case auditFull
   case auditFailed
   case connectRefused
@@ -33,6 +37,9 @@ enum Ending: UInt8 {
     case .badRequest: "bad_request"
     case .noRoute: "no_route"
     case .methodRefused: "method_refused"
+    case .upgradeNotSupported: "upgrade_not_supported"
+    case .loopDetected: "loop_detected"
+    case .maxForwards: "max_forwards"
     case .auditFull: "audit_full"
     case .auditFailed: "audit_failed"
     case .connectRefused: "connect_refused"
@@ -60,6 +67,9 @@ enum Ending: UInt8 {
     switch self {
     case .noRoute: 404
     case .methodRefused: 405
+    case .upgradeNotSupported: 501
+    case .loopDetected: 508
+    case .maxForwards: 200
     case .badRequest, .requestBodyMalformed: 400
     case .requestBodyTimeout, .downstreamTimeout: 408
     case .auditFull, .auditFailed, .resourcesExhausted, .drainDeadline: 503

@@ -3,6 +3,7 @@
 // slow a worker down.
 
 import Glibc
+import HTTP1
 import Logging
 
 /// A limit of lines per second, with a count of what it kept back.
@@ -48,6 +49,19 @@ struct HTTPDate {
     }
     return withUnsafeBytes(of: &text) {
       body(UnsafeRawBufferPointer(rebasing: $0[..<Self.length]))
+    }
+  }
+
+  /// Brings the text up to date, for `write(to:)`.
+  @inline(__always)
+  mutating func refresh(wallMicroseconds: Int64) {
+    withBytes(wallMicroseconds: wallMicroseconds) { _ in }
+  }
+
+  /// Appends the field line as of the last `refresh`.
+  func write(to writer: inout HeadWriter) {
+    withUnsafeBytes(of: text) {
+      writer.field("Date", UnsafeRawBufferPointer(rebasing: $0[..<Self.length]))
     }
   }
 

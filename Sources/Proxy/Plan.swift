@@ -31,6 +31,30 @@ struct ListenerPlan {
   let headTimeout: Int64
   let bodyTimeout: Int64
   let idleTimeout: Int64
+  /// Fields with an underscore in their name are dropped.
+  let dropsUnderscores: Bool
+}
+
+/// The Via line of each version of the message that is forwarded, with the empty line that ends the
+/// head behind it, since it comes last (RFC 9110 7.6.3).
+struct ViaPlan {
+  /// The pseudonym; empty: no Via is written.
+  let name: PlanBytes
+  let http11: PlanBytes
+  let http10: PlanBytes
+
+  init(_ via: ViaSetting) {
+    switch via {
+    case .off:
+      name = PlanBytes("")
+      http11 = PlanBytes("\r\n")
+      http10 = PlanBytes("\r\n")
+    case .pseudonym(let text):
+      name = PlanBytes(text)
+      http11 = PlanBytes("Via: 1.1 \(text)\r\n\r\n")
+      http10 = PlanBytes("Via: 1.0 \(text)\r\n\r\n")
+    }
+  }
 }
 
 struct RoutePlan {
@@ -39,7 +63,7 @@ struct RoutePlan {
   /// Index of the only listener that the route is for, or -1.
   let listener: Int32
   let hostKind: Host
-  /// Lower case; of a wildcard the part from the dot on.
+  /// Lower case, without a trailing dot; of a wildcard the part from the dot on.
   let host: PlanBytes
   let pathKind: Path
   let path: PlanBytes
@@ -63,6 +87,8 @@ struct UpstreamPlan {
   let responseTimeout: Int64
   let idleTimeout: Int64
   let idleLimit: Int
+  /// Host of a request that names none.
+  let defaultHost: PlanBytes
   /// The local end of connections, or nil where the kernel chooses it.
   let origin: ConnectionOrigin?
 }
@@ -74,6 +100,7 @@ struct Plan: @unchecked Sendable {
   let routes: UnsafeBufferPointer<RoutePlan>
   let upstreams: UnsafeBufferPointer<UpstreamPlan>
   let limits: LimitsConfiguration
+  let via: ViaPlan
   let drainDeadline: Int64
   let audit: AuditConfiguration?
   /// Timers are looked at as often as the shortest timeout asks for.
@@ -103,7 +130,8 @@ struct Plan: @unchecked Sendable {
           tls: contexts[index].map { Unmanaged.passRetained($0) },
           headTimeout: timeout(listener.timeouts.headNanoseconds),
           bodyTimeout: timeout(listener.timeouts.bodyNanoseconds),
-          idleTimeout: timeout(listener.timeouts.idleNanoseconds))
+          idleTimeout: timeout(listener.timeouts.idleNanoseconds),
+          dropsUnderscores: listener.underscores == .drop)
       })
     routes = keep(configuration.routes.map(RoutePlan.init))
     upstreams = keep(
@@ -122,9 +150,12 @@ struct Plan: @unchecked Sendable {
           connectTimeout: timeout(upstream.timeouts.connectNanoseconds),
           responseTimeout: timeout(upstream.timeouts.responseNanoseconds),
           idleTimeout: timeout(upstream.timeouts.idleNanoseconds),
-          idleLimit: upstream.idleConnections, origin: origin(upstream.source))
+          idleLimit: upstream.idleConnections,
+          defaultHost: PlanBytes(upstream.defaultHost ?? UpstreamConfiguration.fallbackHost),
+          origin: origin(upstream.source))
       })
     limits = configuration.limits
+    via = ViaPlan(configuration.via)
     drainDeadline = configuration.drain.deadlineNanoseconds
     audit = configuration.audit
     shortestTimeout = shortest

@@ -5,7 +5,8 @@ import Glibc
 enum Router {
   /// The upstream of the first matching route, or nil.
   /// - Parameters:
-  ///   - authority: the host as received, with or without a port; compared without case.
+  ///   - authority: the host as received, with or without a port; compared without case and
+  ///     without the dot that an absolute name may end in, as a certificate is chosen by SNI.
   ///   - path: the path as received, which is also what is forwarded: match and forward agree.
   @inline(__always)
   static func route(
@@ -25,7 +26,7 @@ enum Router {
     -> Bool
   {
     if route.hostKind == .any { return true }
-    let host = withoutPort(authority)
+    let host = withoutDot(withoutPort(authority))
     let wanted = route.host.raw
     switch route.hostKind {
     case .any: return true
@@ -66,6 +67,14 @@ enum Router {
       i -= 1
     }
     return UnsafeRawBufferPointer(rebasing: authority[..<end])
+  }
+
+  /// The host without one trailing dot (RFC 1034 3.1: "shop.example." and "shop.example" are one
+  /// name). What is forwarded keeps it.
+  @inline(__always)
+  static func withoutDot(_ host: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+    guard let last = host.last, last == UInt8(ascii: ".") else { return host }
+    return UnsafeRawBufferPointer(rebasing: host.dropLast())
   }
 
   private static func equalIgnoringCase(

@@ -167,7 +167,8 @@ public struct Server {
         try TLSContext(
           certificates: preflight.certificates[i],
           minimumVersion: tls.minimumVersion == .tls13 ? .tls13 : .tls12,
-          alpn: ["http/1.1"], tickets: tickets))
+          // By preference: a client that offers HTTP/1.0 alone (`curl --http1.0`) is served too.
+          alpn: ["http/1.1", "http/1.0"], tickets: tickets))
     }
     return contexts
   }

@@ -144,11 +144,19 @@ extension Worker where E: ~Copyable {
 
   mutating func reject(_ d: DownstreamPointer, _ rejection: HeadRejection) {
     counters.badRequests += 1
+    if rejection == .http2Preface { return refuseHTTP2(d) }
     rejectRequest(d, status: rejection.status, label: rejection.label)
   }
 
   /// Answers a request that could not be understood, and ends the connection.
   mutating func rejectRequest(_ d: DownstreamPointer, status: UInt16, label: StaticString) {
+    let x = beginRefusal(d)
+    answer(x, status: status, label: label)
+    flushDownstream(d)
+  }
+
+  /// An exchange for a request that could not be understood: recorded, and the connection's last.
+  mutating func beginRefusal(_ d: DownstreamPointer) -> ExchangePointer {
     _ = Self.transport(d).pointee.held.takeAll()
     d.pointee.isScanning = false
     let x = makeExchange(d, method: .other, version: .http11, framing: .none)
@@ -165,8 +173,7 @@ extension Worker where E: ~Copyable {
       }
     }
     d.pointee.closeAfterResponse = true
-    answer(x, status: status, label: label)
-    flushDownstream(d)
+    return x
   }
 
   mutating func makeExchange(
@@ -224,6 +231,10 @@ extension Worker where E: ~Copyable {
       // What a client sends behind CONNECT is for a tunnel that there will not be.
       if requestHead.method == .connect { d.pointee.closeAfterResponse = true }
       return refuse(d, x, .methodRefused)
+    }
+    if let ending = localReply(bytes) {
+      if ending == .loopDetected { logFailure(x, ending) }
+      return refuse(d, x, ending)
     }
     let path = requestPath(bytes)
     guard

@@ -59,6 +59,7 @@ extension Worker where E: ~Copyable {
   ) {
     x.pointee.requestComplete = true
     guard x.pointee.requestFraming == .chunked else { return }
+    counters.fieldsDropped += x.pointee.requestBody.ambiguousTrailers
     if x.pointee.requestBody.hasTrailers {
       appendTrailers(&ut.pointee.pending!, &ut.pointee.pendingBytes, &x.pointee.requestBody)
     } else {

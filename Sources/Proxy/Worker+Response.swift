@@ -119,7 +119,13 @@ extension Worker where E: ~Copyable {
     x.pointee.status = responseHead.status
     x.pointee.phase = .response
     let framing = responseHead.framing(for: x.pointee.method)
-    x.pointee.responseBody = BodyDecoder(framing, trailerLimits: .trailers)
+    x.pointee.responseBody = BodyDecoder(
+      framing, trailerLimits: .trailers, toleratesPadding: true)
+    if responseHead.nominatesFields, framing == .chunked,
+      let names = responseHead.nominatedNames(in: bytes)
+    {
+      x.pointee.responseBody.leaveOutTrailers(named: names)
+    }
     x.pointee.upstreamPersists = responseHead.isPersistent && framing != .untilClose
     x.pointee.mayBeHeld = mayHold(bytes, framing)
     if let line = responseHead.first(.keepAlive) {
@@ -180,7 +186,14 @@ extension Worker where E: ~Copyable {
     let chunked = x.pointee.chunked
     let hasNoContent = x.pointee.responseBody.isComplete
     let framing = responseHead.framing(for: x.pointee.method)
-    // A field line grows by the space behind its colon where it had none.
+    // RFC 9110 6.6.1: who forwards a response without a Date adds one. A Date that Connection
+    // names is not forwarded.
+    let addsDate =
+      !responseHead.presentFields.has(.date)
+      || responseHead.presentFields.has(.connection) && responseHead.first(.date)?.isHopByHop == true
+    if addsDate { httpDate.refresh(wallMicroseconds: engine.wallMicroseconds) }
+    // A field line grows by the space behind its colon where it had none. The lines that are added
+    // take at most 120 bytes and the pseudonym of Via, which has at most 128.
     let capacity = length + responseHead.fieldCount + 256
     let written = x.pointee.held!.write(capacity: capacity) { room in
       var w = HeadWriter(room)
@@ -196,14 +209,13 @@ extension Worker where E: ~Copyable {
         // HEAD and 304 say what a GET would have had, RFC 9110 8.6.
         w.field("Content-Length", line.value.slice(of: bytes))
       }
+      if addsDate { httpDate.write(to: &w) }
       if close {
         w.append("Connection: close\r\n")
       } else if old {
         w.append("Connection: keep-alive\r\n")
       }
-      w.append(
-        responseHead.version == .http11
-          ? "Via: 1.1 millrace\r\n\r\n" : "Via: 1.0 millrace\r\n\r\n")
+      w.append((responseHead.version == .http11 ? plan.via.http11 : plan.via.http10).raw)
       return w.overflowed ? -1 : w.count
     }
     if written > 0 { x.pointee.heldBytes += written }

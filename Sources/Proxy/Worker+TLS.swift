@@ -139,8 +139,10 @@ extension Worker where E: ~Copyable {
     if !d.pointee.handshaken { counters.handshakeFailures += 1 }
     if let failure = d.pointee.tls!.whyFailed() {
       if failure.kind == .tooManyMessages { counters.tlsFloods += 1 }
-      let client = clientName(d)
-      logger.debug("tls failed reason=\(failure.label) client=\(client) detail=\"\(failure)\"")
+      logTLSFailure(d, failure)
+      if failure.isPlainHTTP, !d.pointee.handshaken, d.pointee.exchange < 0 {
+        return refusePlainHTTP(d)
+      }
     }
     if d.pointee.exchange >= 0 {
       counters.downstreamAborts += 1

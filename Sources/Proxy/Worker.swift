@@ -105,6 +105,7 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
   var grace: Int64 = 0
   var nextDrainSweep = Int64.max
   var failureLog = FailureLog()
+  var tlsFailureLog = FailureLog()
   var httpDate = HTTPDate()
 
   /// Slots of upstream timers follow those of downstream ones in the wheel.

@@ -54,6 +54,7 @@ extension Worker where E: ~Copyable {
       + " records=\(exchangesRecorded) responses=\(w.responses) requests=\(w.requests)"
       + " accepted=\(w.accepted) refused=\(w.refused) accepted_elsewhere=\(w.acceptedElsewhere)"
       + " handed_over=\(w.handedOver) queues=\(queuesSeen.count) bad_requests=\(w.badRequests)"
+      + " fields_dropped=\(w.fieldsDropped)"
       + " upstream_connects=\(w.upstreamConnects) upstream_reuses=\(w.upstreamReuses)"
       + " upstream_stale=\(w.upstreamStale)"
       + " upstream_failures=\(w.upstreamFailures) retries=\(w.retries) timeouts=\(w.timeouts)"

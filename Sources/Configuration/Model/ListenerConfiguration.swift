@@ -10,20 +10,31 @@ public struct ListenerConfiguration: Sendable, Equatable {
   /// nil: plaintext.
   public var tls: ListenerTLS?
   public var timeouts: DownstreamTimeouts
+  /// What becomes of fields with an underscore in their name.
+  public var underscores: UnderscorePolicy
 
   public init(
     name: String? = nil,
     address: EndpointAddress,
     addressLocation: SourceLocation = SourceLocation(),
     tls: ListenerTLS? = nil,
-    timeouts: DownstreamTimeouts = DownstreamTimeouts()
+    timeouts: DownstreamTimeouts = DownstreamTimeouts(),
+    underscores: UnderscorePolicy = .pass
   ) {
     self.name = name ?? address.description
     self.address = address
     self.addressLocation = addressLocation
     self.tls = tls
     self.timeouts = timeouts
+    self.underscores = underscores
   }
+}
+
+/// What becomes of request fields with an underscore in their name. Those that a server could take
+/// for one that the proxy writes are dropped whatever this says.
+public enum UnderscorePolicy: String, Sendable, Equatable, CaseIterable {
+  case pass
+  case drop
 }
 
 /// How long a downstream connection may take. All are nanoseconds, 1 ms…24 h.

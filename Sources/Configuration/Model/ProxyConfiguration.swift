@@ -40,6 +40,20 @@ public enum Placement: String, Sendable, Equatable, CaseIterable {
   case queue
 }
 
+/// What is written into Via (RFC 9110 7.6.3), in both directions.
+public enum ViaSetting: Sendable, Equatable {
+  /// Nothing; what others wrote passes on.
+  case off
+  /// This name as the received-by: token characters, a host or a host with a port, at most
+  /// `pseudonymBytesMaximum` bytes.
+  case pseudonym(String)
+
+  /// The name of every instance that is not given one.
+  public static let standard = ViaSetting.pseudonym("millrace")
+  /// Half of what a head's margin has room for; a host name in use is far below it.
+  static let pseudonymBytesMaximum = 128
+}
+
 /// Everything that a proxy is told at start.
 public struct ProxyConfiguration: Sendable, Equatable {
   public var engine: EngineChoice
@@ -56,6 +70,7 @@ public struct ProxyConfiguration: Sendable, Equatable {
   /// nil: no audit log is written.
   public var audit: AuditConfiguration?
   public var limits: LimitsConfiguration
+  public var via: ViaSetting
   public var drain: DrainConfiguration
 
   public init(
@@ -69,6 +84,7 @@ public struct ProxyConfiguration: Sendable, Equatable {
     upstreams: [UpstreamConfiguration] = [],
     audit: AuditConfiguration? = nil,
     limits: LimitsConfiguration = LimitsConfiguration(),
+    via: ViaSetting = .standard,
     drain: DrainConfiguration = DrainConfiguration()
   ) {
     self.engine = engine
@@ -81,6 +97,7 @@ public struct ProxyConfiguration: Sendable, Equatable {
     self.upstreams = upstreams
     self.audit = audit
     self.limits = limits
+    self.via = via
     self.drain = drain
   }
 }

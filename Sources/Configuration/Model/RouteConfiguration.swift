@@ -17,7 +17,7 @@ public enum PathMatch: Sendable, Equatable {
 public struct RouteConfiguration: Sendable, Equatable {
   /// Index into `ProxyConfiguration.listeners`; nil: all of them.
   public var listener: Int?
-  /// Lower case, no port. An exact host, or `*.example` for every host with one or more labels in
+  /// Lower case, no port, no trailing dot. An exact host, or `*.example` for every host with one or more labels in
   /// front of `.example`. nil: all of them.
   public var host: String?
   public var path: PathMatch

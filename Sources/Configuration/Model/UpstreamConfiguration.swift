@@ -22,7 +22,13 @@ public struct UpstreamConfiguration: Sendable, Equatable {
   public var idleConnections: Int
   /// Where connections to the servers come from.
   public var source: SourceConfiguration
+  /// Host of requests that name none (HTTP/1.0); nil: `fallbackHost`.
+  public var defaultHost: String?
   public var location: SourceLocation
+
+  /// Host of a request that names none, where nothing is configured: a name that every server
+  /// accepts as one and that leads nowhere else.
+  public static let fallbackHost = "localhost"
 
   public init(
     name: String,
@@ -32,6 +38,7 @@ public struct UpstreamConfiguration: Sendable, Equatable {
     timeouts: UpstreamTimeouts = UpstreamTimeouts(),
     idleConnections: Int = 256,
     source: SourceConfiguration = SourceConfiguration(),
+    defaultHost: String? = nil,
     location: SourceLocation = SourceLocation()
   ) {
     self.name = name
@@ -41,6 +48,7 @@ public struct UpstreamConfiguration: Sendable, Equatable {
     self.timeouts = timeouts
     self.idleConnections = idleConnections
     self.source = source
+    self.defaultHost = defaultHost
     self.location = location
   }
 }

@@ -70,6 +70,7 @@ extension Reader {
       configuration.placement = placement
     }
     if let limits = limits(fields) { configuration.limits = limits }
+    if let via = via(fields) { configuration.via = via }
     if let value = fields["drain"],
       let drain = self.fields(value, Shapes.drain, example: "drain: {deadline: 30s}"),
       let deadline = duration(drain, "deadline")
@@ -104,6 +105,29 @@ extension Reader {
       return lowercased(scalar.text) == "true" ? .on : .off
     }
     return word(root, "pin").flatMap { Pinning(rawValue: $0) }
+  }
+
+  /// `on`, `off` (or the booleans that editors make of them), or a name.
+  private mutating func via(_ root: Fields) -> ViaSetting? {
+    guard let value = root["via"] else { return nil }
+    if case .scalar(let scalar) = value.node.content, scalar.plainKind == .boolean {
+      return lowercased(scalar.text) == "true" ? .standard : .off
+    }
+    let shape = ValueShape.text(maximum: ViaSetting.pseudonymBytesMaximum, example: "on")
+    guard let text = text(value, shape, key: "via") else { return nil }
+    if text == "on" { return .standard }
+    if text == "off" { return .off }
+    // received-by = pseudonym (a token) or uri-host [ ":" port ], RFC 9110 7.6.3.
+    let others = "!#$%&'*+-.^_`|~:[]".utf8
+    let isName = text.utf8.allSatisfy { byte in
+      isDigit(byte) || (byte | 0x20 >= UInt8(ascii: "a") && byte | 0x20 <= UInt8(ascii: "z"))
+        || others.contains(byte)
+    }
+    if isName { return .pseudonym(text) }
+    report(
+      value, "is \(quoted(text)), which is neither on nor off nor a name for Via",
+      "write one word of letters, digits and -._:, for example via: edge-1")
+    return nil
   }
 
   private mutating func limits(_ root: Fields) -> LimitsConfiguration? {

@@ -37,6 +37,7 @@ extension Reader {
     let tls = fields["tls"].flatMap { self.tls($0) }
     var timeouts = DownstreamTimeouts()
     if let value = fields["timeouts"] { readTimeouts(value, into: &timeouts) }
+    let underscores = word(fields, "underscores").flatMap { UnderscorePolicy(rawValue: $0) }
 
     var written: String?
     if case .scalar(let scalar)? = place?.node.content { written = scalar.text }
@@ -44,7 +45,7 @@ extension Reader {
     let configuration = address.map {
       ListenerConfiguration(
         name: nameText, address: $0, addressLocation: location(place ?? value), tls: tls,
-        timeouts: timeouts)
+        timeouts: timeouts, underscores: underscores ?? .pass)
     }
     return ReadListener(
       name: nameText, nameLocation: location(name?.value ?? place ?? value),

@@ -63,7 +63,10 @@ extension Reader {
     return nil
   }
 
-  private mutating func host(_ text: String, _ value: Located) -> String? {
+  /// A host to match. A name may be written as an absolute one, with a dot at its end: a request
+  /// and a certificate are found by both forms.
+  private mutating func host(_ written: String, _ value: Located) -> String? {
+    let text = written.hasSuffix(".") ? String(written.dropLast()) : written
     let isWildcard = text.hasPrefix("*.")
     let name = isWildcard ? String(text.dropFirst(2)) : text
     if text == "*" {

@@ -60,8 +60,23 @@ extension Reader {
     if let value = fields["retries"] { readRetries(value, into: &upstream.retries) }
     if let value = fields["timeouts"] { readTimeouts(value, into: &upstream.timeouts) }
     if let count = integer(fields, "idle_connections") { upstream.idleConnections = count }
+    if let (text, value) = text(fields, "default_host") {
+      upstream.defaultHost = authority(text, value)
+    }
     readSource(fields, into: &upstream)
     return upstream
+  }
+
+  /// A host as a Host field has it, with or without a port.
+  private mutating func authority(_ text: String, _ value: Located) -> String? {
+    // The grammar of addresses requires a port; any does.
+    let isWhole = (try? EndpointAddress.parse(text)) != nil && !text.hasPrefix(":")
+    let isHost = (try? EndpointAddress.parse("\(text):80")) != nil
+    if !text.isEmpty, !text.hasPrefix("unix:"), isWhole || isHost { return text }
+    report(
+      value, "is \(quoted(text)), which is no host",
+      "write a host name or an IP address (IPv6 in brackets), for example shop.example")
+    return nil
   }
 
   private mutating func readSource(_ fields: Fields, into upstream: inout UpstreamConfiguration) {

@@ -27,6 +27,12 @@ package enum Shapes {
       KeyShape("upstreams", .named(upstream, count: 1...1024), required: true),
       KeyShape("audit", .mapping(audit)),
       KeyShape("limits", .mapping(limits)),
+      KeyShape(
+        "via",
+        .either([
+          .choice(via), .text(maximum: ViaSetting.pseudonymBytesMaximum, example: "edge-1"),
+        ]),
+        default: "on"),
       KeyShape("drain", .mapping(drain)),
     ],
     unavailable: [
@@ -34,6 +40,8 @@ package enum Shapes {
         "admin",
         instead: "remove it; kill -USR1 PID writes every worker's counters to the log")
     ])
+
+  static let via = Choice("a way to write Via", ["on", "off"])
 
   private static let engineKind = Choice("an engine", ["auto", "io_uring", "epoll"])
 
@@ -74,6 +82,10 @@ package enum Shapes {
               })), count: 1...8),
         default: "[http/1.1]"),
       KeyShape("tls", .mapping(tls)),
+      KeyShape(
+        "underscores",
+        .choice(Choice("a way with underscores", UnderscorePolicy.allCases.map(\.rawValue))),
+        default: "pass"),
       KeyShape("timeouts", .mapping(downstreamTimeouts)),
     ],
     unavailable: [
@@ -155,6 +167,9 @@ package enum Shapes {
       KeyShape("retries", .mapping(retries)),
       KeyShape("timeouts", .mapping(upstreamTimeouts)),
       KeyShape("idle_connections", .integer(0...65536), default: "256"),
+      KeyShape(
+        "default_host", .text(maximum: 255, example: "shop.example"),
+        default: UpstreamConfiguration.fallbackHost),
       KeyShape("source_address", .text(maximum: 45, example: "10.0.0.9")),
       KeyShape("source_ports", .text(maximum: 11, example: "20000-29999")),
     ],

@@ -69,8 +69,9 @@ struct LoadTally: ~Copyable, @unchecked Sendable {
   /// Microseconds since the epoch at which it began.
   var startedMicroseconds: Int64 = 0
 
-  /// The status codes that HTTP has (RFC 9110, section 15); others break the protocol.
-  static let statusCodes = 100...599
+  /// The status codes that are counted. HTTP has none above 599 (RFC 9110, section 15), but servers
+  /// send them and proxies pass them on; what is below 100 breaks the protocol.
+  static let statusCodes = 100...999
 
   /// - Parameters:
   ///   - count: rows of requests.

@@ -1,0 +1,57 @@
+// The names that the Connection lines of a head nominate, kept past the head's bytes: a field that
+// belongs to this hop is dropped from the trailer section as well (RFC 9110 7.6.1), and that comes
+// when the head is gone. Made only for a chunked message whose Connection names a field; memory is
+// taken for it once and freed with the message.
+
+/// The names in a head's Connection lines.
+public struct NominatedNames: ~Copyable {
+  /// Bytes of names that are kept. Real messages name one to five fields of some ten bytes; past
+  /// the bound every trailer line of an unrecognised name counts as nominated, which loses a line
+  /// and never passes one on that should not.
+  static let bytesMaximum = 1024
+
+  private let memory: UnsafeMutableRawPointer?
+  /// Each name as its length in one byte and its bytes.
+  private var used = 0
+  private var isPartial = false
+
+  init(_ table: borrowing FieldTable, _ base: UnsafeRawPointer) {
+    memory = .allocate(byteCount: Self.bytesMaximum, alignment: 1)
+    for index in 0..<table.count where table.line(index).known == .connection {
+      var elements = ListElements(table.line(index).value)
+      while let element = elements.next(base) {
+        insert(base + Int(element.start), Int(element.count))
+      }
+    }
+  }
+
+  deinit { memory?.deallocate() }
+
+  // SAFETY: `used` and what is written stay within `bytesMaximum`, the size of the memory.
+  private mutating func insert(_ name: UnsafeRawPointer, _ count: Int) {
+    guard let memory, count <= Int(UInt8.max), used + 1 + count <= Self.bytesMaximum else {
+      isPartial = true
+      return
+    }
+    memory.storeBytes(of: UInt8(count), toByteOffset: used, as: UInt8.self)
+    (memory + used + 1).copyMemory(from: name, byteCount: count)
+    used += 1 + count
+  }
+
+  /// Whether a field line of a trailer section is nominated.
+  func nominates(_ line: FieldLine, _ base: UnsafeRawPointer) -> Bool {
+    if isPartial, line.known == .other { return true }
+    guard let memory else { return false }
+    var position = 0
+    while position < used {
+      let count = Int(ByteClass.byte(memory, position))
+      if count == Int(line.name.count),
+        ByteClass.equalFolded(memory + position + 1, base + Int(line.name.start), count: count)
+      {
+        return true
+      }
+      position += 1 + count
+    }
+    return false
+  }
+}

@@ -1,0 +1,69 @@
+// What a request head says to intermediaries: how far it may go (Max-Forwards), where it has been
+// (Via), and which protocol its sender would rather speak (Upgrade). Read only where such a field
+// is there, which is rare.
+
+extension RequestHead {
+  /// The value of Max-Forwards (RFC 9110 7.6.2), at most 2³² − 1, which is the largest that this
+  /// codec supports; nil if there is none or it is no number. Of several lines the first counts.
+  ///
+  /// - Parameter bytes: those that the head was parsed from.
+  public func maxForwards(in bytes: UnsafeRawBufferPointer) -> UInt32? {
+    guard let line = first(.maxForwards), !line.value.isEmpty else { return nil }
+    var total: UInt64 = 0
+    for byte in line.value.slice(of: bytes) {
+      let digit = byte &- 0x30
+      guard digit < 10 else { return nil }
+      total = min(total * 10 + UInt64(digit), UInt64(UInt32.max))
+    }
+    return UInt32(total)
+  }
+
+  /// How many members of Via name `pseudonym` as their received-by (RFC 9110 7.6.3), in any case.
+  ///
+  /// Comments are not told apart from members: a comma in one makes a member of its rest, which
+  /// can only count more of what the sender wrote itself.
+  public func viaCount(
+    of pseudonym: UnsafeRawBufferPointer, in bytes: UnsafeRawBufferPointer
+  ) -> Int {
+    guard let base = bytes.baseAddress, let name = pseudonym.baseAddress else { return 0 }
+    var count = 0
+    for index in 0..<fields.count where fields.line(index).known == .via {
+      var elements = ListElements(fields.line(index).value)
+      while let element = elements.next(base) {
+        let place = Self.receivedBy(element, base)
+        if Int(place.count) == pseudonym.count,
+          ByteClass.equalFolded(base + Int(place.start), name, count: pseudonym.count)
+        {
+          count += 1
+        }
+      }
+    }
+    return count
+  }
+
+  /// The second word of a member of Via.
+  private static func receivedBy(_ element: ByteRange, _ base: UnsafeRawPointer) -> ByteRange {
+    let end = Int(element.end)
+    var position = Int(element.start)
+    while position < end, !ByteClass.isBlank(ByteClass.byte(base, position)) { position += 1 }
+    while position < end, ByteClass.isBlank(ByteClass.byte(base, position)) { position += 1 }
+    let start = position
+    while position < end, !ByteClass.isBlank(ByteClass.byte(base, position)) { position += 1 }
+    return ByteRange(from: start, to: position)
+  }
+
+  /// Whether the request offers to switch to WebSocket (RFC 6455 4.1), with or without a version.
+  public func offersWebSocket(in bytes: UnsafeRawBufferPointer) -> Bool {
+    guard wantsUpgrade, let base = bytes.baseAddress else { return false }
+    for index in 0..<fields.count where fields.line(index).known == .upgrade {
+      var elements = ListElements(fields.line(index).value)
+      while let element = elements.next(base) {
+        guard element.count >= 9,
+          ByteClass.equalFolded(base + Int(element.start), "websocket", count: 9)
+        else { continue }
+        if element.count == 9 || ByteClass.byte(base, Int(element.start) + 9) == 0x2F { return true }
+      }
+    }
+    return false
+  }
+}

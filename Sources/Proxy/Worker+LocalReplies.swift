@@ -1,0 +1,98 @@
+// Requests that go to no server by what their head says: methods that are not forwarded, protocols
+// that are not spoken, loops, and OPTIONS that asks this hop. And the refusal of a connection that
+// speaks HTTP/2 unasked, or plain HTTP to TLS.
+
+import Configuration
+import Glibc
+import HTTP1
+import Logging
+import MillraceEngine
+import TLS
+
+extension Worker where E: ~Copyable {
+  /// Own pseudonyms in Via from which a request is taken to go in circles. Every instance has the
+  /// same pseudonym unless it is configured, so one or two of them are an edge in front of a
+  /// sidecar; ten hops through one proxy are no architecture.
+  static var viaLoopLimit: Int { 10 }
+
+  /// How an exchange ends before it is routed, or nil.
+  @inline(__always)
+  func localReply(_ bytes: UnsafeRawBufferPointer) -> Ending? {
+    if requestHead.presentFields.isDisjoint(with: [.via, .upgrade, .maxForwards]) { return nil }
+    return localReplySlow(bytes)
+  }
+
+  @inline(never)
+  private func localReplySlow(_ bytes: UnsafeRawBufferPointer) -> Ending? {
+    if requestHead.offersWebSocket(in: bytes) { return .upgradeNotSupported }
+    if plan.via.name.count > 0, requestHead.presentFields.has(.via),
+      requestHead.viaCount(of: plan.via.name.raw, in: bytes) >= Self.viaLoopLimit
+    {
+      return .loopDetected
+    }
+    // RFC 9110 7.6.2: for TRACE and OPTIONS; TRACE is refused.
+    if requestHead.method == .options, requestHead.maxForwards(in: bytes) == 0 {
+      return .maxForwards
+    }
+    return nil
+  }
+
+  /// Max-Forwards as the next hop gets it, or nil if the line goes on as it came.
+  func nextMaxForwards(_ bytes: UnsafeRawBufferPointer) -> UInt32? {
+    guard requestHead.method == .options, let value = requestHead.maxForwards(in: bytes) else {
+      return nil
+    }
+    return value &- 1
+  }
+
+  // MARK: Other protocols
+
+  /// SETTINGS, which a server's connection preface is (RFC 9113 3.4), and GOAWAY with
+  /// HTTP_1_1_REQUIRED (0xd) and the last stream 0: no stream was or will be looked at.
+  private static var http2Refusal: StaticString {
+    "\0\0\0\u{4}\0\0\0\0\0\0\0\u{8}\u{7}\0\0\0\0\0\0\0\0\0\0\0\0\u{d}"
+  }
+
+  /// Answers a client with prior knowledge of HTTP/2 in its own protocol, and ends the connection.
+  mutating func refuseHTTP2(_ d: DownstreamPointer) {
+    let x = beginRefusal(d)
+    x.pointee.status = HeadRejection.http2Preface.status
+    x.pointee.phase = .complete
+    guard ensureHeld(x) else { return abortExchange(x, .resourcesExhausted) }
+    x.pointee.held!.append(Self.http2Refusal)
+    x.pointee.heldBytes += Self.http2Refusal.utf8CodeUnitCount
+    if audits { recordEnd(x) }
+    pushHeld(x, d)
+    flushDownstream(d)
+  }
+
+  /// Answers plain HTTP on a TLS port in plain text, as nginx does, and ends the connection.
+  mutating func refusePlainHTTP(_ d: DownstreamPointer) {
+    let t = Self.transport(d)
+    // An alert that the session has put there would stand before the status line.
+    if let frame = t.pointee.pending.take() { _ = consume frame }
+    t.pointee.pendingBytes = 0
+    d.pointee.tls = nil
+    d.pointee.isTLS = false
+    counters.badRequests += 1
+    rejectRequest(d, status: 400, label: "plain_http_on_tls_port")
+  }
+
+  /// Logs why a TLS session failed. What an operator has to mend, since clients that are in order
+  /// fail by it, is told at `info`, with a bound on the lines; the rest at `debug`.
+  mutating func logTLSFailure(_ d: DownstreamPointer, _ failure: TLSFailure) {
+    guard failure.isPlainHTTP || failure.kind == .noApplicationProtocol else {
+      let client = clientName(d)
+      logger.debug("tls failed reason=\(failure.label) client=\(client) detail=\"\(failure)\"")
+      return
+    }
+    let (admitted, suppressed) = tlsFailureLog.admit(now: engine.now)
+    guard admitted else { return }
+    let client = clientName(d)
+    logger.info(
+      """
+      tls failed reason=\(failure.label) client=\(client) detail=\"\(failure)\" \
+      suppressed=\(suppressed)
+      """)
+  }
+}
