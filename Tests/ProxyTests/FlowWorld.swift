@@ -71,7 +71,8 @@ final class FlowWorld {
   private let server: SocketAddress
   var configuration: ProxyConfiguration
   /// What the server does with bytes that have come on one of its connections.
-  var serve: (FlowWorld, SimulatedPeer, String) -> Void = { flow, peer, _ in flow.answer(peer, "ok") }
+  var serve: (FlowWorld, SimulatedPeer, String) -> Void = { flow, peer, _ in flow.answer(peer, "ok")
+  }
   /// Everything that came to the server, by connection, in order of arrival.
   private(set) var arrivals: [String] = []
   private(set) var serverPeers: [SimulatedPeer] = []
@@ -110,6 +111,14 @@ final class FlowWorld {
   static func get(_ path: String) -> String { "GET \(path) HTTP/1.1\r\nHost: a\r\n\r\n" }
   static func post(_ path: String) -> String {
     "POST \(path) HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"
+  }
+
+  /// A world in which a receive that is stopped goes on until the next turn, as a ring's does.
+  static var likeARing: SimulatedConditions {
+    var conditions = SimulatedConditions.calm
+    conditions.slowCancellations = 1000
+    conditions.latency = 20_000...20_000
+    return conditions
   }
 
   func connect() -> FlowClient {
