@@ -67,11 +67,21 @@ extension ServerState {
   /// For how long a connection may be idle, as far as the server's habit is known.
   func idleTime(now: Int64) -> Int64 { now < habitUntil ? habit : .max }
 
-  /// The server has closed a connection that had been idle for `age`.
-  mutating func noteIdleEnd(age: Int64, now: Int64) {
+  /// The server has closed a connection that had been idle for `age`, since `since`.
+  ///
+  /// Once may be a restart, which ends connections of any age. It is a habit when a connection that was
+  /// idle only after that ends at the same age, within an eighth.
+  mutating func noteIdleEnd(age: Int64, since: Int64, now: Int64) {
     guard age >= Self.shortestKeepAlive else { return }
-    habit = min(KeepAlive.safely(age), idleTime(now: now))
-    habitUntil = now + Self.memory
+    let isKnown = now < suspectedAt + Self.memory
+    // One of the same time: it says nothing new.
+    if isKnown && since < suspectedAt { return }
+    if isKnown && abs(age - suspectedAge) <= age / 8 {
+      habit = min(KeepAlive.safely(min(age, suspectedAge)), idleTime(now: now))
+      habitUntil = now + Self.memory
+    }
+    suspectedAge = age
+    suspectedAt = now
   }
 }
 
@@ -80,7 +90,8 @@ extension Worker where E: ~Copyable {
   /// answering one. - Parameter moment: when it was idle last.
   mutating func noteIdleEnd(_ u: UpstreamPointer, at moment: Int64) {
     guard u.pointee.isReused else { return }
+    let since = u.pointee.idleSince
     pools.server(u.pointee.group, u.pointee.server).pointee.noteIdleEnd(
-      age: moment - u.pointee.idleSince, now: engine.now)
+      age: moment - since, since: since, now: engine.now)
   }
 }

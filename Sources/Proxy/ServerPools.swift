@@ -22,6 +22,9 @@ struct ServerState {
   /// that is remembered: see KeepAlive.swift.
   var habit = Int64.max
   var habitUntil: Int64 = 0
+  /// The age at which it closed an idle connection once, and when.
+  var suspectedAge: Int64 = 0
+  var suspectedAt = -ServerState.memory
   /// Monotonic nanoseconds until which the server is passed over after a failed connect.
   var downUntil: Int64 = 0
 }

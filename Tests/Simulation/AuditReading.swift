@@ -24,6 +24,8 @@ struct AuditReading {
   private var byPath: [String: String] = [:]
   private(set) var records = 0
   private(set) var losses = 0
+  /// Records of exchanges that do not say whose they were.
+  private(set) var nameless = 0
   /// Entries of one run that are finished.
   private var finishedByRun: [String: Int] = [:]
 
@@ -46,6 +48,7 @@ struct AuditReading {
     records += 1
     guard let kind = Self.text("kind", in: line) else { return }
     if kind == "loss" { losses += 1 }
+    if Self.text("client", in: line) == "" { nameless += 1 }
     guard let id = Self.text("id", in: line) else { return }
     let key = run + "/" + id
     var entry = entries[key] ?? AuditEntry()

@@ -111,6 +111,7 @@ extension Life {
   /// - Parameter log: the log after this life, recovered.
   func checkAudit(_ log: AuditReading) {
     guard let audit = circumstances.configuration.audit else { return }
+    if log.nameless > 0 { failAnyway("address", "\(log.nameless) records without a client") }
     if let account, wreck == nil, !account.hasAbandonedJournal, account.journal.failedRecords == 0 {
       let finished = log.finished(run: run.hexadecimal)
       if finished != Int(account.exchangesRecorded) {

@@ -219,6 +219,7 @@ final class Client {
     }
     if head.status < 200 {
       life.totals.interims += 1
+      errand.hasInterim = true
       if errand.isOld { life.fail("response", "an interim response to HTTP/1.0, \(errand.id)") }
       if head.status == 100 { releaseContent(errand) }
       return

@@ -90,6 +90,8 @@ final class Errand {
   /// Heads of it that servers have read; whole ones.
   var arrivals = 0
   var wholeArrivals = 0
+  /// True once its client has read an interim response that a server sent.
+  var hasInterim = false
   /// True once the head of a final response was read.
   var sawHead = false
   var contentBytes = 0

@@ -26,6 +26,8 @@ enum Attack {
   case halfHandshake(Int)
   /// A byte of the stream is flipped.
   case flippedByte(Int)
+  /// A request and a reset right behind it, so often.
+  case hitAndRun(Int)
   /// TLS that is finished by a reset, a handshake and nothing more.
   case handshakeOnly
 }
@@ -94,6 +96,14 @@ final class Hostile {
       let line = open()
       line.corruptAt = place
       line.write(Array("GET /nowhere HTTP/1.1\r\nHost: nobody.example\r\n\r\n".utf8))
+    case .hitAndRun(let count):
+      for _ in 0..<count {
+        let line = open(true)
+        line.onConnected = {
+          line.write(Array("GET /nowhere HTTP/1.1\r\nHost: nobody.example\r\n\r\n".utf8))
+          line.reset()
+        }
+      }
     case .handshakeOnly:
       let line = open()
       life.after(gap) { line.reset() }

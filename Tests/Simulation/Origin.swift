@@ -123,7 +123,13 @@ final class OriginConnection {
     }
     self.errand = errand
     if !errand.isRaw { check(head, errand) }
+    if head.first("x-forwarded-for") == "" {
+      life.fail("address", "a request of nobody's reaches a server: \(head.start)")
+    }
     errand.arrivals += 1
+    if errand.hasInterim && errand.arrivals > 1 {
+      life.fail("repeated", "\(errand.id) is tried again behind an interim response")
+    }
     life.totals.arrivals += 1
     if errand.arrivals > 1 && !errand.isRaw {
       life.totals.retries += 1

@@ -385,10 +385,10 @@ class IdlePools(SystemCase):
                 served.answer()
 
         self.start(script)
-        for expected in (["server"], ["server", "proxy"], ["server", "proxy", "proxy"]):
+        for expected in ("server", "server", "proxy", "proxy"):  # once may be a restart
             self.post()
             self.proxy.settle({"upstream_connections": 0})
-            self.assertEqual(ends, expected)
+            self.assertEqual(ends.pop(), expected)
 
     def test_a_server_that_closes_after_some_requests(self):
         def script(served):

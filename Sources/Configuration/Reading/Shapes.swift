@@ -166,10 +166,10 @@ package enum Shapes {
       KeyShape("balance", .choice(balance), default: "round_robin"),
       KeyShape("retries", .mapping(retries)),
       KeyShape("timeouts", .mapping(upstreamTimeouts)),
-      KeyShape("idle_connections", .integer(0...65536), default: "256"),
       KeyShape(
         "default_host", .text(maximum: 255, example: "shop.example"),
         default: UpstreamConfiguration.fallbackHost),
+      KeyShape("idle_connections", .integer(0...65536), default: "2048"),
       KeyShape("source_address", .text(maximum: 45, example: "10.0.0.9")),
       KeyShape("source_ports", .text(maximum: 11, example: "20000-29999")),
     ],
@@ -210,7 +210,7 @@ package enum Shapes {
       KeyShape(
         "connect", .duration(DurationUnit.millisecond...(2 * DurationUnit.minute)), default: "1s"),
       KeyShape("response", timeout, default: "30s"),
-      KeyShape("idle", timeout, default: "60s"),
+      KeyShape("idle", timeout, default: "4s"),
     ])
 
   package static let audit = MappingShape(
