@@ -18,6 +18,8 @@ struct ServerState {
   /// True while the last response was long: the next one is then read in large buffers from its
   /// first byte, because by the time its length is known a burst of small ones is on its way.
   var prefersLarge = false
+  /// Index of the address that a connection was last made to.
+  var address: Int32 = 0
   /// Monotonic nanoseconds until which the server is passed over after a failed connect.
   var downUntil: Int64 = 0
 }
