@@ -79,7 +79,7 @@ public enum HeadRejection: UInt8, Error, Sendable, CaseIterable {
     case .invalidTarget: "invalid_target"
     case .invalidVersion: "invalid_version"
     case .unsupportedVersion: "unsupported_version"
-    case .http2Preface: "http2_preface"
+    case .http2Preface: "prior_knowledge"
     case .invalidStatusLine: "invalid_status_line"
     case .invalidStatusCode: "invalid_status_code"
     case .missingHost: "missing_host"

@@ -49,7 +49,8 @@ public struct SocketAddress: Sendable {
     length = socklen_t(MemoryLayout<sockaddr_un>.size)
   }
 
-  /// The addresses of a host and port; a literal resolves to itself.
+  /// The addresses of a host and port, each once and in the order to try them in (RFC 6724); a
+  /// literal resolves to itself.
   ///
   /// Blocks (getaddrinfo(3)): for set-up only.
   /// - Throws: `ResolutionFailure` with the resolver's words.
@@ -70,10 +71,21 @@ public struct SocketAddress: Sendable {
     while let entry = next {
       var storage = sockaddr_storage()
       memcpy(&storage, entry.pointee.ai_addr, Int(entry.pointee.ai_addrlen))
-      found.append(SocketAddress(storage: storage, length: entry.pointee.ai_addrlen))
+      let address = SocketAddress(storage: storage, length: entry.pointee.ai_addrlen)
+      // A name that /etc/hosts has on two lines comes with its address twice.
+      if !found.contains(where: { $0.hasSameBytes(as: address) }) { found.append(address) }
       next = entry.pointee.ai_next
     }
     return found
+  }
+
+  private func hasSameBytes(as other: SocketAddress) -> Bool {
+    length == other.length
+      && withUnsafeBytes(of: storage) { mine in
+        withUnsafeBytes(of: other.storage) {
+          memcmp(mine.baseAddress!, $0.baseAddress!, Int(length)) == 0
+        }
+      }
   }
 
   /// Writes the address without its port ("192.0.2.1", "2001:db8::1", "unix:").

@@ -71,7 +71,8 @@ struct RoutePlan {
 }
 
 struct ServerPlan {
-  let address: SocketAddress
+  /// At least one, in the resolver's order (RFC 6724): ways to the one server.
+  let addresses: UnsafeBufferPointer<SocketAddress>
   let text: PlanBytes
   let weight: Int32
 }
@@ -116,7 +117,7 @@ struct Plan: @unchecked Sendable {
 
   init(
     _ configuration: ProxyConfiguration, listenerAddresses: [SocketAddress],
-    serverAddresses: [[SocketAddress]], contexts: [TLSContext?]
+    serverAddresses: [[[SocketAddress]]], contexts: [TLSContext?]
   ) {
     var shortest = Int64.max
     func timeout(_ value: Int64) -> Int64 {
@@ -136,12 +137,13 @@ struct Plan: @unchecked Sendable {
     routes = keep(configuration.routes.map(RoutePlan.init))
     upstreams = keep(
       configuration.upstreams.enumerated().map { index, upstream in
-        UpstreamPlan(
+        let source = origin(upstream.source)
+        return UpstreamPlan(
           name: PlanBytes(upstream.name),
           servers: keep(
             upstream.servers.enumerated().map { serverIndex, server in
               ServerPlan(
-                address: serverAddresses[index][serverIndex],
+                addresses: keep(reachable(serverAddresses[index][serverIndex], from: source)),
                 text: PlanBytes(server.address.description), weight: Int32(server.weight))
             }),
           balance: upstream.balance, attempts: upstream.retries.attempts,
@@ -152,7 +154,7 @@ struct Plan: @unchecked Sendable {
           idleTimeout: timeout(upstream.timeouts.idleNanoseconds),
           idleLimit: upstream.idleConnections,
           defaultHost: PlanBytes(upstream.defaultHost ?? UpstreamConfiguration.fallbackHost),
-          origin: origin(upstream.source))
+          origin: source)
       })
     limits = configuration.limits
     via = ViaPlan(configuration.via)
@@ -172,6 +174,16 @@ private func origin(_ source: SourceConfiguration) -> ConnectionOrigin? {
     try? SocketAddress.resolve(host: $0, port: 0, passive: true).first
   }
   return ConnectionOrigin(address: address, ports: source.ports)
+}
+
+/// The addresses of the source's family, where a source is configured; all if none is of it, so that
+/// the failure is the kernel's to name.
+private func reachable(
+  _ addresses: [SocketAddress], from source: ConnectionOrigin?
+) -> [SocketAddress] {
+  guard let family = source?.address?.family else { return addresses }
+  let matching = addresses.filter { $0.isUnix || $0.family == family }
+  return matching.isEmpty ? addresses : matching
 }
 
 extension Plan {

@@ -9,7 +9,11 @@ import TLS
 /// What a configuration needs from the machine, found and checked.
 public struct Preflight: Sendable {
   let listenerAddresses: [SocketAddress]
-  let serverAddresses: [[SocketAddress]]
+  /// By upstream and server: each of a server's addresses.
+  let serverAddresses: [[[SocketAddress]]]
+  /// Addresses of a name that are used. Each may cost a connect timeout before the last one is
+  /// tried, so that more would help nobody.
+  static let addressesMaximum = 16
   let certificates: [[CertificateSource]]
 
   /// Checks a configuration against this machine.
@@ -24,15 +28,16 @@ public struct Preflight: Sendable {
     var certificates: [[CertificateSource]] = []
     for (i, listener) in configuration.listeners.enumerated() {
       certificates.append(check(listener, i, &problems))
-      guard let address = resolve(listener.address, listener.addressLocation, true, &problems)
+      guard
+        let address = resolve(listener.address, listener.addressLocation, true, &problems).first
       else { continue }
       addresses.append(address)
       if binding { tryBinding(address, listener, &problems) }
     }
-    var servers: [[SocketAddress]] = []
+    var servers: [[[SocketAddress]]] = []
     for upstream in configuration.upstreams {
       servers.append(
-        upstream.servers.compactMap { resolve($0.address, $0.location, false, &problems) })
+        upstream.servers.map { resolve($0.address, $0.location, false, &problems) })
     }
     if let audit = configuration.audit { check(audit, &problems) }
     if problems.contains(where: { $0.severity == .error }) { return (nil, problems) }
@@ -65,19 +70,26 @@ public struct Preflight: Sendable {
   private static func resolve(
     _ address: EndpointAddress, _ location: SourceLocation, _ passive: Bool,
     _ problems: inout [Problem]
-  ) -> SocketAddress? {
+  ) -> [SocketAddress] {
     switch address {
     case .unix(let path):
-      if let socket = SocketAddress(unixPath: path) { return socket }
+      if let socket = SocketAddress(unixPath: path) { return [socket] }
       problems.append(
         Problem(
           location: location, message: "the path \(path) is too long for a UNIX socket",
           cure: "use a path of at most 107 bytes", severity: .error))
     case .ip(let host, let port):
       do {
-        if let found = try SocketAddress.resolve(host: host, port: port, passive: passive).first {
-          return found
+        let found = try SocketAddress.resolve(host: host, port: port, passive: passive)
+        if found.count > addressesMaximum {
+          problems.append(
+            Problem(
+              location: location,
+              message: "\(host) has \(found.count) addresses; the first \(addressesMaximum) are used",
+              cure: "list the servers by their addresses, so that requests are spread over them",
+              severity: .warning))
         }
+        return Array(found.prefix(addressesMaximum))
       } catch {
         problems.append(
           Problem(
@@ -85,7 +97,7 @@ public struct Preflight: Sendable {
             cure: "check the name, or write the address itself", severity: .error))
       }
     }
-    return nil
+    return []
   }
 
   /// A proxy that was killed a moment ago may still hold the address: the kernel ends a ring, and

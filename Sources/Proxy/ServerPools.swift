@@ -25,6 +25,8 @@ struct ServerState {
   /// The age at which it closed an idle connection once, and when.
   var suspectedAge: Int64 = 0
   var suspectedAt = -ServerState.memory
+  /// Index of the address that a connection was last made to.
+  var address: Int32 = 0
   /// Monotonic nanoseconds until which the server is passed over after a failed connect.
   var downUntil: Int64 = 0
 }

@@ -39,8 +39,8 @@ package struct WorkerAccount: Sendable {
 package struct SimulatedWorkerParts {
   package var configuration: ProxyConfiguration
   package var listeners: [SocketAddress]
-  /// By upstream and server.
-  package var servers: [[SocketAddress]]
+  /// By upstream and server: the addresses of each, at least one.
+  package var servers: [[[SocketAddress]]]
   /// By listener; nil: plain.
   package var contexts: [TLSContext?]
   package var options: EngineOptions
@@ -54,7 +54,7 @@ package struct SimulatedWorkerParts {
   package var whenReady: () -> Void = {}
 
   package init(
-    configuration: ProxyConfiguration, listeners: [SocketAddress], servers: [[SocketAddress]],
+    configuration: ProxyConfiguration, listeners: [SocketAddress], servers: [[[SocketAddress]]],
     contexts: [TLSContext?], options: EngineOptions, logger: Logger, run: RunIdentity,
     recovered: RecoveredLog
   ) {

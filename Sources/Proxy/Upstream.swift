@@ -20,6 +20,8 @@ struct Upstream: ~Copyable {
   let group: Int32
   let server: Int32
   var phase = UpstreamPhase.connecting
+  /// The address that it connects, or is connected, to.
+  var choice = AddressChoice(index: 0, left: 0)
   /// Slot of the exchange that it serves, or -1.
   var exchange: Int32 = -1
   /// True once a response was read whole here: the next request reuses the connection.

@@ -99,34 +99,32 @@ extension Worker where E: ~Copyable {
     return word
   }
 
-  mutating func connect(_ x: ExchangePointer, _ frame: consuming SendFrame) {
+  /// - Parameter at: the address to try; nil: the one that worked last.
+  mutating func connect(
+    _ x: ExchangePointer, _ frame: consuming SendFrame, at start: AddressChoice? = nil
+  ) {
     let plan = self.plan.upstreams[Int(x.pointee.group)]
     guard let slot = upstreams.take() else {
       pools.server(x.pointee.group, x.pointee.server).pointee.active -= 1
       return failExchange(x, .resourcesExhausted)
     }
     let token = upstreamToken(.upstreamConnect, slot)
+    var choice = start ?? firstAddress(x)
     let socket: Descriptor
     do {
-      let address = plan.servers[Int(x.pointee.server)].address
-      if let origin = plan.origin, !address.isUnix {
-        socket = try engine.connect(address, from: origin, token)
-      } else {
-        socket = try engine.connect(address, token)
-      }
+      socket = try openConnection(x, &choice, token)
     } catch {
       upstreams.release(slot)
       pools.server(x.pointee.group, x.pointee.server).pointee.active -= 1
-      let ending: Ending =
-        error.code == EMFILE || error.code == ENFILE || error.code == ENOBUFS
-        ? .resourcesExhausted : .connectFailed
-      return failExchange(x, ending)
+      return failExchange(
+        x, Self.isExhaustion(error.code) ? .resourcesExhausted : .connectFailed)
     }
     counters.upstreamConnects += 1
     let u = upstreams[slot]
     u.initialize(
       to: Upstream(
         socket: socket, slot: slot, group: x.pointee.group, server: x.pointee.server))
+    u.pointee.choice = choice
     u.pointee.exchange = Int32(x.pointee.slot)
     if pools.server(x.pointee.group, x.pointee.server).pointee.prefersLarge {
       u.pointee.transport.mode = .once
@@ -150,6 +148,7 @@ extension Worker where E: ~Copyable {
     }
     guard result == 0 else { return connectFailed(u, Self.ending(ofConnect: result)) }
     u.pointee.phase = .busy
+    pools.server(u.pointee.group, u.pointee.server).pointee.address = u.pointee.choice.index
     let now = engine.now
     if u.pointee.exchange >= 0 {
       let x = exchanges[UInt32(u.pointee.exchange)]
@@ -172,6 +171,7 @@ extension Worker where E: ~Copyable {
   /// A server could not be reached: another one may be, and nothing was sent yet.
   mutating func connectFailed(_ u: UpstreamPointer, _ ending: Ending) {
     counters.upstreamFailures += 1
+    if tryNextAddress(u) { return }
     let upstream = plan.upstreams[Int(u.pointee.group)]
     let state = pools.server(u.pointee.group, u.pointee.server)
     state.pointee.downUntil = engine.now + ServerPools.coolOffNanoseconds

@@ -36,7 +36,7 @@ struct RouteTests {
       ("host: \"*a.b\"", "a * stands for whole labels at the start only"),
       ("host: \"a.example:80\"", "a host has neither scheme nor port nor path"),
       ("host: http://a.example", "a host has neither scheme nor port nor path"),
-      ("host: a_.example.", "the host ends in a dot"),
+      ("host: a_.example..", "the host ends in a dot"),
       ("host: \"*.\"", "the host is empty"),
       ("host: 1.2.3", "is no IPv4 address"),
       ("host: \"[::1\"", "a host has neither scheme nor port nor path"),

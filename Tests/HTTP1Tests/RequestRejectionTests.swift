@@ -66,7 +66,7 @@ struct Refused: Sendable, CustomTestStringConvertible {
     Refused("\r\n\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", .bareLF),
     Refused("\rGET / HTTP/1.1\r\nHost: a\r\n\r\n", .bareCR),
     Refused([0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01], .controlByte),  // a TLS ClientHello
-    Refused("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", .unsupportedVersion),
+    Refused("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", .http2Preface),
   ])
   func requestLinesOutsideTheGrammar(refused: Refused) { expectRefused(refused) }
 
@@ -226,6 +226,7 @@ struct Refused: Sendable, CustomTestStringConvertible {
     let special: [HeadRejection: UInt16] = [
       .headTooLarge: 431, .tooManyFields: 431, .tooManyConnectionOptions: 431,
       .targetTooLong: 414, .unsupportedExpectation: 417, .unsupportedVersion: 505,
+      .http2Preface: 505,
     ]
     var labels: Set<String> = []
     for rejection in HeadRejection.allCases {

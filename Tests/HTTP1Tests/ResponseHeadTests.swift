@@ -37,8 +37,8 @@ import Testing
 
   @Test(
     arguments: [
-      ("HTTP/1.1 099 x", .invalidStatusCode), ("HTTP/1.1 600 x", .invalidStatusCode),
-      ("HTTP/1.1 999 x", .invalidStatusCode), ("HTTP/1.1 000 x", .invalidStatusCode),
+      ("HTTP/1.1 099 x", .invalidStatusCode), ("HTTP/1.1 1000 x", .invalidStatusCode),
+      ("HTTP/1.1 000 x", .invalidStatusCode),
       ("HTTP/1.1 20 x", .invalidStatusCode), ("HTTP/1.1 2000 x", .invalidStatusCode),
       ("HTTP/1.1 200OK", .invalidStatusCode), ("HTTP/1.1  200 OK", .invalidStatusCode),
       ("HTTP/1.1 +20 OK", .invalidStatusCode), ("HTTP/1.1", .invalidStatusCode),

@@ -49,7 +49,7 @@ struct LoadStatusTests {
     #expect(outcome.result.examples["protocol"]?.contains("status code") == true)
   }
 
-  @Test("over HTTP/2, before its content", arguments: ["000", "099"])
+  @Test("over HTTP/2, before its content", arguments: ["001", "099"])
   func http2BeforeContent(status: String) throws {
     let outcome = try run(status: status, endsStream: false)
     LoadWorld.checkSums(outcome)

@@ -16,7 +16,7 @@ struct RouterTests {
     let address = SocketAddress(unixPath: "/nowhere")!
     return Plan(
       configuration, listenerAddresses: [address],
-      serverAddresses: Array(repeating: [address], count: 4), contexts: [nil])
+      serverAddresses: Array(repeating: [[address]], count: 4), contexts: [nil])
   }
 
   private func route(

@@ -18,7 +18,7 @@ struct ServerPoolsTests {
     let address = SocketAddress(unixPath: "/nowhere")!
     let plan = Plan(
       configuration, listenerAddresses: [],
-      serverAddresses: [weights.map { _ in address }], contexts: [])
+      serverAddresses: [weights.map { _ in [address] }], contexts: [])
     return (ServerPools(plan), plan.upstreams[0])
   }
 

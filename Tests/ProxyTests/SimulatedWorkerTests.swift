@@ -45,7 +45,7 @@ private final class Play {
     var options = EngineOptions()
     options.frames = 64
     var parts = SimulatedWorkerParts(
-      configuration: configuration, listeners: [listener], servers: [[server]], contexts: [nil],
+      configuration: configuration, listeners: [listener], servers: [[[server]]], contexts: [nil],
       options: options, logger: Logger(label: "play") { _ in SwiftLogNoOpLogHandler() },
       run: RunIdentity(high: 1, low: 1), recovered: RecoveredLog())
     parts.whenReady = { [unowned self] in dial(request) }

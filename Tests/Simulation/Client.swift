@@ -232,6 +232,9 @@ final class Client {
       life.fail("mix-up", "client \(number) asked \(errand.id) and is answered \(id)")
     }
     if head.first("x-hop") != nil { life.fail("response", "a hop-by-hop field came through") }
+    if head.all("date").count != 1 {
+      life.fail("response", "Date is \(head.all("date")) in the answer to \(errand.id)")
+    }
     if id != nil && head.all("via") != ["1.1 millrace"] && head.all("via") != ["1.0 millrace"] {
       life.fail("response", "Via is \(head.all("via")) in the answer to \(errand.id)")
     }
@@ -264,6 +267,9 @@ final class Client {
     }
     current = nil
     let errand = inFlight.removeFirst()
+    if reader.trailers.contains(where: { $0.name == "x-hop" }) {
+      life.fail("response", "a hop-by-hop trailer came through, \(errand.id)")
+    }
     settle(errand, response)
     releaseContent(errand)
     if response.closes {

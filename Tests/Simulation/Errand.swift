@@ -118,6 +118,8 @@ final class Errand {
     case .length(let size): text += "Content-Length: \(size)\r\n"
     case .chunked: text += "Transfer-Encoding: chunked\r\n"
     }
+    // What the proxy is to take out: a spelling of its own field, and a proxy's word.
+    if id % 5 == 2 { text += "X_Forwarded_For: 6\r\nX-Forwarded-User: 6\r\n" }
     if expects { text += "Expect: 100-continue\r\n" }
     if closes {
       text += "Connection: close, X-Hop\r\nX-Hop: 1\r\n"
@@ -134,24 +136,30 @@ final class Errand {
     case .length(let size):
       return Content.bytes(id, .request, from: 0, count: size)
     case .chunked(let size):
-      return Self.chunks(id, .request, size, &dice, trailer: id % 3 == 0 ? "X-Trail: \(id)" : nil)
+      // Connection names X-Hop where `closes`.
+      return Self.chunks(
+        id, .request, size, &dice,
+        trailers: (closes ? ["X-Hop: 1"] : []) + (id % 3 == 0 ? ["X-Trail: \(id)"] : []))
     }
   }
 
   static func chunks(
-    _ id: Int, _ direction: Direction, _ size: Int, _ dice: inout SimulatedDice, trailer: String?
+    _ id: Int, _ direction: Direction, _ size: Int, _ dice: inout SimulatedDice,
+    trailers: [String]
   ) -> [UInt8] {
     var bytes: [UInt8] = []
     var at = 0
     while at < size {
       let count = min(size - at, 1 + dice.roll(dice.chance(300) ? 64 : 20_000))
       bytes += Array(
-        (String(count, radix: 16) + (dice.chance(100) ? ";x=\"1\"" : "") + "\r\n").utf8)
+        (String(count, radix: 16) + (dice.chance(100) ? ";x=\"1\"" : "")
+          // Padded, which only a response may be.
+          + (direction == .response && dice.chance(100) ? "  " : "") + "\r\n").utf8)
       bytes += Content.bytes(id, direction, from: at, count: count)
       bytes += [13, 10]
       at += count
     }
-    bytes += Array("0\r\n\((trailer.map { $0 + "\r\n" }) ?? "")\r\n".utf8)
+    bytes += Array("0\r\n\(trailers.map { $0 + "\r\n" }.joined())\r\n".utf8)
     return bytes
   }
 }

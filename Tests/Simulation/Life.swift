@@ -125,6 +125,16 @@ final class Life {
     if alive == 0 && circumstances.ending == .quiet && drainedAt == nil && !isDead { settle() }
   }
 
+  /// Some servers have a name whose first address nobody listens at.
+  private func withDeadAddresses() -> [[[SocketAddress]]] {
+    let dead = hall.address(.ip(host: "10.255.255.1", port: 9))
+    return serverAddresses.enumerated().map { group, servers in
+      servers.enumerated().map { index, address in
+        (group + index + self.index) % 3 == 0 ? [dead, address] : [address]
+      }
+    }
+  }
+
   // MARK: The story
 
   func live(_ recovered: RecoveredLog) {
@@ -141,7 +151,7 @@ final class Life {
     }
     var parts = SimulatedWorkerParts(
       configuration: circumstances.configuration, listeners: listenerAddresses,
-      servers: serverAddresses, contexts: hall.contexts(tlsVersions),
+      servers: withDeadAddresses(), contexts: hall.contexts(tlsVersions),
       options: circumstances.options, logger: logger(), run: run, recovered: recovered)
     let c = circumstances
     parts.adjustJournal = {

@@ -162,6 +162,9 @@ final class OriginConnection {
     expect(head.first("x-hop") == nil, "a hop-by-hop field")
     expect(head.all("via").count == 1, "Via \(head.all("via"))")
     expect(head.all("x-forwarded-for").count == 1, "X-Forwarded-For")
+    expect(
+      head.first("x_forwarded_for") == nil && head.first("x-forwarded-user") == nil,
+      "a forged field")
     expect(errand.group == origin.group, "the wrong upstream")
     switch errand.body {
     case .none:
@@ -188,6 +191,12 @@ final class OriginConnection {
     requestIsWhole = true
     if !errand.isRaw && contentBytes != errand.body.size {
       life.fail("cut", "\(errand.id) comes whole with \(contentBytes) of \(errand.body.size) bytes")
+    }
+    if case .chunked = errand.body, !errand.isRaw {
+      let expected = errand.id % 3 == 0 ? ["x-trail"] : []
+      if reader.trailers.map(\.name) != expected {
+        life.fail("request", "\(errand.id) has the trailers \(reader.trailers)")
+      }
     }
     if !answer.isEarly { begin() } else { readyIfDone() }
   }
@@ -316,7 +325,8 @@ final class OriginConnection {
     if answer.framing == .chunked {
       return Errand.chunks(
         errand.id, .response, answer.size, &origin.dice,
-        trailer: answer.hasTrailers ? "X-Trail: \(errand.id)" : nil)
+        trailers: (answer.closes ? ["X-Hop: 1"] : [])
+          + (answer.hasTrailers ? ["X-Trail: \(errand.id)"] : []))
     }
     return Content.bytes(errand.id, .response, from: 0, count: answer.size)
   }

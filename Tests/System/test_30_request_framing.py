@@ -61,7 +61,6 @@ HEADS = [
     ("version 1.2x", head(start="GET / HTTP/1.x"), BAD),
     ("version 2.0", head(start="GET / HTTP/2.0"), VERSION),
     ("version 0.9", head(start="GET / HTTP/0.9"), VERSION),
-    ("the preface of HTTP 2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", VERSION),
     ("CONNECT", head(start="CONNECT site.test:443 HTTP/1.1"), (400, 405, 501)),
     # Field lines
     ("a space before the colon", head("X : y"), BAD),

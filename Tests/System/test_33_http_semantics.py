@@ -5,11 +5,16 @@ Via and loops, and where responses are read more leniently than requests.
 """
 
 import json
+import os
+import socket
+import subprocess
+import threading
 import unittest
 
-from harness import configuration, ports, wire
+from harness import configuration, ports, settings, wire
 from harness.case import SharedProxyCase, SystemCase, on_both_engines
 from harness.origin import Origin, echo, raw
+from harness.proxy import run_to_end
 
 
 def seen(response):
@@ -117,9 +122,9 @@ class Names(SharedProxyCase):
 @on_both_engines
 class Underscores(SystemCase):
     def test_drop_drops_them_and_counts(self):
-        settings = self.settings_for(self.start_origin().port)
-        settings["listeners"][0]["underscores"] = "drop"
-        proxy = self.start_proxy(settings)
+        config = self.settings_for(self.start_origin().port)
+        config["listeners"][0]["underscores"] = "drop"
+        proxy = self.start_proxy(config)
         data = chunked(
             fields=["api_key: 1", "X-Kept: 2", "_: 3", "X_Forwarded_For: 4"],
             trailers=["my_sum: 1", "X-Sum: 2"],
@@ -289,13 +294,11 @@ class Hosts(SystemCase):
                     served.answer(body)
 
             sites[host] = self.start_origin(script)
-        settings = self.settings_for(sites[""].port)
+        config = self.settings_for(sites[""].port)
         for index, host in enumerate(hosts):
-            settings["upstreams"][f"site{index}"] = configuration.upstream(sites[host].port)
-            settings["routes"].insert(
-                index, {"match": {"host": host}, "upstream": f"site{index}"}
-            )
-        return self.start_proxy(settings), sites
+            config["upstreams"][f"site{index}"] = configuration.upstream(sites[host].port)
+            config["routes"].insert(index, {"match": {"host": host}, "upstream": f"site{index}"})
+        return self.start_proxy(config), sites
 
     def test_a_trailing_dot_is_no_part_of_the_name(self):
         proxy, sites = self.start_sites("shop.example", "*.wild.example", "dotted.example.")
@@ -323,13 +326,11 @@ class Hosts(SystemCase):
         for default in (None, "own.example:8080", "[::1]"):
             origin = self.start_origin()
             upstream = {"default_host": default} if default else {}
-            settings = self.settings_for(origin.port, upstream=upstream)
+            config = self.settings_for(origin.port, upstream=upstream)
             # It is used neither to route nor as what the client asked for.
-            settings["routes"].insert(
-                0, {"match": {"host": "own.example"}, "upstream": "nowhere"}
-            )
-            settings["upstreams"]["nowhere"] = configuration.upstream(ports.free_port())
-            proxy = self.start_proxy(settings)
+            config["routes"].insert(0, {"match": {"host": "own.example"}, "upstream": "nowhere"})
+            config["upstreams"]["nowhere"] = configuration.upstream(ports.free_port())
+            proxy = self.start_proxy(config)
             message = seen(self.fetch(proxy, b"GET / HTTP/1.0\r\n\r\n"))
             self.assertEqual(message.start, "GET / HTTP/1.1")
             self.assertEqual(message.all("host"), [default or "localhost"])
@@ -349,12 +350,12 @@ class Hosts(SystemCase):
 class Via(SystemCase):
     def start(self, via=None, port=None):
         self.origin = None if port else self.start_origin()
-        settings = self.settings_for(port or self.origin.port)
+        config = self.settings_for(port or self.origin.port)
         if via is not None:
-            settings["via"] = via
+            config["via"] = via
         if port:
-            settings["listeners"] = [configuration.listener(port)]
-        return self.start_proxy(settings)
+            config["listeners"] = [configuration.listener(port)]
+        return self.start_proxy(config)
 
     def ask(self, proxy, via):
         return self.fetch(proxy, wire.get(Via=via))
@@ -403,13 +404,112 @@ class Via(SystemCase):
         name = "v" * 128
         origin = self.start_origin()
         label = "h" * 60 + "."
-        settings = self.settings_for(
+        config = self.settings_for(
             origin.port, via=name, upstream={"default_host": (label * 4)[:-1] + ":65535"}
         )
-        proxy = self.start_proxy(settings)
+        proxy = self.start_proxy(config)
         response = self.fetch(proxy, b"GET / HTTP/1.0\r\n\r\n")
         self.assertEqual(response.get("via"), f"1.1 {name}")
         self.assertEqual(seen(response).get("via"), f"1.0 {name}")
+
+
+class Listening:
+    """A server at one address that answers every request with its own address."""
+
+    def __init__(self, address, port):
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self.answer = f"HTTP/1.1 200 OK\r\nContent-Length: {len(address)}\r\n\r\n{address}"
+        self.listener = socket.create_server((address, port), family=family)
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+
+    def serve(self, connection):
+        served = wire.Wire(connection)
+        try:
+            while served.request():
+                served.send(self.answer)
+        except (OSError, wire.Truncated):
+            pass
+        connection.close()
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+
+@on_both_engines
+class Addresses(SystemCase):
+    """A name with several addresses is one server. /etc/hosts is replaced for the proxy alone."""
+
+    NAME = "twofold.test"
+
+    def setUp(self):
+        super().setUp()
+        if os.geteuid() != 0:
+            self.skipTest("a mount namespace of one's own needs root")
+        hosts = self.folder / "hosts"
+        hosts.write_text(f"::1 {self.NAME}\n127.0.0.1 {self.NAME}\n", encoding="ascii")
+        self.wrapper = [
+            *settings.WRAPPER, "unshare", "--mount", "sh", "-c",
+            f'mount --bind "{hosts}" /etc/hosts && exec "$@"', "sh",
+        ]  # fmt: skip
+        tried = subprocess.run([*self.wrapper, "true"], capture_output=True, check=False)
+        if tried.returncode != 0:
+            self.skipTest(f"no mount namespaces here: {tried.stderr.decode().strip()}")
+        self.port = ports.free_port()
+
+    def start_named(self, **upstream):
+        config = self.settings_for(
+            f"{self.NAME}:{self.port}", upstream={"retries": {"attempts": 0}, **upstream}
+        )
+        return self.start_proxy(config, wrapper=self.wrapper)
+
+    def listen(self, address):
+        server = Listening(address, self.port)
+        self.addCleanup(lambda: server.listener.fileno() < 0 or server.close())
+        return server
+
+    def test_every_address_is_tried_and_the_one_that_worked_is_remembered(self):
+        first = self.listen("127.0.0.1")
+        proxy = self.start_named(idle_connections=0)
+        for _ in range(5):
+            self.assertEqual(self.fetch(proxy).body, b"127.0.0.1")
+        counters = proxy.counters()
+        self.assertEqual(counters["upstream_connects"], 6)
+        self.assertEqual(counters["retries"], 0)
+        # It moves to the other address.
+        first.close()
+        second = self.listen("::1")
+        for _ in range(3):
+            self.assertEqual(self.fetch(proxy).body, b"::1")
+        self.assertEqual(proxy.counters()["upstream_connects"], 6 + 4)
+        second.close()
+        response = self.fetch(proxy)
+        self.assertEqual(response.status, 502)
+        self.assertIn(b"connect_refused", response.body)
+        proxy.settle({"exchanges": 0, "upstream_connections": 0, "frames": 0})
+
+    def test_content_is_sent_once_to_the_address_that_answers(self):
+        self.listen("127.0.0.1")
+        proxy = self.start_named()
+        body = b"x" * 300_000
+        response = self.fetch(proxy, wire.request("POST", body=body), method="POST")
+        self.assertEqual(response.body, b"127.0.0.1")
+
+    def test_load_finds_the_address_that_listens(self):
+        self.listen("127.0.0.1")
+        code, out, errors = run_to_end(
+            ["load", "--duration", "300ms", "--connections", "2", f"http://{self.NAME}:{self.port}/"],
+            wrapper=self.wrapper,
+        )
+        self.assertEqual(code, 0, out + errors)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ extension Reader {
   /// A host to match. A name may be written as an absolute one, with a dot at its end: a request
   /// and a certificate are found by both forms.
   private mutating func host(_ written: String, _ value: Located) -> String? {
-    let text = written.hasSuffix(".") ? String(written.dropLast()) : written
+    let text = written.hasSuffix(".") && written != "*." ? String(written.dropLast()) : written
     let isWildcard = text.hasPrefix("*.")
     let name = isWildcard ? String(text.dropFirst(2)) : text
     if text == "*" {

@@ -123,7 +123,8 @@ public struct LoadTarget: Sendable, Equatable {
     return target
   }
 
-  /// The server, with its address looked up. Blocks.
+  /// The server, with its address looked up: of several the first that accepts a connection, or the
+  /// first where none does. Blocks.
   public func resolve() throws(Flaw) -> LoadServer {
     if let socketPath {
       guard let address = SocketAddress(unixPath: socketPath) else {
@@ -140,8 +141,17 @@ public struct LoadTarget: Sendable, Equatable {
     guard let first = found.first else {
       throw Flaw(message: "names \(host), which has no address", cure: "check the name")
     }
-    return LoadServer(host: host, authority: authority, address: first, usesTLS: usesTLS)
+    // A name with several addresses is one server, and it may listen at one of them only
+    // (`localhost`). Found out before the run, so that a load goes to one address and its
+    // connects are counted as they are.
+    let address =
+      found.count == 1
+      ? first : found.first { ConnectTrial.run($0, milliseconds: Self.trialMilliseconds) } ?? first
+    return LoadServer(host: host, authority: authority, address: address, usesTLS: usesTLS)
   }
+
+  /// How long one of several addresses may take to accept a connection; the proxy's own default.
+  private static let trialMilliseconds: Int32 = 1000
 }
 
 extension Substring {

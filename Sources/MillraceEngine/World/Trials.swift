@@ -38,6 +38,23 @@ public enum BindTrial {
   }
 }
 
+/// Connects to an address and lets the connection go again.
+public enum ConnectTrial {
+  /// Blocks for as long as `milliseconds`.
+  /// - Returns: whether something accepts connections there.
+  public static func run(_ address: SocketAddress, milliseconds: Int32) -> Bool {
+    guard let probe = try? Sockets.make(for: address, nonblocking: true) else { return false }
+    defer { Glibc.close(probe) }
+    if Sockets.withAddress(address, { Glibc.connect(probe, $0, $1) }) == 0 { return true }
+    guard errno == EINPROGRESS else { return false }
+    var wanted = pollfd(fd: probe, events: Int16(POLLOUT), revents: 0)
+    guard poll(&wanted, 1, milliseconds) == 1 else { return false }
+    var code: Int32 = 0
+    var length = socklen_t(MemoryLayout<Int32>.size)
+    return getsockopt(probe, SOL_SOCKET, SO_ERROR, &code, &length) == 0 && code == 0
+  }
+}
+
 /// Creates and removes a file in a directory, which is made if it is missing.
 public enum DirectoryTrial {
   /// - Returns: an errno, or nil.
