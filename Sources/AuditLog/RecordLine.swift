@@ -4,10 +4,14 @@
 struct RecordLine {
   var sequence: UInt64
   var kind: RecordKind
+  /// Where the time's text begins.
+  var timeStart = 0
   /// The exchange's identifier; 0 for `loss` and `recovery`.
   var exchangeID: UInt64 = 0
   /// What a `loss` record counts.
   var dropped: UInt64 = 0
+  /// Where the members begin that follow `id`, or `time` where there is none; with their comma.
+  var membersStart = 0
 
   private static let kinds: [(StaticString, RecordKind)] = [
     ("exchange\"", .exchange), ("begin\"", .begin), ("end\"", .end), ("abort\"", .abort),
@@ -25,10 +29,11 @@ struct RecordLine {
       kind = candidate
       break
     }
-    guard let kind, reader.take(",\"time\":\""), reader.bytes(Timestamp.length) != nil,
-      reader.take("\"")
-    else { return nil }
-    var record = RecordLine(sequence: sequence, kind: kind)
+    guard let kind, reader.take(",\"time\":\"") else { return nil }
+    let timeStart = reader.position
+    guard reader.bytes(Timestamp.length) != nil, reader.take("\"") else { return nil }
+    var record = RecordLine(sequence: sequence, kind: kind, timeStart: timeStart)
+    record.membersStart = reader.position
     switch kind {
     case .loss:
       guard reader.take(",\"dropped\":"), let dropped = reader.decimal() else { return nil }
@@ -43,6 +48,7 @@ struct RecordLine {
         guard let value = SealHash.value(digit) else { return nil }
         record.exchangeID = record.exchangeID << 4 | UInt64(value)
       }
+      record.membersStart = reader.position
     }
     return record
   }

@@ -62,7 +62,7 @@ enum TailShape: Equatable {
     return tail.withUnsafeBytes {
       TailReader(
         bytes: UnsafeRawBufferPointer(rebasing: $0[..<(end - start)]), base: start,
-        endsWithFile: offset - end <= 1, context: context
+        rest: offset - end, context: context
       ).shape()
     }
   }
@@ -96,8 +96,8 @@ enum TailShape: Equatable {
     let bytes: UnsafeRawBufferPointer
     /// Where `bytes` begins in the file.
     let base: Int
-    /// The file ends with the content, or with one newline behind it.
-    let endsWithFile: Bool
+    /// Bytes of the file behind them.
+    let rest: Int
     let context: TailContext
     /// The last sequence seen.
     var last: UInt64?
@@ -105,10 +105,10 @@ enum TailShape: Equatable {
     /// The last line that was read is the rest of one that a gap cut.
     var endsInsideLine = false
 
-    init(bytes: UnsafeRawBufferPointer, base: Int, endsWithFile: Bool, context: TailContext) {
+    init(bytes: UnsafeRawBufferPointer, base: Int, rest: Int, context: TailContext) {
       self.bytes = bytes
       self.base = base
-      self.endsWithFile = endsWithFile
+      self.rest = rest
       self.context = context
     }
 
@@ -123,7 +123,7 @@ enum TailShape: Equatable {
           ? .partOfBatch : .foreign("a batch that its seal does not prove")
       }
       // The seal's sector is missing, or its first part is: then the last line begins an island.
-      if seal == nil && !endsInsideLine && !isCutAtEnd { return .foreign("records without a seal") }
+      if seal == nil && !endsInsideLine && !mayGoOn { return .foreign("records without a seal") }
       return .partOfBatch
     }
 
@@ -171,10 +171,12 @@ enum TailShape: Equatable {
       return nil
     }
 
-    /// The content ends where the file does or a sector, which a record's newline may fill.
-    private var isCutAtEnd: Bool {
-      endsWithFile || (base + bytes.count) % TailShape.sector == 0
-        || (base + bytes.count) % TailShape.sector == TailShape.sector - 1
+    /// The last line may be the first part of a longer one: the file ends there, or a sector.
+    private var isCutAtEnd: Bool { rest == 0 || (base + bytes.count) % TailShape.sector == 0 }
+
+    /// The content may go on: as above, or behind the last line's newline.
+    private var mayGoOn: Bool {
+      isCutAtEnd || rest == 1 || (base + bytes.count) % TailShape.sector == TailShape.sector - 1
     }
 
     /// A whole line. - Parameter follows: the line before it is there, too.

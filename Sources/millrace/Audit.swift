@@ -9,7 +9,7 @@ import MillraceEngine
 struct Audit: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Reads and proves the audit log.", version: Version.text,
-    subcommands: [Verify.self])
+    subcommands: [Verify.self, Cat.self, Tail.self])
 
   /// What keeps a command from reading the log: one line, and exit status 2.
   static func fail(_ text: String) -> ExitCode {

@@ -9,27 +9,28 @@ struct Compare: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Measures engines, options and other proxies on one workload, and gives a verdict.",
     discussion: """
-      With nothing: `millrace compare` makes a certificate, an origin, a workload (TLS with a durable \
-      audit log) and a configuration, and ends in a verdict within five minutes.
-      With your own: `millrace compare millrace.yaml --url /api/items`.
-      Options of the engine: `millrace compare --variants epoll,io_uring,io_uring+sqpoll`.
-      Two builds: `millrace compare --variants io_uring,io_uring@/opt/old/millrace`.
+      Without arguments it makes a certificate, an origin, a workload (TLS with a durable audit \
+      log) and a configuration, and reaches a verdict within five minutes.
 
-      It needs two CPUs: one for the proxy, one for load and origin. docs/lab.md says how it measures
-      and how it judges.
+      Own configuration:   millrace compare millrace.yaml --url /api/items
+      Engine options:      millrace compare --variants epoll,io_uring,io_uring+sqpoll
+      Two builds:          millrace compare --variants io_uring,io_uring@/opt/old/millrace
 
-      Exit status: 0 verdict reached, 1 could not run, 2 bad configuration, 3 worse than --against,
-      4 not worse as far as it was compared, but not all that decides could be, 64 arguments that
-      cannot be parsed, 130 interrupted.
+      It needs two CPUs: one for the proxy, one for load and origin. See docs/lab.md for how it \
+      measures and judges.
+
+      Exit status: 0 verdict reached, 1 could not run, 2 bad configuration, 3 worse than \
+      --against, 4 not worse where compared, but something that decides could not be compared, \
+      64 arguments that cannot be parsed, 130 interrupted.
       """,
     version: Version.text)
 
-  @Argument(help: "The configuration to compare with; without one, one is made.")
+  @Argument(help: "Configuration file (default: one is made).")
   var file: String?
 
   @OptionGroup(title: "Subjects") var subjects: CompareSubjectOptions
   @OptionGroup(title: "Workload") var workload: CompareWorkloadOptions
-  @OptionGroup(title: "Course") var course: CompareCourseOptions
+  @OptionGroup(title: "Measurement") var course: CompareCourseOptions
   @OptionGroup(title: "Results") var output: CompareOutputOptions
 
   mutating func run() throws {
@@ -67,26 +68,26 @@ struct Compare: ParsableCommand {
 struct CompareSubjectOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "Engines with options: +NAME, -NAME or +NAME=VALUE as in the configuration's engine;"
+      "Engines, with options as +NAME, -NAME or +NAME=VALUE of the configuration's engine;"
         + " ENGINE@PROGRAM is another build.", valueName: "list"))
   var variants = "epoll,io_uring"
 
   @Option(
     help: ArgumentHelp(
-      "Other proxies: auto (those found here), none, or some of nginx,haproxy,envoy,h2o,caddy.",
+      "Other proxies: auto (those installed), none, or some of nginx,haproxy,envoy,h2o,caddy.",
       valueName: "list"))
   var peers = "auto"
 
-  @Flag(help: "Peers as their documentation tunes them, and not at their defaults.")
+  @Flag(help: "Run other proxies tuned as their documentation says, not at their defaults.")
   var tuned = false
 
-  @Flag(help: "Peers at their defaults, and not tuned.")
+  @Flag(help: "Run other proxies at their defaults, not tuned.")
   var defaults = false
 
   @Option(
     help: ArgumentHelp(
-      "What a target that is not this machine allows, as JSON: the verdict recommends nothing that"
-        + " is refused there.", valueName: "facts.json"))
+      "What the target machine allows, as JSON; the verdict recommends nothing that it refuses.",
+      valueName: "file"))
   var containerProfile: String?
 
   func apply(to options: inout CompareOptions) throws(CompareFailure) {
@@ -114,52 +115,52 @@ struct CompareSubjectOptions: ParsableArguments {
 }
 
 struct CompareWorkloadOptions: ParsableArguments {
-  @Option(help: "A path, or a URL whose host becomes the Host field; repeatable.")
+  @Option(help: "Path, or URL whose host becomes the Host field; repeatable.")
   var url: [String] = []
 
-  @Option(help: ArgumentHelp("Requests with weights, as millrace load --mix.", valueName: "file"))
+  @Option(help: ArgumentHelp("Weighted requests, as for load --mix.", valueName: "file"))
   var workload: String?
 
-  @Option(help: "Connections of the load.")
+  @Option(help: "Number of connections.")
   var connections = 128
 
-  @Option(help: "Requests in flight per connection.")
+  @Option(help: "Requests in flight per connection (default 1).")
   var inFlight: Int?
 
-  @Option(help: "Open a new connection after so many requests.")
+  @Option(help: "Close a connection after this many requests (default: never).")
   var requestsPerConnection: Int?
 
   @Flag(help: "Resume TLS sessions on new connections.")
   var resume = false
 
-  @Flag(name: .customLong("http2"), help: "Speak HTTP/2.")
+  @Flag(name: .customLong("http2"), help: "Use HTTP/2.")
   var speaksHTTP2 = false
 
-  @Flag(help: "Choose the gaps of the rate stages at random, as independent users do.")
+  @Flag(help: "Space the requests of the rate stages exponentially, as independent users do.")
   var poisson = false
 
-  @Option(help: "The method.")
+  @Option(help: "Request method (default GET, or POST with content).")
   var method: String?
 
-  @Option(help: "A field line, as in 'Accept: text/html'; repeatable.")
+  @Option(help: "Header field, such as 'Accept: text/html'; repeatable.")
   var header: [String] = []
 
-  @Option(help: "Content of this many bytes for each request, such as 64KiB.")
+  @Option(help: "Size of generated request content, such as 64KiB.")
   var contentSize: String?
 
-  @Option(help: "The status that counts as success; otherwise 200 to 399.")
+  @Option(help: "Status that counts as success (default 200 to 399).")
   var expectStatus: Int?
 
-  @Option(help: "A request has failed after this long.")
+  @Option(help: "Timeout of a request (default 10s).")
   var timeout: String?
 
-  @Flag(help: "With a configuration: put millrace origin in the place of its upstreams.")
+  @Flag(help: "Replace the upstreams of the configuration by millrace origin.")
   var origin = false
 
-  @Option(help: "Size of the origin's responses, such as 64KiB or 'uniform(1KiB,64KiB)'.")
+  @Option(help: "Response size, such as 64KiB or 'uniform(1KiB,64KiB)' (default 1KiB).")
   var size: String?
 
-  @Option(help: "Delay of the origin's responses, such as 5ms or 'exponential(5ms)'.")
+  @Option(help: "Response delay, such as 5ms or 'exponential(5ms)' (default none).")
   var delay: String?
 
   func apply(to options: inout CompareOptions, hasFile: Bool) throws(CompareFailure) {
@@ -190,16 +191,16 @@ struct CompareWorkloadOptions: ParsableArguments {
 }
 
 struct CompareCourseOptions: ParsableArguments {
-  @Option(help: "Rounds; otherwise as many as fit five minutes.")
+  @Option(help: "Number of rounds (default: as many as fit five minutes).")
   var rounds: Int?
 
-  @Option(help: "Seconds that each measurement counts, such as 5 or 5s.")
+  @Option(help: "Duration of each measurement: seconds, or with a unit.")
   var duration: String?
 
   @Option(
     help: ArgumentHelp(
-      "Requests per second of the stages after the maximum: auto (with --against those of the earlier"
-        + " run), or numbers.", valueName: "list"))
+      "Requests per second of the stages after the maximum: numbers, or auto (with --against"
+        + " those of the earlier run).", valueName: "list"))
   var rates = "auto"
 
   @Option(help: ArgumentHelp("CPUs for the proxy, such as 0.", valueName: "list"))
@@ -208,13 +209,13 @@ struct CompareCourseOptions: ParsableArguments {
   @Option(help: ArgumentHelp("CPUs for load and origin, such as 1.", valueName: "list"))
   var loadCpus: String?
 
-  @Option(help: "Chooses the order of everything and the bootstrap's draws.")
+  @Option(help: "Random seed of the order and of the bootstrap.")
   var seed: UInt64 = 1
 
-  @Flag(help: "Run although the machine is not fit, and say so in the result.")
+  @Flag(help: "Run on a machine that fails the fitness checks, and say so in the result.")
   var force = false
 
-  @Flag(help: "A minute instead of five: shorter, fewer rounds, no peers unless named.")
+  @Flag(help: "Take one minute: shorter and fewer rounds, no other proxies unless named.")
   var quick = false
 
   func apply(to options: inout CompareOptions) throws(CompareFailure) {
@@ -226,12 +227,16 @@ struct CompareCourseOptions: ParsableArguments {
       throw CompareFailure("--rounds is \(rounds)", cure: "write 1 to 1000", status: 2)
     }
     if let duration {
-      let text = duration.hasSuffix("s") ? duration.dropLast() : duration[...]
-      guard let seconds = Double(text), (0.5...3600).contains(seconds) else {
+      // `0.5s` is a plain number with its unit.
+      let plain = duration.hasSuffix("s") && Double(duration.dropLast()) != nil
+      let text = plain ? String(duration.dropLast()) : duration
+      guard
+        let found = try? LoadFlag.nanoseconds(text, in: 500_000_000...3600 * DurationUnit.second)
+      else {
         throw CompareFailure(
           "--duration is \"\(duration)\"", cure: "write seconds, from 0.5 to 3600", status: 2)
       }
-      options.duration = seconds
+      options.duration = Double(found) / 1e9
     }
     if rates != "auto" {
       options.rates = try rates.split(separator: ",").map { text throws(CompareFailure) in
@@ -258,20 +263,23 @@ struct CompareCourseOptions: ParsableArguments {
 }
 
 struct CompareOutputOptions: ParsableArguments {
-  @Option(help: "Write the report, one HTML file, here.")
+  @Option(help: ArgumentHelp("Write the report as one HTML file.", valueName: "file"))
   var html: String?
 
-  @Option(help: "Write everything that was measured and concluded here; - is standard output.")
+  @Option(
+    help: ArgumentHelp(
+      "Write all measurements and conclusions as JSON; - is standard output.", valueName: "file"))
   var json: String?
 
   @Option(
     help: ArgumentHelp(
-      "Compare with an earlier run's JSON, under its rates; exit 3 if something got worse.",
-      valueName: "earlier.json"
-    ))
+      "Compare with an earlier run's JSON, at its rates; exit 3 if something got worse.",
+      valueName: "file"))
   var against: String?
 
-  @Option(help: ArgumentHelp("Keep configurations, logs and certificates here.", valueName: "dir"))
+  @Option(
+    help: ArgumentHelp(
+      "Keep configurations, logs and certificates in this directory.", valueName: "dir"))
   var keep: String?
 
   static func read(_ path: String) throws(CompareFailure) -> String {

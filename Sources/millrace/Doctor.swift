@@ -5,18 +5,18 @@ import MillraceEngine
 
 struct Doctor: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Tries what the engines use of this kernel: what works, what is refused and why.",
+    abstract: "Tests which kernel features the engines can use here.",
     discussion: """
-      Uses each optional feature once, in a process of its own, so that a filter of system calls
-      that kills does no harm; then has the io_uring engine do all that the proxy relies on. Run it
-      where the proxy will run: in its container, as its user. It tries the usual sizes; `run` tries
-      those of its configuration.
+      Uses each optional feature once, in a process of its own, so that a system call filter that \
+      kills does no harm; then has the io_uring engine do all that the proxy relies on. Run it \
+      where the proxy will run: in its container, as its user. It uses the default sizes; `run` \
+      uses those of its configuration.
 
       Exit status: 0 io_uring works here, 1 it does not and `engine: auto` would take epoll.
       """,
     version: Version.text)
 
-  @Flag(help: "Add how long each feature's self-test took.")
+  @Flag(help: "Show the duration of each self-test.")
   var times = false
 
   mutating func run() throws {

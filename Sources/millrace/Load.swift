@@ -9,22 +9,23 @@ import MillraceEngine
 struct Load: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract:
-      "Puts load on a server, and measures latency from the planned moment of each request.",
+      "Generates HTTP load, and measures latency from the planned time of each request.",
     discussion: """
-      As much as the server can take:   millrace load http://127.0.0.1:8080/
-      At a rate, for ten seconds:       millrace load --rate 20000 http://127.0.0.1:8080/
-      What a log recorded, twice as fast: millrace load --replay access.log --speed 2 http://…
-      In a test:                        millrace load --rate 500 --expect 'p99<5ms' https://…
+      Maximum rate:      millrace load http://127.0.0.1:8080/
+      Fixed rate:        millrace load --rate 20000 http://127.0.0.1:8080/
+      Ten requests:      millrace load --requests 10 http://127.0.0.1:8080/
+      Replay of a log:   millrace load --replay access.log --speed 2 http://…
+      In a test:         millrace load --rate 500 --expect 'p99<5ms' https://…
 
-      With --rate, latency counts from the moment at which a request was planned, whether or not the
-      server was ready for it: what a user would have seen. docs/lab.md says more.
+      With --rate, latency is measured from the time at which a request was planned, whether or \
+      not the server was ready for it: what a user would have seen. See docs/lab.md.
 
-      Exit status: 0 good, 1 could not run, 2 a bad file, 3 an expectation did not hold, 64 arguments
-      that cannot be parsed, 130 ended by a signal (the results so far are printed).
+      Exit status: 0 success, 1 could not run, 2 bad file or flag, 3 an expectation did not hold, \
+      64 arguments that cannot be parsed, 130 interrupted (the results so far are printed).
       """,
     version: Version.text)
 
-  @Argument(help: "URLs to ask: http://HOST:PORT/PATH, https://…, unix:/PATH.sock:/PATH.")
+  @Argument(help: "URLs: http://HOST:PORT/PATH, https://…, unix:/PATH.sock:/PATH.")
   var urls: [String] = []
 
   @OptionGroup(title: "Pace") var pace: LoadPaceOptions

@@ -7,28 +7,32 @@ import MillraceEngine
 import TLS
 
 struct LoadPaceOptions: ParsableArguments {
-  @Option(help: "Requests per second, at equal gaps; without it as many as the server takes.")
+  @Option(help: "Requests per second, evenly spaced (default: as many as the server takes).")
   var rate: Double?
 
-  @Flag(help: "Choose the gaps of --rate at random (exponentially), as independent users do.")
+  @Flag(help: "Space the requests of --rate exponentially, as independent users do.")
   var poisson = false
 
-  @Option(help: "Send the requests of a log at its own pace: a Millrace audit log, or nginx's.")
+  @Option(
+    help: ArgumentHelp(
+      "Replay the requests of a Millrace audit log or an nginx access log.", valueName: "log"))
   var replay: String?
 
-  @Option(parsing: .unconditional, help: "How much faster than the log: 2 is twice as fast.")
+  @Option(parsing: .unconditional, help: "Speed of the replay: 2 is twice as fast.")
   var speed: Double = 1
 
-  @Option(help: "How long is counted, such as 10s, which it is by itself; a log: to its end.")
+  @Option(
+    help: "Measured duration: seconds, or with a unit (default 10s; a replay: the whole log).")
   var duration: String?
 
-  @Option(help: "How long is not counted, before that; by itself 1s, of a log nothing.")
+  @Option(
+    help: "Unmeasured duration before that (default 1s; none for a replay or with --requests).")
   var warmUp: String?
 
-  @Option(help: "End after so many requests, if that is earlier.")
+  @Option(help: "Maximum number of requests, all of them measured.")
   var requests: Int?
 
-  @Option(help: "Chooses gaps and requests: the same seed sends the same ones.")
+  @Option(help: "Random seed of gaps and requests.")
   var seed: UInt64 = 1
 
   /// Whether the speed is one that a log can be replayed at; not a number is none.
@@ -39,11 +43,18 @@ struct LoadPaceOptions: ParsableArguments {
     plan.durationNanoseconds =
       LoadFlag.duration("--duration", duration ?? "10s", 100_000_000...24 * hour, &problems)
     plan.warmUpNanoseconds = LoadFlag.duration(
-      "--warm-up", warmUp ?? (replay == nil ? "1s" : "0s"), 0...hour, &problems)
+      "--warm-up", warmUp ?? (replay == nil && requests == nil ? "1s" : "0s"), 0...hour, &problems)
     plan.seed = seed
     if let requests {
       LoadFlag.check("--requests", requests, 1...1_000_000_000_000, &problems)
       plan.requestLimit = requests
+      // A warm-up sends requests as well, and how many depends on the server.
+      if plan.warmUpNanoseconds > 0 {
+        problems.append(
+          Reporting.flag(
+            "--warm-up", "conflicts with --requests, which bounds all requests",
+            "leave one of them out"))
+      }
     }
     if let rate {
       if !(rate > 0 && rate <= 100_000_000) {
@@ -69,43 +80,44 @@ struct LoadPaceOptions: ParsableArguments {
 }
 
 struct LoadConnectionOptions: ParsableArguments {
-  @Option(help: "Connections in all.")
+  @Option(help: "Number of connections.")
   var connections = 64
 
-  @Option(help: "Threads, each with a ring or an epoll of its own.")
+  @Option(help: "Number of threads, each with its own engine.")
   var threads = 1
 
-  @Option(help: "auto, io_uring or epoll.")
+  @Option(help: "I/O engine: auto, io_uring or epoll.")
   var engine = "auto"
 
-  @Option(help: "Pin the threads to these CPUs, such as 1,2.")
+  @Option(help: ArgumentHelp("Pin the threads to CPUs, such as 1,2.", valueName: "list"))
   var cpus: String?
 
-  @Flag(name: .customLong("http2"), help: "Speak HTTP/2: by ALPN over TLS, otherwise at once.")
+  @Flag(
+    name: .customLong("http2"), help: "Use HTTP/2: by ALPN over TLS, else with prior knowledge.")
   var http2 = false
 
   @Option(help: "Requests in flight per connection: pipelined, or HTTP/2 streams.")
   var inFlight = 1
 
-  @Option(help: "Open a new connection after so many requests; 1 is one connection each.")
+  @Option(help: "Close a connection after this many requests (default: never).")
   var requestsPerConnection: Int?
 
   @Flag(help: "Resume TLS sessions on new connections.")
   var resume = false
 
-  @Option(help: "Believe the authorities in this PEM file.")
+  @Option(help: ArgumentHelp("Trust the CAs in this PEM file.", valueName: "file"))
   var ca: String?
 
-  @Flag(help: "Believe any certificate.")
+  @Flag(help: "Skip certificate verification.")
   var insecure = false
 
-  @Option(help: "Connections that read slowly, out of --connections.")
+  @Option(help: "Number of connections, out of --connections, that read slowly.")
   var slowReaders = 0
 
-  @Option(help: "Bytes per second that such a connection reads, such as 16KiB.")
+  @Option(help: "Bytes per second that a slow connection reads.")
   var slowReaderRate = "16KiB"
 
-  @Option(help: "A request has failed after this long.")
+  @Option(help: "Timeout of a request.")
   var timeout = "10s"
 
   func apply(to plan: inout LoadPlan, _ problems: inout [Problem]) {
@@ -141,15 +153,17 @@ struct LoadConnectionOptions: ParsableArguments {
 }
 
 struct LoadOutputOptions: ParsableArguments {
-  @Option(help: "Write the result as JSON to this file; - is standard output.")
+  @Option(
+    help: ArgumentHelp(
+      "Write the results as JSON to this file; - is standard output.", valueName: "file"))
   var json: String?
 
   @Option(
     name: .customLong("expect"),
-    help: "A bound that must hold, such as 'p99<5ms', 'errors<0.1%' or 'rate>=10000'; repeatable.")
+    help: "Fail unless this holds: 'p99<5ms', 'errors<0.1%', 'rate>=10000'; repeatable.")
   var expected: [String] = []
 
-  @Flag(inversion: .prefixedNo, help: "Show the course on standard error.")
+  @Flag(inversion: .prefixedNo, help: "Show progress on standard error.")
   var progress = true
 
   func expectations(_ problems: inout [Problem]) -> [Expectation] {
@@ -200,11 +214,27 @@ enum LoadFlag {
     _ flag: String, _ text: String, _ range: ClosedRange<Int64>, _ problems: inout [Problem]
   ) -> Int64 {
     do throws(QuantityText.Flaw) {
-      return try QuantityText.duration(text, in: range)
+      return try nanoseconds(text, in: range)
     } catch {
       problems.append(Reporting.flag(flag, error.message, error.cure))
       return range.lowerBound
     }
+  }
+
+  /// A duration with its unit, or a plain number of seconds.
+  static func nanoseconds(
+    _ text: String, in range: ClosedRange<Int64>
+  ) throws(QuantityText.Flaw) -> Int64 {
+    let isPlain = !text.isEmpty && text.utf8.allSatisfy { (0x30...0x39).contains($0) || $0 == 0x2E }
+    // Ten digits are three centuries; what is longer is out of every range all the same.
+    if isPlain, text.utf8.count <= 10, let seconds = Double(text) {
+      let found = Int64((seconds * 1e9).rounded())
+      if range.contains(found) { return found }
+      // Out of the range on the same side, so that the message is the usual one.
+      let outside = found < range.lowerBound ? "0s" : "\(Int64(seconds.rounded(.up)))s"
+      return try QuantityText.duration(outside, in: range)
+    }
+    return try QuantityText.duration(text, in: range)
   }
 
   static func size(

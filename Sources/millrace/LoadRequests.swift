@@ -7,28 +7,32 @@ import Lab
 import MillraceEngine
 
 struct LoadRequestOptions: ParsableArguments {
-  @Option(help: "The method.")
+  @Option(help: "Request method (default GET, or POST with content).")
   var method: String?
 
-  @Option(name: .customLong("header"), help: "A field line, as in 'Accept: text/html'; repeatable.")
+  @Option(
+    name: .customLong("header"), help: "Header field, such as 'Accept: text/html'; repeatable.")
   var headers: [String] = []
 
-  @Option(help: "The content of each request, as text.")
+  @Option(help: "Request content, as text.")
   var content: String?
 
-  @Option(help: "The content of each request, from a file.")
+  @Option(help: ArgumentHelp("Request content, from a file.", valueName: "file"))
   var contentFile: String?
 
-  @Option(help: "Content of this many bytes for each request, such as 64KiB.")
+  @Option(help: "Size of generated request content, such as 64KiB.")
   var contentSize: String?
 
-  @Option(help: "The status that counts as success; otherwise 200 to 399.")
+  @Option(help: "Status that counts as success (default 200 to 399).")
   var expectStatus: Int?
 
-  @Option(help: "The content that each response must have, from a file.")
+  @Option(
+    help: ArgumentHelp("Content that each response must have, from a file.", valueName: "file"))
   var expectContentFile: String?
 
-  @Option(help: "Requests with weights, from a YAML file; the URL says which server.")
+  @Option(
+    help: ArgumentHelp(
+      "Weighted requests from a YAML file; the URL names the server.", valueName: "file"))
   var mix: String?
 
   /// Fills in servers and requests. - Returns: what is to be said before the run.

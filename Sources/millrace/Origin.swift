@@ -10,29 +10,29 @@ import TLS
 
 struct Origin: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Serves what a test needs: sizes, delays, stalls and failures, the same by seed.",
+    abstract: "Serves test responses with given sizes, delays, stalls and faults.",
     discussion: """
-      128 bytes on 127.0.0.1:3000:      millrace origin
-      Sizes and delays as they are:     millrace origin --size 'lognormal(4KiB,1.5)' \
-      --delay 'exponential(5ms)'
-      One request of a thousand fails:  millrace origin --fault reset=0.1% --fault 503=0.1%
-      A pause of all answers:           millrace origin --stall '200ms every 1s'
+      128 bytes on 127.0.0.1:3000:   millrace origin
+      On another port:               millrace origin --port 8080
+      Sizes as in practice:          millrace origin --size 'lognormal(4KiB,1.5)'
+      Faults:                        millrace origin --fault reset=0.1% --fault 503=0.1%
+      Stalls:                        millrace origin --stall '200ms every 1s'
 
-      A path asks for an answer of its own, in any order: /bytes/64KiB, /delay/20ms, /status/503,
-      /rate/16KiB, /chunked, /echo, /fault/NAME, or several: /bytes/1MiB/delay/5ms. Failures are \
-      \(OriginFault.list). docs/lab.md says what each does.
+      A path overrides the flags, with one or more of /bytes/64KiB, /delay/20ms, /status/503, \
+      /rate/16KiB, /chunked, /echo and /fault/NAME: /bytes/1MiB/delay/5ms. Faults are \
+      \(OriginFault.list). See docs/lab.md.
 
-      HTTP/1.1 and HTTP/2 on every address: HTTP/2 by ALPN over TLS, or by its preface. Prints
-      `listening ADDRESS` for each address once it is ready. SIGTERM or SIGINT ends it, a second one
-      at once; SIGUSR1 writes each thread's counters to standard error.
+      Every address serves HTTP/1.1 and HTTP/2 (by ALPN over TLS, else by its preface). Prints \
+      `listening ADDRESS` for each address once it is ready. SIGTERM or SIGINT ends it, a second \
+      one at once; SIGUSR1 writes each thread's counters to standard error.
 
-      Exit status: 0 ended by a signal, 1 could not start, 2 a bad flag, certificate or key,
+      Exit status: 0 ended by a signal, 1 could not start, 2 bad flag, certificate or key, \
       64 arguments that cannot be parsed.
       """,
     version: Version.text)
 
   @OptionGroup(title: "Addresses") var place: OriginPlaceOptions
-  @OptionGroup(title: "Answers") var answer: OriginAnswerOptions
+  @OptionGroup(title: "Responses") var answer: OriginAnswerOptions
 
   mutating func run() throws {
     var problems: [Problem] = []

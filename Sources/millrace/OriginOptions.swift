@@ -7,31 +7,37 @@ import MillraceEngine
 import TLS
 
 struct OriginPlaceOptions: ParsableArguments {
-  @Option(help: "Listen here: 127.0.0.1:3000 (the default), :3000, [::1]:0, unix:/run/o.sock.")
+  @Option(
+    help: ArgumentHelp(
+      "Listen on 127.0.0.1:3000 (default), :3000, [::1]:0 or unix:/run/o.sock; repeatable.",
+      valueName: "address"))
   var listen: [String] = []
 
-  @Option(help: "Listen here with TLS.")
+  @Option(help: "Listen on this port of 127.0.0.1: short for --listen 127.0.0.1:PORT.")
+  var port: [Int] = []
+
+  @Option(help: ArgumentHelp("Listen with TLS; repeatable.", valueName: "address"))
   var tlsListen: [String] = []
 
-  @Option(help: "The certificate chain for --tls-listen, in PEM.")
+  @Option(help: ArgumentHelp("Certificate chain for --tls-listen, in PEM.", valueName: "file"))
   var tlsCertificate: String?
 
-  @Option(help: "Its key, in PEM.")
+  @Option(help: ArgumentHelp("Private key of the certificate, in PEM.", valueName: "file"))
   var tlsKey: String?
 
-  @Option(help: "Threads, each with a ring or an epoll of its own.")
+  @Option(help: "Number of threads, each with its own engine.")
   var threads = 1
 
-  @Option(help: "auto, io_uring or epoll.")
+  @Option(help: "I/O engine: auto, io_uring or epoll.")
   var engine = "auto"
 
-  @Option(help: "Pin the threads to these CPUs, such as 1,2.")
+  @Option(help: ArgumentHelp("Pin the threads to CPUs, such as 1,2.", valueName: "list"))
   var cpus: String?
 
-  @Option(help: "Connections at once, per thread; one more is reset.")
+  @Option(help: "Maximum connections per thread; further ones are reset.")
   var connections = 8192
 
-  @Option(help: "HTTP/2 streams at once, per connection.")
+  @Option(help: "Maximum concurrent HTTP/2 streams per connection.")
   var streams = 128
 
   func apply(to plan: inout OriginPlan, _ problems: inout [Problem]) {
@@ -43,7 +49,9 @@ struct OriginPlaceOptions: ParsableArguments {
     plan.streams = streams
     plan.engine = LoadFlag.engine(engine, &problems)
     plan.processors = LoadFlag.processors(cpus, &problems)
-    let plain = listen.isEmpty && tlsListen.isEmpty ? ["127.0.0.1:3000"] : listen
+    for port in port { LoadFlag.check("--port", port, 0...65_535, &problems) }
+    var plain = listen + port.filter((0...65_535).contains).map { "127.0.0.1:\($0)" }
+    if plain.isEmpty && tlsListen.isEmpty { plain = ["127.0.0.1:3000"] }
     for (texts, flag, usesTLS) in [(plain, "--listen", false), (tlsListen, "--tls-listen", true)] {
       for text in texts {
         guard let address = Self.address(text, flag, &problems) else { continue }
@@ -105,30 +113,30 @@ struct OriginPlaceOptions: ParsableArguments {
 struct OriginAnswerOptions: ParsableArguments {
   @Option(
     help:
-      "Bytes of content: 128, 64KiB, 'uniform(1KiB,64KiB)', 'exponential(8KiB)', 'lognormal(4KiB,1.5)'."
+      "Content size: 64KiB, 'uniform(1KiB,64KiB)', 'exponential(8KiB)', 'lognormal(4KiB,1.5)'."
   )
   var size = "128"
 
   @Option(
-    help: "What passes before an answer: 0, 5ms, or a distribution such as 'exponential(5ms)'.")
+    help: "Delay before a response: 0, 5ms, or a distribution such as 'exponential(5ms)'.")
   var delay = "0"
 
-  @Option(help: "Pause all answers, over and over again: '200ms every 1s'.")
+  @Option(help: "Stall all responses periodically: '200ms every 1s'.")
   var stall: String?
 
-  @Option(help: "The status of answers.")
+  @Option(help: "Response status.")
   var status = 200
 
-  @Option(help: "Bytes of content per second and answer, such as 16KiB.")
+  @Option(help: "Bytes of content per second and response, such as 16KiB.")
   var contentRate: String?
 
-  @Flag(help: "Send content in chunks (HTTP/1.1).")
+  @Flag(help: "Send content with chunked transfer coding (HTTP/1.1).")
   var chunked = false
 
-  @Option(help: "Fail a share of the requests: 'reset=0.1%', '503=1%'; repeatable.")
+  @Option(help: "Share of requests that fail: 'reset=0.1%', '503=1%'; repeatable.")
   var fault: [String] = []
 
-  @Option(help: "Chooses sizes, delays and failures: the same seed gives the same ones.")
+  @Option(help: "Random seed of sizes, delays and faults.")
   var seed: UInt64 = 1
 
   func apply(to plan: inout OriginPlan, _ problems: inout [Problem]) {

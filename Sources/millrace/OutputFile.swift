@@ -6,6 +6,9 @@ enum OutputFile {
   /// Writes to standard output. A closed pipe is nobody's error.
   static func standard(_ text: String) { _ = write(Array(text.utf8), descriptor: 1) }
 
+  /// - Returns: false, and errno says why.
+  static func writeStandard(_ bytes: [UInt8]) -> Bool { write(bytes, descriptor: 1) }
+
   /// - Parameter path: "-" is standard output.
   /// - Returns: false, and errno says why.
   static func write(_ bytes: [UInt8], _ path: String) -> Bool {

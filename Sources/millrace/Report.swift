@@ -7,31 +7,31 @@ import Lab
 
 struct Report: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Renders a comparison that was measured before.",
+    abstract: "Renders the results of an earlier millrace compare.",
     discussion: """
-      Reads what `millrace compare --json FILE` wrote. With --html it writes the report as one page
-      that needs nothing else; without it, it prints the tables and the verdict. With --against it
+      Reads what `millrace compare --json FILE` wrote. With --html it writes the report as one \
+      self-contained page; without it, it prints the tables and the verdict. With --against it \
       compares with an earlier run of the same workload on the same machine.
 
-      Exit status: 0 done, 1 cannot be read or written, or the runs cannot be compared, 3 the run
-      is worse than the earlier one, 4 it is not as far as it was compared, but not all that decides
-      (throughput; p99 and CPU at the equal load) could be.
+      Exit status: 0 success, 1 cannot be read or written, or the runs cannot be compared, 3 worse \
+      than the earlier run, 4 not worse where compared, but something that decides (throughput; \
+      p99 and CPU at equal load) could not be compared.
       """,
     version: Version.text)
 
-  @Argument(help: "What `millrace compare --json` wrote.")
+  @Argument(help: "JSON file that `millrace compare --json` wrote.")
   var file: String
 
-  @Option(help: "Write the report as one HTML page to this file.")
+  @Option(help: ArgumentHelp("Write the report as one HTML file.", valueName: "file"))
   var html: String?
 
-  @Flag(help: "Print tables and verdict, also where --html or --against is given.")
+  @Flag(help: "Print tables and verdict even with --html or --against.")
   var text = false
 
-  @Option(help: "An earlier run's JSON file, to find regressions.")
+  @Option(help: ArgumentHelp("Compare with an earlier run's JSON file.", valueName: "file"))
   var against: String?
 
-  @Flag(help: "Make ratios and verdict anew, as this version of millrace judges them.")
+  @Flag(help: "Recompute ratios and verdict with this version of millrace.")
   var conclude = false
 
   mutating func run() throws {

@@ -55,12 +55,13 @@ struct Run: ParsableCommand {
       valueName: "path=yaml"))
   var overrides: [String] = []
 
-  @Option(help: "The least level that is logged: debug, info, notice, warning, error.")
+  @Option(help: "Minimum log level: trace, debug, info, notice, warning, error or critical.")
   var logLevel: String = "info"
 
   mutating func run() throws {
     guard let level = Logger.Level(rawValue: logLevel) else {
-      throw ValidationError("--log-level is one of debug, info, notice, warning, error")
+      throw ValidationError(
+        "--log-level is one of trace, debug, info, notice, warning, error, critical")
     }
     var problems: [Problem] = []
     let loaded = load(&problems)

@@ -10,7 +10,7 @@ final class MemoryFiles: FileSystem, @unchecked Sendable {
   // Sendable: each test has its own, on its own thread.
   private(set) var contents: [String: [UInt8]]
   var beforeEachCall: () -> Void = {}
-  private(set) var calls = 0
+  fileprivate(set) var bytesRead = 0
 
   init(_ files: [(name: String, content: [UInt8])] = []) {
     contents = Dictionary(uniqueKeysWithValues: files.map { ($0.name, $0.content) })
@@ -23,7 +23,6 @@ final class MemoryFiles: FileSystem, @unchecked Sendable {
   }
 
   fileprivate func content(_ name: String) -> [UInt8]? {
-    calls += 1
     beforeEachCall()
     return contents[name]
   }
@@ -37,7 +36,6 @@ final class MemoryFiles: FileSystem, @unchecked Sendable {
   }
 
   func list(_ path: String) throws(Errno) -> [String] {
-    calls += 1
     beforeEachCall()
     return contents.keys.sorted()
   }
@@ -73,6 +71,7 @@ private final class MemoryFile: FileContent, @unchecked Sendable {
   func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(Errno) -> Int {
     content = files.content(name) ?? content
     let count = max(0, min(buffer.count, content.count - offset))
+    files.bytesRead += count
     if count > 0 {
       content.withUnsafeBytes {
         buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[offset..<offset + count]))

@@ -179,7 +179,10 @@ extension Life {
       let allowed: Verdict =
         afterRecovery || (account?.hasAbandonedJournal == false && wreck == nil)
         ? .intact : .unsealedTail
-      let isTroubled = (account?.journal.failedCommits ?? 0) > 0 && !afterRecovery
+      // What a failed commit left behind the last seal of its segment stays there.
+      let isDeclared = report.chains.allSatisfy { $0.unsealedTails.isEmpty || $0.lost > 0 }
+      let isTroubled =
+        isDeclared || (account?.journal.failedCommits ?? 0) > 0 && !afterRecovery
       if report.verdict > (isTroubled ? .unsealedTail : allowed) {
         failAnyway("chain", "\(report.verdict) \(report)")
       }

@@ -10,6 +10,7 @@ from harness import auditlog, certificates, configuration, ports, proxy, setting
 from harness.case import SystemCase, on_both_engines
 
 COMMANDS = [[], ["run"], ["check"], ["doctor"], ["audit"], ["audit", "verify"]]
+COMMANDS += [["audit", "cat"], ["audit", "tail"]]
 
 
 class Words(SystemCase):

@@ -68,9 +68,30 @@ public struct Origin: Sendable {
     }
   }
 
+  /// The threads share their ports (SO_REUSEPORT), and the kernel lets another process of the same
+  /// user share them as well: a trial without that option tells.
+  private func checkAddresses() throws(OriginFailure) {
+    for listener in plan.listeners {
+      var failure = BindTrial.run(listener.address)
+      // One that was killed a moment ago may still hold the address: the kernel ends a ring, and
+      // with it its listeners, after the process.
+      for _ in 0..<10 where failure?.code == EADDRINUSE {
+        Pause.microseconds(50_000)
+        failure = BindTrial.run(listener.address)
+      }
+      guard failure?.code == EADDRINUSE else { continue }
+      throw OriginFailure(
+        """
+        the address \(listener.address) is in use. Stop what listens there (`ss -ltnp` names it), \
+        or choose another one with --listen or --port
+        """)
+    }
+  }
+
   /// Starts the threads. - Returns: where they listen, with the ports that the kernel chose, in the
   /// plan's order.
   public func start() throws(OriginFailure) -> [SocketAddress] {
+    try checkAddresses()
     let shared = UnsafeMutablePointer<OriginShared>.allocate(capacity: 1)
     shared.initialize(to: OriginShared())
     let now = SystemClock.monotonicNanoseconds()
