@@ -11,8 +11,8 @@ internal import Glibc
 internal import MillraceEngine
 
 struct ChainWalk {
-  /// Looks without progress after which what was found counts.
-  private static let looksMaximum = 3
+  /// Attempts without progress after which a failure counts.
+  private static let attemptsMaximum = 3
 
   private let directory: String
   private let files: any FileSystem
@@ -30,7 +30,7 @@ struct ChainWalk {
 
   /// - Parameters:
   ///   - anchors: this worker's, by sequence.
-  ///   - pause: called before a second look, so that a write under way can come to its end.
+  ///   - pause: called before another attempt, so that a write in progress can complete.
   init(
     directory: String, files: any FileSystem, worker: Int, anchors: [Anchor],
     pause: @escaping () -> Void
@@ -54,22 +54,22 @@ struct ChainWalk {
   /// - Returns: the verifier at the chain's end; nil if every segment went away.
   mutating func run(_ listed: [SegmentName]) throws(Errno) -> ChainVerifier? {
     var segments = listed
-    var looks = 0
+    var attempts = 0
     var oldest: SegmentName?
     while !segments.isEmpty {
       // Nothing is proven yet, or it was deleted up to there: what is left is the chain.
       if !(name.map { segments.contains($0) } ?? false) {
-        if segments[0] != oldest { looks = 0 }
+        if segments[0] != oldest { attempts = 0 }
         oldest = segments[0]
         try restart(segments)
       }
       let before = (name, position)
       let outcome = try pass(segments)
-      looks = before.0 == name && before.1 == position ? looks + 1 : 1
+      attempts = before.0 == name && before.1 == position ? attempts + 1 : 1
       switch outcome {
       case .finished: return finished(nil)
-      case .wrong(let failure) where looks == Self.looksMaximum: return finished(failure)
-      case .gone(let error) where looks == Self.looksMaximum: throw error
+      case .wrong(let failure) where attempts == Self.attemptsMaximum: return finished(failure)
+      case .gone(let error) where attempts == Self.attemptsMaximum: throw error
       case .wrong, .gone: break
       }
       pause()

@@ -6,8 +6,8 @@ public import MillraceEngine
 
 /// The records of a log in order of time.
 public final class LogReader {
-  /// What was left out and why, to be told to whoever reads; see `takeNotices`.
-  public private(set) var damages = 0
+  /// Places at which something could not be read and was left out; see `takeNotices`.
+  public var damages: Int { chains.reduce(0) { $0 + $1.damages } }
 
   private let directory: String
   private let files: any FileSystem
@@ -114,7 +114,6 @@ public final class LogReader {
       return now
     }
     notices += chain.takeNotices()
-    damages = chains.reduce(0) { $0 + $1.damages }
     if found {
       let start = chain.record.timeStart
       times[index] = chain.withLine {

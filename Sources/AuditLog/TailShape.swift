@@ -113,22 +113,22 @@ enum TailShape: Equatable {
     }
 
     consuming func shape() -> TailShape {
-      let islands = islands()
-      for island in islands {
-        if let reason = read(island) { return .foreign(reason) }
+      let extents = extents()
+      for extent in extents {
+        if let reason = read(extent) { return .foreign(reason) }
       }
-      let isComplete = islands.count == 1 && islands[0].lowerBound == 0
+      let isComplete = extents.count == 1 && extents[0].lowerBound == 0
       if isComplete && seal != nil {
         return context.mayBeWhole && isSealed()
           ? .partOfBatch : .foreign("a batch that its seal does not prove")
       }
-      // The seal's sector is missing, or its first part is: then the last line begins an island.
+      // The seal's sector is missing, or its first part is: then the last line begins an extent.
       if seal == nil && !endsInsideLine && !mayGoOn { return .foreign("records without a seal") }
       return .partOfBatch
     }
 
     /// What is there, between missing sectors.
-    private func islands() -> [Range<Int>] {
+    private func extents() -> [Range<Int>] {
       var found: [Range<Int>] = []
       var at = 0
       while at < bytes.count {
@@ -146,19 +146,19 @@ enum TailShape: Equatable {
     }
 
     /// A reason to refuse it, or nil.
-    private mutating func read(_ island: Range<Int>) -> String? {
-      var at = island.lowerBound
+    private mutating func read(_ extent: Range<Int>) -> String? {
+      var at = extent.lowerBound
       var follows = false
-      while at < island.upperBound {
+      while at < extent.upperBound {
         if seal != nil { return "lines behind a seal" }
-        let rest = UnsafeRawBufferPointer(rebasing: bytes[at..<island.upperBound])
+        let rest = UnsafeRawBufferPointer(rebasing: bytes[at..<extent.upperBound])
         let newline = memchr(rest.baseAddress!, 0x0A, rest.count).map {
           UnsafeRawPointer($0) - rest.baseAddress!
         }
         let line = UnsafeRawBufferPointer(rebasing: rest[..<(newline ?? rest.count)])
-        let isFirst = at == island.lowerBound && at > 0
+        let isFirst = at == extent.lowerBound && at > 0
         // The content's last newline is not part of it.
-        let isCut = newline == nil && (island.upperBound < bytes.count || isCutAtEnd)
+        let isCut = newline == nil && (extent.upperBound < bytes.count || isCutAtEnd)
         if isFirst {
           // The rest of a line, or whole by chance: it says nothing.
         } else if let reason = read(line, at, follows: follows), !isCut {

@@ -1,5 +1,5 @@
 // `millrace audit cat` and `millrace audit tail`: the log's records as one stream, for jq or for a
-// person. Both end in order when whoever reads them has gone.
+// person. Both end in order when the pipe that they write to is closed.
 
 import ArgumentParser
 import AuditLog
@@ -54,7 +54,7 @@ struct AuditOutput {
   mutating func flush() throws {
     defer { bytes.removeAll(keepingCapacity: true) }
     guard !bytes.isEmpty, !OutputFile.writeStandard(bytes) else { return }
-    // Whoever read has seen enough.
+    // The reader of the pipe has ended, such as head(1).
     if errno == EPIPE { throw ExitCode(0) }
     Reporting.print("standard output cannot be written: \(String(cString: strerror(errno)))")
     throw ExitCode(1)

@@ -164,6 +164,19 @@ extension Life {
     return nil
   }
 
+  /// Verifies what a crash left, before recovery: torn it may be, and no damage.
+  func checkWreck(_ disk: SimulatedDisk) {
+    guard let audit = circumstances.configuration.audit, audit.durability != .none else { return }
+    do {
+      let report = try Verification(
+        directory: Circumstances.directory, files: SimulatedFiles(disk)
+      ).run()
+      if report.verdict == .broken { failAnyway("wreck", "\(report)") }
+    } catch {
+      failAnyway("wreck", "\(error)")
+    }
+  }
+
   /// Verifies the chain. - Parameter files: the disk after recovery, or after an orderly end.
   func checkChain(_ disk: SimulatedDisk, afterRecovery: Bool) {
     guard let audit = circumstances.configuration.audit else { return }

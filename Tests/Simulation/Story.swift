@@ -51,6 +51,7 @@ struct Story {
     legacy.disk.makeDirectory(Circumstances.directory)
     if let wreck = life.wreck {
       for file in wreck { legacy.disk.put(file.path, file.bytes) }
+      life.checkWreck(legacy.disk)
       guard recover(life, legacy.disk, &dice) != nil else { return }
       life.checkChain(legacy.disk, afterRecovery: true)
       life.checkAudit(AuditReading(legacy.disk, Circumstances.directory))

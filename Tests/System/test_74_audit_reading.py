@@ -1,5 +1,5 @@
 """Layer 7: the audit log read: what `audit verify` says of a log that a power cut tore, that is being
-written, or that somebody edited, and what `audit cat` and `audit tail` show of it.
+written, or that was edited, and what `audit cat` and `audit tail` show of it.
 
 Where a log cannot be had from a proxy (a failed commit needs a failing disk), it is written here, by
 code that shares nothing with the proxy's.
@@ -343,7 +343,7 @@ class CatAndTail(AuditCase):
         self.assertEqual(len(lines), 20)
         self.assertTrue(all(" GET " in line and " 200 " in line for line in lines), lines)
         self.assertEqual([json.loads(line) for line in last], records[-5:])
-        # Whoever has seen enough is no failure, and neither is an output that is not taken.
+        # A closed pipe is no failure.
         done = subprocess.run(
             ["sh", "-c", f"{settings.BINARY} audit cat {self.log.directory} | head -n 1"],
             capture_output=True, check=False, timeout=settings.HANG,
@@ -368,7 +368,8 @@ class CatAndTail(AuditCase):
         proxy = self.start_audited(self.start_origin(script).port)
         self.fetch(proxy, wire.get("/streamed"))
         proxy.settle({"exchanges": 0})
-        self.assertEqual(self.log.ending_of("/streamed"), ["begin", "end"])
+        kinds = [record["kind"] for record in self.records("--no-join")]
+        self.assertEqual(kinds, ["begin", "end"])
         (record,) = self.records()
         self.assertEqual((record["kind"], record["status"]), ("exchange", 200))
         self.assertGreaterEqual(record["response_bytes"], size)

@@ -306,7 +306,7 @@ class Load(LoadCase):
         mix = str(self.folder / "mix.yaml")
         (self.folder / "mix.yaml").write_text("requests: [{target: /}]\n")
         for words, said_words in (
-            (["--rate", "0"], "--rate"), (["--duration", "5"], "5s"), (["--timeout", "1d"], "unit"),
+            (["--rate", "0"], "--rate"), (["--duration", "5d"], "unit"), (["--timeout", "1d"], "unit"),
             (["--connections", "0"], "--connections"), (["--engine", "kqueue"], "io_uring or epoll"),
             (["--cpus", "999"], "may not use"), (["--header", "nocolon"], "Accept"),
             (["--poisson"], "--rate"), (["--replay", "/none"], "/none"),
