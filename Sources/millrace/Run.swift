@@ -15,8 +15,8 @@ struct Run: ParsableCommand {
       Without one: `millrace run --from :8443 --to 127.0.0.1:3000 --tls-certificate site.pem \
       --tls-key site.key --audit /var/log/millrace`.
 
-      SIGTERM or SIGINT drains: listeners close, exchanges finish, then it exits with 0; a second
-      one exits at once. SIGUSR1 writes each worker's counters to the log.
+      SIGTERM, SIGINT or SIGQUIT drains: listeners close, exchanges finish, then it exits with 0; a
+      second one exits at once. SIGUSR1 writes each worker's counters to the log.
 
       Exit status: 0 stopped in order, 1 could not start, 2 bad configuration, 64 arguments that
       cannot be parsed, 130 ended at once by a second signal.

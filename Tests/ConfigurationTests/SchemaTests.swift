@@ -125,7 +125,7 @@ struct SchemaTests {
       #expect(parts.contains { $0["maxLength"] as? Int == maximum }, "\(name)")
     case .boolean:
       #expect(parts.contains { $0["type"] as? String == "boolean" }, "\(name)")
-    case .address:
+    case .address, .fileMode:
       #expect(parts.contains { $0["type"] as? String == "string" }, "\(name)")
     case .mapping: break
     }
@@ -213,6 +213,7 @@ struct DocumentationTests {
     case .text(let maximum, _): maximum == 4095 ? ["at most 4095 bytes"] : ["text"]
     case .either(let values): values.flatMap(words)
     case .address: ["address"]
+    case .fileMode: ["base 8"]
     case .mapping: ["mapping"]
     }
   }

@@ -76,6 +76,20 @@ extension Reader {
     return nil
   }
 
+  /// Base 8 with or without a leading 0, quoted or not: `0660` and `"660"` are one mode, whatever a
+  /// reader of YAML takes the digits for.
+  mutating func fileMode(_ fields: Fields, _ name: String) -> UInt32? {
+    guard let value = fields[name] else { return nil }
+    if case .scalar(let scalar) = value.node.content, (1...4).contains(scalar.text.utf8.count),
+      let mode = UInt32(scalar.text, radix: 8), scalar.text.utf8.allSatisfy({ isDigit($0) }),
+      mode <= 0o777
+    {
+      return mode
+    }
+    reportType(value, .fileMode, example: "\(name): \(ValueShape.fileMode.example)")
+    return nil
+  }
+
   mutating func duration(_ fields: Fields, _ name: String) -> Int64? {
     guard let value = fields[name] else { return nil }
     let shape = fields.shape.key(name).value
@@ -208,6 +222,7 @@ extension ValueShape {
     case .duration: "30s"
     case .size(let range): range.contains(8 << 10) ? "8KiB" : "64MiB"
     case .boolean: "true"
+    case .fileMode: "\"0660\""
     case .choice(let choice): quotedIfNumber(choice.words.last ?? "")
     case .mapping(let shape):
       "{"

@@ -13,6 +13,8 @@ package indirect enum ValueShape: Sendable {
   /// Bytes.
   case size(ClosedRange<Int>)
   case boolean
+  /// The permissions of a file, in base 8.
+  case fileMode
   case choice(Choice)
   case mapping(MappingShape)
   case list(ValueShape, count: ClosedRange<Int>)
@@ -116,6 +118,7 @@ extension ValueShape {
     case .size(let range):
       "a size from \(sizeText(range.lowerBound)) to \(sizeText(range.upperBound))"
     case .boolean: "true or false"
+    case .fileMode: "the mode of a file in base 8, from 0 to 0777"
     case .choice(let choice): alternatives(choice.words)
     case .mapping(let shape): "a mapping (\(shape.noun))"
     case .list(let item, _): "a list, each item \(item.expectation)"

@@ -56,6 +56,7 @@ package enum Shapes {
     [
       KeyShape("name", name),
       KeyShape("address", .address(example: "0.0.0.0:8443"), required: true),
+      KeyShape("mode", .fileMode, default: "\"0666\""),
       KeyShape(
         "protocol",
         .choice(
