@@ -67,6 +67,7 @@ static const int crash_signals[] = {SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SI
 enum { CRASH_SIGNALS = sizeof crash_signals / sizeof crash_signals[0] };
 static struct sigaction previous[CRASH_SIGNALS];
 static int crashing_thread;
+static int crashing_signal;
 static timer_t deadline;
 static int has_deadline;
 
@@ -108,6 +109,27 @@ static void die(int signal) {
   _exit(128 + signal);
 }
 
+static void too_late(int alarm) {
+  (void)alarm;
+  die(crashing_signal);
+}
+
+/* The runtime's backtracer is another program: it may hang, and the process must not with it. SIGALRM ends
+ * it by the signal of the crash; where this thread cannot be interrupted, SIGKILL does some time later. */
+static void set_deadline(int signal) {
+  crashing_signal = signal;
+  struct sigaction action = {.sa_handler = too_late};
+  sigaction(SIGALRM, &action, NULL);
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGALRM);
+  pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+  alarm(CLINUX_CRASH_SECONDS);
+  if (!has_deadline) return;
+  struct itimerspec time = {.it_value = {.tv_sec = 2 * CLINUX_CRASH_SECONDS}};
+  timer_settime(deadline, 0, &time, NULL);
+}
+
 static void tell(int signal, const siginfo_t *info) {
   char name[16] = "";
   prctl(PR_GET_NAME, name);
@@ -134,11 +156,7 @@ static void crashed(int signal, siginfo_t *info, void *context) {
     /* Another thread is telling of its own crash, and ends the process. */
     for (;;) pause();
   }
-  if (has_deadline) {
-    /* The runtime's backtracer is another program: it may hang, and the process must not with it. */
-    struct itimerspec time = {.it_value = {.tv_sec = CLINUX_CRASH_SECONDS}};
-    timer_settime(deadline, 0, &time, NULL);
-  }
+  set_deadline(signal);
   tell(signal, info);
   for (int i = 0; i < CRASH_SIGNALS; i++) {
     if (crash_signals[i] != signal || previous[i].sa_handler == SIG_DFL ||

@@ -65,14 +65,14 @@ struct EngineSelection {
         """)
     case (.epoll, nil):
       logger.info("engine selected engine=epoll cause=\(cause)\(epollDetails)")
-    case (_, let refusal) where reduced:
+    case (_, let found) where reduced:
+      let refusal = found ?? .littleMemory
       let options = attempts.options
       logger.notice(
         """
         engine selected engine=io_uring cause=\(cause)\(uringDetails) \
         rings=\(options.submissionEntries)/\(options.completionEntries) \
-        detail="\(refusal?.detail ?? "Less memory may be locked than the usual rings need.")" \
-        cure="\(refusal?.cure ?? EngineRefusal.lockedMemoryCure)"
+        detail="\(refusal.detail)" cure="\(refusal.cure)"
         """)
     default:
       logger.info("engine selected engine=io_uring cause=\(cause)\(uringDetails)")

@@ -51,6 +51,17 @@ public struct Preflight: Sendable {
     )
   }
 
+  /// Checks only the files that a configuration with errors names, so that all of its errors are told
+  /// at once.
+  public static func checkFiles(_ partial: ProxyConfiguration) -> [Problem] {
+    var problems: [Problem] = []
+    for (i, listener) in partial.listeners.enumerated() {
+      _ = check(listener, i, &problems)
+      if case .unix(let path) = listener.address { check(path, listener, false, &problems) }
+    }
+    return problems
+  }
+
   private static func check(
     _ listener: ListenerConfiguration, _ index: Int, _ problems: inout [Problem]
   ) -> [CertificateSource] {

@@ -67,7 +67,7 @@ public struct Server {
     } catch {
       logger.critical(
         """
-        audit log could not be opened cause="\(error)" \
+        audit log could not be opened cause="\(Self.words(error, audit: configuration.audit))" \
         cure="see that no other millrace uses the directory and that it is writable"
         """)
       return 1
@@ -75,6 +75,18 @@ public struct Server {
   }
 
   // MARK: Set-up
+
+  private static func words(_ error: any Error, audit: AuditConfiguration?) -> String {
+    guard let error = error as? Errno else { return "\(error)" }
+    let reason = String(cString: strerror(error.code))
+    switch error.operation {
+    case "flock" where error.code == EWOULDBLOCK:
+      return "another process uses \(audit?.directory ?? error.path) (it holds \(error.path))"
+    case "flock": return "\(error.path) cannot be locked: \(reason)"
+    case "opendir", "readdir": return "the directory \(error.path) cannot be listed: \(reason)"
+    default: return "\(error)"
+    }
+  }
 
   /// Raises the descriptor limit; scales the connection limit down to it and says so.
   private func fitDescriptors(
@@ -86,7 +98,9 @@ public struct Server {
     // listeners. Two thirds: room for half of the connections to be active at once.
     let affordable = max(16, (options.descriptorLimit - 128) * 2 / 3)
     if configuration.limits.connections > affordable {
-      logger.warning(
+      // Nobody chose the default: that it does not fit is not the operator's mistake.
+      logger.log(
+        level: configuration.connectionsAreConfigured ? .warning : .info,
         """
         connections limited configured=\(configuration.limits.connections) \
         allowed=\(affordable) cause="RLIMIT_NOFILE is \(limit)" \

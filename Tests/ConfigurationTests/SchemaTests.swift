@@ -276,6 +276,7 @@ struct DocumentationTests {
     #expect(one.engine == other.engine)
     #expect(one.workers == other.workers)
     #expect(one.pin == other.pin)
+    #expect(one.listeners[0].mode == other.listeners[0].mode)
     #expect(one.listeners[0].timeouts == other.listeners[0].timeouts)
     #expect(one.listeners[0].tls?.minimumVersion == other.listeners[0].tls?.minimumVersion)
     #expect(one.upstreams[0].balance == other.upstreams[0].balance)

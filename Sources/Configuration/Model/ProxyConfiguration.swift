@@ -56,6 +56,8 @@ public struct ProxyConfiguration: Sendable, Equatable {
   /// nil: no audit log is written.
   public var audit: AuditConfiguration?
   public var limits: LimitsConfiguration
+  /// Whether `limits.connections` was written, rather than left to its default.
+  public var connectionsAreConfigured = false
   public var drain: DrainConfiguration
 
   public init(
@@ -89,6 +91,8 @@ public struct ProxyConfiguration: Sendable, Equatable {
 public struct LoadResult: Sendable, Equatable {
   /// nil if any problem is an error.
   public var configuration: ProxyConfiguration?
+  /// What could be read, also where there are errors: for further checks, not for use.
+  public var partial: ProxyConfiguration?
   /// All of them, errors and warnings, in file order; at most `maximumProblems` and one that
   /// says how many more there are.
   public var problems: [Problem]
@@ -96,8 +100,11 @@ public struct LoadResult: Sendable, Equatable {
   /// Past this many, a person stops reading: the first few are the cause of the rest.
   public static let maximumProblems = 100
 
-  public init(configuration: ProxyConfiguration?, problems: [Problem]) {
+  public init(
+    configuration: ProxyConfiguration?, partial: ProxyConfiguration? = nil, problems: [Problem]
+  ) {
     self.configuration = configuration
+    self.partial = partial
     self.problems = problems
   }
 }

@@ -49,8 +49,8 @@ extension Reader {
     if let mode = fileMode(fields, "mode") { configuration?.mode = mode }
     if case .ip? = address, let mode = fields["mode"] {
       report(
-        mode, "is the mode of a file, and \(written ?? "the address") has none",
-        "remove it, or listen on a Unix socket: address: unix:/run/millrace.sock")
+        location(mode), "is the mode of a file, and \(written ?? "the address") has none",
+        "remove it, or listen on a Unix socket: address: unix:/run/millrace.sock", .warning)
     }
     return ReadListener(
       name: nameText, nameLocation: location(name?.value ?? place ?? value),

@@ -41,12 +41,14 @@ extension Reader {
 
   mutating func integer(_ fields: Fields, _ name: String) -> Int? {
     guard let value = fields[name] else { return nil }
-    return integer(value, fields.shape.key(name).value, key: name)
+    let key = fields.shape.key(name)
+    // The default is a better example than a small number.
+    let example = key.defaultText.flatMap { Int($0) == nil ? nil : $0 } ?? key.value.example
+    return integer(value, key.value, example: "\(name): \(example)")
   }
 
-  mutating func integer(_ value: Located, _ shape: ValueShape, key: String) -> Int? {
+  mutating func integer(_ value: Located, _ shape: ValueShape, example: String) -> Int? {
     let range = shape.integerRange
-    let example = "\(key): \(shape.example)"
     guard case .scalar(let scalar) = value.node.content, !scalar.isQuoted || scalar.written != nil,
       let digits = Self.decimal(scalar.text)
     else {
@@ -94,7 +96,8 @@ extension Reader {
     guard let value = fields[name] else { return nil }
     let shape = fields.shape.key(name).value
     guard case .duration(let range) = shape else { preconditionFailure("\(name) is no duration") }
-    guard let number = quantity(value, shape, key: name, Quantity.duration) else { return nil }
+    guard let number = quantity(value, shape, key: name, { Quantity.duration($0, in: range) })
+    else { return nil }
     guard range.contains(number) else {
       reportRange(value, written(value), shape, "\(name): \(shape.example)")
       return nil
@@ -133,8 +136,8 @@ extension Reader {
     }
     report(
       value, "is \(value.node.found), which is not \(choice.noun) (\(alternatives(choice.words)))",
-      NearestName.of(scalar.text, among: choice.words).map { "did you mean \($0)?" }
-        ?? "write for example \(key): \(shape.example)")
+      (choice.meant[lowercased(scalar.text)] ?? NearestName.of(scalar.text, among: choice.words))
+        .map { "did you mean \($0)?" } ?? "write one of them")
     return nil
   }
 

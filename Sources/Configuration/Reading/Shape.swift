@@ -31,11 +31,17 @@ package struct Choice: Sendable {
   package let words: [String]
   /// Words of later versions or of a past that is not coming back: what to say and what to do.
   package let unavailable: [Unavailable]
+  /// What other programs call one of the words, in lower case, and which it is here.
+  let meant: [String: String]
 
-  init(_ noun: String, _ words: [String], unavailable: [Unavailable] = []) {
+  init(
+    _ noun: String, _ words: [String], unavailable: [Unavailable] = [],
+    meant: [String: String] = [:]
+  ) {
     self.noun = noun
     self.words = words
     self.unavailable = unavailable
+    self.meant = meant
   }
 }
 

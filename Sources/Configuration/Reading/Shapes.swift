@@ -18,7 +18,7 @@ package enum Shapes {
         "workers",
         .either([.integer(WorkerCount.range), .choice(Choice("a number of workers", ["auto"]))]),
         default: "auto"),
-      KeyShape("pin", .choice(Choice("a way to pin", ["auto", "on", "off"])), default: "auto"),
+      KeyShape("pin", .choice(pinning), default: "auto"),
       KeyShape(
         "placement", .choice(Choice("a placement of connections", ["off", "cpu", "queue"])),
         default: "off"),
@@ -34,6 +34,9 @@ package enum Shapes {
         "admin",
         instead: "remove it; kill -USR1 PID writes every worker's counters to the log")
     ])
+
+  private static let pinning = Choice(
+    "a way to pin", ["auto", "on", "off"], meant: ["no": "off", "never": "off", "yes": "on"])
 
   private static let engineKind = Choice("an engine", ["auto", "io_uring", "epoll"])
 
@@ -168,6 +171,13 @@ package enum Shapes {
     "a balance", Balance.allCases.map(\.rawValue),
     unavailable: [
       Unavailable("hash", instead: "write round_robin, least_requests or random_two")
+    ],
+    // nginx, HAProxy, Envoy, Caddy.
+    meant: [
+      "least_conn": "least_requests", "leastconn": "least_requests",
+      "least_connections": "least_requests", "least_request": "least_requests",
+      "roundrobin": "round_robin", "rr": "round_robin", "random": "random_two",
+      "random_choose": "random_two", "p2c": "random_two",
     ])
 
   package static let server = MappingShape(
@@ -207,14 +217,24 @@ package enum Shapes {
       KeyShape(
         "durability",
         .choice(
-          Choice("a durability", AuditConfiguration.Durability.allCases.map(\.rawValue))),
+          Choice(
+            "a durability", AuditConfiguration.Durability.allCases.map(\.rawValue),
+            meant: [
+              "always": "before_response", "sync": "before_response", "fsync": "before_response",
+              "everysec": "interval", "async": "interval", "no": "none", "off": "none",
+            ])),
         default: "before_response"),
       KeyShape(
         "interval", .duration(DurationUnit.millisecond...DurationUnit.minute), default: "200ms"),
       KeyShape(
         "when_full",
         .choice(
-          Choice("a way to be full", AuditConfiguration.WhenFull.allCases.map(\.rawValue))),
+          Choice(
+            "a way to be full", AuditConfiguration.WhenFull.allCases.map(\.rawValue),
+            meant: [
+              "wait": "block", "stall": "block", "refuse": "reject", "fail": "reject",
+              "discard": "drop", "ignore": "drop",
+            ])),
         default: "reject"),
       KeyShape("segment", .mapping(segment)),
       KeyShape("redact_query", .boolean, default: "false"),

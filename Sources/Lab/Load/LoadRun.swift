@@ -105,7 +105,9 @@ public struct LoadRun: Sendable {
         .uring, options, threads: threads, orEpollWith: plan.engine == .uring ? nil : epoll)
     }
     guard plan.engine == .uring else {
-      return EngineAttempts(.epoll, epoll, threads: threads, orEpollWith: nil)
+      return EngineAttempts(
+        .epoll, epoll, threads: threads, orEpollWith: nil,
+        because: probe.refusal?.label == "ENOMEM" ? probe.refusal : nil)
     }
     let refusal = probe.refusal
     throw LoadFailure(

@@ -39,10 +39,9 @@ public struct Origin: Sendable {
   ) throws(OriginFailure) -> EngineAttempts {
     let threads = max(1, plan.threads)
     let epoll = options
-    func epollOnly() -> EngineAttempts {
-      EngineAttempts(.epoll, epoll, threads: threads, orEpollWith: nil)
+    if plan.engine == .epoll {
+      return EngineAttempts(.epoll, epoll, threads: threads, orEpollWith: nil)
     }
-    if plan.engine == .epoll { return epollOnly() }
     let probe = ProbeReport.run(reducing: &options)
     if probe.usable {
       options.setupFlags = probe.setupFlags
@@ -50,7 +49,11 @@ public struct Origin: Sendable {
       return EngineAttempts(
         .uring, options, threads: threads, orEpollWith: plan.engine == .uring ? nil : epoll)
     }
-    guard plan.engine == .uring else { return epollOnly() }
+    guard plan.engine == .uring else {
+      return EngineAttempts(
+        .epoll, epoll, threads: threads, orEpollWith: nil,
+        because: probe.refusal?.label == "ENOMEM" ? probe.refusal : nil)
+    }
     throw OriginFailure(
       """
       io_uring was asked for and cannot be used here: \(probe.refusal?.detail ?? "unknown"). \

@@ -80,9 +80,12 @@ public struct EngineAttempts: Sendable {
   ///   - kind: the engine that is tried first.
   ///   - threads: how many of them are made.
   ///   - epoll: what to make epoll with if io_uring fails; nil: io_uring or nothing.
+  ///   - refusal: why this is not what would have been tried first.
   public init(
-    _ kind: EngineKind, _ options: EngineOptions, threads: Int, orEpollWith epoll: EngineOptions?
+    _ kind: EngineKind, _ options: EngineOptions, threads: Int, orEpollWith epoll: EngineOptions?,
+    because refusal: EngineRefusal? = nil
   ) {
+    self.refusal = refusal
     self.kind = kind
     self.options = options
     self.threads = threads
@@ -91,7 +94,8 @@ public struct EngineAttempts: Sendable {
 
   /// One line that says what is used instead, why, and what to do; nil if it is what was tried first.
   public var note: String? {
-    guard let refusal else { return nil }
+    let isReduced = kind == .uring && options.hasReducedRings
+    guard let refusal = refusal ?? (isReduced ? .littleMemory : nil) else { return nil }
     let rings =
       kind == .uring
       ? " rings=\(options.submissionEntries)/\(options.completionEntries)" : ""
@@ -131,8 +135,13 @@ extension EngineRefusal {
       cure: isMemory ? Self.lockedMemoryCure : "Set engine: epoll, or use fewer threads.")
   }
 
+  /// Where a self-test has found out that the usual rings do not fit.
+  public static let littleMemory = EngineRefusal(
+    label: "ENOMEM", detail: "Less memory may be locked than the usual rings need. \(lockedMemory)",
+    cure: lockedMemoryCure)
+
   /// What to do where memory for rings is missing.
-  public static let lockedMemoryCure =
+  static let lockedMemoryCure =
     "Raise the limit on locked memory (ulimit -l, LimitMEMLOCK=), use fewer threads, or set"
     + " engine: epoll."
 
