@@ -64,9 +64,10 @@ check: lint build ## what must hold before a commit: style, and a build
 build: ## debug build of everything
 	@$(SWIFT) build
 
-release: ## optimised build of the proxy; prints where it is
-	@$(SWIFT) build -c release --product millrace
+release: ## optimised build of the proxy; prints where it is (STATIC=1: with Swift's libraries in it)
+	@$(SWIFT) build -c release --product millrace $(if $(STATIC),--static-swift-stdlib)
 	@printf '%s/millrace\n' "$$($(SWIFT) build -c release --show-bin-path)"
+	@$(if $(STATIC),true,printf 'It needs the libraries of this Swift toolchain where it runs; make release STATIC=1 takes them in.\n')
 
 examples: ## build the examples of the library (Examples/)
 	@rm -f Examples/.build/debug.yaml # or files that are new in the library would not be seen

@@ -8,11 +8,14 @@ import Glibc
 public struct SocketAddress: Sendable {
   var storage: sockaddr_storage
   var length: socklen_t
+  /// The mode of the file that listening on a UNIX address makes; nil: what the umask leaves of 0777.
+  public var unixMode: UInt32?
 
   /// Room for an address that the kernel is to fill in.
   static var unknown: SocketAddress { SocketAddress(storage: sockaddr_storage(), length: 0) }
 
   init(storage: sockaddr_storage, length: socklen_t) {
+    unixMode = nil
     self.storage = storage
     self.length = length
   }
@@ -21,6 +24,13 @@ public struct SocketAddress: Sendable {
   public var family: Int32 { Int32(storage.ss_family) }
   /// True for a UNIX address.
   public var isUnix: Bool { family == AF_UNIX }
+  /// The path of a UNIX address, or nil.
+  public var unixPath: String? {
+    guard isUnix else { return nil }
+    return withUnsafeBytes(of: storage) { bytes in
+      String(decoding: bytes[2..<Int(length)].prefix { $0 != 0 }, as: UTF8.self)
+    }
+  }
 
   /// The port of an IP address in host order; 0 for a UNIX address.
   public var port: UInt16 {
@@ -42,6 +52,7 @@ public struct SocketAddress: Sendable {
       return nil
     }
     withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
+    unixMode = nil
     storage = sockaddr_storage()
     withUnsafeMutableBytes(of: &storage) { target in
       withUnsafeBytes(of: address) { target.copyMemory(from: $0) }
@@ -118,12 +129,7 @@ public struct SocketAddress: Sendable {
 
 extension SocketAddress: CustomStringConvertible {
   public var description: String {
-    if isUnix {
-      return withUnsafeBytes(of: storage) { bytes in
-        let path = bytes[2..<Int(length)].prefix { $0 != 0 }
-        return "unix:" + String(decoding: path, as: UTF8.self)
-      }
-    }
+    if let unixPath { return "unix:" + unixPath }
     let host = withUnsafeTemporaryAllocation(byteCount: 64, alignment: 1) { room in
       String(
         decoding: UnsafeRawBufferPointer(rebasing: room[..<writeHost(to: room)]),

@@ -26,11 +26,19 @@ enum Sockets {
         set(descriptor, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 0)
       }
     }
+    // The file takes the socket's mode less the umask, unix(7): until the mode that is wanted is set,
+    // nobody but the owner can connect.
+    if address.unixMode != nil { fchmod(descriptor, 0o600) }
     let bound = withAddress(address) { Glibc.bind(descriptor, $0, $1) }
     guard bound == 0 else {
       let code = errno
       Glibc.close(descriptor)
       throw SystemFailure(code: code, operation: "bind \(name)")
+    }
+    if let mode = address.unixMode, let path = address.unixPath, chmod(path, mode) != 0 {
+      let code = errno
+      Glibc.close(descriptor)
+      throw SystemFailure(code: code, operation: "chmod \(path)")
     }
     guard Glibc.listen(descriptor, backlog) == 0 else {
       let code = errno

@@ -6,6 +6,12 @@ import Glibc
 import HTTP1
 import Logging
 
+/// An exchange's id as its record has it: sixteen hexadecimal digits.
+func exchangeText(_ id: UInt64) -> String {
+  let digits = String(id, radix: 16)
+  return String(repeating: "0", count: 16 - digits.count) + digits
+}
+
 /// A limit of lines per second, with a count of what it kept back.
 struct FailureLog {
   /// Lines per second and worker.

@@ -15,6 +15,11 @@ public struct Preflight: Sendable {
   /// tried, so that more would help nobody.
   static let addressesMaximum = 16
   let certificates: [[CertificateSource]]
+  /// Held until the workers listen.
+  let lock: StartLock?
+
+  /// Recovering a large audit log may take this long before the listeners are bound.
+  private static let lockMilliseconds = 30_000
 
   /// Checks a configuration against this machine.
   /// - Parameter binding: also tries to bind every listener, which `check` on a machine that is
@@ -29,11 +34,13 @@ public struct Preflight: Sendable {
     for (i, listener) in configuration.listeners.enumerated() {
       certificates.append(check(listener, i, &problems))
       guard
-        let address = resolve(listener.address, listener.addressLocation, true, &problems).first
+        let address = resolve(
+          listener.address, listener.addressLocation, true, mode: listener.mode, &problems
+        ).first
       else { continue }
       addresses.append(address)
-      if binding { tryBinding(address, listener, &problems) }
     }
+    let lock = tryBinding(addresses, configuration, binding, &problems)
     var servers: [[[SocketAddress]]] = []
     for upstream in configuration.upstreams {
       servers.append(
@@ -43,9 +50,21 @@ public struct Preflight: Sendable {
     if problems.contains(where: { $0.severity == .error }) { return (nil, problems) }
     return (
       Preflight(
-        listenerAddresses: addresses, serverAddresses: servers, certificates: certificates),
+        listenerAddresses: addresses, serverAddresses: servers, certificates: certificates,
+        lock: lock),
       problems
     )
+  }
+
+  /// Checks only the files that a configuration with errors names, so that all of its errors are told
+  /// at once.
+  public static func checkFiles(_ partial: ProxyConfiguration) -> [Problem] {
+    var problems: [Problem] = []
+    for (i, listener) in partial.listeners.enumerated() {
+      _ = check(listener, i, &problems)
+      if case .unix(let path) = listener.address { check(path, listener, false, &problems) }
+    }
+    return problems
   }
 
   private static func check(
@@ -69,11 +88,14 @@ public struct Preflight: Sendable {
 
   private static func resolve(
     _ address: EndpointAddress, _ location: SourceLocation, _ passive: Bool,
-    _ problems: inout [Problem]
+    mode: UInt32? = nil, _ problems: inout [Problem]
   ) -> [SocketAddress] {
     switch address {
     case .unix(let path):
-      if let socket = SocketAddress(unixPath: path) { return [socket] }
+      if var socket = SocketAddress(unixPath: path) {
+        if passive { socket.unixMode = mode }
+        return [socket]
+      }
       problems.append(
         Problem(
           location: location, message: "the path \(path) is too long for a UNIX socket",
@@ -98,6 +120,75 @@ public struct Preflight: Sendable {
       }
     }
     return []
+  }
+
+  /// Looks at every address; one start at a time, where the addresses are to be bound.
+  private static func tryBinding(
+    _ addresses: [SocketAddress], _ configuration: ProxyConfiguration, _ binding: Bool,
+    _ problems: inout [Problem]
+  ) -> StartLock? {
+    // Some could not be read: there will be no start.
+    guard addresses.count == configuration.listeners.count else { return nil }
+    var lock: StartLock?
+    if binding {
+      lock = StartLock.take(addresses, milliseconds: lockMilliseconds)
+      if lock == nil, let listener = configuration.listeners.first {
+        problems.append(
+          Problem(
+            location: listener.addressLocation,
+            message:
+              "the address \(listener.address) is in use: another process has been starting on"
+              + " it for \(lockMilliseconds / 1000) s",
+            cure: "stop that process, or choose another port", severity: .error))
+        return nil
+      }
+    }
+    for (address, listener) in zip(addresses, configuration.listeners) {
+      if let path = address.unixPath {
+        check(path, listener, binding, &problems)
+      } else if binding {
+        tryBinding(address, listener, &problems)
+      }
+    }
+    return lock
+  }
+
+  private static func check(
+    _ path: String, _ listener: ListenerConfiguration, _ binding: Bool,
+    _ problems: inout [Problem]
+  ) {
+    func words(_ code: Int32) -> String { String(cString: strerror(code)) }
+    let (message, cure): (String, String)
+    switch UnixPathTrial.look(path) {
+    case .free: return
+    // `check` runs beside a proxy that serves.
+    case .inUse where !binding: return
+    case .stale:
+      guard binding, let code = UnixPathTrial.remove(path) else { return }
+      message = "the socket \(path) is not served any more and cannot be removed: \(words(code))"
+      cure = "remove it as its owner, or choose another path"
+    case .inUse:
+      message = "the address unix:\(path) is in use"
+      cure = "stop what listens there (`ss -lxp` names it), or choose another path"
+    case .notASocket:
+      message = "\(path) exists and is not a socket"
+      cure = "remove the file, or choose another path"
+    case .foreign(EPROTOTYPE):
+      message = "\(path) is in use: a datagram or seqpacket socket of another program"
+      cure = "stop that program (`ss -xp` names it), or choose another path"
+    case .foreign(let code):
+      message = "\(path) may be in use: connecting to it failed: \(words(code))"
+      cure = "remove it if no program serves it, or choose another path"
+    case .directory(let directory, let code):
+      message = "no socket can be created in \(directory): \(words(code))"
+      cure =
+        code == ENOENT
+        ? "create the directory (RuntimeDirectory= in systemd), or choose another path"
+        : "make it writable for the user that millrace runs as, or choose another path"
+    }
+    problems.append(
+      Problem(
+        location: listener.addressLocation, message: message, cure: cure, severity: .error))
   }
 
   /// A proxy that was killed a moment ago may still hold the address: the kernel ends a ring, and

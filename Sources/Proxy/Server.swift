@@ -29,19 +29,21 @@ public struct Server {
   /// - Parameter afterProbe: called once the process will not fork any more.
   /// - Returns: the process's exit status.
   public func run(afterProbe: () -> Void) -> Int32 {
-    let signals = SignalWaiter(blocking: [SIGTERM, SIGINT, SIGUSR1])
+    let signals = SignalWaiter(blocking: [SIGTERM, SIGINT, SIGQUIT, SIGUSR1])
     var configuration = configuration
     var options = EngineOptions(configuration.engineSettings)
     fitDescriptors(&configuration, &options)
     // Before any thread exists: the probe forks.
-    guard let kind = chooseEngine(configuration.engine, &options) else { return 1 }
-    afterProbe()
     let processors = Processors.current()
     let count: Int
     switch configuration.workers {
     case .automatic: count = processors.workerCount
     case .count(let wanted): count = wanted
     }
+    guard let choice = EngineSelection(configuration.engine, options, count, logger) else {
+      return 1
+    }
+    afterProbe()
     let tickets = makeTicketKeys()
     let contexts: [TLSContext?]
     do {
@@ -55,17 +57,17 @@ public struct Server {
       serverAddresses: preflight.serverAddresses, contexts: contexts)
     do {
       guard let audit = configuration.audit else {
-        return serve(plan, kind, options, processors, count, [], tickets, signals)
+        return serve(plan, choice, processors, count, [], tickets, signals)
       }
       let lease = try BlockingFiles.lease(directory: audit.directory)
       let seeds = try recover(audit, lease, count)
-      let status = serve(plan, kind, options, processors, count, seeds, tickets, signals)
+      let status = serve(plan, choice, processors, count, seeds, tickets, signals)
       _ = consume lease
       return status
     } catch {
       logger.critical(
         """
-        audit log could not be opened cause="\(error)" \
+        audit log could not be opened cause="\(Self.words(error, audit: configuration.audit))" \
         cure="see that no other millrace uses the directory and that it is writable"
         """)
       return 1
@@ -73,6 +75,18 @@ public struct Server {
   }
 
   // MARK: Set-up
+
+  private static func words(_ error: any Error, audit: AuditConfiguration?) -> String {
+    guard let error = error as? Errno else { return "\(error)" }
+    let reason = String(cString: strerror(error.code))
+    switch error.operation {
+    case "flock" where error.code == EWOULDBLOCK:
+      return "another process uses \(audit?.directory ?? error.path) (it holds \(error.path))"
+    case "flock": return "\(error.path) cannot be locked: \(reason)"
+    case "opendir", "readdir": return "the directory \(error.path) cannot be listed: \(reason)"
+    default: return "\(error)"
+    }
+  }
 
   /// Raises the descriptor limit; scales the connection limit down to it and says so.
   private func fitDescriptors(
@@ -84,7 +98,9 @@ public struct Server {
     // listeners. Two thirds: room for half of the connections to be active at once.
     let affordable = max(16, (options.descriptorLimit - 128) * 2 / 3)
     if configuration.limits.connections > affordable {
-      logger.warning(
+      // Nobody chose the default: that it does not fit is not the operator's mistake.
+      logger.log(
+        level: configuration.connectionsAreConfigured ? .warning : .info,
         """
         connections limited configured=\(configuration.limits.connections) \
         allowed=\(affordable) cause="RLIMIT_NOFILE is \(limit)" \
@@ -95,57 +111,6 @@ public struct Server {
     options.frames = FrameBudget.frames(
       connections: configuration.limits.connections,
       idleUpstreams: FrameBudget.idleUpstreams(configuration))
-  }
-
-  private func chooseEngine(
-    _ choice: EngineChoice, _ options: inout EngineOptions
-  ) -> EngineKind? {
-    if choice == .epoll {
-      let trials = FeatureTrials.run(options, for: [.epoll])
-      options.apply(trials, to: .epoll)
-      logger.info("engine selected engine=epoll cause=configured\(refusals(trials, .epoll))")
-      return .epoll
-    }
-    let report = ProbeReport.run(options)
-    if report.usable {
-      options.apply(report)
-      let off = report.features.filter { $0.state == .off }.map(\.name)
-      let refused = report.features.filter { $0.state == .refused }
-        .map { "\($0.name) (\($0.cause))" }
-      let refusals = refused.isEmpty ? "" : " refused=\"\(refused.joined(separator: ", "))\""
-      logger.info(
-        """
-        engine selected engine=io_uring cause=\(choice == .uring ? "configured" : "probed") \
-        setup=\(report.setup) off="\(off.joined(separator: " "))"\(refusals)
-        """)
-      return .uring
-    }
-    options.apply(report.trials, to: .epoll)
-    let refusal = report.refusal
-    let label = refusal?.label ?? "unknown"
-    let detail = refusal?.detail ?? ""
-    let cure = refusal?.cure ?? ""
-    if choice == .uring {
-      logger.critical(
-        """
-        engine refused engine=io_uring cause=\(label) detail="\(detail)" cure="\(cure) \
-        Or set engine: auto."
-        """)
-      return nil
-    }
-    logger.notice(
-      """
-      engine selected engine=epoll cause=\(label) detail="\(detail)" \
-      cure="\(cure)"\(refusals(report.trials, .epoll))
-      """)
-    return .epoll
-  }
-
-  /// What an engine must do without, for its line of the log.
-  private func refusals(_ trials: FeatureTrials, _ kind: EngineKind) -> String {
-    let refused = trials.results.filter { $0.engine == kind && $0.isRefusal }
-      .map { "\($0.name) (\($0.cause))" }
-    return refused.isEmpty ? "" : " refused=\"\(refused.joined(separator: ", "))\""
   }
 
   private func makeTicketKeys() -> TicketKeys {
@@ -197,47 +162,77 @@ public struct Server {
   // MARK: Serving
 
   private func serve(
-    _ plan: Plan, _ kind: EngineKind, _ options: EngineOptions, _ processors: Processors,
+    _ plan: Plan, _ choice: EngineSelection, _ processors: Processors,
     _ count: Int, _ journals: [JournalSeed], _ tickets: TicketKeys, _ signals: SignalWaiter
   ) -> Int32 {
-    let controls = UnsafeMutablePointer<WorkerControl>.allocate(capacity: count)
-    let wakers = WakerBoard(count: count)
     let connections = UnsafeMutablePointer<Atomic<Int>>.allocate(capacity: 1)
     connections.initialize(to: Atomic(0))
     let pins = shouldPin(processors, count)
     let board = plan.placesByQueue && count > 1 ? QueueBoard(workerCount: count) : nil
-    var threads: [WorkerThread] = []
-    for i in 0..<count {
-      (controls + i).initialize(to: WorkerControl())
+    let controls = UnsafeMutablePointer<WorkerControl>.allocate(capacity: count)
+    for i in 0..<count { (controls + i).initialize(to: WorkerControl()) }
+    let controlBoard = ControlBoard(
+      controls: controls, count: count, wakers: WakerBoard(count: count))
+    let threads = startWorkers(choice, controlBoard) { i, options, gate in
       let cpu = pins ? processors.allowed[i % processors.allowed.count] : nil
-      let seed = WorkerSeed(
+      return WorkerSeed(
         plan: plan, index: i, workerCount: count, options: options, control: controls + i,
         connectionCount: connections, logger: logger,
-        journal: journals.isEmpty ? nil : journals[i], cpu: cpu, board: board)
-      do {
-        threads.append(
-          try WorkerThread.start(name: "millrace-\(i)", cpu: cpu) {
-            startWorker(kind, seed, wakers)
-          })
-      } catch {
-        logger.critical("worker could not start worker=\(i) cause=\"\(error)\"")
-        controls[i].state.store(WorkerControl.failed, ordering: .releasing)
-        controls[i].finished.store(true, ordering: .releasing)
-      }
+        journal: journals.isEmpty ? nil : journals[i], cpu: cpu, board: board, gate: gate)
     }
-    let controlBoard = ControlBoard(controls: controls, count: count, wakers: wakers)
+    guard let threads else { return 1 }
     guard controlBoard.allReady() else {
       controlBoard.request(WorkerRequest.drain)
       for thread in threads { thread.join() }
       return 1
     }
+    preflight.lock?.release()
+    let files = plan.listeners.compactMap { $0.address.unixPath.flatMap(UnixSocketFile.init) }
     announce(plan, count, pins)
     let status = supervise(controlBoard, tickets, signals)
     if status == 0 {
       for thread in threads { thread.join() }
+      for file in files { file.remove() }
       logger.info("stopped")
     }
     return status
+  }
+
+  /// Starts the workers' threads. They go on once each of them has its engine; where one fails, all
+  /// try with less, and then with epoll.
+  private func startWorkers(
+    _ choice: EngineSelection, _ board: ControlBoard,
+    _ makeSeed: (Int, EngineOptions, EngineGate) -> WorkerSeed
+  ) -> [WorkerThread]? {
+    var attempts = choice.attempts
+    let wakers = board.wakers
+    while true {
+      let gate = EngineGate(count: board.count)
+      let kind = attempts.kind
+      var threads: [WorkerThread] = []
+      for i in 0..<board.count {
+        let seed = makeSeed(i, attempts.options, gate)
+        do throws(SystemFailure) {
+          threads.append(
+            try WorkerThread.start(name: "millrace-\(i)", cpu: seed.cpu) {
+              startWorker(kind, seed, wakers)
+            })
+        } catch {
+          gate.fail(kind, error)
+        }
+      }
+      guard let failure = gate.result() else {
+        choice.log(attempts, logger)
+        gate.open()
+        return threads
+      }
+      gate.close()
+      for thread in threads { thread.join() }
+      guard attempts.next(after: failure) else {
+        choice.log(attempts, failed: failure, logger)
+        return nil
+      }
+    }
   }
 
   private func shouldPin(_ processors: Processors, _ count: Int) -> Bool {
@@ -259,7 +254,7 @@ public struct Server {
     logger.info("ready workers=\(count) pinned=\(pins)")
   }
 
-  /// Waits for signals. The first SIGTERM or SIGINT drains, a second one ends at once.
+  /// Waits for signals. The first SIGTERM, SIGINT or SIGQUIT drains, a second one ends at once.
   private func supervise(
     _ board: ControlBoard, _ tickets: TicketKeys, _ signals: SignalWaiter
   ) -> Int32 {
@@ -275,8 +270,8 @@ public struct Server {
       let patience = draining ? Self.endingPollNanoseconds : max(1, nextHousekeeping - now)
       switch signals.wait(nanoseconds: patience) {
       case SIGUSR1: board.request(WorkerRequest.report)
-      case let signal? where signal == SIGTERM || signal == SIGINT:
-        let name = signal == SIGTERM ? "SIGTERM" : "SIGINT"
+      case let signal? where [SIGTERM, SIGINT, SIGQUIT].contains(signal):
+        let name = signal == SIGTERM ? "SIGTERM" : signal == SIGINT ? "SIGINT" : "SIGQUIT"
         if draining {
           logger.warning("stopped at once reason=\(name)")
           return 130

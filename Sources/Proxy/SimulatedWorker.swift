@@ -124,7 +124,8 @@ package enum SimulatedWorker {
     }
     let seed = WorkerSeed(
       plan: plan, index: 0, workerCount: 1, options: parts.options, control: remote.control,
-      connectionCount: connections, logger: parts.logger, journal: journal, cpu: nil)
+      connectionCount: connections, logger: parts.logger, journal: journal, cpu: nil,
+      gate: EngineGate(count: 1))
     var worker = Worker<Simulated>(seed, engine: Simulated(parts.options, world: world))
     remote.waker = worker.engine.waker
     defer { remote.waker = nil }

@@ -89,7 +89,7 @@ extension Worker where E: ~Copyable {
     logger.warning(
       """
       exchange failed reason=\(ending.label) status=\(cut ? x.pointee.status : ending.status) \
-      upstream=\(server) client=\(client) id=\(x.pointee.id) cut=\(cut) withheld=\(withheld)
+      upstream=\(server) client=\(client) id=\(exchangeText(x.pointee.id)) cut=\(cut) withheld=\(withheld)
       """)
   }
 

@@ -25,6 +25,8 @@ struct WorkerSeed: @unchecked Sendable {
   let cpu: Int?
   /// With `placement: queue`.
   var board: QueueBoard?
+  /// Where the workers wait until each has its engine.
+  let gate: EngineGate
 }
 
 struct JournalSeed: Sendable {
@@ -174,22 +176,23 @@ private func runWorker<E: Engine & ~Copyable>(_ seed: WorkerSeed, _ engine: cons
 /// The one place where the engine's type is chosen: below it everything is specialised.
 func startWorker(_ kind: EngineKind, _ seed: WorkerSeed, _ wakers: WakerBoard) {
   defer { wakers.set(seed.index, nil) }
+  let gate = seed.gate
   do throws(EngineFailure) {
     switch kind {
     case .uring:
       let engine = try Uring(seed.options)
+      guard gate.pass(seed.index) else { return }
       wakers.set(seed.index, engine.waker)
       runWorker(seed, engine)
     case .epoll:
       let engine = try Epoll(seed.options)
+      guard gate.pass(seed.index) else { return }
       wakers.set(seed.index, engine.waker)
       runWorker(seed, engine)
     case .simulated:
       preconditionFailure("a simulated worker runs in a world, not on a thread")
     }
   } catch {
-    seed.logger.critical("worker could not start worker=\(seed.index) cause=\"\(error)\"")
-    seed.control.pointee.state.store(WorkerControl.failed, ordering: .releasing)
-    seed.control.pointee.finished.store(true, ordering: .releasing)
+    gate.fail(error)
   }
 }

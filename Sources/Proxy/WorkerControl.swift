@@ -90,7 +90,7 @@ extension Worker where E: ~Copyable {
     if d.pointee.exchange >= 0 {
       let x = exchanges[UInt32(d.pointee.exchange)]
       text +=
-        " exchange=\(x.pointee.id) step=\(x.pointee.phase) status=\(x.pointee.status)"
+        " exchange=\(exchangeText(x.pointee.id)) step=\(x.pointee.phase) status=\(x.pointee.status)"
         + " request_complete=\(x.pointee.requestComplete)"
         + " request_blocked=\(x.pointee.requestBlocked)"
         + " response_blocked=\(x.pointee.responseBlocked) waiting=\(x.pointee.heldBytes)"

@@ -2,6 +2,7 @@
 // person can mend all of it at once. OpenSSL does the reading; its error queue is emptied here.
 
 import COpenSSL
+import Glibc
 
 extension CertificatePair {
   /// Loads a pair, appending what is wrong to `problems`; nil if any of that is an error.
@@ -109,6 +110,27 @@ extension CertificatePair {
   private static func open(
     _ path: String, _ file: CertificateProblem.File, _ problems: inout [CertificateProblem]
   ) -> OpaquePointer? {
+    // O_NONBLOCK: a FIFO would wait for a writer. It could not be read at all: these files are read
+    // once to be checked and once more to be used. Symbolic links are followed, as secrets are mounted.
+    let descriptor = Glibc.open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
+    if descriptor >= 0 {
+      var facts = stat()
+      let kind = fstat(descriptor, &facts) == 0 ? facts.st_mode & S_IFMT : 0
+      if kind == S_IFREG, let stream = fdopen(descriptor, "r") {
+        if let opened = BIO_new_fp(stream, BIO_CLOSE) { return opened }
+        fclose(stream)
+      } else {
+        close(descriptor)
+      }
+      if kind != S_IFREG && kind != S_IFDIR {
+        problems.append(
+          CertificateProblem(
+            severity: .error, file: file, path: path,
+            kind: file == .certificate ? .certificateUnreadable : .keyUnreadable,
+            what: "it is not a regular file", remedy: "write its content to a file", code: 0))
+        return nil
+      }
+    }
     // Only a directory has an entry of this name; stdio opens directories and reads nothing from
     // them.
     let directory = BIO_new_file(path + "/.", "r")

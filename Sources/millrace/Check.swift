@@ -8,17 +8,21 @@ struct Check: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Validates a configuration: what is wrong, where, and what to do.",
     discussion: """
-      Reads the files that the configuration names, and resolves its host names. Does not bind
-      its addresses, so it can be used beside a running proxy.
+      Reads the files that the configuration names, and resolves its host names. \
+      Does not bind its addresses, so it can be used beside a running proxy.
 
       Exit status: 0 valid (warnings included), 2 not valid.
       """,
     version: Version.text)
 
-  @Argument(help: "The configuration file (YAML).")
-  var file: String
+  @OptionGroup var place: ConfigurationFileOptions
+
+  func validate() throws {
+    if place.path == nil { throw ValidationError("Missing expected argument '<file>'") }
+  }
 
   mutating func run() throws {
+    let file = place.path ?? ""
     var problems: [Problem] = []
     let configuration = ConfigurationFile.load(file, &problems)
     if let configuration {

@@ -4,6 +4,7 @@ import ArgumentParser
 import Configuration
 import Glibc
 import Lab
+import MillraceEngine
 
 struct Compare: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -40,7 +41,7 @@ struct Compare: ParsableCommand {
       try subjects.apply(to: &options)
       try workload.apply(to: &options, hasFile: file != nil)
       try course.apply(to: &options)
-      options.command = CommandLine.arguments
+      options.command = ProcessStart.commandLine
       options.version = Version.text
       options.program = try Self.ownPath()
       options.keptDirectory = output.keep

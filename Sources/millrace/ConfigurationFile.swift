@@ -1,21 +1,25 @@
-// Reading a configuration file: bytes from the disk, values from the environment.
+// Reading a configuration file: bytes from the disk or from a pipe, values from the environment.
 
+import ArgumentParser
 import Configuration
 import Glibc
 import MillraceEngine
+import Proxy
 
 enum ConfigurationFile {
+  /// Reads a file. One with errors is also looked at for what is wrong with the files that it names.
   static func load(
     _ path: String, overrides: [Override] = [], _ problems: inout [Problem]
   ) -> ProxyConfiguration? {
     let bytes: [UInt8]
     do {
-      bytes = try read(path)
+      // What is larger is refused by the loader, which needs one byte of it to know.
+      bytes = try WholeFile.read(path, atMost: bytesMaximum)
     } catch {
       problems.append(
         Problem(
           location: SourceLocation(file: path, line: 0, column: 0, keyPath: "document"),
-          message: "cannot be read: \(String(cString: strerror(error.code)))",
+          message: "cannot be read: \(WholeFile.words(error))",
           cure: "name a readable file", severity: .error))
       return nil
     }
@@ -23,15 +27,31 @@ enum ConfigurationFile {
       name in getenv(name).map { String(cString: $0) }
     }
     problems += result.problems
+    if result.configuration == nil, let partial = result.partial {
+      problems += Preflight.checkFiles(partial)
+    }
     return result.configuration
   }
 
-  private static func read(_ path: String) throws(Errno) -> [UInt8] {
-    let file = try BlockingFiles.open(path, .read)
-    let size = try file.size()
-    let room = UnsafeMutableRawBufferPointer.allocate(byteCount: max(size, 1), alignment: 1)
-    defer { room.deallocate() }
-    let got = try file.read(into: room, at: 0)
-    return Array(room.prefix(got))
+  private static let bytesMaximum = 1 << 20
+}
+
+/// The configuration file as an argument, or by the flag that other programs have for it.
+struct ConfigurationFileOptions: ParsableArguments {
+  @Argument(help: "The configuration file (YAML); see docs/configuration.md.")
+  var file: String?
+
+  @Option(
+    name: [.customShort("c"), .customLong("config")],
+    help: ArgumentHelp("The same as FILE.", valueName: "file"))
+  var config: String?
+
+  var path: String? { file ?? config }
+
+  func validate() throws {
+    if file != nil && config != nil {
+      throw ValidationError(
+        "The configuration file is given twice: as an argument and by --config.")
+    }
   }
 }

@@ -10,22 +10,30 @@ struct Doctor: ParsableCommand {
       Uses each optional feature once, in a process of its own, so that a system call filter that \
       kills does no harm; then has the io_uring engine do all that the proxy relies on. Run it \
       where the proxy will run: in its container, as its user. It uses the default sizes; `run` \
-      uses those of its configuration.
+      uses those of its configuration. The last line says which engine `auto` takes.
 
-      Exit status: 0 io_uring works here, 1 it does not and `engine: auto` would take epoll.
+      Exit status: 0 io_uring works here, 1 it does not and `engine: auto` would take \
+      epoll.
       """,
     version: Version.text)
 
   @Flag(help: "Show the duration of each self-test.")
   var times = false
 
+  @Flag(help: "List the steps of the self-test too, not only the features.")
+  var verbose = false
+
   mutating func run() throws {
     let everything = EngineFeatures.all.reduce(into: EngineFeatures()) { $0.formUnion($1.feature) }
     let start = SystemClock.monotonicNanoseconds()
     let report = ProbeReport.run(EngineOptions(), also: everything)
     let took = SystemClock.monotonicNanoseconds() - start
-    print(report)
+    print(report.text(steps: verbose))
     if times { show(report.trials, total: took) }
+    print(
+      report.usable
+        ? "engine: auto takes io_uring"
+        : "engine: auto takes epoll (\(report.refusal?.label ?? "unknown"))")
     if !report.usable { throw ExitCode(1) }
   }
 

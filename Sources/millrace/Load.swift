@@ -51,9 +51,11 @@ struct Load: ParsableCommand {
     let interruption = Interruption { run.stop() }
     let progress = ProgressLine(style: output.progress ? nil : ProgressLine.Style.none)
     do throws(LoadFailure) {
-      var result = try run.run { progress.show($0) }
+      var result = try run.run(warn: { Reporting.print("millrace load: \($0)") }) {
+        progress.show($0)
+      }
       progress.finish()
-      result.command = CommandLine.arguments
+      result.command = ProcessStart.commandLine
       return (result, interruption.hasCome)
     } catch {
       progress.finish()

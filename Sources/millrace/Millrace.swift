@@ -2,6 +2,7 @@
 // rooms.
 
 import ArgumentParser
+import MillraceEngine
 
 @main
 struct Millrace: ParsableCommand {
@@ -17,6 +18,13 @@ struct Millrace: ParsableCommand {
       Run.self, Check.self, Doctor.self, Audit.self, Load.self, Origin.self, Compare.self,
       Report.self,
     ])
+
+  static func main() {
+    // Before anything is opened.
+    ProcessStart.openStandardStreams()
+    ProcessStart.endOnCrash()
+    main(Array(ProcessStart.commandLine.dropFirst()))
+  }
 }
 
 enum Version {

@@ -47,7 +47,9 @@ struct Origin: ParsableCommand {
     let signals = SignalWaiter(blocking: [SIGTERM, SIGINT, SIGUSR1])
     do throws(OriginFailure) {
       let origin = try Lab.Origin(plan)
-      announce(try origin.start(), plan)
+      let addresses = try origin.start()
+      if let note = origin.engineNote { Reporting.print("millrace origin: \(note)") }
+      announce(addresses, plan)
       wait(signals, origin)
     } catch {
       Reporting.print("millrace origin: \(error)")

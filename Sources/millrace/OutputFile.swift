@@ -1,6 +1,7 @@
 // Results on their way out: to standard output or to a file, whole or with an error.
 
 import Glibc
+import MillraceEngine
 
 enum OutputFile {
   /// Writes to standard output. A closed pipe is nobody's error.
@@ -13,8 +14,11 @@ enum OutputFile {
   /// - Returns: false, and errno says why.
   static func write(_ bytes: [UInt8], _ path: String) -> Bool {
     if path == "-" { return write(bytes, descriptor: 1) || errno == EPIPE }
-    let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+    // O_NONBLOCK: a FIFO that nobody reads is refused (ENXIO) instead of waited for.
+    let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK, 0o644)
     guard descriptor >= 0 else { return false }
+    // Its reader may be slower than this.
+    _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) & ~O_NONBLOCK)
     let isWhole = write(bytes, descriptor: descriptor)
     let code = errno
     let isClosed = close(descriptor) == 0
@@ -35,15 +39,11 @@ enum OutputFile {
 
   /// The content of a file, or nil, and errno says why.
   static func read(_ path: String) -> [UInt8]? {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { return nil }
-    defer { close(descriptor) }
-    var bytes: [UInt8] = []
-    var room = [UInt8](repeating: 0, count: 1 << 16)
-    while true {
-      let got = room.withUnsafeMutableBytes { Glibc.read(descriptor, $0.baseAddress!, $0.count) }
-      if got == 0 { return bytes }
-      if got > 0 { bytes += room[..<got] } else if errno != EINTR { return nil }
+    do throws(Errno) {
+      return try WholeFile.read(path)
+    } catch {
+      errno = error.code
+      return nil
     }
   }
 }

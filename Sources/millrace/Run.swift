@@ -12,24 +12,29 @@ struct Run: ParsableCommand {
     abstract: "Runs the proxy.",
     discussion: """
       With a file: `millrace run millrace.yaml`.
-      Without one: `millrace run --from :8443 --to 127.0.0.1:3000 --tls-certificate site.pem \
-      --tls-key site.key --audit /var/log/millrace`.
+      Without one: `millrace run --from :8443 --to 127.0.0.1:3000 \
+      --tls-certificate site.pem --tls-key site.key --audit /var/log/millrace`.
 
-      SIGTERM or SIGINT drains: listeners close, exchanges finish, then it exits with 0; a second
-      one exits at once. SIGUSR1 writes each worker's counters to the log.
+      SIGTERM, SIGINT or SIGQUIT drains: listeners close, exchanges finish, then it \
+      exits with 0; a second one exits at once. SIGUSR1 writes each worker's counters \
+      to the log.
 
-      Exit status: 0 stopped in order, 1 could not start, 2 bad configuration, 64 arguments that
-      cannot be parsed, 130 ended at once by a second signal.
+      Exit status: 0 stopped in order, 1 could not start, 2 bad configuration, 64 \
+      arguments that cannot be parsed, 130 ended at once by a second signal.
       """,
     version: Version.text)
 
-  @Argument(help: "The configuration file (YAML); see docs/configuration.md.")
-  var file: String?
+  @OptionGroup var place: ConfigurationFileOptions
 
-  @Option(help: "Listen on this address, for example :8443, 127.0.0.1:8080 or unix:/run/m.sock.")
+  @Option(
+    name: [.long, .customLong("listen")],
+    help: "Listen on this address, for example :8443, 127.0.0.1:8080 or unix:/run/m.sock.")
   var from: String?
 
-  @Option(help: "Forward to this address; give it several times to balance over several.")
+  @Option(
+    help:
+      "Forward to this address; several, separated by commas or each with its own --to, to balance."
+  )
   var to: [String] = []
 
   @Option(help: "The certificate chain in PEM: turns TLS on. Needs --tls-key.")
@@ -61,7 +66,7 @@ struct Run: ParsableCommand {
   mutating func run() throws {
     guard let level = Logger.Level(rawValue: logLevel) else {
       throw ValidationError(
-        "--log-level is one of trace, debug, info, notice, warning, error, critical")
+        "--log-level is one of \(Logger.Level.allCases.map(\.rawValue).joined(separator: ", "))")
     }
     var problems: [Problem] = []
     let loaded = load(&problems)
@@ -84,7 +89,7 @@ struct Run: ParsableCommand {
   }
 
   private func load(_ problems: inout [Problem]) -> ProxyConfiguration? {
-    if let file {
+    if let file = place.path {
       if from != nil || !to.isEmpty || tlsCertificate != nil || tlsKey != nil || audit != nil {
         problems.append(
           Reporting.flag(
@@ -115,13 +120,24 @@ struct Run: ParsableCommand {
       return nil
     }
     let listener = Reporting.address(from, .listener, "--from", &problems)
-    let servers = to.compactMap { text -> ServerConfiguration? in
+    let servers = to.flatMap { $0.split(separator: ",", omittingEmptySubsequences: false) }.map(
+      String.init
+    )
+    .compactMap { text -> ServerConfiguration? in
       Reporting.address(text, .upstream, "--to", &problems).map {
         ServerConfiguration(address: $0, location: Reporting.location("--to"))
       }
     }
     let tls = tlsConfiguration(&problems)
-    guard let listener, !Reporting.hasErrors(problems) else { return nil }
+    guard let listener, !Reporting.hasErrors(problems) else {
+      // Its files too, so that everything is told at once.
+      var partial = ProxyConfiguration()
+      partial.listeners = [
+        ListenerConfiguration(address: listener ?? .ip(host: "::", port: 0), tls: tls)
+      ]
+      problems += Preflight.checkFiles(partial)
+      return nil
+    }
     return ProxyConfiguration(
       listeners: [
         ListenerConfiguration(
@@ -170,7 +186,9 @@ struct Run: ParsableCommand {
     if let workers {
       if workers == "auto" {
         configuration.workers = .automatic
-      } else if let count = Int(workers), WorkerCount.range.contains(count) {
+      } else if let count = Int(workers), workers == String(count),
+        WorkerCount.range.contains(count)
+      {
         configuration.workers = .count(count)
       } else {
         let range = WorkerCount.range

@@ -17,7 +17,7 @@ struct ProblemTests {
       (
         "engine: {kind: kqueue}",
         "engine.kind (m.yaml:3:16): is the text \"kqueue\", which is not an engine"
-          + " (auto, io_uring or epoll); write for example kind: epoll"
+          + " (auto, io_uring or epoll); write one of them"
       ),
       (
         "engine: {sqpol: true}",
@@ -56,7 +56,7 @@ struct ProblemTests {
       (
         "pin: maybe",
         "pin (m.yaml:3:6): is the text \"maybe\", which is not a way to pin (auto, on or off);"
-          + " write for example pin: off"
+          + " write one of them"
       ),
       (
         "lmits: {}",
@@ -90,7 +90,7 @@ struct ProblemTests {
       (
         "limits: {connections: 65.5}",
         "limits.connections (m.yaml:3:23): is the number 65.5, expected a whole number from 1 to"
-          + " 1048576; write for example connections: 4"
+          + " 1048576; write for example connections: 65536"
       ),
       (
         "limits: {requests_per_second: {rate: 1}}",

@@ -125,7 +125,7 @@ struct SchemaTests {
       #expect(parts.contains { $0["maxLength"] as? Int == maximum }, "\(name)")
     case .boolean:
       #expect(parts.contains { $0["type"] as? String == "boolean" }, "\(name)")
-    case .address:
+    case .address, .fileMode:
       #expect(parts.contains { $0["type"] as? String == "string" }, "\(name)")
     case .mapping: break
     }
@@ -213,6 +213,7 @@ struct DocumentationTests {
     case .text(let maximum, _): maximum == 4095 ? ["at most 4095 bytes"] : ["text"]
     case .either(let values): values.flatMap(words)
     case .address: ["address"]
+    case .fileMode: ["base 8"]
     case .mapping: ["mapping"]
     }
   }
@@ -275,6 +276,7 @@ struct DocumentationTests {
     #expect(one.engine == other.engine)
     #expect(one.workers == other.workers)
     #expect(one.pin == other.pin)
+    #expect(one.listeners[0].mode == other.listeners[0].mode)
     #expect(one.listeners[0].timeouts == other.listeners[0].timeouts)
     #expect(one.listeners[0].tls?.minimumVersion == other.listeners[0].tls?.minimumVersion)
     #expect(one.upstreams[0].balance == other.upstreams[0].balance)

@@ -123,7 +123,7 @@ enum OriginWorld {
     let board = OriginBoard()
     let made = OriginSeed(
       plan: plan, index: 0, options: options, context: nil, shared: shared, board: board,
-      addresses: [], start: world.now)
+      start: world.now)
     // As on its thread, the worker is never torn down: its content is memory of the engine's.
     let worker = UnsafeMutablePointer<OriginWorker<Simulated>>.allocate(capacity: 1)
     worker.initialize(

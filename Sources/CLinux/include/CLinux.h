@@ -380,6 +380,27 @@ void clinux_name_self(const char *name);
 /* PR_SET_TIMERSLACK of the calling thread, prctl(2). */
 void clinux_timer_slack(unsigned long nanoseconds);
 
+/* The arguments of main, argv[0] first. */
+int clinux_argument_count(void);
+const char *clinux_argument(int index);
+/* Opens /dev/null on each of the descriptors 0, 1 and 2 that is closed. */
+void clinux_open_standard(void);
+/* A descriptor, non-blocking, that is readable while one of the signals is pending, signalfd(2); bit n of
+ * `signals` is signal n. Or -errno. */
+int clinux_signalfd(uint64_t signals);
+/* Takes a signal from it: its number, or 0. */
+int clinux_read_signal(int fd);
+/* How long the trace of a crash may take. */
+enum { CLINUX_CRASH_SECONDS = 5 };
+/* Has a fault, a trap or abort(3) write its signal, thread and backtrace to standard error, then what the
+ * handler that was there before has to say (the Swift runtime's), and end the process by that signal. */
+void clinux_on_crash(void);
+
+/* The user of the process that listens at the other end of a UNIX socket, or -errno. */
+int64_t clinux_peer_uid(int fd);
+/* Whether a file can be made in the directory by the effective user, faccessat(2): 0 or -errno. */
+int clinux_may_write(const char *directory);
+
 static const int32_t CLINUX_O_DIRECT = 040000;
 
 static inline uint32_t clinux_load_acquire(const uint32_t *p) {

@@ -57,7 +57,7 @@ public enum EndpointAddress: Sendable, Equatable, CustomStringConvertible {
   ) throws(ParseError) -> EndpointAddress {
     if text.hasPrefix("unix:") { return try parseUnix(String(text.dropFirst(5))) }
     if let (scheme, rest) = schemeAndRest(text) { throw urlError(scheme, rest) }
-    let (host, port) = try split(text)
+    let (host, port) = try split(text, role)
     let address = EndpointAddress.ip(
       host: try canonicalHost(host, in: text), port: try parsePort(port, in: text))
     switch role {
@@ -121,7 +121,9 @@ extension EndpointAddress {
   }
 
   /// Parts host and port. The host comes without brackets; an empty one is `::`.
-  private static func split(_ text: String) throws(ParseError) -> (host: String, port: String) {
+  private static func split(
+    _ text: String, _ role: Role?
+  ) throws(ParseError) -> (host: String, port: String) {
     let bytes = Array(text.utf8)
     if bytes.first == UInt8(ascii: "[") {
       guard let close = bytes.firstIndex(of: UInt8(ascii: "]")),
@@ -150,7 +152,9 @@ extension EndpointAddress {
         message: digits
           ? "is \(excerpt(text)), a port without a colon" : "is \(quoted(text)), without a port",
         cure: digits
-          ? "write :\(excerpt(text)) for every address, or 127.0.0.1:\(excerpt(text))"
+          ? (role == .upstream
+            ? "name the server too, for example 127.0.0.1:\(excerpt(text))"
+            : "write :\(excerpt(text)) for every address, or 127.0.0.1:\(excerpt(text))")
           : "write \(forms)")
     }
     guard bytes[(colon + 1)...].firstIndex(of: UInt8(ascii: ":")) == nil else {
@@ -170,6 +174,11 @@ extension EndpointAddress {
       throw ParseError(
         message: "is \(quoted(text)), and \(quoted(port)) is no port",
         cure: "write a port from 0 to 65535 after the colon, for example :8443")
+    }
+    guard port == String(number) else {
+      throw ParseError(
+        message: "is \(quoted(text)), and some readers take a leading 0 for base 8",
+        cure: "write the port without it: \(number)")
     }
     return number
   }

@@ -7,6 +7,9 @@ public struct ListenerConfiguration: Sendable, Equatable {
   public var name: String
   public var address: EndpointAddress
   public var addressLocation: SourceLocation
+  /// Of a Unix socket: the mode of its file. By default everybody on the machine may connect, as with
+  /// nginx.
+  public var mode: UInt32 = 0o666
   /// nil: plaintext.
   public var tls: ListenerTLS?
   public var timeouts: DownstreamTimeouts

@@ -71,6 +71,8 @@ public struct ProxyConfiguration: Sendable, Equatable {
   public var audit: AuditConfiguration?
   public var limits: LimitsConfiguration
   public var via: ViaSetting
+  /// Whether `limits.connections` was written, rather than left to its default.
+  public var connectionsAreConfigured = false
   public var drain: DrainConfiguration
 
   public init(
@@ -106,6 +108,8 @@ public struct ProxyConfiguration: Sendable, Equatable {
 public struct LoadResult: Sendable, Equatable {
   /// nil if any problem is an error.
   public var configuration: ProxyConfiguration?
+  /// What could be read, also where there are errors: for further checks, not for use.
+  public var partial: ProxyConfiguration?
   /// All of them, errors and warnings, in file order; at most `maximumProblems` and one that
   /// says how many more there are.
   public var problems: [Problem]
@@ -113,8 +117,11 @@ public struct LoadResult: Sendable, Equatable {
   /// Past this many, a person stops reading: the first few are the cause of the rest.
   public static let maximumProblems = 100
 
-  public init(configuration: ProxyConfiguration?, problems: [Problem]) {
+  public init(
+    configuration: ProxyConfiguration?, partial: ProxyConfiguration? = nil, problems: [Problem]
+  ) {
     self.configuration = configuration
+    self.partial = partial
     self.problems = problems
   }
 }

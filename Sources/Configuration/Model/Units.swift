@@ -52,22 +52,19 @@ package func sizeText(_ bytes: Int) -> String {
 /// A number with a unit, as it was read.
 enum Quantity: Equatable {
   case value(Int64)
-  /// It is larger than 64 bits hold.
+  /// It is out of any range: larger than 64 bits hold, or in none of the units that it may be meant in.
   case tooLarge
   /// What is wrong, and what would be right if that can be told.
   case flawed(String, cure: String?)
 
-  static func duration(_ text: String) -> Quantity {
+  /// - Parameter range: what a number without a unit may be meant for.
+  static func duration(_ text: String, in range: ClosedRange<Int64>? = nil) -> Quantity {
     let parsed = parts(text)
     guard let (digits, suffix) = parsed else {
       return .flawed("is \(quoted(text)), expected a duration", cure: nil)
     }
-    if suffix.isEmpty {
-      let number = excerpt(digits)
-      return .flawed(
-        "is \(number), a number without a unit",
-        cure: "write \(number)s for seconds or \(number)ms for milliseconds")
-    }
+    if let flaw = leadingZero(text, digits) { return flaw }
+    if suffix.isEmpty { return withoutUnit(digits, range) }
     guard let unit = Unit.durations.first(where: { $0.name == suffix }) else {
       return .flawed(durationFlaw(text, suffix), cure: nil)
     }
@@ -78,6 +75,7 @@ enum Quantity: Equatable {
     guard let (digits, suffix) = parts(text) else {
       return .flawed("is \(quoted(text)), expected a size", cure: nil)
     }
+    if let flaw = leadingZero(text, digits) { return flaw }
     if suffix.isEmpty { return scaled(digits, Unit(name: "B", factor: 1)) }
     if let unit = Unit.sizes.first(where: { $0.name == suffix }) { return scaled(digits, unit) }
     let letter = lowercased(suffix).first
@@ -85,6 +83,29 @@ enum Quantity: Equatable {
     return .flawed(
       "is \(quoted(text)), and \(quoted(suffix)) is no unit of size (B, KiB, MiB, GiB)",
       cure: meant.map { "write \(excerpt(digits))\($0.name)" })
+  }
+
+  private static func leadingZero(_ text: String, _ digits: String) -> Quantity? {
+    guard digits.count > 1, digits.hasPrefix("0") else { return nil }
+    return .flawed(
+      "is \(quoted(text)), and some readers take a leading 0 for base 8",
+      cure: "write it without the 0")
+  }
+
+  /// Advice that would be refused itself is none.
+  private static func withoutUnit(_ digits: String, _ range: ClosedRange<Int64>?) -> Quantity {
+    let number = excerpt(digits)
+    var meant: [String] = []
+    for (name, words) in [("s", "seconds"), ("ms", "milliseconds")] {
+      guard let unit = Unit.durations.first(where: { $0.name == name }),
+        case .value(let nanoseconds) = scaled(digits, unit)
+      else { continue }
+      if let range, !range.contains(nanoseconds) { continue }
+      meant.append("\(number)\(name) for \(words)")
+    }
+    if meant.isEmpty { return .tooLarge }
+    return .flawed(
+      "is \(number), a number without a unit", cure: "write " + meant.joined(separator: " or "))
   }
 
   private static func durationFlaw(_ text: String, _ suffix: String) -> String {

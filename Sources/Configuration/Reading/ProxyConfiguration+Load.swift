@@ -32,7 +32,8 @@ extension ProxyConfiguration {
     }
     let hasErrors = reader.problems.contains { $0.severity == .error }
     return LoadResult(
-      configuration: hasErrors ? nil : configuration, problems: inFileOrder(reader.problems, file))
+      configuration: hasErrors ? nil : configuration, partial: configuration,
+      problems: inFileOrder(reader.problems, file))
   }
 
   /// Sorted by place, stable, and cut where nobody reads on.
@@ -71,6 +72,9 @@ extension Reader {
     }
     if let limits = limits(fields) { configuration.limits = limits }
     if let via = via(fields) { configuration.via = via }
+    if case .mapping(let entries)? = fields["limits"]?.node.content {
+      configuration.connectionsAreConfigured = entries.contains { $0.key == "connections" }
+    }
     if let value = fields["drain"],
       let drain = self.fields(value, Shapes.drain, example: "drain: {deadline: 30s}"),
       let deadline = duration(drain, "deadline")

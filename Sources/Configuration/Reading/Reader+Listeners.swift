@@ -42,10 +42,16 @@ extension Reader {
     var written: String?
     if case .scalar(let scalar)? = place?.node.content { written = scalar.text }
     let nameText = name?.text ?? written
-    let configuration = address.map {
+    var configuration = address.map {
       ListenerConfiguration(
         name: nameText, address: $0, addressLocation: location(place ?? value), tls: tls,
         timeouts: timeouts, underscores: underscores ?? .pass)
+    }
+    if let mode = fileMode(fields, "mode") { configuration?.mode = mode }
+    if case .ip? = address, let mode = fields["mode"] {
+      report(
+        location(mode), "is the mode of a file, and \(written ?? "the address") has none",
+        "remove it, or listen on a Unix socket: address: unix:/run/millrace.sock", .warning)
     }
     return ReadListener(
       name: nameText, nameLocation: location(name?.value ?? place ?? value),

@@ -41,12 +41,14 @@ extension Reader {
 
   mutating func integer(_ fields: Fields, _ name: String) -> Int? {
     guard let value = fields[name] else { return nil }
-    return integer(value, fields.shape.key(name).value, key: name)
+    let key = fields.shape.key(name)
+    // The default is a better example than a small number.
+    let example = key.defaultText.flatMap { Int($0) == nil ? nil : $0 } ?? key.value.example
+    return integer(value, key.value, example: "\(name): \(example)")
   }
 
-  mutating func integer(_ value: Located, _ shape: ValueShape, key: String) -> Int? {
+  mutating func integer(_ value: Located, _ shape: ValueShape, example: String) -> Int? {
     let range = shape.integerRange
-    let example = "\(key): \(shape.example)"
     guard case .scalar(let scalar) = value.node.content, !scalar.isQuoted || scalar.written != nil,
       let digits = Self.decimal(scalar.text)
     else {
@@ -76,11 +78,26 @@ extension Reader {
     return nil
   }
 
+  /// Base 8 with or without a leading 0, quoted or not: `0660` and `"660"` are one mode, whatever a
+  /// reader of YAML takes the digits for.
+  mutating func fileMode(_ fields: Fields, _ name: String) -> UInt32? {
+    guard let value = fields[name] else { return nil }
+    if case .scalar(let scalar) = value.node.content, (1...4).contains(scalar.text.utf8.count),
+      let mode = UInt32(scalar.text, radix: 8), scalar.text.utf8.allSatisfy({ isDigit($0) }),
+      mode <= 0o777
+    {
+      return mode
+    }
+    reportType(value, .fileMode, example: "\(name): \(ValueShape.fileMode.example)")
+    return nil
+  }
+
   mutating func duration(_ fields: Fields, _ name: String) -> Int64? {
     guard let value = fields[name] else { return nil }
     let shape = fields.shape.key(name).value
     guard case .duration(let range) = shape else { preconditionFailure("\(name) is no duration") }
-    guard let number = quantity(value, shape, key: name, Quantity.duration) else { return nil }
+    guard let number = quantity(value, shape, key: name, { Quantity.duration($0, in: range) })
+    else { return nil }
     guard range.contains(number) else {
       reportRange(value, written(value), shape, "\(name): \(shape.example)")
       return nil
@@ -119,8 +136,8 @@ extension Reader {
     }
     report(
       value, "is \(value.node.found), which is not \(choice.noun) (\(alternatives(choice.words)))",
-      NearestName.of(scalar.text, among: choice.words).map { "did you mean \($0)?" }
-        ?? "write for example \(key): \(shape.example)")
+      (choice.meant[lowercased(scalar.text)] ?? NearestName.of(scalar.text, among: choice.words))
+        .map { "did you mean \($0)?" } ?? "write one of them")
     return nil
   }
 
@@ -208,6 +225,7 @@ extension ValueShape {
     case .duration: "30s"
     case .size(let range): range.contains(8 << 10) ? "8KiB" : "64MiB"
     case .boolean: "true"
+    case .fileMode: "\"0660\""
     case .choice(let choice): quotedIfNumber(choice.words.last ?? "")
     case .mapping(let shape):
       "{"

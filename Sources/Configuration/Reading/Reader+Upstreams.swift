@@ -94,7 +94,9 @@ extension Reader {
       checkFamilies(value, upstream)
     }
     guard let (text, value) = text(fields, "source_ports") else { return }
-    let ends = text.split(separator: "-", omittingEmptySubsequences: false).map { UInt16($0) }
+    let ends = text.split(separator: "-", omittingEmptySubsequences: false).map { part in
+      UInt16(part).flatMap { String($0) == part ? $0 : nil }
+    }
     guard ends.count == 2, let first = ends[0], let last = ends[1], first > 0 else {
       report(
         value, "is \(quoted(text)), which is no range of ports",

@@ -13,6 +13,8 @@ package indirect enum ValueShape: Sendable {
   /// Bytes.
   case size(ClosedRange<Int>)
   case boolean
+  /// The permissions of a file, in base 8.
+  case fileMode
   case choice(Choice)
   case mapping(MappingShape)
   case list(ValueShape, count: ClosedRange<Int>)
@@ -29,11 +31,17 @@ package struct Choice: Sendable {
   package let words: [String]
   /// Words of later versions or of a past that is not coming back: what to say and what to do.
   package let unavailable: [Unavailable]
+  /// What other programs call one of the words, in lower case, and which it is here.
+  let meant: [String: String]
 
-  init(_ noun: String, _ words: [String], unavailable: [Unavailable] = []) {
+  init(
+    _ noun: String, _ words: [String], unavailable: [Unavailable] = [],
+    meant: [String: String] = [:]
+  ) {
     self.noun = noun
     self.words = words
     self.unavailable = unavailable
+    self.meant = meant
   }
 }
 
@@ -116,6 +124,7 @@ extension ValueShape {
     case .size(let range):
       "a size from \(sizeText(range.lowerBound)) to \(sizeText(range.upperBound))"
     case .boolean: "true or false"
+    case .fileMode: "the mode of a file in base 8, from 0 to 0777"
     case .choice(let choice): alternatives(choice.words)
     case .mapping(let shape): "a mapping (\(shape.noun))"
     case .list(let item, _): "a list, each item \(item.expectation)"

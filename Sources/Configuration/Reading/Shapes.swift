@@ -18,7 +18,7 @@ package enum Shapes {
         "workers",
         .either([.integer(WorkerCount.range), .choice(Choice("a number of workers", ["auto"]))]),
         default: "auto"),
-      KeyShape("pin", .choice(Choice("a way to pin", ["auto", "on", "off"])), default: "auto"),
+      KeyShape("pin", .choice(pinning), default: "auto"),
       KeyShape(
         "placement", .choice(Choice("a placement of connections", ["off", "cpu", "queue"])),
         default: "off"),
@@ -42,6 +42,8 @@ package enum Shapes {
     ])
 
   static let via = Choice("a way to write Via", ["on", "off"])
+  private static let pinning = Choice(
+    "a way to pin", ["auto", "on", "off"], meant: ["no": "off", "never": "off", "yes": "on"])
 
   private static let engineKind = Choice("an engine", ["auto", "io_uring", "epoll"])
 
@@ -64,6 +66,7 @@ package enum Shapes {
     [
       KeyShape("name", name),
       KeyShape("address", .address(example: "0.0.0.0:8443"), required: true),
+      KeyShape("mode", .fileMode, default: "\"0666\""),
       KeyShape(
         "protocol",
         .choice(
@@ -182,6 +185,13 @@ package enum Shapes {
     "a balance", Balance.allCases.map(\.rawValue),
     unavailable: [
       Unavailable("hash", instead: "write round_robin, least_requests or random_two")
+    ],
+    // nginx, HAProxy, Envoy, Caddy.
+    meant: [
+      "least_conn": "least_requests", "leastconn": "least_requests",
+      "least_connections": "least_requests", "least_request": "least_requests",
+      "roundrobin": "round_robin", "rr": "round_robin", "random": "random_two",
+      "random_choose": "random_two", "p2c": "random_two",
     ])
 
   package static let server = MappingShape(
@@ -221,14 +231,24 @@ package enum Shapes {
       KeyShape(
         "durability",
         .choice(
-          Choice("a durability", AuditConfiguration.Durability.allCases.map(\.rawValue))),
+          Choice(
+            "a durability", AuditConfiguration.Durability.allCases.map(\.rawValue),
+            meant: [
+              "always": "before_response", "sync": "before_response", "fsync": "before_response",
+              "everysec": "interval", "async": "interval", "no": "none", "off": "none",
+            ])),
         default: "before_response"),
       KeyShape(
         "interval", .duration(DurationUnit.millisecond...DurationUnit.minute), default: "200ms"),
       KeyShape(
         "when_full",
         .choice(
-          Choice("a way to be full", AuditConfiguration.WhenFull.allCases.map(\.rawValue))),
+          Choice(
+            "a way to be full", AuditConfiguration.WhenFull.allCases.map(\.rawValue),
+            meant: [
+              "wait": "block", "stall": "block", "refuse": "reject", "fail": "reject",
+              "discard": "drop", "ignore": "drop",
+            ])),
         default: "reject"),
       KeyShape("hold", .duration(0...DurationUnit.second), default: "5ms"),
       KeyShape("segment", .mapping(segment)),

@@ -12,6 +12,7 @@ public struct LoadRun: Sendable {
   private let board: LoadBoard
   private let probe: ProbeReport?
   private let options: EngineOptions
+  private let epoll: EngineOptions
 
   /// Prepares a run. Tries io_uring in a forked child (some 5 ms) unless the plan says epoll: call it
   /// before the process has other threads.
@@ -23,7 +24,8 @@ public struct LoadRun: Sendable {
     options.descriptorLimit = min(DescriptorLimit.raise(), 1 << 20)
     options.largeBuffers = 64
     self.plan = plan
-    probe = plan.engine == .epoll ? nil : ProbeReport.run(options)
+    epoll = options
+    probe = plan.engine == .epoll ? nil : ProbeReport.run(reducing: &options)
     if let probe, probe.usable {
       options.setupFlags = probe.setupFlags
       options.features.formIntersection(probe.provenFeatures)
@@ -39,38 +41,74 @@ public struct LoadRun: Sendable {
   }
 
   /// Runs the plan. Blocks until its end.
-  /// - Parameter observe: called on this thread about four times a second.
+  /// - Parameters:
+  ///   - warn: given a line that says so where another engine, or smaller rings, are used than usual.
+  ///   - observe: called on this thread about four times a second.
   /// - Throws: why there is no result: nothing to ask, no engine, or a server that cannot be reached.
-  public func run(observe: (LoadSnapshot) -> Void) throws(LoadFailure) -> LoadResult {
-    let kind = try chooseEngine()
+  public func run(
+    warn: (String) -> Void = { _ in }, observe: (LoadSnapshot) -> Void
+  ) throws(LoadFailure) -> LoadResult {
+    var attempts = try chooseEngine()
     try check()
     let source = PacingSource(plan)
     let tallies = TallyBox(count: plan.threads)
+    while true {
+      let gate = EngineGate(count: plan.threads)
+      let threads = startThreads(attempts, gate, source, tallies)
+      if let failure = gate.result() {
+        gate.close()
+        for thread in threads { thread.join() }
+        guard attempts.next(after: failure) else {
+          throw LoadFailure(
+            "the engine of a load thread could not be made: "
+              + (attempts.refusal.map { "\($0)" } ?? "\(failure)"))
+        }
+        continue
+      }
+      if let note = attempts.note { warn(note) }
+      gate.open()
+      watch(observe)
+      for thread in threads { thread.join() }
+      if let reason = board.whyRefused { throw LoadFailure(reason) }
+      return tallies.result(plan, attempts.kind, board)
+    }
+  }
+
+  private func startThreads(
+    _ attempts: EngineAttempts, _ gate: EngineGate, _ source: PacingSource, _ tallies: TallyBox
+  ) -> [WorkerThread] {
     var threads: [WorkerThread] = []
+    let kind = attempts.kind
     for i in 0..<plan.threads {
-      let seed = LoadSeed(plan, source, board, index: i, of: plan.threads, options)
+      let seed = LoadSeed(plan, source, board, index: i, of: plan.threads, attempts.options)
       let processors = plan.processors
       let cpu = processors.isEmpty ? nil : processors[i % processors.count]
       do throws(SystemFailure) {
         threads.append(
           try WorkerThread.start(name: "load \(i)", cpu: cpu) {
-            LoadThread.run(kind, seed, tallies)
+            LoadThread.run(kind, seed, gate, tallies)
           })
       } catch {
-        stop()
-        for thread in threads { thread.join() }
-        throw LoadFailure("a load thread could not be started: \(error)")
+        gate.fail(kind, error)
       }
     }
-    watch(observe)
-    for thread in threads { thread.join() }
-    if let reason = board.whyRefused { throw LoadFailure(reason) }
-    return tallies.result(plan, kind, board)
+    return threads
   }
 
-  private func chooseEngine() throws(LoadFailure) -> EngineKind {
-    guard let probe, !probe.usable else { return plan.engine ?? .uring }
-    guard plan.engine == .uring else { return .epoll }
+  private func chooseEngine() throws(LoadFailure) -> EngineAttempts {
+    let threads = plan.threads
+    guard let probe else {
+      return EngineAttempts(.epoll, epoll, threads: threads, orEpollWith: nil)
+    }
+    if probe.usable {
+      return EngineAttempts(
+        .uring, options, threads: threads, orEpollWith: plan.engine == .uring ? nil : epoll)
+    }
+    guard plan.engine == .uring else {
+      return EngineAttempts(
+        .epoll, epoll, threads: threads, orEpollWith: nil,
+        because: probe.refusal?.label == "ENOMEM" ? probe.refusal : nil)
+    }
     let refusal = probe.refusal
     throw LoadFailure(
       """

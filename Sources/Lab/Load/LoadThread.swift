@@ -7,19 +7,26 @@ import Synchronization
 import TLS
 
 enum LoadThread {
-  static func run(_ kind: EngineKind, _ seed: LoadSeed, _ tallies: TallyBox) {
+  static func run(
+    _ kind: EngineKind, _ seed: LoadSeed, _ gate: EngineGate, _ tallies: TallyBox
+  ) {
     // The kernel may be late for a sleeper by 50 µs to save wake-ups (timer_slack_ns, prctl(2)), which
     // at 20,000 requests per second is the gap between two of them.
     clinux_timer_slack(1)
     do throws(EngineFailure) {
       switch kind {
-      case .uring: serve(seed, try Uring(seed.options), tallies)
-      case .epoll: serve(seed, try Epoll(seed.options), tallies)
+      case .uring:
+        let engine = try Uring(seed.options)
+        guard gate.pass(seed.index) else { return }
+        serve(seed, engine, tallies)
+      case .epoll:
+        let engine = try Epoll(seed.options)
+        guard gate.pass(seed.index) else { return }
+        serve(seed, engine, tallies)
       case .simulated: preconditionFailure("a simulated load runs in a world, not on a thread")
       }
     } catch {
-      seed.board.refuse("the engine of a load thread could not be made: \(error)")
-      seed.board.settled.add(1, ordering: .releasing)
+      return gate.fail(error)
     }
     seed.board.finished.add(1, ordering: .releasing)
   }

@@ -16,8 +16,7 @@ public struct OriginFailure: Error, CustomStringConvertible {
 /// An origin server.
 public struct Origin: Sendable {
   private let plan: OriginPlan
-  private let kind: EngineKind
-  private let options: EngineOptions
+  private let attempts: EngineAttempts
   private let context: TLSContext?
   private let board = OriginBoard()
 
@@ -30,23 +29,31 @@ public struct Origin: Sendable {
     // Some descriptors go to rings, listeners and the like.
     plan.connections = max(16, min(plan.connections, options.descriptorLimit - 64))
     options.frames = plan.connections * 3 + 1024
-    kind = try Self.chooseEngine(plan, &options)
+    attempts = try Self.chooseEngine(plan, &options)
     context = try Self.makeContext(plan)
     self.plan = plan
-    self.options = options
   }
 
   private static func chooseEngine(
     _ plan: OriginPlan, _ options: inout EngineOptions
-  ) throws(OriginFailure) -> EngineKind {
-    if plan.engine == .epoll { return .epoll }
-    let probe = ProbeReport.run(options)
+  ) throws(OriginFailure) -> EngineAttempts {
+    let threads = max(1, plan.threads)
+    let epoll = options
+    if plan.engine == .epoll {
+      return EngineAttempts(.epoll, epoll, threads: threads, orEpollWith: nil)
+    }
+    let probe = ProbeReport.run(reducing: &options)
     if probe.usable {
       options.setupFlags = probe.setupFlags
       options.features.formIntersection(probe.provenFeatures)
-      return .uring
+      return EngineAttempts(
+        .uring, options, threads: threads, orEpollWith: plan.engine == .uring ? nil : epoll)
     }
-    guard plan.engine == .uring else { return .epoll }
+    guard plan.engine == .uring else {
+      return EngineAttempts(
+        .epoll, epoll, threads: threads, orEpollWith: nil,
+        because: probe.refusal?.label == "ENOMEM" ? probe.refusal : nil)
+    }
     throw OriginFailure(
       """
       io_uring was asked for and cannot be used here: \(probe.refusal?.detail ?? "unknown"). \
@@ -67,6 +74,10 @@ public struct Origin: Sendable {
       throw OriginFailure("TLS cannot be set up: \(error)")
     }
   }
+
+  /// Why it runs on another engine, or with smaller rings, than it would; nil if it does not. Once it
+  /// has started.
+  public var engineNote: String? { board.engineNote }
 
   /// The threads share their ports (SO_REUSEPORT), and the kernel lets another process of the same
   /// user share them as well: a trial without that option tells.
@@ -94,23 +105,57 @@ public struct Origin: Sendable {
     try checkAddresses()
     let shared = UnsafeMutablePointer<OriginShared>.allocate(capacity: 1)
     shared.initialize(to: OriginShared())
-    let now = SystemClock.monotonicNanoseconds()
-    // The first thread alone: the others share the ports that it is given.
-    for i in 0..<max(1, plan.threads) {
-      let seed = OriginSeed(
-        plan: plan, index: i, options: options, context: context, shared: shared, board: board,
-        addresses: board.addresses, start: now)
-      let cpu = plan.processors.isEmpty ? nil : plan.processors[i % plan.processors.count]
-      let kind = kind
-      do throws(SystemFailure) {
-        _ = try WorkerThread.start(name: "origin \(i)", cpu: cpu) { OriginThread.run(kind, seed) }
-      } catch {
-        throw OriginFailure("a thread could not be started: \(error)")
+    let count = max(1, plan.threads)
+    var attempts = attempts
+    while true {
+      let gate = EngineGate(count: count)
+      let threads = startThreads(count, attempts, gate, shared)
+      guard let failure = gate.result() else {
+        board.note(attempts)
+        try listen(count, gate)
+        return board.addresses
       }
+      gate.close()
+      for thread in threads { thread.join() }
+      guard attempts.next(after: failure) else {
+        throw OriginFailure(
+          "the engine of a thread could not be made: "
+            + (attempts.refusal.map { "\($0)" } ?? "\(failure)"))
+      }
+    }
+  }
+
+  private func startThreads(
+    _ count: Int, _ attempts: EngineAttempts, _ gate: EngineGate,
+    _ shared: UnsafeMutablePointer<OriginShared>
+  ) -> [WorkerThread] {
+    let now = SystemClock.monotonicNanoseconds()
+    var threads: [WorkerThread] = []
+    for i in 0..<count {
+      let seed = OriginSeed(
+        plan: plan, index: i, options: attempts.options, context: context, shared: shared,
+        board: board, start: now)
+      let cpu = plan.processors.isEmpty ? nil : plan.processors[i % plan.processors.count]
+      let kind = attempts.kind
+      do throws(SystemFailure) {
+        threads.append(
+          try WorkerThread.start(name: "origin \(i)", cpu: cpu) {
+            OriginThread.run(kind, seed, gate)
+          })
+      } catch {
+        gate.fail(kind, error)
+      }
+    }
+    return threads
+  }
+
+  /// The first thread alone: the others share the ports that it is given.
+  private func listen(_ count: Int, _ gate: EngineGate) throws(OriginFailure) {
+    for i in 0..<count {
+      gate.open(to: i + 1)
       while board.settled.load(ordering: .acquiring) <= i { Pause.microseconds(500) }
       if let reason = board.whyRefused { throw OriginFailure(reason) }
     }
-    return board.addresses
   }
 
   /// Ends the threads: nothing new is accepted, and answers under way have a second. Returns when
@@ -133,18 +178,21 @@ public struct Origin: Sendable {
 /// The life of one thread. The one place where the engine's type is chosen: below it everything is
 /// specialised.
 enum OriginThread {
-  static func run(_ kind: EngineKind, _ seed: OriginSeed) {
+  static func run(_ kind: EngineKind, _ seed: OriginSeed, _ gate: EngineGate) {
     // Delays are to be exact: the kernel may otherwise be late by 50 µs (timer_slack_ns, prctl(2)).
     clinux_timer_slack(1)
     do throws(EngineFailure) {
       switch kind {
-      case .uring: serve(seed, try Uring(seed.options))
-      case .epoll: serve(seed, try Epoll(seed.options))
+      case .uring:
+        let engine = try Uring(seed.options)
+        if gate.pass(seed.index) { serve(seed, engine) }
+      case .epoll:
+        let engine = try Epoll(seed.options)
+        if gate.pass(seed.index) { serve(seed, engine) }
       case .simulated: preconditionFailure("a simulated origin runs in a world, not on a thread")
       }
     } catch {
-      seed.board.refuse("the engine of a thread could not be made: \(error)")
-      seed.board.settled.add(1, ordering: .releasing)
+      gate.fail(error)
     }
   }
 

@@ -16,6 +16,7 @@ final class OriginBoard: Sendable {
   let reports = Atomic<Int>(0)
   private let wakers = Mutex<[Waker]>([])
   private let refusal = Mutex<String?>(nil)
+  private let engineText = Mutex<String?>(nil)
   private let places = Mutex<[SocketAddress]>([])
 
   func add(_ waker: Waker) { wakers.withLock { $0.append(waker) } }
@@ -29,6 +30,12 @@ final class OriginBoard: Sendable {
   }
 
   var whyRefused: String? { refusal.withLock { $0 } }
+
+  func note(_ attempts: EngineAttempts) {
+    guard let note = attempts.note else { return }
+    engineText.withLock { $0 = note }
+  }
+  var engineNote: String? { engineText.withLock { $0 } }
 
   /// Where the first thread listens: the ports that the kernel chose are in it.
   func setAddresses(_ addresses: [SocketAddress]) { places.withLock { $0 = addresses } }

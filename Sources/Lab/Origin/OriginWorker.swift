@@ -23,8 +23,6 @@ struct OriginSeed: @unchecked Sendable {
   let context: TLSContext?
   let shared: UnsafeMutablePointer<OriginShared>
   let board: OriginBoard
-  /// Where to listen, once the kernel has chosen the ports; empty: as the plan says.
-  let addresses: [SocketAddress]
   /// When the origin began, monotonic.
   let start: Int64
 }
@@ -242,10 +240,12 @@ struct OriginWorker<E: Engine & ~Copyable>: ~Copyable {
 
   mutating func listen(_ seed: OriginSeed) throws(SystemFailure) {
     var found: [SocketAddress] = []
+    // Of the first thread, with the ports that the kernel chose; empty for that one.
+    let known = seed.board.addresses
     for (i, listener) in seed.plan.listeners.enumerated() {
       // A UNIX socket has one queue: one thread serves it.
       if listener.address.isUnix && index > 0 { continue }
-      let address = seed.addresses.isEmpty ? listener.address : seed.addresses[i]
+      let address = known.isEmpty ? listener.address : known[i]
       let socket = try engine.listen(address, backlog: 4096, reusePort: true)
       listeners.append(OriginListening(socket: socket, usesTLS: listener.usesTLS))
       found.append(address.isUnix ? address : engine.localAddress(socket) ?? address)

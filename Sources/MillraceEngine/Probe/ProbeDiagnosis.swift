@@ -69,8 +69,9 @@ enum ProbeDiagnosis {
     case Int64(ENOMEM):
       return EngineRefusal(
         label: "ENOMEM", detail: detail,
-        cure: "Raise the limit on locked memory (ulimit -l, LimitMEMLOCK=) or the container's "
-          + "memory.")
+        cure:
+          "Raise the limit on locked memory (ulimit -l, LimitMEMLOCK=), which counts the rings of "
+          + "all processes of the user, or the container's memory.")
     case Int64(EINVAL) where step == .setup || step == .bufferRings:
       return EngineRefusal(
         label: "missing_operation", detail: "\(detail) This is Linux \(here.release).",

@@ -160,13 +160,21 @@ extension EngineOptions {
 
 extension ProbeReport: CustomStringConvertible {
   /// What a person reads: the answer, and a line for each thing that was tried.
-  public var description: String {
+  public var description: String { text(steps: true) }
+
+  /// What a person reads.
+  /// - Parameter steps: whether the steps of the self-test have lines of their own; those that failed
+  ///   have one in any case.
+  public func text(steps: Bool) -> String {
     var lines = [refusal.map { "io_uring: refused (\($0.label)). \($0)" } ?? "io_uring: \(setup)"]
     func add(_ name: String, _ state: String, _ cause: String) {
       let pad = String(repeating: " ", count: max(1, 24 - name.count))
       lines.append("  \(name)\(pad)\(state)\(cause.isEmpty ? "" : ": \(cause)")")
     }
-    for line in features { add(line.name, line.state.rawValue, line.cause) }
+    let inner = Set(ProbeStep.allCases.map(\.name))
+    for line in features where steps || line.state == .refused || !inner.contains(line.name) {
+      add(line.name, line.state.rawValue, line.cause)
+    }
     lines.append("epoll:")
     for result in trials.results where result.engine == .epoll {
       let isUsed = EngineFeatures.all.contains { feature, name, engine in

@@ -1,13 +1,13 @@
 // Trying what a start will need, without leaving a trace: can this address be bound, can this
 // directory be written.
 
+import CLinux
 import Glibc
 
-/// Binds an address and lets it go again.
+/// Binds an IP address and lets it go again.
 public enum BindTrial {
   /// - Returns: what failed, or nil.
   public static func run(_ address: SocketAddress) -> SystemFailure? {
-    if address.isUnix { return tryUnix(address) }
     do throws(SystemFailure) {
       // Without SO_REUSEPORT: a second proxy on the same port must not share it unnoticed.
       let socket = try Sockets.listen(
@@ -18,23 +18,77 @@ public enum BindTrial {
       return error
     }
   }
+}
 
-  /// A socket file that nobody serves is removed: it is what a crash leaves behind.
-  private static func tryUnix(_ address: SocketAddress) -> SystemFailure? {
-    let path = String("\(address)".dropFirst(5))
+/// Looks at the path that a UNIX socket is to listen on.
+public enum UnixPathTrial {
+  /// What is there.
+  public enum Finding: Sendable, Equatable {
+    /// Nothing, and a file can be made.
+    case free
+    /// A socket file that no process serves: what a crash leaves behind.
+    case stale
+    /// A stream socket that a process listens on.
+    case inUse
+    /// A file that is not a socket.
+    case notASocket
+    /// A socket, and why it cannot be told whose: EPROTOTYPE for one of datagrams or of packets,
+    /// EACCES for one that this user may not connect to.
+    case foreign(Int32)
+    /// The directory is missing or cannot be written to.
+    case directory(String, Int32)
+  }
+
+  /// Connects at most; changes nothing.
+  public static func look(_ path: String) -> Finding {
+    let directory = String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)])
+    let denied = clinux_may_write(directory.isEmpty ? "/" : directory)
     var facts = stat()
-    guard lstat(path, &facts) == 0 else { return nil }
-    guard facts.st_mode & S_IFMT == S_IFSOCK else {
-      return SystemFailure(code: EADDRINUSE, operation: "bind \(address)")
+    guard lstat(path, &facts) == 0 else {
+      let code = denied < 0 ? -denied : errno
+      return code == ENOENT && denied == 0 ? .free : .directory(directory, code)
     }
-    guard let probe = try? Sockets.make(for: address, nonblocking: true) else { return nil }
+    guard facts.st_mode & S_IFMT == S_IFSOCK else { return .notASocket }
+    guard let address = SocketAddress(unixPath: path),
+      let probe = try? Sockets.make(for: address, nonblocking: true)
+    else { return .inUse }
     defer { Glibc.close(probe) }
-    let connected = Sockets.withAddress(address) { Glibc.connect(probe, $0, $1) }
-    if connected == 0 || errno == EAGAIN {
-      return SystemFailure(code: EADDRINUSE, operation: "bind \(address)")
+    let code = Sockets.withAddress(address) { Glibc.connect(probe, $0, $1) } == 0 ? 0 : errno
+    switch code {
+    // The backlog of a live one may be full (EAGAIN).
+    case 0, EAGAIN, EINPROGRESS: return .inUse
+    // The only answer that says that no process has it.
+    case ECONNREFUSED: return denied < 0 ? .directory(directory, -denied) : .stale
+    default: return .foreign(code)
     }
-    Glibc.unlink(path)
-    return nil
+  }
+
+  /// Removes a stale socket file. - Returns: an errno, or nil.
+  public static func remove(_ path: String) -> Int32? {
+    unlink(path) == 0 || errno == ENOENT ? nil : errno
+  }
+}
+
+/// The file of a UNIX socket that this process listens on, by its inode: at that path there may be
+/// another process's by the time that this one ends.
+public struct UnixSocketFile: Sendable {
+  private let path: String
+  private let device: UInt
+  private let inode: UInt
+
+  /// - Returns: nil if there is no socket at the path.
+  public init?(_ path: String) {
+    var facts = stat()
+    guard lstat(path, &facts) == 0, facts.st_mode & S_IFMT == S_IFSOCK else { return nil }
+    self.path = path
+    device = UInt(facts.st_dev)
+    inode = UInt(facts.st_ino)
+  }
+
+  /// Removes the file if it is still the same one.
+  public func remove() {
+    guard let now = UnixSocketFile(path), now.device == device, now.inode == inode else { return }
+    unlink(path)
   }
 }
 

@@ -35,11 +35,12 @@ public struct WorkerThread: Sendable {
     pthread_attr_setstacksize(&attributes, stackBytes)
     var handle = pthread_t()
     // A thread starts with its maker's mask: signals belong to whoever waits for them. Those
-    // that a fault raises are left alone, because to block them only hides where it happened.
+    // that a fault raises are left alone, because to block them only hides where it happened; and
+    // those by which Swift's runtime stops the other threads of a process that crashes.
     var blocked = sigset_t()
     var before = sigset_t()
     sigfillset(&blocked)
-    for signal in [SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS] {
+    for signal in [SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGUSR2, SIGPROF] {
       sigdelset(&blocked, signal)
     }
     pthread_sigmask(SIG_SETMASK, &blocked, &before)

@@ -1,0 +1,195 @@
+/* What a process needs at its two ends: its arguments and standard descriptors, and the end by a crash. */
+#define _GNU_SOURCE 1
+#include "CLinux.h"
+
+#include <errno.h>
+#include <execinfo.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* MARK: The start */
+
+static int argument_count;
+static char **argument_values;
+
+/* glibc calls constructors with main's arguments. Swift's own way to them is /proc/self/cmdline, which
+ * is empty where /proc is not mounted. */
+__attribute__((constructor)) static void keep_arguments(int count, char **values, char **environment) {
+  (void)environment;
+  argument_count = count;
+  argument_values = values;
+}
+
+int clinux_argument_count(void) { return argument_count; }
+
+const char *clinux_argument(int index) { return argument_values[index]; }
+
+void clinux_open_standard(void) {
+  for (int fd = 0; fd <= 2; fd++) {
+    if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF) continue;
+    /* The lowest free number is this one. */
+    int null = open("/dev/null", O_RDWR);
+    /* Without /dev: a descriptor of which every read and write fails, but which takes the number. */
+    if (null < 0) null = open("/", O_PATH | O_DIRECTORY);
+    if (null < 0) return;
+  }
+}
+
+/* MARK: Signals as a descriptor */
+
+int clinux_signalfd(uint64_t signals) {
+  sigset_t set;
+  sigemptyset(&set);
+  for (int number = 1; number < 64; number++) {
+    if (signals >> number & 1) sigaddset(&set, number);
+  }
+  int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+  return fd < 0 ? -errno : fd;
+}
+
+int clinux_read_signal(int fd) {
+  struct signalfd_siginfo info;
+  ssize_t got = read(fd, &info, sizeof info);
+  return got == sizeof info ? (int)info.ssi_signo : 0;
+}
+
+/* MARK: The end by a crash */
+
+static const int crash_signals[] = {SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGSYS};
+enum { CRASH_SIGNALS = sizeof crash_signals / sizeof crash_signals[0] };
+static struct sigaction previous[CRASH_SIGNALS];
+static int crashing_thread;
+static int crashing_signal;
+static timer_t deadline;
+static int has_deadline;
+
+static void put(const char *text) {
+  if (write(STDERR_FILENO, text, strlen(text)) < 0) return;
+}
+
+static void put_hex(uint64_t value) {
+  char text[19] = "0x";
+  int at = 2, shift = 60;
+  while (shift > 0 && !(value >> shift & 15)) shift -= 4;
+  for (; shift >= 0; shift -= 4) text[at++] = "0123456789abcdef"[value >> shift & 15];
+  text[at] = 0;
+  put(text);
+}
+
+static const char *signal_name(int signal) {
+  switch (signal) {
+  case SIGILL: return "SIGILL";
+  case SIGTRAP: return "SIGTRAP";
+  case SIGABRT: return "SIGABRT";
+  case SIGBUS: return "SIGBUS";
+  case SIGFPE: return "SIGFPE";
+  case SIGSEGV: return "SIGSEGV";
+  case SIGSYS: return "SIGSYS";
+  default: return "unknown";
+  }
+}
+
+/* The default action, at once. */
+static void die(int signal) {
+  struct sigaction action = {.sa_handler = SIG_DFL};
+  sigaction(signal, &action, NULL);
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, signal);
+  pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+  raise(signal);
+  _exit(128 + signal);
+}
+
+static void too_late(int alarm) {
+  (void)alarm;
+  die(crashing_signal);
+}
+
+/* The runtime's backtracer is another program: it may hang, and the process must not with it. SIGALRM ends
+ * it by the signal of the crash; where this thread cannot be interrupted, SIGKILL does some time later. */
+static void set_deadline(int signal) {
+  crashing_signal = signal;
+  struct sigaction action = {.sa_handler = too_late};
+  sigaction(SIGALRM, &action, NULL);
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGALRM);
+  pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+  alarm(CLINUX_CRASH_SECONDS);
+  if (!has_deadline) return;
+  struct itimerspec time = {.it_value = {.tv_sec = 2 * CLINUX_CRASH_SECONDS}};
+  timer_settime(deadline, 0, &time, NULL);
+}
+
+static void tell(int signal, const siginfo_t *info) {
+  char name[16] = "";
+  prctl(PR_GET_NAME, name);
+  put("\ncritical crashed signal=");
+  put(signal_name(signal));
+  put(" thread=");
+  put(name);
+  /* Positive: the kernel, for a fault; else a person or abort(3). */
+  if (info->si_code > 0) {
+    put(" address=");
+    put_hex((uint64_t)(uintptr_t)info->si_addr);
+  }
+  put("\n");
+  void *frames[48];
+  backtrace_symbols_fd(frames, backtrace(frames, 48), STDERR_FILENO);
+}
+
+static void crashed(int signal, siginfo_t *info, void *context) {
+  int self = (int)syscall(SYS_gettid), none = 0;
+  if (!__atomic_compare_exchange_n(&crashing_thread, &none, self, 0, __ATOMIC_SEQ_CST,
+                                   __ATOMIC_SEQ_CST)) {
+    /* The handler itself has crashed: its trace is lost, the end is not. */
+    if (none == self) die(signal);
+    /* Another thread is telling of its own crash, and ends the process. */
+    for (;;) pause();
+  }
+  set_deadline(signal);
+  tell(signal, info);
+  for (int i = 0; i < CRASH_SIGNALS; i++) {
+    if (crash_signals[i] != signal || previous[i].sa_handler == SIG_DFL ||
+        previous[i].sa_handler == SIG_IGN)
+      continue;
+    if (previous[i].sa_flags & SA_SIGINFO) previous[i].sa_sigaction(signal, info, context);
+    else previous[i].sa_handler(signal);
+  }
+  die(signal);
+}
+
+void clinux_on_crash(void) {
+  /* The first use loads libgcc's unwinder, which a signal handler must not. */
+  void *frames[2];
+  backtrace(frames, 2);
+  struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL};
+  has_deadline = timer_create(CLOCK_MONOTONIC, &event, &deadline) == 0;
+  /* Nothing but the signal itself is blocked in the handler: the runtime stops the other threads by
+   * signals, also one that waits in `crashed`. */
+  struct sigaction action = {.sa_flags = SA_SIGINFO | SA_ONSTACK};
+  action.sa_sigaction = crashed;
+  for (int i = 0; i < CRASH_SIGNALS; i++) sigaction(crash_signals[i], &action, &previous[i]);
+  /* The runtime takes SIGQUIT for a crash, prints a trace and goes on. */
+  struct sigaction usual = {.sa_handler = SIG_DFL};
+  sigaction(SIGQUIT, &usual, NULL);
+}
+
+int64_t clinux_peer_uid(int fd) {
+  struct ucred peer;
+  socklen_t length = sizeof peer;
+  return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 ? (int64_t)peer.uid : -errno;
+}
+
+int clinux_may_write(const char *directory) {
+  return faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) == 0 ? 0 : -errno;
+}

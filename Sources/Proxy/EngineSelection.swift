@@ -1,0 +1,110 @@
+// Which engine the workers run on: what was asked for, what the self-tests found, and the one line of the
+// log that says so once every worker has its engine.
+
+import Configuration
+import Logging
+import MillraceEngine
+
+/// The choice before the workers start, with what the log will say of it.
+struct EngineSelection {
+  let attempts: EngineAttempts
+  /// Why this engine: a word, and for one that was not the first choice what happened and what to do.
+  private let cause: String
+  private let refusal: EngineRefusal?
+  /// What an engine that works does without.
+  private let uringDetails: String
+  private let epollDetails: String
+
+  /// Runs the self-tests, which fork: before any thread exists.
+  /// - Returns: nil where io_uring was asked for by name and cannot be used, which is logged.
+  init?(_ choice: EngineChoice, _ options: EngineOptions, _ threads: Int, _ logger: Logger) {
+    var options = options
+    if choice == .epoll {
+      let trials = FeatureTrials.run(options, for: [.epoll])
+      options.apply(trials, to: .epoll)
+      attempts = EngineAttempts(.epoll, options, threads: threads, orEpollWith: nil)
+      cause = "configured"
+      refusal = nil
+      uringDetails = ""
+      epollDetails = Self.refused(trials)
+      return
+    }
+    var epoll = options
+    let report = ProbeReport.run(reducing: &options)
+    epoll.apply(report.trials, to: .epoll)
+    epollDetails = Self.refused(report.trials)
+    refusal = report.refusal
+    if report.usable {
+      options.apply(report)
+      cause = choice == .uring ? "configured" : "probed"
+      uringDetails = Self.details(report)
+      attempts = EngineAttempts(
+        .uring, options, threads: threads, orEpollWith: choice == .uring ? nil : epoll)
+      return
+    }
+    cause = report.refusal?.label ?? "unknown"
+    uringDetails = ""
+    attempts = EngineAttempts(.epoll, epoll, threads: threads, orEpollWith: nil)
+    if choice == .uring {
+      Self.logRefusal(report.refusal, logger)
+      return nil
+    }
+  }
+
+  // MARK: The log
+
+  /// What came of it.
+  func log(_ attempts: EngineAttempts, _ logger: Logger) {
+    let reduced = attempts.options.hasReducedRings
+    switch (attempts.kind, attempts.refusal ?? refusal) {
+    case (.epoll, let refusal?):
+      logger.notice(
+        """
+        engine selected engine=epoll cause=\(refusal.label) detail="\(refusal.detail)" \
+        cure="\(refusal.cure)"\(epollDetails)
+        """)
+    case (.epoll, nil):
+      logger.info("engine selected engine=epoll cause=\(cause)\(epollDetails)")
+    case (_, let found) where reduced:
+      let refusal = found ?? .littleMemory
+      let options = attempts.options
+      logger.notice(
+        """
+        engine selected engine=io_uring cause=\(cause)\(uringDetails) \
+        rings=\(options.submissionEntries)/\(options.completionEntries) \
+        detail="\(refusal.detail)" cure="\(refusal.cure)"
+        """)
+    default:
+      logger.info("engine selected engine=io_uring cause=\(cause)\(uringDetails)")
+    }
+  }
+
+  /// That there is none.
+  func log(_ attempts: EngineAttempts, failed failure: EngineFailure, _ logger: Logger) {
+    if let refusal = attempts.refusal { return Self.logRefusal(refusal, logger) }
+    logger.critical("workers could not start cause=\"\(failure)\"")
+  }
+
+  private static func logRefusal(_ refusal: EngineRefusal?, _ logger: Logger) {
+    logger.critical(
+      """
+      engine refused engine=io_uring cause=\(refusal?.label ?? "unknown") \
+      detail="\(refusal?.detail ?? "")" cure="\(refusal?.cure ?? "") Or set engine: auto."
+      """)
+  }
+
+  private static func details(_ report: ProbeReport) -> String {
+    let off = report.features.filter { $0.state == .off }.map(\.name)
+    let refused = report.features.filter { $0.state == .refused }
+      .map { "\($0.name) (\($0.cause))" }
+    return " setup=\(report.setup) off=\"\(off.joined(separator: " "))\""
+      + (refused.isEmpty ? "" : " refused=\"\(refused.joined(separator: ", "))\"")
+  }
+
+  /// What epoll must do without.
+  private static func refused(_ trials: FeatureTrials) -> String {
+    let refused = trials.results.filter { $0.engine == .epoll && $0.isRefusal }
+      .map { "\($0.name) (\($0.cause))" }
+    return refused.isEmpty ? "" : " refused=\"\(refused.joined(separator: ", "))\""
+  }
+}
