@@ -79,8 +79,10 @@ docs: ## the documentation of the library, as a site in .build/docs
 format: ## rewrite the sources in the house style
 	@$(SWIFT) format format --in-place --parallel --recursive $(FORMATTED)
 
-lint: ## report what breaks the house style, and public symbols without documentation
+lint: ## report what breaks the house style, public symbols without documentation, traps without a reason
 	@$(SWIFT) format lint --strict --parallel --recursive $(FORMATTED)
+	@scripts/check-traps --self-test
+	@scripts/check-traps
 	@scripts/check-documentation
 
 bench: bootstrap ## the campaign: both engines and every other proxy found, five workloads (25 minutes)

@@ -2,6 +2,9 @@
 // one in flight and the rest free. It refuses to grow, and it keeps the promise behind
 // reservations: what `guaranteedBytes` says can be appended whatever the sizes and the order of the
 // records.
+//
+// TRAP: (file) a buffer is lent to one lane and comes back by it; completions carry the engine's
+// own buffers.
 
 internal import Glibc
 internal import MillraceEngine

@@ -53,6 +53,7 @@ struct ByteCursor {
         scratch[index] = UInt8(truncatingIfNeeded: 0x30 &+ (rest &- quotient &* 10))
         rest = quotient
       } while rest != 0
+      // TRAP: the scratch is 20 bytes on the stack.
       raw(scratch.baseAddress! + index, scratch.count &- index)
     }
   }

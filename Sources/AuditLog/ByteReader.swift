@@ -45,6 +45,16 @@ struct ByteReader {
     return leading == 0x30 && position - first > 1 ? nil : value
   }
 
+  /// The largest sequence that a chain can have: 300,000 years of a million records a second. What a
+  /// file claims beyond it is refused, so that no sum that is formed of sequences overflows.
+  static let sequenceMaximum: UInt64 = 1 << 63
+
+  /// A sequence: a decimal number from 1 to `sequenceMaximum`.
+  mutating func sequence() -> UInt64? {
+    guard let value = decimal(), value > 0, value <= Self.sequenceMaximum else { return nil }
+    return value
+  }
+
   mutating func bytes(_ length: Int) -> UnsafeRawBufferPointer? {
     guard let start, count - position >= length else { return nil }
     defer { position += length }

@@ -85,7 +85,7 @@ struct ChainVerifier: RecordVisitor {
       if header.lostFirst != nextSequence || header.nextSequence != header.lostLast &+ 1 {
         return "sequences are missing that no failed commit accounts for"
       }
-      staged.lost &+= header.lostLast &- header.lostFirst &+ 1
+      add(header.lostLast &- header.lostFirst &+ 1, to: &staged.lost)
     } else if header.nextSequence != nextSequence {
       return "the segment begins at sequence \(header.nextSequence), not \(nextSequence)"
     }
@@ -107,7 +107,7 @@ struct ChainVerifier: RecordVisitor {
     case .begin: staged.begins += 1
     case .end: staged.ends += 1
     case .abort: staged.aborts += 1
-    case .loss: staged.dropped &+= record.dropped
+    case .loss: add(record.dropped, to: &staged.dropped)
     case .recovery: staged.recoveries += 1
     }
     switch record.kind {
@@ -115,6 +115,12 @@ struct ChainVerifier: RecordVisitor {
     case .exchange, .loss, .recovery: break
     }
     return nil
+  }
+
+  /// Adds what a file claims, which may be any number, up to the largest.
+  private func add(_ claimed: UInt64, to sum: inout UInt64) {
+    let (value, overflow) = sum.addingReportingOverflow(claimed)
+    sum = overflow ? .max : value
   }
 
   mutating func batchProven(_ proven: Seal) {

@@ -21,6 +21,7 @@ struct FilePrefill: ~Copyable {
     slot.deallocate()
   }
 
+  // TRAP: one lane prefills at a time, and its buffer has come back.
   func lend() -> FileBuffer { slot.pointee.take()! }
 
   func giveBack(_ buffer: consuming FileBuffer) { slot.pointee = consume buffer }

@@ -2,6 +2,9 @@
 // It decides when a batch is due, moves to the ready segment when the active one cannot take it,
 // and turns the kernel's answers into durable or failed sequences. It never writes a block twice,
 // except to go on with a write that came out short.
+//
+// TRAP: (file) the steps are this machine's own, one operation at a time by lane; a result of the
+// kernel decides which step follows, by value. A batch keeps room for its seal (BatchPool).
 
 internal import Glibc
 internal import MillraceEngine

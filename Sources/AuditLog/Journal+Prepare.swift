@@ -1,6 +1,9 @@
 // The prepare lane keeps one segment ready: created under another name, given its extents, filled
 // with newlines, synced, and only then renamed to its own name, durably. It refuses to show a
 // segment that is not whole; what fails is removed and tried again at a later time.
+//
+// TRAP: (file) the steps are this machine's own, one operation at a time by lane; a result of the
+// kernel decides which step follows, by value.
 
 internal import Glibc
 internal import MillraceEngine

@@ -1,6 +1,9 @@
 // The retire lane cuts segments at their last committed block and closes them. Everything
 // acknowledged in them is durable before they get here, so a failure is told and stepped over; a
 // segment that holds nothing is removed.
+//
+// TRAP: (file) the steps are this machine's own, one operation at a time by lane; a result of the
+// kernel decides which step follows, by value.
 
 internal import Glibc
 internal import MillraceEngine

@@ -62,6 +62,7 @@ public struct Journal: ~Copyable {
   ///   - recovered: where the worker's chain stands, from `Recovery`.
   public init(configuration: JournalConfiguration, recovered: ChainState) {
     configuration.checkPreconditions()
+    // TRAP: recovery made the chain for this worker.
     precondition(recovered.worker == configuration.worker, "the chain of another worker")
     self.configuration = configuration
     pool = BatchPool(
@@ -119,6 +120,7 @@ public struct Journal: ~Copyable {
   }
 
   private func refusal(bytes: Int, records: Int) -> JournalFullReason? {
+    // TRAP: the caller asks for `RecordWriter`'s bound, which is above 0.
     precondition(bytes > 0 && records > 0, "an empty reservation")
     if shuttingDown { return .shuttingDown }
     // A single record takes all but the others' fixed share at most.
@@ -162,6 +164,7 @@ public struct Journal: ~Copyable {
     _ kind: RecordKind, exchangeID: UInt64, requestPart: UnsafeRawBufferPointer,
     response: ResponseFacts?, wallMicroseconds: Int64, charging reservation: inout Reservation
   ) -> UInt64 {
+    // TRAP: an exchange reserves three records before it writes one, and writes at most three.
     precondition(reservation.records > 0, "a record without a reservation")
     self.wallMicroseconds = wallMicroseconds
     if untoldDrops != 0 { tellDrops() }
@@ -176,9 +179,13 @@ public struct Journal: ~Copyable {
       RecordWriter.writeRecord(
         kind, sequence: sequence, exchangeID: exchangeID, wallMicroseconds: wallMicroseconds,
         requestPart: requestPart, response: response, into: &cursor)
+      // TRAP: `RecordWriter`'s bounds are worst cases for the very bytes that are written: each
+      // escapes to six at most.
       precondition(!cursor.overflowed, "a record that its reservation did not cover")
     }
     let length = cursor.position
+    // TRAP: `RecordWriter`'s bounds are worst cases for the very bytes that are written: each
+    // escapes to six at most.
     precondition(length <= reservation.bytes, "a record longer than its reservation")
     reservation.bytes -= length
     reservation.records -= 1

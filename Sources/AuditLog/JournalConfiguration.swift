@@ -1,5 +1,8 @@
 // JournalConfiguration holds what one worker's journal is told at its creation. It owns the limits
 // and their defaults; what `when_full` does is decided by the caller of `reserve`.
+//
+// TRAP: (file) the sizes are constants but for the segment's, whose range and alignment the
+// configuration's reader has checked.
 
 /// When a record has to be on the device.
 public enum Durability: Sendable {

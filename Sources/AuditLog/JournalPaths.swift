@@ -45,6 +45,8 @@ struct JournalPaths: ~Copyable {
     cursor.padded(Int(number), 10)
     if slot == .preparing { cursor.literal(".prepare") } else { cursor.literal(".jsonl") }
     cursor.byte(0)
+    // TRAP: the directory's path is the operator's, measured when the paths were made; numbers have
+    // ten digits.
     precondition(!cursor.overflowed)
     return UnsafePointer(start)
   }

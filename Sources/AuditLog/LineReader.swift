@@ -1,6 +1,8 @@
 // LineReader streams a file's lines through one buffer, with their places. It owns the open file
 // and the buffer, reads blocking, and refuses lines beyond its limit, so that a damaged file cannot
 // make a reader use more memory than that.
+//
+// TRAP: (file) the buffer is never empty: 256 KiB at first, and it only grows.
 
 internal import Glibc
 internal import MillraceEngine

@@ -21,7 +21,7 @@ struct RecordLine {
   /// Parses the opening members of a line without its newline.
   static func parse(_ line: UnsafeRawBufferPointer) -> RecordLine? {
     var reader = ByteReader(line)
-    guard reader.take("{\"seq\":"), let sequence = reader.decimal(),
+    guard reader.take("{\"seq\":"), let sequence = reader.sequence(),
       reader.take(",\"kind\":\"")
     else { return nil }
     var kind: RecordKind?

@@ -44,6 +44,7 @@ public enum RecordWriter {
   private static func requestPartLength(_ facts: RequestFacts) -> Int {
     var nothing: UInt8 = 0
     return withUnsafeMutableBytes(of: &nothing) { scratch in
+      // TRAP: the scratch is not empty.
       var cursor = ByteCursor(base: scratch.baseAddress!, capacity: 0)
       writeRequest(facts, into: &cursor)
       return cursor.position

@@ -205,6 +205,8 @@ public struct Recovery: Sendable {
       firstSequence: first, lastSequence: state.nextSequence - 1,
       bytes: UInt64(cursor.position), previous: state.previousSeal, hash: digest.finish())
     seal.write(into: &cursor)
+    // TRAP: the bound was computed from the number of tails, each with a name and a reason of our
+    // own.
     precondition(!cursor.overflowed, "recovery records outgrew their bound")
 
     let temporary = directory + "/" + name.text(.recovering)

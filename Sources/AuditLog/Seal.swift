@@ -39,8 +39,8 @@ struct Seal: Equatable {
   /// Parses a line without its newline.
   static func parse(_ line: UnsafeRawBufferPointer) -> Seal? {
     var reader = ByteReader(line)
-    guard reader.take("{\"kind\":\"seal\",\"seq_first\":"), let first = reader.decimal(),
-      reader.take(",\"seq_last\":"), let last = reader.decimal(),
+    guard reader.take("{\"kind\":\"seal\",\"seq_first\":"), let first = reader.sequence(),
+      reader.take(",\"seq_last\":"), let last = reader.sequence(),
       reader.take(",\"bytes\":"), let bytes = reader.decimal(),
       reader.take(",\"previous\":\""), let previous = reader.hash(),
       reader.take("\",\"sha256\":\""), let hash = reader.hash(), reader.take("\"")

@@ -1,6 +1,9 @@
 // SealDigest owns one SHA-256 context of OpenSSL and reuses it for every batch, so that sealing
 // allocates nothing. It refuses to outlive a failed set-up: an OpenSSL without SHA-256 is a broken
 // installation, not a condition to handle.
+//
+// TRAP: (file) SHA-256 is part of every OpenSSL that starts, and its steps fail for want of memory
+// only; a digest that goes on without one would seal nothing.
 
 internal import COpenSSL
 

@@ -52,15 +52,15 @@ struct SegmentHeader: Equatable {
       reader.take("\",\"worker\":"), let worker = reader.decimal(), worker <= 999,
       reader.take(",\"segment\":"), let segment = reader.decimal(),
       reader.take(",\"created\":\""), reader.bytes(Timestamp.length) != nil,
-      reader.take("\",\"seq_next\":"), let next = reader.decimal(),
+      reader.take("\",\"seq_next\":"), let next = reader.sequence(),
       reader.take(",\"previous\":\""), let previous = reader.hash(), reader.take("\"")
     else { return nil }
     var header = SegmentHeader(
       run: run, worker: Int(worker), segment: segment, createdMicroseconds: 0,
       nextSequence: next, previous: previous)
     if reader.take(",\"lost_first\":") {
-      guard let first = reader.decimal(), reader.take(",\"lost_last\":"),
-        let last = reader.decimal(), first > 0, first <= last
+      guard let first = reader.sequence(), reader.take(",\"lost_last\":"),
+        let last = reader.sequence(), first <= last
       else { return nil }
       header.lostFirst = first
       header.lostLast = last

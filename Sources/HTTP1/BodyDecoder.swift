@@ -2,6 +2,9 @@
 // stands; it copies nothing but trailers. It never takes a byte behind the message's end, so the
 // next message of a pipeline stays with the caller. Chunked framing is read strictly (RFC 9112
 // 7.1).
+//
+// TRAP: (file) `offset` is what the decoder itself left or the caller's 0; states that are not of
+// chunked framing are taken before.
 
 /// Decoder of one message's content.
 public struct BodyDecoder: ~Copyable {

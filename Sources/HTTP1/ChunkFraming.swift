@@ -1,4 +1,6 @@
 // The few bytes that the chunked transfer coding puts around content that goes out (RFC 9112 7.1).
+//
+// TRAP: (file) a decoder tells of content only where there is a byte of it.
 
 /// Writer of chunk framing.
 public enum ChunkFraming {

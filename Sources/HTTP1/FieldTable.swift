@@ -1,6 +1,9 @@
 // The field lines of one head: memory taken once, used for every head that the owner parses. It
 // keeps where each recognised name stands first and which came twice, so that the checks which
 // follow touch only the lines that they are about.
+//
+// TRAP: (file) the capacity is the operator's, 8 to 1000 or more by our own constant; indices are
+// counted to `count` by callers.
 
 struct FieldTable: ~Copyable {
   let capacity: Int

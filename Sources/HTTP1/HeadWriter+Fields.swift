@@ -1,6 +1,9 @@
 // Field lines into a head: those of this program's own, those of a received head that go on to the
 // next hop, and trailers. Received lines that stand in canonical form next to each other, as nearly
 // all do, are copied as one run.
+//
+// TRAP: (file) the caller gives the bytes that the table was parsed from; their length is the
+// parser's.
 
 extension HeadWriter {
   public mutating func field(_ name: StaticString, _ value: StaticString) {

@@ -1,6 +1,8 @@
 // Writes a head into memory of the caller and never past its end: what does not fit is not written,
 // nor anything after it, and `overflowed` says so once at the end. It checks no syntax in release;
 // what it is given comes from a parsed head or from this program.
+//
+// TRAP: (file) a parsed status is 100 to 599, and our own are constants.
 
 /// Writer of message heads.
 public struct HeadWriter {

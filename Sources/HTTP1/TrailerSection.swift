@@ -2,6 +2,8 @@
 // it may arrive in pieces after the buffers before it are gone. Memory is taken with the first
 // trailer byte, bounded by the limits and freed with the section; most messages take none. Field
 // lines that may not stand in a trailer (RFC 9110 6.5.1) are dropped.
+//
+// TRAP: (file) indices are counted to `count` by callers, and a line that was counted has memory.
 
 struct TrailerSection: ~Copyable {
   enum Outcome {

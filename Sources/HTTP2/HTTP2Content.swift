@@ -23,6 +23,7 @@ public struct HTTP2Content: Sendable {
     repeating block: UnsafeRawBufferPointer, from offset: Int = 0, count: Int,
     endsStream: Bool = true
   ) {
+    // TRAP: the caller's own content, prepared before the first connection.
     precondition(count == 0 || block.count > 0, "no bytes to repeat")
     base = block.baseAddress
     period = max(block.count, 1)

@@ -1,5 +1,7 @@
 // Fields to be sent, prepared once: bytes in memory of the list's own and the table that nghttp2
 // reads. A list that outlives its sends is not even copied by nghttp2.
+//
+// TRAP: (file) the lab's own code makes these lists, before the first connection.
 
 internal import CNghttp2
 internal import Glibc

@@ -66,6 +66,7 @@ public struct HTTP2Head {
 
   @inline(__always)
   private static func spells(_ bytes: UnsafeRawBufferPointer, _ name: StaticString) -> Bool {
+    // TRAP: the count is the name's, which is not empty.
     bytes.count == name.utf8CodeUnitCount
       && memcmp(bytes.baseAddress!, name.utf8Start, bytes.count) == 0
   }

@@ -1,6 +1,8 @@
 // Memory of nghttp2 for the sessions of one thread: freed blocks are kept by size and given out
 // again, so that a stream that opens and closes takes nothing from malloc. It also keeps what all
 // sessions share and none changes: the table of callbacks.
+//
+// TRAP: (file) memory at the start, and the pointer that this file gave nghttp2 itself.
 
 internal import CNghttp2
 internal import Glibc

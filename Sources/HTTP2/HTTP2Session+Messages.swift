@@ -90,6 +90,8 @@ extension HTTP2Session {
   @discardableResult
   public mutating func supply(_ stream: Int32, _ content: HTTP2Content) -> Bool {
     guard let record = record(stream) else { return false }
+    // TRAP: which messages are sent, and when, is the caller's own state; a peer's frames change it
+    // by value.
     precondition(
       record.pointee.content.remaining == 0 && !record.pointee.content.endsStream,
       "content is still on its way")

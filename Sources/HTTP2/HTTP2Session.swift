@@ -202,6 +202,7 @@ public struct HTTP2Session: ~Copyable {
     guard heldCount > 0, let start = heldStart else { return }
     let used = state.pointee.roomUsed
     let count = min(heldCount, state.pointee.room.count - used)
+    // TRAP: what fits the room and is not empty has memory behind it.
     memcpy(state.pointee.room.baseAddress! + used, start, count)
     state.pointee.roomUsed += count
     heldStart = start + count

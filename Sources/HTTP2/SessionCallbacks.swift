@@ -1,6 +1,9 @@
 // The functions that nghttp2 calls. Each finds the session's state and the stream's record behind
 // the pointers that it is given, and posts at most one event: nothing here retains, allocates or
 // calls out.
+//
+// TRAP: (file) nghttp2 calls with the pointers that its manual promises (frame, name, value, source
+// and the session's own user data); a peer decides what they point to, never whether they do.
 
 internal import CNghttp2
 internal import Glibc

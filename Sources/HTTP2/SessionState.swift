@@ -1,5 +1,7 @@
 // What a session's callbacks work on: at a fixed address that nghttp2 hands back to each of them, so
 // that no event touches a reference count. Only the session and its callbacks see it.
+//
+// TRAP: (file) the room and the content have memory wherever a length above 0 was granted for them.
 
 internal import CNghttp2
 internal import Glibc

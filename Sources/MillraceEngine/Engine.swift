@@ -139,6 +139,8 @@ public struct EngineCounters: Sendable {
   public var leasedBuffers = 0
   /// Bytes of memory outside the pools, now.
   public var coldBytes = 0
+  /// The most that `coldBytes` has been, of each pool by itself and summed.
+  public var coldBytesHighest = 0
   /// Sends in the making or in flight, now.
   public var framesInUse = 0
   /// Operations that have not had their terminal completion.

@@ -1,5 +1,8 @@
 // Input that could not be used in the turn it came: an incomplete head, a pipelined request, body
 // bytes whose receiver is full. Always in cold memory, so that it pins no hot buffer.
+//
+// TRAP: (file) memory that was made for at least one byte has an address, and so have bytes whose
+// count was seen to be above 0.
 
 import Glibc
 import MillraceEngine

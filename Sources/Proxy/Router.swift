@@ -1,4 +1,7 @@
 // Which upstream a request goes to: the first route that matches. Pure functions over bytes.
+//
+// TRAP: (file) both counts are equal or the path's is larger, and a route's path begins with a
+// slash: neither is empty where addresses are taken.
 
 import Glibc
 

@@ -170,6 +170,7 @@ extension Worker where E: ~Copyable {
     account.hasAbandonedJournal = hasAbandonedJournal
     if audits {
       account.journal = auditTotals
+      // TRAP: `journal` is set where `audits` is true.
       account.anchor = journal!.anchorLine(workers: workerCount)
     }
     return account

@@ -1,6 +1,9 @@
 // The audit's part of an exchange: room claimed before the upstream sees the request, records
 // written as the response takes shape, responses released when their records are durable. The
 // journal decides what is written where; this file runs its file operations on the engine.
+//
+// TRAP: (file) `journal` is set from the worker's making to its end where `audits` is true, and
+// nothing here is reached otherwise; `tls` is set while a connection with `isTLS` lives.
 
 import AuditLog
 import Configuration

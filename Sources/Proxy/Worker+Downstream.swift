@@ -314,6 +314,8 @@ extension Worker where E: ~Copyable {
     guard t.pointee.socket.isValid, t.pointee.closing == .joining, !t.pointee.receiving,
       !t.pointee.sending
     else { return }
+    // TRAP: every way to `joining` has dropped or aborted the exchange before; what a peer sends
+    // chooses the way.
     precondition(d.pointee.exchange < 0, "a connection closed under its exchange")
     if t.pointee.reset { engine.resetOnClose(t.pointee.socket) }
     engine.close(t.pointee.socket)

@@ -1,6 +1,8 @@
 // The orderly end: listeners close without losing a connection that the kernel has accepted,
 // exchanges finish, idle connections get one more request or a grace period, the audit log is
 // finished; past the deadline what is left is cut.
+//
+// TRAP: (file) `journal` is set where `audits` is true, and the log's end is reached with one only.
 
 import AuditLog
 import Glibc

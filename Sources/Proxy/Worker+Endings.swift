@@ -119,6 +119,7 @@ extension Worker where E: ~Copyable {
     let head = x.pointee.method == .head
     let wall = engine.wallMicroseconds
     let written = httpDate.withBytes(wallMicroseconds: wall) { date in
+      // TRAP: `ensureHeld` said so above.
       x.pointee.held!.write(capacity: 640) { room in
         var w = HeadWriter(room)
         w.statusLine(status)
@@ -145,6 +146,7 @@ extension Worker where E: ~Copyable {
         return w.overflowed ? -1 : w.count
       }
     }
+    // TRAP: the text is made of our own constants, the longest about half of the 640 bytes.
     precondition(written > 0, "an answer outgrew its room")
     x.pointee.heldBytes += written
     x.pointee.responseBytes = head ? 0 : UInt64(size)

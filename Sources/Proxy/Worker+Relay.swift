@@ -1,5 +1,9 @@
 // Response content on its way: gathered in `held`, moved to the transport when the audit allows and
 // the client has room, with the server paused in between; and the orderly end of an exchange.
+//
+// TRAP: (file) `held` is set where `ensureHeld` said so, and nothing takes it before its use;
+// `pending` is set while `pendingBytes` is above 0. What arrives decides how much is appended,
+// never whether there is a frame.
 
 import AuditLog
 import Glibc

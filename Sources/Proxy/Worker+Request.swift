@@ -180,6 +180,8 @@ extension Worker where E: ~Copyable {
     _ d: DownstreamPointer, method: HTTPMethod, version: HTTPVersion, framing: BodyFraming
   ) -> ExchangePointer {
     guard let slot = exchanges.take() else {
+      // TRAP: a connection has one exchange at most (`exchange` is below 0 here), and there are as
+      // many slots as connections.
       preconditionFailure("fewer exchange slots than connections")
     }
     let x = exchanges[slot]

@@ -1,4 +1,7 @@
 // Request content on its way to the server, with the client paused while the server is slow.
+//
+// TRAP: (file) `pending` is set where `ensurePending` said so, and while `pendingBytes` is above 0;
+// the room of a frame has memory.
 
 import AuditLog
 import Configuration

@@ -1,5 +1,7 @@
 // From the server's bytes to a response: its head is parsed and written anew into `held`. What
 // follows the head is Worker+Relay.swift's, and every early end is Worker+Endings.swift's.
+//
+// TRAP: (file) `held` is set where `ensureHeld` said so, before each of these and after each push.
 
 import AuditLog
 import Glibc

@@ -190,6 +190,7 @@ func startWorker(_ kind: EngineKind, _ seed: WorkerSeed, _ wakers: WakerBoard) {
       wakers.set(seed.index, engine.waker)
       runWorker(seed, engine)
     case .simulated:
+      // TRAP: the configuration cannot name this engine.
       preconditionFailure("a simulated worker runs in a world, not on a thread")
     }
   } catch {

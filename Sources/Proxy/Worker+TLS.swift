@@ -1,6 +1,9 @@
 // TLS between a downstream transport and its exchanges: ciphertext in, plaintext out, and back.
 // The session works on memory that it is lent for a call; nothing here outlives its turn but what
 // waits to be sent.
+//
+// TRAP: (file) `tls` is set while a connection with `isTLS` lives, and no other gets here;
+// `pending` is set by `ensurePending`, or was looked at on the line before.
 
 import Glibc
 import Logging
@@ -181,7 +184,8 @@ extension Worker where E: ~Copyable {
     guard ensurePending(t) else { return .resourcesExhausted }
     let records = frame.segmentCount + frame.count / TLSSession.recordPlaintextMaximum + 1
     let wire =
-      frame.count + records * TLSSession.recordOverheadMaximum + d.pointee.tls!.outputKept()
+      frame.count + records * TLSSession.recordOverheadMaximum + TLSSession.answerMaximum
+      + d.pointee.tls!.outputKept()
     guard wire <= t.pointee.pending!.inlineRoom() else { return encryptLarge(d, frame, wire) }
     let segments = frame.segmentCount
     for i in 0..<segments {
@@ -232,7 +236,14 @@ extension Worker where E: ~Copyable {
       }
     }
     guard appendArea(t, area, used) else { return .resourcesExhausted }
-    return d.pointee.tls!.outputKept() == 0 ? nil : .downstreamReset
+    let kept = d.pointee.tls!.outputKept()
+    guard kept > 0 else { return nil }
+    // The answer to a KeyUpdate took the room of the last record's end.
+    area = engine.coldMemory(kept)
+    let rest = d.pointee.tls!.send(
+      UnsafeRawBufferPointer(start: nil, count: 0), output: area.mutableBytes)
+    guard rest.progress == .wantsInput else { return .downstreamReset }
+    return appendArea(t, area, rest.output) ? nil : .resourcesExhausted
   }
 
   /// Puts a filled buffer behind what waits; false when the frame has no room for it.

@@ -73,6 +73,7 @@ extension Worker where E: ~Copyable {
     if whole {
       for i in 0..<segments {
         let segment = frame.segment(i)
+        // TRAP: no segment of a frame is empty.
         memcpy(at, segment.baseAddress!, segment.count)
         at += segment.count
       }

@@ -308,6 +308,7 @@ extension Worker where E: ~Copyable {
     guard t.pointee.socket.isValid, t.pointee.closing == .joining, !t.pointee.receiving,
       !t.pointee.sending
     else { return }
+    // TRAP: `closeUpstream` is called behind `detach`, or on a connection that has no exchange.
     precondition(u.pointee.exchange < 0, "an upstream connection closed under its exchange")
     engine.close(t.pointee.socket)
     wheel.disarm(upstreamTimerBase + Int(slot))

@@ -77,6 +77,7 @@ extension Worker where E: ~Copyable {
 
   /// What the journal counted; zeros without an audit log.
   var auditTotals: JournalCounters {
+    // TRAP: `journal` is set where `audits` is true.
     mutating get { audits ? journal!.totals() : JournalCounters() }
   }
 

@@ -1,6 +1,8 @@
 // Randomness of the simulator for OpenSSL. Keys, nonces, session identifiers and ticket IVs come
 // from wherever the simulated world takes its dice, so that a seed repeats every handshake. Not for
 // production: what it installs holds for the whole process and is no secret.
+//
+// TRAP: (file) tests only; what it asks of OpenSSL depends on nothing from outside.
 
 import COpenSSL
 

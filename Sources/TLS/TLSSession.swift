@@ -56,6 +56,10 @@ public struct TLSSession: ~Copyable {
   /// AEAD suites only.
   public static var recordOverheadMaximum: Int { 29 }
 
+  /// The most bytes that a call of `send` may put before its first record: the answer to a KeyUpdate
+  /// that was received since the last one, which OpenSSL owes until then.
+  public static var answerMaximum: Int { 5 + recordOverheadMaximum }
+
   /// Below this much plaintext, a record that only fills the end of the output area is not begun:
   /// sealing costs as much as 1 KiB of data does, and the peer pays too.
   private static var worthwhileRecord: Int { 1024 }

@@ -51,6 +51,7 @@ public final class TicketKeys: Sendable {
     randomBytes: @escaping @Sendable (UnsafeMutableRawBufferPointer) -> Void, now: Int64,
     rotationSeconds: Int64 = 12 * 3600
   ) {
+    // TRAP: our own constant.
     precondition(rotationSeconds >= 1, "a rotation takes at least one second")
     self.randomBytes = randomBytes
     self.rotationSeconds = rotationSeconds

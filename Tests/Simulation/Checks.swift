@@ -61,6 +61,8 @@ extension Life {
 
   // MARK: What is held
 
+  private static let coldBytesPerClient = 2 << 20
+
   private func checkNothingIsHeld(_ a: WorkerAccount, _ when: String, keepsListeners: Bool) {
     func zero(_ value: Int, _ name: String) {
       if value != 0 { failAnyway("leak", "\(when): \(value) \(name)") }
@@ -89,6 +91,12 @@ extension Life {
     }
     let seen = errands.filter { $0.outcome == .served }.count
     if seen > c.responses + c.requests { failAnyway("counters", "more answers than requests") }
+    // Held input and waiting output, both ways, on both sides: at most a few times `Watermark.high` and
+    // a large buffer each. A client that sends and does not read must not get more.
+    let clients = min(c.accepted, circumstances.configuration.limits.connections)
+    if a.engine.coldBytesHighest > clients * Self.coldBytesPerClient {
+      failAnyway("memory", "\(a.engine.coldBytesHighest) bytes of cold memory, \(clients) clients")
+    }
     // FrameBudget counts the most frames that a worker can hold.
     if circumstances.conditions.frames == nil && c.framesExhausted > 0 {
       failAnyway("frames", "\(c.framesExhausted) times no frame was left")

@@ -28,6 +28,10 @@ enum Attack {
   case flippedByte(Int)
   /// A request and a reset right behind it, so often.
   case hitAndRun(Int)
+  /// A request for much, then so many KeyUpdates, and from then on never a byte read.
+  case keyUpdates(Int)
+  /// So many bytes of noise behind a handshake, in the place of records, and never a byte read.
+  case noiseBehindHandshake(Int)
   /// TLS that is finished by a reset, a handshake and nothing more.
   case handshakeOnly
 }
@@ -104,6 +108,24 @@ final class Hostile {
           line.reset()
         }
       }
+    case .keyUpdates(let count):
+      let line = open()
+      line.onDrained = { [unowned self] in
+        guard line.speaksTLS, !line.isDeaf else { return }
+        line.isDeaf = true
+        line.write(
+          Array(
+            "GET /u0/hostile HTTP/1.1\r\nHost: sim.example\r\nX-Sim: \(Life.hostileID)\r\n\r\n".utf8
+          ))
+        updateKeys(line, count)
+      }
+    case .noiseBehindHandshake(let count):
+      let line = open()
+      line.onDrained = { [unowned self] in
+        guard line.speaksTLS, !line.isDeaf else { return }
+        line.isDeaf = true
+        line.writeRaw(dice.bytes(count))
+      }
     case .handshakeOnly:
       let line = open()
       life.after(gap) { line.reset() }
@@ -129,6 +151,13 @@ final class Hostile {
     guard left > 0, !line.isOver else { return }
     line.write(bytes)
     life.after(gap) { [unowned self] in drip(line, bytes, left - 1) }
+  }
+
+  private func updateKeys(_ line: Line, _ left: Int) {
+    guard left > 0, !line.isOver else { return }
+    line.updateKeys()
+    life.totals.keyUpdates += 1
+    life.after(gap) { [unowned self] in updateKeys(line, left - 1) }
   }
 
   private func hide() {

@@ -76,7 +76,26 @@ final class Line {
   /// True when everything that was written is with the network.
   var isDrained: Bool { early.isEmpty && sent == outgoing.count }
 
+  /// True once a TLS handshake is complete.
+  var speaksTLS: Bool { isSecure }
+  /// True when nothing more is read: what comes fills the network.
+  var isDeaf = false
+
   // MARK: What the speaker does
+
+  /// Says KeyUpdate, if the session is one of TLS 1.3.
+  func updateKeys() {
+    guard !isOver, isSecure else { return }
+    let area = UnsafeMutableRawBufferPointer.allocate(byteCount: 512, alignment: 16)
+    defer { area.deallocate() }
+    put(ArraySlice(area[..<tls!.requestKeyUpdate(output: area)]))
+  }
+
+  /// Puts bytes where records should be.
+  func writeRaw(_ bytes: [UInt8]) {
+    guard !isOver else { return }
+    put(bytes[...])
+  }
 
   func write(_ bytes: [UInt8]) {
     guard !isOver, !finishing else { return }
@@ -203,7 +222,7 @@ final class Line {
   }
 
   private func read() {
-    guard let peer, !reading, !isOver else { return }
+    guard let peer, !reading, !isOver, !isDeaf else { return }
     let bytes = peer.receive(atMost: pace.readBytes)
     if bytes.isEmpty {
       if peer.hasEnded {

@@ -187,7 +187,7 @@ extension Life {
   private func addAttacker(_ number: Int) {
     let attack: Attack
     let listener = dice.roll(listenerAddresses.count)
-    switch dice.roll(15) {
+    switch dice.roll(18) {
     case 0...4: attack = .garbage(dice.roll(Garbage.requests))
     case 5: attack = .hiddenInContent
     case 6: attack = .endlessHead
@@ -198,6 +198,8 @@ extension Life {
     case 11: attack = .crowd(1 + dice.roll(20))
     case 12: attack = .halfHandshake(dice.roll(600))
     case 13: attack = .hitAndRun(1 + dice.roll(20))
+    case 14, 15: attack = .keyUpdates(1 + dice.roll(400))
+    case 16: attack = .noiseBehindHandshake(1 + dice.roll(5_000))
     default: attack = dice.chance(500) ? .flippedByte(dice.roll(1_200)) : .handshakeOnly
     }
     let attacker = Hostile(self, number: number, listener: listener, attack, dice: dice.split())

@@ -19,6 +19,7 @@ struct Totals: Equatable {
   var tlsFailures = 0
   var whims = 0
   var attacks = 0
+  var keyUpdates = 0
   var bytes = 0
   var records = 0
   var torn = 0
@@ -36,7 +37,8 @@ struct Totals: Equatable {
     ("connections_refused", \.refused), ("origin_connections", \.originConnections),
     ("requests", \.requests), ("arrivals", \.arrivals), ("retries", \.retries),
     ("responses", \.responses), ("interims", \.interims), ("cuts", \.cuts), ("resets", \.resets),
-    ("whims", \.whims), ("attacks", \.attacks), ("tls_handshakes", \.handshakes),
+    ("whims", \.whims), ("attacks", \.attacks), ("key_updates", \.keyUpdates),
+    ("tls_handshakes", \.handshakes),
     ("tls_resumptions", \.resumptions), ("tls_failures", \.tlsFailures),
     ("content_bytes", \.bytes), ("records", \.records), ("torn_tails", \.torn),
     ("turns", \.turns), ("virtual_seconds", \.virtualSeconds),

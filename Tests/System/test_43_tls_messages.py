@@ -24,9 +24,12 @@ BATCH = 500
 
 
 def scripted(served):
-    """/large and /mib answer with so much, everything else with `ok`."""
+    """/large, /mib and /size/N answer with so much, everything else with `ok`."""
     while message := served.request():
         size = {"/large": LARGE, "/mib": MIB}.get(message.target)
+        if message.target.startswith("/size/"):
+            served.answer(b"x" * int(message.target.rpartition("/")[2]))
+            continue
         if size is None:
             served.answer(b"ok")
             continue
@@ -151,6 +154,18 @@ class TLSMessages(SystemCase):
                     client.socket.sendall(client.key_update())
                 self.check_session(client, count <= LIMIT + 1)
         self.assertEqual(self.counter("tls_floods"), 1)
+
+    def test_an_answer_leaves_before_a_response_of_any_size(self):
+        # OpenSSL puts its KeyUpdate before the next record: sizes around the room of a frame
+        # (2,976 bytes) and of a large buffer (131,072), where there is none left for it.
+        sizes = [*range(2640, 2860), *range(130_700, 131_100, 9)]
+        for start in range(0, len(sizes), LIMIT):
+            client = self.client()
+            for size in sizes[start : start + LIMIT]:
+                client.socket.sendall(client.key_update())
+                client.send(wire.get(f"/size/{size}"))
+                self.assertSameBytes(self.read_response(client, size), b"x" * size)
+            client.close()
 
     def check_session(self, client, is_alive):
         try:

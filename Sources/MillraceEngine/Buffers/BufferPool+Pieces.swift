@@ -1,6 +1,9 @@
 // Buffers that the kernel fills bit by bit (IOU_PBUF_RING_INC): several completions name the same
 // buffer, each with its own offset, while the kernel goes on filling the rest. A buffer is leased
 // while pieces of it are reported or held, and free when in addition the kernel is done with it.
+//
+// TRAP: (file) sizes are options of the start. Which piece is reported is computed from what the
+// kernel says it received, within a buffer that it was lent.
 
 import CLinux
 import Glibc

@@ -1,6 +1,9 @@
 // A pool owns one slab of equal buffers and gives them out as leases, last in first out, so that
 // the buffers in use stay few and hot. It refuses rather than grows: an empty pool is
 // backpressure. Slices count themselves per buffer, without atomics: a pool belongs to one worker.
+//
+// TRAP: (file) sizes are options of the start; completions are this engine's own values, and the
+// caller redeems each once.
 
 import CLinux
 import Glibc

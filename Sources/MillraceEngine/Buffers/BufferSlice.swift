@@ -42,6 +42,8 @@ public struct BufferSlice: ~Copyable {
   /// - Parameter length: 0...count.
   @inline(__always)
   public mutating func removePrefix(_ length: Int) -> BufferSlice {
+    // TRAP: lengths are what a decoder or the kernel said of this very slice; each caller has
+    // compared them with `count`.
     precondition(length >= 0 && length <= count)
     owner.pointee.slices += 1
     let prefix = BufferSlice(base: base, count: length, owner: owner)
@@ -53,6 +55,8 @@ public struct BufferSlice: ~Copyable {
   /// Forgets the first `length` bytes. - Parameter length: 0...count.
   @inline(__always)
   public mutating func dropPrefix(_ length: Int) {
+    // TRAP: lengths are what a decoder or the kernel said of this very slice; each caller has
+    // compared them with `count`.
     precondition(length >= 0 && length <= count)
     base += length
     count -= length
@@ -61,6 +65,8 @@ public struct BufferSlice: ~Copyable {
   /// Forgets all but the first `length` bytes. - Parameter length: 0...count.
   @inline(__always)
   public mutating func truncate(to length: Int) {
+    // TRAP: lengths are what a decoder or the kernel said of this very slice; each caller has
+    // compared them with `count`.
     precondition(length >= 0 && length <= count)
     count = length
   }
@@ -68,6 +74,8 @@ public struct BufferSlice: ~Copyable {
   /// A further slice of the same buffer, over the given part of this one.
   @inline(__always)
   public func subslice(start: Int, count length: Int) -> BufferSlice {
+    // TRAP: lengths are what a decoder or the kernel said of this very slice; each caller has
+    // compared them with `count`.
     precondition(start >= 0 && length >= 0 && start + length <= count)
     owner.pointee.slices += 1
     return BufferSlice(base: base + start, count: length, owner: owner)
@@ -99,6 +107,8 @@ enum ColdMemory {
 
   static func allocate(_ size: Int, ledger: UnsafeMutablePointer<PoolState>) -> BufferSlice {
     guard let block = malloc(headerBytes + size) else {
+      // TRAP: sizes are bounded by the limits of heads, frames and watermarks; where malloc gives
+      // nothing the process is at its end.
       preconditionFailure("out of memory for \(size) bytes of cold memory")
     }
     // SAFETY: the block is ours alone and large enough for an owner, a size and the bytes.

@@ -1,4 +1,6 @@
 // Reading a frame back: for a layer that transforms bytes (TLS) before they leave.
+//
+// TRAP: (file) who reads a frame back counts to `segmentCount`.
 
 import CLinux
 import Glibc

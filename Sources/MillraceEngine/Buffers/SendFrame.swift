@@ -153,6 +153,9 @@ public struct SendFrame: ~Copyable {
     if s.pointee.inlineOpen {
       vectors[Int(s.pointee.segmentCount) - 1].iov_len += length
     } else {
+      // TRAP: how much arrives decides how many pieces there are, so every caller asks first:
+      // `hasRoom` before content, `canTakeOne` before what a TLS session says, and a fresh frame
+      // takes a head.
       precondition(Int(s.pointee.segmentCount) < FrameLayout.segmentLimit, "frame is full")
       vectors[Int(s.pointee.segmentCount)] = iovec(
         iov_base: cell + FrameLayout.inlineOffset + s.pointee.inlineUsed, iov_len: length)
@@ -168,6 +171,7 @@ public struct SendFrame: ~Copyable {
   public mutating func append(_ bytes: UnsafeRawBufferPointer) {
     guard bytes.count > 0 else { return }
     _ = write(capacity: bytes.count) { room in
+      // TRAP: the bytes are not empty, and a capacity above 0 was given memory.
       memcpy(room.baseAddress!, bytes.baseAddress!, bytes.count)
       return bytes.count
     }
@@ -191,6 +195,9 @@ public struct SendFrame: ~Copyable {
 
   private mutating func appendSegment(_ slice: consuming BufferSlice) {
     let s = state
+    // TRAP: how much arrives decides how many pieces there are, so every caller asks first:
+    // `hasRoom` before content, `canTakeOne` before what a TLS session says, and a fresh frame
+    // takes a head.
     precondition(
       Int(s.pointee.segmentCount) < FrameLayout.segmentLimit
         && Int(s.pointee.sliceCount) < FrameLayout.sliceLimit, "frame is full")
@@ -246,6 +253,7 @@ public struct SendFrame: ~Copyable {
     for segment in 0..<Int(state.pointee.segmentCount) {
       guard slice < Int(state.pointee.sliceCount) else { break }
       // Segments and slices are in the same order; inline segments have no slice.
+      // TRAP: a vector below `segmentCount` was filled.
       let base = vectors[segment].iov_base!
       if isInline(base, cell) { continue }
       if !slices[slice].isCold {
@@ -295,8 +303,10 @@ struct FrameSlab: ~Copyable {
       nil, capacity * FrameLayout.cellBytes, PROT_READ | PROT_WRITE,
       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
     guard let base, base != MAP_FAILED else {
+      // TRAP: address space is reserved when an engine is made, before the first connection.
       preconditionFailure("no address space for \(capacity) frames")
     }
+    // TRAP: the layout is known at compile time.
     precondition(MemoryLayout<FrameState>.size <= FrameLayout.messageOffset)
     precondition(
       FrameLayout.messageOffset + MemoryLayout<msghdr>.size <= FrameLayout.vectorsOffset)

@@ -1,6 +1,10 @@
 // Chains that the engine runs itself: epoll's always, the ring's where the kernel's links are not
 // used. A chain is a list of steps that were submitted and not started; the end of one starts the
 // next, or ends all that are left. A step keeps its number until its chain is over.
+//
+// TRAP: (file) the caller's order of calls, which no event changes: chains are made and closed by
+// code in one go. How many are in flight is bounded by the caller, who states it in
+// EngineOptions.chains.
 
 import Glibc
 

@@ -1,6 +1,8 @@
 // Slots for what is neither a transfer on a socket nor a file operation: timeouts, polls, splices,
 // reported shutdowns and closes. What the kernel reads of them stays at one address until the
 // terminal completion. Bounded; an operation that finds no slot ends with ENOBUFS.
+//
+// TRAP: (file) the capacity is the caller's option, checked when the engine is made.
 
 import CLinux
 import Glibc

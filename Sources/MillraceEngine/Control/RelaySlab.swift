@@ -1,6 +1,8 @@
 // Relays: bytes from one socket to another that the caller never sees. The steps are plain system
 // calls that do not wait, the same for both engines; when one would wait, the engine is told for
 // which side. A relay by splice(2) has a pipe of a bounded pool.
+//
+// TRAP: (file) two numbers have an address; a relay with a buffer was given it when it was made.
 
 import CLinux
 import Glibc

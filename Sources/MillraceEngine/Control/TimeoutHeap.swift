@@ -1,5 +1,7 @@
 // Timeouts in the order of their deadlines: a binary heap of control slots, as large as there are
 // slots, so that it never grows.
+//
+// TRAP: (file) as many timeouts as control operations, whose slab refuses first.
 
 import Glibc
 

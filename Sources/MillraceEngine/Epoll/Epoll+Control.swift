@@ -1,4 +1,7 @@
 // Chains, timeouts, cancellation, foreign descriptors and messages: what concerns no transfer.
+//
+// TRAP: (file) the caller's order of calls, which no event changes: chains are made and closed by
+// code in one go. A step's cell is set when the step is made.
 
 import CLinux
 import Glibc

@@ -1,5 +1,9 @@
 // Datagrams: received as the other engine's kernel lays them out, sent at once, and in order of
 // submission once one had to wait.
+//
+// TRAP: (file) the caller knows which sockets it opened for datagrams, keeps one receive in flight,
+// and redeems a completion of this engine once. The queue's end was stored as a pointer that is not
+// null.
 
 import CLinux
 import Glibc

@@ -1,4 +1,7 @@
 // File operations on threads: the loop fills a slot, a thread makes the calls, the loop reports.
+//
+// TRAP: (file) counts and offsets are the caller's own: the log's positions in files that it made,
+// within buffers that it made.
 
 import CLinux
 import Glibc

@@ -1,5 +1,8 @@
 // Which CPU and which queue: placement of connections, direct slots, busy polling, and what is used
 // of the kernel by name.
+//
+// TRAP: (file) slots of the direct table are taken and returned by the caller; nothing that arrives
+// names one.
 
 import CLinux
 import Glibc

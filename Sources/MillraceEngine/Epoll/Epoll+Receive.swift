@@ -1,4 +1,7 @@
 // Receiving: a buffer is taken only when there is something to read, so an idle socket pins none.
+//
+// TRAP: (file) the caller keeps one in flight a socket and knows by its own flag; a peer cannot
+// submit. Completions are this engine's own values, and the caller redeems each once.
 
 import CLinux
 import Glibc

@@ -1,4 +1,6 @@
 // Splices and relays: tried at once, and again at each edge of either side.
+//
+// TRAP: (file) the caller's order of calls and its own descriptors; two numbers have an address.
 
 import CLinux
 import Glibc

@@ -1,5 +1,8 @@
 // Sending: tried at once; what does not fit waits for the socket's edge, with its hot buffers
 // copied out first when they are getting few.
+//
+// TRAP: (file) the caller keeps one in flight a socket and knows by its own flag; a peer cannot
+// submit. Chains are the caller's order of calls.
 
 import CLinux
 import Glibc

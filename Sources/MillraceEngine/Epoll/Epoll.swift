@@ -229,6 +229,8 @@ public struct Epoll: Engine, ChainRunner, ~Copyable {
     counters.operationsInFlight += later.count
     counters.leasedBuffers = small.leased + large.leased
     counters.coldBytes = small.state.pointee.coldBytes + large.state.pointee.coldBytes
+    counters.coldBytesHighest =
+      small.state.pointee.coldBytesHighest + large.state.pointee.coldBytesHighest
     counters.framesInUse = frames.inUse
     counters.frameRefusals = frames.state.pointee.refusals
     counters.operationsRefused = control.refusals + relays.refusals

@@ -1,6 +1,8 @@
 // BlockingFiles owns the blocking file calls that set-up, recovery and verification make before or
 // beside the loops. It refuses to be used from a loop: nothing here is bounded in time. Every call
 // restarts on EINTR and reports a failure as an Errno that names the call and the path.
+//
+// TRAP: (file) inside the loop `done` is below the count, so that there is memory.
 
 import Glibc
 

@@ -1,6 +1,8 @@
 // FileBuffer owns one aligned block of memory that a file operation may read from. It is consumed
 // by the submission and given back by the terminal completion, so nobody can change or free it
 // while the kernel still uses it. It refuses to be copied and knows nothing of what it holds.
+//
+// TRAP: (file) sizes are constants of the log and of the caller.
 
 /// Memory handed to a file operation: consumed by submission, given back by its terminal
 /// completion.

@@ -1,4 +1,6 @@
 // Several file buffers that travel together through one vectored operation.
+//
+// TRAP: (file) a list is filled by its caller, with as many buffers as its own constants say.
 
 import CLinux
 import Glibc

@@ -1,5 +1,8 @@
 // Slots for file operations and connects: what must stay at one address until the kernel, or a
 // thread of ours, is done with it. Bounded; the caller keeps fewer in flight than there are.
+//
+// TRAP: (file) all of it is the caller's use: how many operations it has in flight, and that it
+// redeems a completion of this engine once, as what it is. Results of the kernel are values.
 
 import CLinux
 import Glibc

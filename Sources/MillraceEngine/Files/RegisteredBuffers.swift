@@ -1,6 +1,9 @@
 // The file buffers that an engine keeps ready: one mapping, cut into equal parts, registered with
 // the kernel where it can be. A buffer that ends goes back to the pool; the pool refuses rather
 // than grows. Belongs to one thread, as its engine does.
+//
+// TRAP: (file) counts and sizes are the operator's, within ranges that were checked; memory is
+// taken when the engine is made.
 
 import CLinux
 import Glibc

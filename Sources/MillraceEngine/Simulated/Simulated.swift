@@ -206,6 +206,8 @@ public struct Simulated: Engine, ~Copyable {
     var counters = statistics
     counters.leasedBuffers = small.leased + large.leased
     counters.coldBytes = small.state.pointee.coldBytes + large.state.pointee.coldBytes
+    counters.coldBytesHighest =
+      small.state.pointee.coldBytesHighest + large.state.pointee.coldBytesHighest
     counters.framesInUse = frames.inUse
     counters.frameRefusals = frames.state.pointee.refusals
     counters.registeredBuffersInUse = registered.inUse

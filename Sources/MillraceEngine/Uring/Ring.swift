@@ -1,5 +1,7 @@
 // The rings themselves: set-up with given flags, the mappings, one entry at a time in and out, the
 // enter in each of its forms, and growth of the completion queue. It knows nothing of sockets or files. Whoever owns it drains before it ends.
+//
+// TRAP: (file) address space is reserved when an engine is made, before the first connection.
 
 import CLinux
 import Glibc

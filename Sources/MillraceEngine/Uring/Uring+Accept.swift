@@ -1,4 +1,7 @@
 // Listening, accepting (multishot), connecting, closing.
+//
+// TRAP: (file) the caller arms each listener once, by its own flag, and chains are its own order of
+// calls.
 
 import CLinux
 import Glibc

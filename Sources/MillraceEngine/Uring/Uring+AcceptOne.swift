@@ -1,5 +1,7 @@
 // Accepting one connection, into a number or into a direct slot; and what becomes of an accept whose
 // number a chain has just closed.
+//
+// TRAP: (file) the caller arms each listener once, by its own flag.
 
 import CLinux
 import Glibc

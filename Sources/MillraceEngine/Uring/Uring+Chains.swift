@@ -4,6 +4,9 @@
 //
 // No step is a quiet one (a skipped completion in a chain can hang, axboe/liburing#1235), and none is
 // tried again: what would be, outside a chain, is a failure in it.
+//
+// TRAP: (file) the caller's order of calls, which no event changes: chains are made and closed by
+// code in one go. A step's cell is set when the step is made.
 
 import CLinux
 import Glibc

@@ -1,5 +1,8 @@
 // Operations with a control slot: timeouts, no-operations, polls, reported shutdowns and closes,
 // messages, and what a chain or a splice needs. One entry each; the slot holds what the kernel reads.
+//
+// TRAP: (file) the caller's order of calls, which no event changes: chains are made and closed by
+// code in one go. The offset of a stored property is known at compile time.
 
 import CLinux
 import Glibc

@@ -1,6 +1,9 @@
 // Datagrams: one multishot recvmsg per socket, which draws from the large buffers and lays each arrival
 // out as `DatagramLayout` says; and any number of sends in flight, in a list that hangs from the
 // socket's record.
+//
+// TRAP: (file) the caller knows which sockets it opened for datagrams, keeps one receive in flight,
+// and redeems a completion of this engine once.
 
 import CLinux
 import Glibc

@@ -1,6 +1,9 @@
 // Direct descriptors: slots of the kernel's table of files, which entries name by their place in it.
 // Where the kernel keeps no table, this engine keeps what each slot stands for, and nobody above can
 // tell, except that the kernel cannot run a chain whose steps open a slot for each other.
+//
+// TRAP: (file) slots of the direct table are taken and returned by the caller; nothing that arrives
+// names one.
 
 import CLinux
 import Glibc

@@ -1,5 +1,8 @@
 // File operations through the ring. What an operation needs lives in a slot until the terminal
 // completion, and its entry is made from the slot: at once, or when its turn in a chain has come.
+//
+// TRAP: (file) counts and offsets are the caller's own: the log's positions in files that it made,
+// within buffers that it made.
 
 import CLinux
 import Glibc

@@ -2,6 +2,9 @@
 // the wake (IORING_OP_MSG_RING, 5.18), which costs neither side a system call of its own. A token has 64
 // bits and a completion of the kernel's no room for more, so a message in it could not be told from
 // a completion of ours.
+//
+// TRAP: (file) the caller's order of calls, which no event changes: chains are made and closed by
+// code in one go.
 
 import CLinux
 import Glibc

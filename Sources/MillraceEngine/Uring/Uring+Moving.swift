@@ -1,4 +1,7 @@
 // Connections that come from elsewhere, and that go elsewhere.
+//
+// TRAP: (file) which connections move, and when, is the caller's choice: before it arms anything on
+// them.
 
 import Glibc
 

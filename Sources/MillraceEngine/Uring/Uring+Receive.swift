@@ -1,5 +1,8 @@
 // Receiving: multishot into small buffers, or one arrival into a large one. ENOBUFS never shows
 // above: the socket waits in a list until buffers come back.
+//
+// TRAP: (file) the caller keeps one in flight a socket and knows by its own flag; a peer cannot
+// submit. Completions are this engine's own values, and the caller redeems each once.
 
 import CLinux
 import Glibc

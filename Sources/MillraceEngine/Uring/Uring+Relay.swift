@@ -1,6 +1,8 @@
 // Pipes, splices and relays. The kernel hands every splice of a ring to a worker thread, and one that
 // waits there keeps the thread from others; so the ring polls, and between sockets and pipes plain
 // system calls move the bytes, which never wait. Only a file is the ring's to splice.
+//
+// TRAP: (file) the caller's order of calls and its own descriptors; two numbers have an address.
 
 import CLinux
 import Glibc

@@ -1,6 +1,9 @@
 // Sending: one frame in flight per socket. The first try never waits (MSG_DONTWAIT inside the
 // enter), so that when the enter returns, each send of it has either succeeded in silence or
 // posted why not. What did not fit waits for room with cold memory, if hot buffers are few.
+//
+// TRAP: (file) the caller keeps one in flight a socket and knows by its own flag; a peer cannot
+// submit.
 
 import CLinux
 import Glibc

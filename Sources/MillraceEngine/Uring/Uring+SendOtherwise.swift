@@ -1,5 +1,8 @@
 // Sends beyond the plain one: without copying, as steps of chains, and the list of those that are in
 // flight on one socket together.
+//
+// TRAP: (file) the caller keeps one in flight a socket and knows by its own flag; a peer cannot
+// submit. The chain's steps are the caller's order.
 
 import CLinux
 import Glibc

@@ -6,6 +6,8 @@ import Glibc
 
 extension Uring {
   public mutating func wait(until deadline: Int64?) {
+    // TRAP: the caller's order of calls, which no event changes: chains are made and closed by code
+    // in one go.
     precondition(!chainIsOpen, "a wait while a chain is being made")
     statistics.turns += 1
     pollSignal.clear()
@@ -177,10 +179,16 @@ extension Uring {
     case EBADR: engineBug("the kernel had to drop completions")
     // The last two: elsewhere a registered ring's place is no ring's.
     case EEXIST, EINVAL, EBADF:
+      // TRAP: no socket's or file's error comes from the enter itself. These say that the ring is
+      // not ours or is broken; to go on would spin without a completion.
       preconditionFailure(
         "io_uring_enter: errno \(code): an engine is used by a thread that did not make it")
     case EOWNERDEAD:
+      // TRAP: no socket's or file's error comes from the enter itself. These say that the ring is
+      // not ours or is broken; to go on would spin without a completion.
       preconditionFailure("an engine is used by a child of fork(2), after the end of its parent")
+    // TRAP: no socket's or file's error comes from the enter itself. These say that the ring is not
+    // ours or is broken; to go on would spin without a completion.
     default: preconditionFailure("io_uring_enter: errno \(code)")
     }
   }

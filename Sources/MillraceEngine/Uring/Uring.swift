@@ -2,6 +2,9 @@
 // frames and the record of every descriptor it made. Sends are tried without waiting inside the
 // enter that submits them and report success without a completion of the kernel; what must wait
 // is submitted again, and its hot buffers are copied out first when they are getting few.
+//
+// TRAP: (file) the caller's order of calls, which no event changes: chains are made and closed by
+// code in one go.
 
 import CLinux
 import Glibc
@@ -241,6 +244,8 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
     counters.operationsInFlight = operationsInFlight + later.count
     counters.leasedBuffers = small.leased + large.leased
     counters.coldBytes = small.state.pointee.coldBytes + large.state.pointee.coldBytes
+    counters.coldBytesHighest =
+      small.state.pointee.coldBytesHighest + large.state.pointee.coldBytesHighest
     counters.framesInUse = frames.inUse
     counters.frameRefusals = frames.state.pointee.refusals
     counters.correspondents = correspondents.count
