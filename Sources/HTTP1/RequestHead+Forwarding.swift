@@ -61,7 +61,9 @@ extension RequestHead {
         guard element.count >= 9,
           ByteClass.equalFolded(base + Int(element.start), "websocket", count: 9)
         else { continue }
-        if element.count == 9 || ByteClass.byte(base, Int(element.start) + 9) == 0x2F { return true }
+        if element.count == 9 || ByteClass.byte(base, Int(element.start) + 9) == 0x2F {
+          return true
+        }
       }
     }
     return false

@@ -107,7 +107,8 @@ public struct Preflight: Sendable {
           problems.append(
             Problem(
               location: location,
-              message: "\(host) has \(found.count) addresses; the first \(addressesMaximum) are used",
+              message: "\(host) has \(found.count) addresses, and the first"
+                + " \(addressesMaximum) are used",
               cure: "list the servers by their addresses, so that requests are spread over them",
               severity: .warning))
         }

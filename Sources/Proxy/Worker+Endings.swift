@@ -127,7 +127,9 @@ extension Worker where E: ~Copyable {
         w.append("Content-Type: text/plain; charset=utf-8\r\n")
         w.field("Content-Length", decimal: UInt64(size))
         // 200 is the answer to OPTIONS for this hop.
-        if status == 405 || status == 200 { w.append("Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n") }
+        if status == 405 || status == 200 {
+          w.append("Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n")
+        }
         if status == 503 { w.append("Retry-After: 1\r\n") }
         if close {
           w.append("Connection: close\r\n")

@@ -190,9 +190,10 @@ extension Worker where E: ~Copyable {
     let framing = responseHead.framing(for: x.pointee.method)
     // RFC 9110 6.6.1: who forwards a response without a Date adds one. A Date that Connection
     // names is not forwarded.
+    let present = responseHead.presentFields
     let addsDate =
-      !responseHead.presentFields.has(.date)
-      || responseHead.presentFields.has(.connection) && responseHead.first(.date)?.isHopByHop == true
+      !present.has(.date)
+      || present.has(.connection) && responseHead.first(.date)?.isHopByHop == true
     if addsDate { httpDate.refresh(wallMicroseconds: engine.wallMicroseconds) }
     // A field line grows by the space behind its colon where it had none. The lines that are added
     // take at most 120 bytes and the pseudonym of Via, which has at most 128.

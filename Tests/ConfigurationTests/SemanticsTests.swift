@@ -9,7 +9,8 @@ struct SemanticsTests {
   @Test(
     "via is on, off or a name",
     arguments: [
-      ("", ViaSetting.standard), ("via: on", .standard), ("via: off", .off), ("via: true", .standard),
+      ("", ViaSetting.standard), ("via: on", .standard), ("via: off", .off),
+      ("via: true", .standard),
       ("via: false", .off), ("via: edge-1", .pseudonym("edge-1")), ("via: \"on\"", .standard),
       ("via: \"a.example:80\"", .pseudonym("a.example:80")),
       ("via: \"[::1]:80\"", .pseudonym("[::1]:80")), ("via: \"7\"", .pseudonym("7")),
@@ -37,7 +38,8 @@ struct SemanticsTests {
     #expect(found.first?.hasPrefix(plain) == true, "\(found)")
   }
 
-  @Test("a name for Via has at most 128 bytes", arguments: [(127, true), (128, true), (129, false)])
+  @Test(
+    "a name for Via has at most 128 bytes", arguments: [(127, true), (128, true), (129, false)])
   func longVia(count: Int, passes: Bool) {
     let found = lines(minimal("via: " + String(repeating: "v", count: count)))
     #expect(found.isEmpty == passes)

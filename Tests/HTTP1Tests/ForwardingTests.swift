@@ -192,7 +192,9 @@ import Testing
 }
 
 @Suite struct IntermediaryFieldTests {
-  private func withHead<R>(_ lines: String, _ body: (borrowing RequestHead, UnsafeRawBufferPointer) -> R)
+  private func withHead<R>(
+    _ lines: String, _ body: (borrowing RequestHead, UnsafeRawBufferPointer) -> R
+  )
     -> R
   {
     var head = RequestHead(fieldCapacity: 32)
@@ -204,11 +206,12 @@ import Testing
     }
   }
 
-  @Test(arguments: [
-    ("0", 0), ("00", 0), ("1", 1), ("4294967294", 4_294_967_294), ("4294967295", 4_294_967_295),
-    ("4294967296", 4_294_967_295), ("99999999999999999999999999", 4_294_967_295), ("", nil),
-    ("-1", nil), ("1 2", nil), ("0x1", nil), ("1.", nil), ("one", nil),
-  ] as [(String, UInt32?)])
+  @Test(
+    arguments: [
+      ("0", 0), ("00", 0), ("1", 1), ("4294967294", 4_294_967_294), ("4294967295", 4_294_967_295),
+      ("4294967296", 4_294_967_295), ("99999999999999999999999999", 4_294_967_295), ("", nil),
+      ("-1", nil), ("1 2", nil), ("0x1", nil), ("1.", nil), ("one", nil),
+    ] as [(String, UInt32?)])
   func maxForwards(text: String, value: UInt32?) {
     let read = withHead("Max-Forwards: \(text)\r\n") { $0.maxForwards(in: $1) }
     #expect(read == value)
@@ -216,7 +219,8 @@ import Testing
   }
 
   @Test(arguments: [
-    ("Via: 1.1 me", 1), ("Via: HTTP/1.1 ME (us, 1.1 me)", 1), ("Via: 1.0 me (a, 1.1 me b)", 2), ("Via: 1.1 me, 1.0 you, 1.1 Me", 2),
+    ("Via: 1.1 me", 1), ("Via: HTTP/1.1 ME (us, 1.1 me)", 1), ("Via: 1.0 me (a, 1.1 me b)", 2),
+    ("Via: 1.1 me, 1.0 you, 1.1 Me", 2),
     ("Via: 1.1  me\r\nVia:\t1.1\tme", 2), ("Via: 1.1 mean", 0), ("Via: me", 0), ("Via: 1.1", 0),
     ("Via: 1.1 you me", 0), ("Via:", 0), ("Via: , ,", 0), ("Vial: 1.1 me", 0),
   ])
