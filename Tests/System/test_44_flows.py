@@ -55,8 +55,8 @@ class Pipelines(SystemCase):
         sender.start()
         other = self.connect(self.proxy)
         highest = 0
-        for n in range(20):
-            for _ in range(25):
+        for n in range(12):
+            for _ in range(20):
                 self.assertEqual(connection.response().body, b"/p")
             self.assertEqual(other.send(wire.get(f"/{n}")).response().body, b"/%d" % n)
             highest = max(highest, self.cold_bytes())
@@ -198,7 +198,7 @@ class HalfClose(SystemCase):
         )
         proxy = self.start_proxy(config)
         tls_port = int(config["listeners"][1]["address"].rpartition(":")[2])
-        ballast = disk.fill(leave=6 << 20)
+        ballast = disk.fill(leave=4 << 20)
         self.fill_log(proxy)
         waiting = proxy.counters()["audit_waits"]
         plain = [self.connect(proxy) for _ in range(20)]
@@ -224,9 +224,9 @@ class HalfClose(SystemCase):
         """Asks until a request has to wait."""
         connection = self.connect(proxy)
         self.addCleanup(connection.close)
-        connection.socket.settimeout(3)
+        connection.socket.settimeout(2)
         for _ in range(20_000):
-            connection.send(wire.get("/" + "p" * 3000))
+            connection.send(wire.get("/" + '"' * 7000))  # each is escaped
             try:
                 connection.response()
             except TimeoutError:
@@ -291,7 +291,7 @@ class StrayLines(SystemCase):
 
     def test_an_empty_line_on_an_idle_connection_starts_nothing(self):
         origin = self.start_origin(quick)
-        proxy = self.proxy_before(origin.port, timeouts=LONG | {"head": "1s"})
+        proxy = self.proxy_before(origin.port, timeouts=LONG | {"head": "500ms"})
         parts = ([b"\r\n"], [b"\r\n\r\n"], [b"\r", b"\n"], [b"\r\n", b"\r\n", b"\r\n"])
         connections = [self.connect(proxy) for _ in parts]
         for connection, pieces in zip(connections, parts):
@@ -299,13 +299,13 @@ class StrayLines(SystemCase):
             for piece in pieces:
                 connection.send(piece)
                 time.sleep(0.05)
-        time.sleep(2.5)  # more than the head's time and a look at the timers
+        time.sleep(1.5)  # more than the head's time and a look at the timers
         for connection in connections:
             self.assertEqual(connection.send(wire.get("/two")).response().body, b"/two")
         self.assertEqual(proxy.counters()["timeouts"], 0)
 
     def test_a_head_that_begins_behind_an_empty_line_has_its_time(self):
-        proxy = self.proxy_before(self.start_origin(quick).port, timeouts=LONG | {"head": "1s"})
+        proxy = self.proxy_before(self.start_origin(quick).port, timeouts=LONG | {"head": "500ms"})
         for first, rest in ((b"\r\nGET", b""), (b"\r", b"\nGET")):
             connection = self.connect(proxy)
             connection.send(wire.get("/one")).response()
@@ -374,7 +374,7 @@ class IdlePools(SystemCase):
 
         def script(served):
             while True:
-                served.socket.settimeout(2)
+                served.socket.settimeout(1)
                 try:
                     if served.request() is None:
                         ends.append("proxy")
@@ -385,10 +385,13 @@ class IdlePools(SystemCase):
                 served.answer()
 
         self.start(script)
-        for expected in ("server", "server", "proxy", "proxy"):  # once may be a restart
+        for _ in range(10):  # two at the same age, within an eighth; once may be a restart
             self.post()
             self.proxy.settle({"upstream_connections": 0})
-            self.assertEqual(ends.pop(), expected)
+            if ends[-1] == "proxy":
+                break
+        self.assertEqual(ends[-1], "proxy")
+        self.assertGreaterEqual(ends.count("server"), 2)
 
     def test_a_server_that_closes_after_some_requests(self):
         def script(served):
