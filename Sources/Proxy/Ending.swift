@@ -8,6 +8,7 @@ enum Ending: UInt8 {
   case noRoute
   case methodRefused
   case auditFull
+  case auditRecordTooLarge
   case auditFailed
   case connectRefused
   case connectUnreachable
@@ -34,6 +35,7 @@ enum Ending: UInt8 {
     case .noRoute: "no_route"
     case .methodRefused: "method_refused"
     case .auditFull: "audit_full"
+    case .auditRecordTooLarge: "audit_record_too_large"
     case .auditFailed: "audit_failed"
     case .connectRefused: "connect_refused"
     case .connectUnreachable: "connect_unreachable"
@@ -62,6 +64,7 @@ enum Ending: UInt8 {
     case .methodRefused: 405
     case .badRequest, .requestBodyMalformed: 400
     case .requestBodyTimeout, .downstreamTimeout: 408
+    case .auditRecordTooLarge: 431
     case .auditFull, .auditFailed, .resourcesExhausted, .drainDeadline: 503
     case .connectTimeout, .responseTimeout: 504
     default: 502
