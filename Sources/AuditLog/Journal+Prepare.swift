@@ -237,6 +237,7 @@ extension Journal {
       prepare.step = .openFile
     case .openFile:
       prepare.file = result
+      prepare.collided = false
       prepare.step = reservesSpace ? .allocate : .prefill
     case .allocate:
       prepare.step = reservesSpace ? .sync : .prefill
@@ -287,6 +288,12 @@ extension Journal {
   }
 
   private mutating func failPreparation(_ code: Int32, _ now: Int64) {
+    if code == EEXIST && prepare.step == .openFile && !prepare.collided {
+      // Something of the name of work in progress: it goes, and the name is tried again at once.
+      prepare.collided = true
+      prepare.step = .unlinkFailed
+      return
+    }
     let directRefused =
       code == EINVAL && prepare.isDirect
       && (prepare.step == .openFile || prepare.step == .prefill || prepare.step == .fillFront)
@@ -301,7 +308,7 @@ extension Journal {
     }
     switch prepare.step {
     case .openDirectory: prepare.step = .idle
-    case .openFile: prepare.step = code == EEXIST ? .unlinkFailed : .idle
+    case .openFile: prepare.step = .idle
     case .fillFront, .syncFront: dropPublished()
     default: prepare.step = .closeFailed
     }

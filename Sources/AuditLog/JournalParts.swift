@@ -71,6 +71,8 @@ struct PrepareState {
   /// Prefill writes of less than a block since the last one that took more.
   var fruitless = 0
   var renamed = false
+  /// The name was taken, and what had it was removed.
+  var collided = false
   var isDirect = false
   var retryAt: Int64 = 0
   var directory: Int32 = -1
