@@ -93,7 +93,8 @@ struct ByteCursor {
   ///
   /// Valid UTF-8 passes. A byte that is not part of valid UTF-8 becomes `\uf7XX`, a private-use
   /// code point with the byte as its low half. Those code points (U+F780…U+F7FF) are themselves
-  /// treated as three such bytes when they occur, so the mapping has one inverse.
+  /// treated as three such bytes when they occur, so the mapping has one inverse. Characters that
+  /// could drive a terminal or hide text are written by their number, which any JSON parser undoes.
   mutating func escaped(_ bytes: UnsafeRawBufferPointer) {
     guard let start = bytes.baseAddress else { return }
     let count = bytes.count
@@ -115,6 +116,11 @@ struct ByteCursor {
       if value >= 0x80 {
         let length = Self.sequenceLength(start + index, count &- index)
         if length > 0 {
+          if Self.mayMislead(start + index, length) {
+            raw(start + plainFrom, index &- plainFrom)
+            numbered(start + index, length)
+            plainFrom = index &+ length
+          }
           index &+= length
           continue
         }
@@ -125,6 +131,77 @@ struct ByteCursor {
       plainFrom = index
     }
     raw(start + plainFrom, count &- plainFrom)
+  }
+
+  /// The most bytes at the front of `bytes` whose escaped form has at most `maximum` bytes. No
+  /// character and no escape is split.
+  static func prefix(of bytes: UnsafeRawBufferPointer, escapedMaximum maximum: Int) -> Int {
+    // No byte takes more than six.
+    guard bytes.count > maximum / 6, let start = bytes.baseAddress else { return bytes.count }
+    var index = 0
+    var length = 0
+    while index < bytes.count {
+      let value = start.load(fromByteOffset: index, as: UInt8.self)
+      var taken = 1
+      switch value {
+      case 0x22, 0x5C, 0x0A, 0x0D, 0x09: length &+= 2
+      case 0x20..<0x7F: length &+= 1
+      case 0x80...:
+        taken = max(1, sequenceLength(start + index, bytes.count &- index))
+        if taken == 1 {
+          length &+= 6
+        } else if mayMislead(start + index, taken) {
+          length &+= taken == 4 ? 12 : 6
+        } else {
+          length &+= taken
+        }
+      default: length &+= 6
+      }
+      if length > maximum { return index }
+      index &+= taken
+    }
+    return index
+  }
+
+  /// True for characters that a terminal takes for commands or that change how the text around them
+  /// reads: the control characters of ISO 6429's second block (C1), line and paragraph separators,
+  /// bidirectional controls, and format characters that show nothing (Unicode 15, general category
+  /// Cf, without those that scripts need, such as the Arabic number signs).
+  private static func mayMislead(_ start: UnsafeRawPointer, _ length: Int) -> Bool {
+    // Two and three bytes: only some leading bytes have any of them.
+    switch start.load(as: UInt8.self) {
+    case 0xC2, 0xD8, 0xE1, 0xE2, 0xEF, 0xF0, 0xF3: break
+    default: return false
+    }
+    switch scalar(start, length) {
+    case 0x80...0x9F, 0xAD, 0x061C, 0x180E, 0x200B...0x200F, 0x2028...0x202E, 0x2060...0x206F,
+      0xFEFF, 0xFFF9...0xFFFB, 0x1D173...0x1D17A, 0xE0000...0xE007F:
+      return true
+    default: return false
+    }
+  }
+
+  /// The code point of a valid sequence.
+  private static func scalar(_ start: UnsafeRawPointer, _ length: Int) -> UInt32 {
+    var value = UInt32(start.load(as: UInt8.self)) & (0xFF >> UInt32(length + 1))
+    for offset in 1..<length {
+      value = value << 6 | UInt32(start.load(fromByteOffset: offset, as: UInt8.self) & 0x3F)
+    }
+    return value
+  }
+
+  /// `\uXXXX`, or the two of a surrogate pair, RFC 8259 section 7.
+  private mutating func numbered(_ start: UnsafeRawPointer, _ length: Int) {
+    let value = Self.scalar(start, length)
+    if value < 0x10000 { return unit(value) }
+    unit(0xD800 + (value - 0x10000) >> 10)
+    unit(0xDC00 + (value - 0x10000) & 0x3FF)
+  }
+
+  private mutating func unit(_ value: UInt32) {
+    literal("\\u")
+    hex(UInt8(truncatingIfNeeded: value >> 8))
+    hex(UInt8(truncatingIfNeeded: value))
   }
 
   private mutating func escape(_ value: UInt8) {

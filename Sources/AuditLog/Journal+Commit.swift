@@ -22,6 +22,7 @@ extension Journal {
   mutating func nextCommitOperation(_ now: Int64) -> JournalOperation? {
     if commit.submitted { return nil }
     if commit.step == .idle && !startCommit(now) { return nil }
+    if commitWaitsForFill { return nil }
     if now < commit.retryAt { return nil }
     commit.submitted = true
     switch commit.step {
@@ -35,13 +36,16 @@ extension Journal {
     case .reopen:
       let path = paths.segment(
         .commit, worker: configuration.worker, number: active.number)
-      return .open(path: path, flags: O_WRONLY | O_CLOEXEC, mode: 0)
+      return .open(path: path, flags: O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, mode: 0)
     case .closeOld:
       return .close(file: commit.oldFile)
     case .idle:
       preconditionFailure("a started commit has a step")
     }
   }
+
+  /// True while the fill lane uses the descriptor that is to be closed.
+  var commitWaitsForFill: Bool { commit.step == .closeOld && isFilling(active.number) }
 
   /// When the gathering batch is due, in monotonic nanoseconds.
   var gatherDue: Int64 {
@@ -59,6 +63,11 @@ extension Journal {
 
   /// Seals the oldest batch for its segment. False if none is due or no segment can take it.
   private mutating func startCommit(_ now: Int64) -> Bool {
+    if isLosing { giveUpSegments() }
+    if isLost {
+      failPending()
+      return false
+    }
     if pool.gatheringUsed > 0 && gatherSince == 0 { gatherSince = now }
     rotateByAge(now)
     if pool.waitingCount == 0 {
@@ -83,8 +92,17 @@ extension Journal {
   /// Makes the active segment one that can take a batch of `used` bytes.
   private mutating func chooseSegment(_ now: Int64, for used: Int) -> Bool {
     if active.isOpen && BatchPool.disk(used) <= active.size - active.used {
-      stalled = false
-      return true
+      // Rarely: the fill lane is a step behind, and its completion asks again.
+      let isFilled = BatchPool.disk(used) <= active.filled - active.used
+      if !isFilled && !stalled { counters.stalls &+= 1 }
+      stalled = !isFilled
+      return isFilled
+    }
+    // A step of newlines is whole before another segment is begun: no crash can then leave half of one
+    // anywhere but at the end of the chain, where recovery looks.
+    if isFillUnsettled {
+      stalled = true
+      return false
     }
     guard ready.isOpen, retired.count < Self.retiredBeforeOpening else {
       if !stalled { counters.stalls &+= 1 }
@@ -100,6 +118,16 @@ extension Journal {
     return true
   }
 
+  /// What would be written into a lost log fails: its exchanges are closed unanswered.
+  private mutating func failPending() {
+    while !pool.isEmpty {
+      if pool.waitingCount == 0 { pool.cut() }
+      commit.batch = pool.launch()
+      failBatch(code: ENOENT)
+    }
+    gatherSince = 0
+  }
+
   private mutating func retireActive() {
     guard active.isOpen else { return }
     retired.push(RetiredSegment(file: active.file, number: active.number, used: active.used))
@@ -108,7 +136,9 @@ extension Journal {
   }
 
   private mutating func rotateByAge(_ now: Int64) {
-    guard active.isOpen, active.used > 0, now >= active.rotateAt, !shuttingDown else { return }
+    guard active.isOpen, active.used > 0, now >= active.rotateAt, !shuttingDown,
+      !isFillUnsettled
+    else { return }
     if readyKeepsPromises && retired.count < Self.retiredBeforeOpening {
       retireActive()
     } else {
@@ -289,8 +319,12 @@ extension Journal {
   /// The batch is lost: what became of its blocks is unknown, so its segment takes no other batch.
   mutating func failBatch(code: Int32) {
     let batch = pool.batch(commit.batch)
-    failedFirst = batch.firstSequence
+    // One range, where one failure follows another before the caller has looked.
+    if !hasNewFailure || failedThrough + 1 != batch.firstSequence {
+      failedFirst = batch.firstSequence
+    }
     failedThrough = batch.lastSequence
+    hasNewFailure = true
     if lostLast == 0 { lostFirst = batch.firstSequence }
     lostLast = batch.lastSequence
     counters.failedCommits &+= 1

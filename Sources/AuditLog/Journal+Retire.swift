@@ -12,10 +12,12 @@ extension Journal {
   mutating func nextRetireOperation() -> JournalOperation? {
     if retire.submitted { return nil }
     if retire.step == .idle {
-      guard let next = retired.pop() else { return nil }
+      // A file is not cut or closed under an operation of another lane.
+      guard let next = retired.peek(), !isFilling(next.number) else { return nil }
+      _ = retired.pop()
       retire.current = next
       // A segment that goes away needs no cut. With `none` the content is not yet on the device.
-      retire.step = next.used == 0 ? .close : .syncContent
+      retire.step = next.used == 0 || next.isLost ? .close : .syncContent
     }
     retire.submitted = true
     let file = retire.current.file
@@ -45,7 +47,8 @@ extension Journal {
     case .syncContent: retire.step = .truncate
     case .truncate: retire.step = .syncLength
     case .syncLength: retire.step = .close
-    case .close: retire.step = retire.current.used == 0 ? .unlink : .idle
+    case .close:
+      retire.step = retire.current.used == 0 && !retire.current.isLost ? .unlink : .idle
     case .unlink: retire.step = .idle
     case .idle: preconditionFailure("a completion without a retirement")
     }

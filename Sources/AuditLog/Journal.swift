@@ -6,8 +6,11 @@
 // How it works
 //  1. `reserve` claims memory and disk for an exchange's worst case; `append` draws on the claim.
 //  2. Lane `commit` writes one batch at a time: records, a seal, newlines up to the next block.
-//  3. Lane `prepare` keeps one prefilled segment ready; lane `retire` cuts and closes used ones.
-//  4. After each completion of lane `commit` the caller first closes the exchanges that
+//  3. Lane `prepare` keeps one segment ready and as many in reserve as reservations need; lane
+//     `retire` cuts and closes used ones.
+//  4. Lane `fill` prefills the active segment ahead of the writer; lane `watch` looks whether the
+//     log is still where it was.
+//  5. After each completion of lane `commit` the caller first closes the exchanges that
 //     `failedThrough` newly covers, and then releases those that `durableSequence` covers.
 
 internal import Glibc
@@ -20,11 +23,18 @@ public struct Journal: ~Copyable {
   var digest = SealDigest()
   let paths: JournalPaths
   let prefill: FilePrefill
+  let fillBlock: FilePrefill
   var commit = CommitState()
   var prepare = PrepareState()
   var retire = RetireState()
+  var fill = FillState()
+  var watch = WatchState()
   var active = OpenSegment.none
   var ready = OpenSegment.none
+  /// Segments behind the ready one, oldest first, empty, with their space reserved.
+  var reserved: FixedQueue<OpenSegment>
+  /// What promises may count on in them.
+  var reservedDisk = 0
   var retired = FixedQueue(capacity: 8, filler: RetiredSegment(file: -1, number: 0, used: 0))
   var notices = FixedQueue(capacity: 32, filler: JournalNotice.prepareFailed(code: 0))
 
@@ -36,6 +46,8 @@ public struct Journal: ~Copyable {
   var lostLast: UInt64 = 0
   var promisedBytes = 0
   var promisedRecords = 0
+  /// The part of `promisedBytes` that large exchanges have.
+  var promisedLarge = 0
   /// Drops that no `loss` record has told yet.
   var untoldDrops: UInt64 = 0
   var wallMicroseconds: Int64 = 0
@@ -43,7 +55,16 @@ public struct Journal: ~Copyable {
   var gatherSince: Int64 = 0
   var usesDirectIO: Bool
   var usesDurableWrite: Bool
+  /// False once fallocate was refused.
+  var reservesSpace = true
   var stalled = false
+  /// The directory or the live segment has gone; `isLosing` until its segments are given up.
+  var isLost = false
+  var isLosing = false
+  /// The inode of a directory that could be used instead, or 0.
+  var candidateInode: UInt64 = 0
+  /// A batch has failed since the caller looked.
+  var hasNewFailure = false
   var hasReadiedOne = false
   var shuttingDown = false
 
@@ -70,6 +91,8 @@ public struct Journal: ~Copyable {
       recordMaximum: configuration.recordMaximum)
     paths = JournalPaths(directory: configuration.directory)
     prefill = FilePrefill(capacity: configuration.prefillChunk)
+    fillBlock = FilePrefill(capacity: configuration.prefillStep)
+    reserved = FixedQueue(capacity: configuration.reservedSegments, filler: .none)
     nextSequence = recovered.nextSequence
     committedSequence = recovered.nextSequence - 1
     durableSequence = recovered.nextSequence - 1
@@ -77,79 +100,6 @@ public struct Journal: ~Copyable {
     previousSeal = recovered.previousSeal
     usesDirectIO = configuration.usesDirectIO && configuration.durability != .none
     usesDurableWrite = true
-  }
-
-  // MARK: Space
-
-  /// Disk that one record may take beyond its bytes, when it is alone in its batch.
-  static let recordDiskOverhead = Seal.maximum + SegmentName.blockSize - 1
-
-  /// Bytes of a segment that promises may count on: a batch never straddles segments, so up to one
-  /// batch is lost at its end, and its header may cost a block.
-  private func dependable(_ segment: OpenSegment) -> Int {
-    if !segment.isOpen { return 0 }
-    return max(
-      0, segment.size - segment.used - configuration.batchSize - SegmentName.blockSize)
-  }
-
-  private var promisedDisk: Int {
-    promisedBytes + promisedRecords * Self.recordDiskOverhead + pool.pendingDisk
-  }
-
-  /// True if the ready segment alone could keep every promise.
-  var readyKeepsPromises: Bool { ready.isOpen && promisedDisk <= dependable(ready) }
-
-  /// Claims room for `records` records of `bytes` bytes in all; see `RecordWriter.exchangeMaximum`.
-  /// What is granted can be appended in any case; it is drawn on by `append` and ended by
-  /// `release`.
-  public mutating func reserve(bytes: Int, records: Int = 1) -> ReservationResult {
-    if let reason = refusal(bytes: bytes, records: records) {
-      switch reason {
-      case .memory: counters.refusedMemory &+= 1
-      case .disk: counters.refusedDisk &+= 1
-      case .recordTooLarge, .shuttingDown: break
-      }
-      return .full(reason)
-    }
-    promisedBytes += bytes
-    promisedRecords += records
-    var reservation = Reservation()
-    reservation.bytes = bytes
-    reservation.records = records
-    return .granted(reservation)
-  }
-
-  private func refusal(bytes: Int, records: Int) -> JournalFullReason? {
-    // TRAP: the caller asks for `RecordWriter`'s bound, which is above 0.
-    precondition(bytes > 0 && records > 0, "an empty reservation")
-    if shuttingDown { return .shuttingDown }
-    // A single record takes all but the others' fixed share at most.
-    let longest =
-      bytes - (records - 1) * (RecordWriter.framingMaximum + RecordWriter.responsePartMaximum)
-    if longest > configuration.recordMaximum { return .recordTooLarge }
-    if promisedBytes + bytes > pool.guaranteedBytes { return .memory }
-    let disk = bytes + records * Self.recordDiskOverhead
-    if promisedDisk + disk > dependable(active) + dependable(ready) { return .disk }
-    return nil
-  }
-
-  /// True if a reservation of this size would be granted now: with `when_full: block`, look again
-  /// after each completion.
-  public func spaceAvailable(bytes: Int, records: Int = 1) -> Bool {
-    refusal(bytes: bytes, records: records) == nil
-  }
-
-  /// Gives back what is left of a reservation and zeroes it.
-  public mutating func release(_ reservation: inout Reservation) {
-    promisedBytes -= reservation.bytes
-    promisedRecords -= reservation.records
-    reservation = Reservation()
-  }
-
-  /// Counts one exchange that `when_full: drop` leaves unrecorded; the next batch tells of it.
-  public mutating func countDropped() {
-    counters.dropped &+= 1
-    untoldDrops &+= 1
   }
 
   // MARK: Records
@@ -191,6 +141,7 @@ public struct Journal: ~Copyable {
     reservation.records -= 1
     promisedBytes -= length
     promisedRecords -= 1
+    if reservation.isLarge { promisedLarge -= length + Self.recordDiskOverhead }
     pool.advance(length, sequence: sequence)
     nextSequence &+= 1
     return sequence
@@ -217,6 +168,8 @@ public struct Journal: ~Copyable {
     case .commit: nextCommitOperation(now)
     case .prepare: nextPrepareOperation(now)
     case .retire: nextRetireOperation()
+    case .fill: nextFillOperation(now)
+    case .watch: nextWatchOperation(now)
     }
   }
 
@@ -231,7 +184,16 @@ public struct Journal: ~Copyable {
     case .commit: completedCommit(result, buffer, now)
     case .prepare: completedPrepare(result, buffer, now)
     case .retire: completedRetire(result)
+    case .fill: completedFill(result, buffer, now)
+    case .watch: completedWatch(result: result, status: nil)
     }
+  }
+
+  /// True once after batches failed: the exchanges from `failedFirst` to `failedThrough` are to be
+  /// closed. Ask after each completion and after `nextOperation` of lane `commit`.
+  public mutating func takeFailure() -> Bool {
+    defer { hasNewFailure = false }
+    return hasNewFailure
   }
 
   /// The next event for the operator, oldest first. At most 32 are kept; later ones are dropped.
@@ -243,7 +205,7 @@ public struct Journal: ~Copyable {
   /// and nothing was appended; nil if there is no such time. Ask after `nextOperation`.
   public var nextDeadline: Int64? {
     var deadline = Int64.max
-    if !commit.submitted {
+    if !commit.submitted && !commitWaitsForFill {
       if commit.step != .idle {
         deadline = min(deadline, commit.retryAt)
       } else if gatherSince != 0 && !stalled {
@@ -252,8 +214,12 @@ public struct Journal: ~Copyable {
         deadline = min(deadline, active.rotateAt)
       }
     }
-    if !prepare.submitted && prepare.step == .idle && wantsSegment {
+    if !prepare.submitted && prepare.step == .idle && (wantsSegment || wantsReady) {
       deadline = min(deadline, prepare.retryAt)
+    }
+    if !fill.submitted && fill.retryAt != 0 && stalled { deadline = min(deadline, fill.retryAt) }
+    if !watch.submitted && !shuttingDown && configuration.watchNanoseconds > 0 {
+      deadline = min(deadline, watch.nextAt)
     }
     return deadline == Int64.max ? nil : deadline
   }
@@ -294,7 +260,7 @@ public struct Journal: ~Copyable {
   /// True when nothing is in memory, in flight or open.
   public var isShutDown: Bool {
     shuttingDown && pool.isEmpty && commit.step == .idle && !active.isOpen && !ready.isOpen
-      && retired.count == 0 && retire.step == .idle && prepare.step == .idle
-      && prepare.directory < 0
+      && reserved.count == 0 && retired.count == 0 && retire.step == .idle
+      && prepare.step == .idle && prepare.directory < 0 && !fill.submitted && !watch.submitted
   }
 }

@@ -35,19 +35,32 @@ public struct JournalConfiguration: Sendable {
   /// Bytes of one batch, a multiple of 4096: the largest single write.
   public var batchSize = 256 << 10
   /// Batches in memory, at least 3. Untouched ones cost address space only, and freed ones are
-  /// reused last-in first-out, so the default bounds a backlog at 16 MiB and normally touches
-  /// three.
+  /// reused last-in first-out: normally three are touched. `fit` sizes them for what may be open.
   public var batchCount = 64
-  /// The longest single record in bytes, at most half a batch: a target of 8 KiB, each byte of it
-  /// escaped to six, fits.
-  public var recordMaximum = 64 << 10
+  /// Batches that may wait for the device before nothing more is granted: 16 MiB of backlog.
+  public var backlogBatches = 64
+  /// The longest single record in bytes, at most half a batch: the longest that `RecordWriter` makes
+  /// (38.6 KiB), rounded up.
+  public var recordMaximum = 40 << 10
+  /// Bytes of disk that exchanges with more than `ordinaryRequestPart` may have reserved together. What
+  /// they take beyond that is taken from one another and from no ordinary exchange.
+  public var largeBytes = 32 << 20
+  /// Segments in reserve beside the ready one, at most; `fit` derives it.
+  public var reservedSegments = 8
   /// Under load, the least time between the starts of two commits. A commit costs 10 to 23 µs of
   /// CPU (DESIGN, measured), so 200 µs bound that at about a tenth of one CPU.
   public var gatherWindowNanoseconds: Int64 = 200_000
-  /// Bytes of one prefill write, a multiple of 4096.
+  /// Bytes of one prefill write where a whole segment is filled before use, because its space cannot
+  /// be reserved otherwise; a multiple of 4096.
   public var prefillChunk = 1 << 20
+  /// Bytes by which the active segment is prefilled ahead of the writer, a multiple of 4096. A reader
+  /// of the live log skips one batch and one step of newlines at most.
+  public var prefillStep = 256 << 10
   /// Between attempts after ENOSPC and other failures.
   public var retryNanoseconds: Int64 = 250_000_000
+  /// Between two looks whether the log is still where it was; 0: it is never looked. Two calls a
+  /// second cost nothing that can be measured.
+  public var watchNanoseconds: Int64 = 1_000_000_000
   /// Tries O_DIRECT first.
   public var usesDirectIO = true
 
@@ -55,6 +68,51 @@ public struct JournalConfiguration: Sendable {
     self.directory = directory
     self.worker = worker
     self.run = run
+  }
+
+  /// Bytes of a request part up to which an exchange is ordinary: nearly all that are not attacks.
+  public static let ordinaryRequestPart = 1024
+  /// Segments in reserve at the very most. Each is an open file.
+  private static let reservedSegmentsMaximum = 64
+
+  /// The most that one ordinary exchange reserves.
+  static var ordinaryBytes: Int {
+    RecordWriter.exchangeMaximum(requestPart: ordinaryRequestPart)
+  }
+  /// The disk that it reserves: each record may have a batch of its own.
+  private static var ordinaryDisk: Int {
+    ordinaryBytes + RecordWriter.exchangeRecords * Journal.recordDiskOverhead
+  }
+  /// Bytes of a whole segment that reservations may count on.
+  var dependableBytes: Int {
+    max(SegmentName.blockSize, segmentSize - batchSize - SegmentName.blockSize)
+  }
+
+  /// Sizes memory and segments so that this many ordinary exchanges can be open, all at their worst,
+  /// and large ones beside them. Memory that is never used costs address space only.
+  /// - Returns: how many can be; less than asked where `segmentSize` is small.
+  @discardableResult
+  public mutating func fit(exchanges: Int) -> Int {
+    let bytes = exchanges * Self.ordinaryBytes + largeBytes
+    batchCount = backlogBatches + 2 + (bytes + batchRoom - 1) / batchRoom
+    let wanted = (disk(exchanges) + dependableBytes - 1) / dependableBytes
+    reservedSegments = max(1, min(Self.reservedSegmentsMaximum, wanted))
+    let left = reservedSegments * dependableBytes - disk(0)
+    return max(0, min(exchanges, left / Self.ordinaryDisk))
+  }
+
+  /// The least `segmentSize` with which `fit` has room for this many.
+  public func segmentSize(serving exchanges: Int) -> Int {
+    let most = Self.reservedSegmentsMaximum
+    return (disk(exchanges) + most - 1) / most + batchSize + 2 * SegmentName.blockSize
+  }
+
+  /// Disk for this many ordinary exchanges, and for the large ones beside them.
+  private func disk(_ exchanges: Int) -> Int { exchanges * Self.ordinaryDisk + largeBytes }
+
+  /// Bytes of records that one batch takes in any case.
+  private var batchRoom: Int {
+    batchSize - SegmentHeader.maximum - Seal.maximum - RecordWriter.lossMaximum - recordMaximum
   }
 
   func checkPreconditions() {
@@ -67,6 +125,8 @@ public struct JournalConfiguration: Sendable {
       precondition(size % block == 0 && size >= 2 * batchSize + 2 * block, "segmentSize")
     }
     precondition(prefillChunk > 0 && prefillChunk % block == 0, "prefillChunk")
+    precondition(prefillStep > 0 && prefillStep % block == 0, "prefillStep")
+    precondition(backlogBatches > 0 && reservedSegments > 0 && largeBytes >= 0, "room")
     precondition(intervalNanoseconds > 0 && retryNanoseconds > 0, "interval")
   }
 }

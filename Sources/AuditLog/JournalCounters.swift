@@ -26,6 +26,8 @@ public struct JournalCounters: Equatable, Sendable {
   /// Attempts to prepare, or to cut and close, a segment that failed.
   public var prepareFailures: UInt64 = 0
   public var retireFailures: UInt64 = 0
+  /// Times the directory or the live segment was found gone.
+  public var lostLogs: UInt64 = 0
   /// Writes that took less than was asked.
   public var shortWrites: UInt64 = 0
   /// The largest number of records and of bytes in one batch.
@@ -47,4 +49,9 @@ public enum JournalNotice: Equatable, Sendable {
   case prepareFailed(code: Int32)
   /// A segment could not be cut or closed; its content is safe.
   case retireFailed(code: Int32)
+  /// The directory, or the live segment in it, is not there any more: records up to `last` may be
+  /// gone with it.
+  case logLost(code: Int32, isDirectory: Bool, last: UInt64)
+  /// The directory is there again.
+  case logFound
 }

@@ -4,21 +4,25 @@
 
 public import MillraceEngine
 
-/// The three independent sequences of file operations of a journal.
+/// The independent sequences of file operations of a journal.
 public enum JournalLane: Int, Sendable, CaseIterable {
   /// Writes batches.
   case commit
-  /// Creates and prefills the next segment.
+  /// Creates the next segments and reserves their space.
   case prepare
   /// Cuts and closes segments that are done with.
   case retire
+  /// Prefills the active segment ahead of the writer.
+  case fill
+  /// Looks whether the log is still where it was.
+  case watch
 }
 
 /// One file operation. Paths belong to the journal and stay valid until the operation's completion.
 public enum JournalOperation: ~Copyable {
   /// open(2). The completion's result is the descriptor.
   case open(path: UnsafePointer<CChar>, flags: Int32, mode: UInt32)
-  /// fallocate(2), mode 0.
+  /// fallocate(2) with FALLOC_FL_KEEP_SIZE.
   case allocate(file: Int32, offset: Int, length: Int)
   /// pwrite of the buffer's first `count` bytes; with RWF_DSYNC if `durable`. The result is the
   /// bytes written.
@@ -33,4 +37,6 @@ public enum JournalOperation: ~Copyable {
   case unlink(path: UnsafePointer<CChar>)
   /// close(2).
   case close(file: Int32)
+  /// statx(2) of a path, links followed. The completion brings the status.
+  case status(path: UnsafePointer<CChar>)
 }

@@ -10,7 +10,7 @@ struct JournalPaths: ~Copyable {
   private let directoryLength: Int
 
   enum Slot: Int, CaseIterable {
-    case directory, preparing, prepared, commit, retire
+    case directory, preparing, prepared, commit, retire, watch
   }
 
   init(directory: String) {

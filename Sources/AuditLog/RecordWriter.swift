@@ -4,16 +4,34 @@
 
 /// The serialisation of records. Every function is pure and writes into memory that is lent to it.
 public enum RecordWriter {
-  /// Bytes of an upstream address that a record keeps, before escaping: a unix(7) path has 108.
+  /// Bytes of an upstream address that a record keeps, as escaped: a unix(7) path has 108.
   public static let upstreamMaximum = 128
+  /// Bytes of a path, and of a query, that a record keeps, as escaped: twice the default limit of a
+  /// whole target, so that only a target of bytes that need escaping is ever cut.
+  static let targetPartMaximum = 16 << 10
+  /// Bytes of every other part that a client chooses, as escaped. A host and a server name have 255
+  /// at most (RFC 1035 2.3.4); an identifier that is longer identifies nothing better.
+  static let textMaximum = 1024
+  /// Bytes of a part with few values: a method, a version, a cipher, an address, a trace identifier
+  /// of 32 bytes of which each is escaped to six.
+  static let labelMaximum = 192
   /// Bytes of an ending that a record keeps.
   public static let endingMaximum = 64
   /// `{"seq":…,"kind":"exchange","id":"…","time":"…"` and `}\n`, with a sequence of 20 digits.
   static let framingMaximum = 128
   /// An upper bound on what `writeResponsePart` writes: member names (165), a status of 5 digits,
-  /// six numbers of 20, an ending, and an upstream of which every byte is escaped to six.
+  /// six numbers of 20, an ending, and an upstream that was cut.
   public static let responsePartMaximum =
-    165 + 5 + 6 * 20 + endingMaximum + 6 * upstreamMaximum
+    165 + 5 + 6 * 20 + endingMaximum + upstreamMaximum + truncationMaximum
+  /// `,"request_id_truncated":` and a number of 20 digits.
+  private static let truncationMaximum = 48
+
+  /// An upper bound on what `writeRequestPart` writes, whatever the client sends: member names (250),
+  /// a certificate's hash, the parts at their longest, and a mark for each that was cut. So a record
+  /// always fits.
+  public static let requestPartMaximum =
+    250 + 64 + 2 * (targetPartMaximum + truncationMaximum)
+    + 4 * (textMaximum + truncationMaximum) + 6 * (labelMaximum + truncationMaximum)
 
   /// The longest `exchange` line, in bytes, with a request part of the given length.
   public static func recordMaximum(requestPart: Int) -> Int {
@@ -54,37 +72,50 @@ public enum RecordWriter {
   private static func writeRequest(
     _ facts: RequestFacts, into cursor: inout ByteCursor
   ) {
-    text(",\"client\":\"", facts.client, &cursor)
-    text(",\"listener\":\"", facts.listener, &cursor)
-    text(",\"tls\":\"", facts.tlsVersion, &cursor)
-    text(",\"cipher\":\"", facts.tlsCipher, &cursor)
-    text(",\"sni\":\"", facts.sni, &cursor)
+    text("client", facts.client, labelMaximum, &cursor)
+    text("listener", facts.listener, textMaximum, &cursor)
+    text("tls", facts.tlsVersion, labelMaximum, &cursor)
+    text("cipher", facts.tlsCipher, labelMaximum, &cursor)
+    text("sni", facts.sni, textMaximum, &cursor)
     if facts.clientCertificate.baseAddress != nil {
       cursor.literal(",\"client_certificate\":\"")
-      for byte in facts.clientCertificate { cursor.hex(byte) }
+      // SHA-256 has 32 bytes.
+      for byte in facts.clientCertificate.prefix(32) { cursor.hex(byte) }
       cursor.byte(0x22)
     }
-    text(",\"version\":\"", facts.version, &cursor)
-    text(",\"method\":\"", facts.method, &cursor)
-    text(",\"host\":\"", facts.host, &cursor)
-    text(",\"path\":\"", facts.path, &cursor)
+    text("version", facts.version, labelMaximum, &cursor)
+    text("method", facts.method, labelMaximum, &cursor)
+    text("host", facts.host, textMaximum, &cursor)
+    text("path", facts.path, targetPartMaximum, &cursor)
     if facts.redactsQuery {
       if facts.query.baseAddress != nil { cursor.literal(",\"query_redacted\":true") }
     } else {
-      text(",\"query\":\"", facts.query, &cursor)
+      text("query", facts.query, targetPartMaximum, &cursor)
     }
-    text(",\"request_id\":\"", facts.requestID, &cursor)
-    text(",\"trace_id\":\"", facts.traceID, &cursor)
+    text("request_id", facts.requestID, textMaximum, &cursor)
+    text("trace_id", facts.traceID, labelMaximum, &cursor)
   }
 
+  /// One member. What would be longer than `maximum` bytes as escaped is cut between two characters,
+  /// and `NAME_truncated` beside it tells how many bytes there were.
   @inline(__always)
   private static func text(
-    _ name: StaticString, _ value: UnsafeRawBufferPointer, _ cursor: inout ByteCursor
+    _ name: StaticString, _ value: UnsafeRawBufferPointer, _ maximum: Int,
+    _ cursor: inout ByteCursor
   ) {
-    if value.baseAddress == nil { return }
+    guard let start = value.baseAddress else { return }
+    let kept = ByteCursor.prefix(of: value, escapedMaximum: maximum)
+    cursor.literal(",\"")
     cursor.literal(name)
-    cursor.escaped(value)
+    cursor.literal("\":\"")
+    cursor.escaped(UnsafeRawBufferPointer(start: start, count: kept))
     cursor.byte(0x22)
+    if kept < value.count {
+      cursor.literal(",\"")
+      cursor.literal(name)
+      cursor.literal("_truncated\":")
+      cursor.decimal(UInt64(value.count))
+    }
   }
 
   @inline(__always)
@@ -131,10 +162,7 @@ public enum RecordWriter {
     cursor.decimal(facts.requestBytes)
     cursor.literal(",\"response_bytes\":")
     cursor.decimal(facts.responseBytes)
-    if let upstream = facts.upstream.baseAddress {
-      let count = min(facts.upstream.count, upstreamMaximum)
-      text(",\"upstream\":\"", UnsafeRawBufferPointer(start: upstream, count: count), &cursor)
-    }
+    text("upstream", facts.upstream, upstreamMaximum, &cursor)
     number(",\"queue_us\":", facts.queueMicroseconds, &cursor)
     number(",\"connect_us\":", facts.connectMicroseconds, &cursor)
     number(",\"first_byte_us\":", facts.firstByteMicroseconds, &cursor)

@@ -62,14 +62,26 @@ public struct Recovery: Sendable {
   /// Recovers every chain in the directory, also those of workers that this run will not have.
   /// - Throws: the file call that failed; the directory is then still recoverable.
   public func recover(_ lease: borrowing DirectoryLease) throws(Errno) -> RecoveredLog {
-    let directory = lease.directory
+    // From here on the directory is the one that is held, whatever its path leads to.
+    if let own = lease.files {
+      return try Recovery(run: run, wallMicroseconds: wallMicroseconds, files: own)
+        .recover(lease.directory)
+    }
+    return try recover(lease.directory)
+  }
+
+  private func recover(_ directory: String) throws(Errno) -> RecoveredLog {
     var segments: [SegmentName] = []
     var torn: [SegmentName] = []
     for entry in try files.list(directory) {
       guard let (name, companion) = SegmentName.parse(entry) else { continue }
       switch companion {
-      case .segment: segments.append(name)
-      case .torn: torn.append(name)
+      case .segment:
+        try files.requireOwnFile(directory + "/" + entry)
+        segments.append(name)
+      case .torn:
+        try files.requireOwnFile(directory + "/" + entry)
+        torn.append(name)
       case .preparing, .recovering, .tornPartial:
         try files.unlink(directory + "/" + entry)
       }
@@ -110,6 +122,7 @@ public struct Recovery: Sendable {
       if let seal = scanner.seal {
         state.previousSeal = seal.hash
         state.nextSequence = seal.lastSequence + 1
+        try removeUnused(segments, before: name, directory)
         break
       }
       // Prefilled and never used: nothing is lost with it.
@@ -119,6 +132,29 @@ public struct Recovery: Sendable {
     log.chains.append(state)
   }
 
+  /// Names that one run holds at once, at most: those in reserve, and those that are being closed.
+  private static let recentNames = 72
+
+  /// Removes what the last run had given up before it was used, and whose removal a crash undid. Only
+  /// the latest names can be of that kind.
+  private func removeUnused(
+    _ segments: [SegmentName], before last: SegmentName, _ directory: String
+  ) throws(Errno) {
+    for name in segments.filter({ $0 < last }).suffix(Self.recentNames) {
+      let path = directory + "/" + name.text()
+      let file = try files.open(path, .read)
+      var first: UInt8 = 0
+      var failure: Errno?
+      withUnsafeMutableBytes(of: &first) {
+        do throws(Errno) { _ = try file.read(into: $0, at: 0) } catch { failure = error }
+      }
+      if let failure { throw failure }
+      // A header begins what was used, except after a failed write of its first block.
+      if first != 0 && first != 0x0A { continue }
+      if try lastContent(file, from: 0, to: file.size()) == 0 { try files.unlink(path) }
+    }
+  }
+
   /// Copies what follows the last proven batch and cuts the segment there. True if there was a
   /// tail.
   private func settle(
@@ -126,7 +162,11 @@ public struct Recovery: Sendable {
   ) throws(Errno) -> Bool {
     let file = try files.open(path, .modify)
     let size = try file.size()
-    if size <= provenEnd { return false }
+    if size <= provenEnd {
+      // What the last run had reserved beyond the end goes, as at an orderly stop.
+      if try file.hasReservedSpace() { try file.truncate(to: size) }
+      return false
+    }
     let tailEnd = try lastContent(file, from: provenEnd, to: size)
     if tailEnd > provenEnd {
       let partial = directory + "/" + name.text(.tornPartial)
@@ -143,13 +183,14 @@ public struct Recovery: Sendable {
     return tailEnd > provenEnd
   }
 
-  /// The end of the last byte that is no newline, or `from`.
+  /// The end of the last byte that is no filler, or `from`: newlines, and zeros where the machine
+  /// stopped while a step of newlines was being written.
   private func lastContent(
     _ file: borrowing BlockingFile, from: Int, to: Int
   ) throws(Errno) -> Int {
     var end = from
     try Self.forEachChunk(file, from: from, to: to) { (bytes, offset) throws(Errno) in
-      if let index = bytes.lastIndex(where: { $0 != 0x0A }) { end = offset + index + 1 }
+      if let index = bytes.lastIndex(where: { $0 != 0x0A && $0 != 0 }) { end = offset + index + 1 }
     }
     return end
   }

@@ -7,6 +7,8 @@ public struct Reservation: Equatable, Sendable {
   public internal(set) var bytes: Int = 0
   /// Records that may still be appended.
   public internal(set) var records: Int = 0
+  /// It counts against what large exchanges may have together.
+  var isLarge = false
 
   public init() {}
 
@@ -20,6 +22,8 @@ public enum JournalFullReason: Equatable, Sendable {
   case recordTooLarge
   /// Too many records wait for the device.
   case memory
+  /// Requests with large parts have all that they may have together; ordinary ones are granted.
+  case large
   /// No segment with enough room: the first is being prepared, the disk is slow, or it is full
   /// (`Journal.lastPrepareError` tells).
   case disk

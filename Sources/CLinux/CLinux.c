@@ -46,13 +46,17 @@ ssize_t clinux_pwritev2(int fd, const struct iovec *v, int n, off_t off, int fla
 
 int clinux_open(const char *path, int flags, uint32_t mode) { return open(path, flags, mode); }
 
+int clinux_openat(int directory, const char *path, int flags, uint32_t mode) {
+  return openat(directory, path, flags, mode);
+}
+
 int clinux_accept4(int fd, int flags) { return accept4(fd, NULL, NULL, flags); }
 int clinux_accept4_from(int fd, void *address, unsigned *length, int flags) {
   return accept4(fd, address, length, flags);
 }
 
-int clinux_fallocate(int fd, int64_t offset, int64_t length) {
-  return fallocate(fd, 0, offset, length);
+int clinux_fallocate(int fd, int mode, int64_t offset, int64_t length) {
+  return fallocate(fd, mode, offset, length);
 }
 
 int clinux_pipe2(int *ends, int flags) { return pipe2(ends, flags); }

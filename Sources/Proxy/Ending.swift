@@ -12,6 +12,7 @@ enum Ending: UInt8 {
   /// An OPTIONS request whose Max-Forwards is 0: this hop is the one that is asked.
   case maxForwards
   case auditFull
+  case auditRecordTooLarge
   case auditFailed
   case connectRefused
   case connectUnreachable
@@ -41,6 +42,7 @@ enum Ending: UInt8 {
     case .loopDetected: "loop_detected"
     case .maxForwards: "max_forwards"
     case .auditFull: "audit_full"
+    case .auditRecordTooLarge: "audit_record_too_large"
     case .auditFailed: "audit_failed"
     case .connectRefused: "connect_refused"
     case .connectUnreachable: "connect_unreachable"
@@ -72,6 +74,7 @@ enum Ending: UInt8 {
     case .maxForwards: 200
     case .badRequest, .requestBodyMalformed: 400
     case .requestBodyTimeout, .downstreamTimeout: 408
+    case .auditRecordTooLarge: 431
     case .auditFull, .auditFailed, .resourcesExhausted, .drainDeadline: 503
     case .connectTimeout, .responseTimeout: 504
     default: 502

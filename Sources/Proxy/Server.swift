@@ -60,10 +60,12 @@ public struct Server {
         return serve(plan, choice, processors, count, [], tickets, signals)
       }
       let lease = try BlockingFiles.lease(directory: audit.directory)
-      let seeds = try recover(audit, lease, count)
-      let status = serve(plan, choice, processors, count, seeds, tickets, signals)
-      _ = consume lease
-      return status
+      let seeds = try recover(audit, lease, count, configuration.limits.connections)
+      // It holds the directory until here.
+      let directory = AuditDirectory(consume lease)
+      defer { directory.release() }
+      return serve(
+        plan, choice, processors, count, seeds.map { $0.using(directory) }, tickets, signals)
     } catch {
       logger.critical(
         """
@@ -139,7 +141,8 @@ public struct Server {
   }
 
   private func recover(
-    _ audit: AuditConfiguration, _ lease: borrowing DirectoryLease, _ workers: Int
+    _ audit: AuditConfiguration, _ lease: borrowing DirectoryLease, _ workers: Int,
+    _ connections: Int
   ) throws -> [JournalSeed] {
     var words: (UInt64, UInt64) = (0, 0)
     withUnsafeMutableBytes(of: &words) { SystemRandomness.fill($0) }
@@ -154,8 +157,16 @@ public struct Server {
         cause="the last run did not end in order"
         """)
     }
+    if let (served, least) = AuditRoom.shortage(audit, connections: connections) {
+      logger.warning(
+        """
+        audit room limited connections=\(connections) open_exchanges_per_worker=\(served) \
+        hint="set audit.segment.size to \(least)MiB or more, or limits.connections to \(served)"
+        """)
+    }
     return (0..<workers).map {
-      JournalSeed(audit, worker: $0, run: run, recovered: recovered)
+      JournalSeed(
+        audit, worker: $0, connections: connections, run: run, recovered: recovered)
     }
   }
 

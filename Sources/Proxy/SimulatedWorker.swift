@@ -118,7 +118,9 @@ package enum SimulatedWorker {
     defer { connections.deallocate() }
     var journal: JournalSeed?
     if let audit = parts.configuration.audit {
-      var seed = JournalSeed(audit, worker: 0, run: parts.run, recovered: parts.recovered)
+      var seed = JournalSeed(
+        audit, worker: 0, connections: parts.configuration.limits.connections, run: parts.run,
+        recovered: parts.recovered)
       parts.adjustJournal(&seed.configuration)
       journal = seed
     }

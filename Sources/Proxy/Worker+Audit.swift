@@ -16,8 +16,10 @@ import TLS
 /// The answer to a claim on the audit log.
 enum AuditClaim {
   case granted
-  /// `when_full: reject`, or a request that the log can never take.
+  /// `when_full: reject`.
   case refused
+  /// The log can never take its record.
+  case tooLarge
   /// `when_full: block`: not now.
   case blocked
 }
@@ -57,7 +59,9 @@ extension Worker where E: ~Copyable {
     _ d: DownstreamPointer, _ reason: JournalFullReason, _ bytes: Int
   ) -> AuditClaim {
     let policy = plan.audit?.whenFull ?? .reject
-    if reason == .memory || reason == .disk {
+    // Whatever `when_full` says: nobody chooses to be unrecorded by what he sends.
+    if reason == .recordTooLarge { return .tooLarge }
+    if reason != .shuttingDown {
       let now = engine.now
       if d.pointee.auditWaitSince == 0 { d.pointee.auditWaitSince = now }
       d.pointee.auditWaitBytes = bytes
@@ -67,10 +71,24 @@ extension Worker where E: ~Copyable {
       if policy == .block || behind { return .blocked }
     }
     d.pointee.auditWaitSince = 0
-    guard policy == .drop else { return .refused }
+    // The log has room for all but large requests: to send many of them is no way around it either.
+    guard policy == .drop && reason != .large else { return .refused }
     counters.auditDrops += 1
     journal!.countDropped()
     return .granted
+  }
+
+  /// Claims room for the record of a refusal, which says who was refused and no more. It tells nothing
+  /// and did nothing, so it is not held back, but counted, where there is no room.
+  mutating func reserveAuditOfRefusal(_ x: ExchangePointer, _ d: DownstreamPointer) {
+    var facts = RequestFacts()
+    fillConnectionFacts(d, &facts)
+    switch reserveAudit(x, facts) {
+    case .granted: break
+    case .blocked, .refused, .tooLarge:
+      counters.auditRejects += 1
+      d.pointee.auditWaitSince = 0
+    }
   }
 
   @inline(__always)
@@ -245,8 +263,12 @@ extension Worker where E: ~Copyable {
   mutating func driveJournal() {
     guard audits else { return }
     drive(.commit)
+    if journal!.takeFailure() { releaseAudited() }
     drive(.prepare)
     drive(.retire)
+    drive(.fill)
+    drive(.watch)
+    if journal!.hasCandidate() { adoptAuditDirectory() }
     journalDeadline = journal!.deadline() ?? .max
     while let notice = journal!.takeNotice() { logNotice(notice) }
   }
@@ -264,7 +286,8 @@ extension Worker where E: ~Copyable {
       engine.open(String(cString: path), flags: flags, mode: mode, token)
     case .allocate(let file, let offset, let length):
       engine.allocate(
-        Descriptor(rawValue: file), offset: Int64(offset), length: Int64(length), token)
+        Descriptor(rawValue: file), offset: Int64(offset), length: Int64(length),
+        keepsSize: true, token)
     case .write(let file, let buffer, let count, let offset, let durable):
       engine.write(
         Descriptor(rawValue: file), from: buffer, count: count, offset: Int64(offset),
@@ -279,16 +302,38 @@ extension Worker where E: ~Copyable {
       engine.unlink(String(cString: path), token)
     case .close(let file):
       engine.closeFile(Descriptor(rawValue: file), token)
+    case .status(let path):
+      engine.status(path: String(cString: path), token)
     }
   }
 
   mutating func journalCompleted(_ lane: UInt32, _ completion: Completion) {
     guard let lane = JournalLane(rawValue: Int(lane)) else { return }
+    if lane == .watch {
+      let status = completion.hasStatus ? engine.takeStatus(completion) : nil
+      return journal!.completedWatch(result: completion.result, status: status)
+    }
     var buffer: FileBuffer?
     if completion.hasFileBuffer { buffer = engine.takeFileBuffer(completion) }
     journal!.completed(lane, result: completion.result, buffer: buffer, now: engine.now)
     // At once: a later failure must not cover this one's range.
+    _ = journal!.takeFailure()
     releaseAudited()
+  }
+
+  /// The directory of the audit log was replaced. One blocking look, as at the start: nothing can be
+  /// recorded before.
+  private mutating func adoptAuditDirectory() {
+    let problem = auditDirectory?.takeAgain()
+    if let problem, problem != auditDirectoryProblem {
+      logger.error(
+        """
+        audit directory could not be used again worker=\(index) cause="\(problem)" \
+        hint="see that no other millrace uses it and that it is writable"
+        """)
+    }
+    auditDirectoryProblem = problem
+    journal!.adoptDirectory(problem == nil)
   }
 
   private func logNotice(_ notice: JournalNotice) {
@@ -315,6 +360,18 @@ extension Worker where E: ~Copyable {
     case .retireFailed(let code):
       logger.warning(
         "audit segment could not be closed worker=\(index) cause=\"\(reason(code))\"")
+    case .logLost(let code, let isDirectory, let last):
+      let directory = plan.audit?.directory ?? ""
+      logger.error(
+        """
+        audit log is gone worker=\(index) directory=\(directory) \
+        missing=\(isDirectory ? "directory" : "segment") last=\(last) cause="\(reason(code))" \
+        effect="\(isDirectory ? "requests get what when_full says" : "a new segment is begun")" \
+        hint="\(isDirectory ? "create the directory again or mount it; " : "")records up to last may \
+        be lost; do not delete or move files of a running proxy's log"
+        """)
+    case .logFound:
+      logger.notice("audit log is back worker=\(index) directory=\(plan.audit?.directory ?? "")")
     }
   }
 
@@ -332,6 +389,7 @@ extension Journal {
     (durableSequence, failedFirst, failedThrough)
   }
   mutating func deadline() -> Int64? { nextDeadline }
+  mutating func hasCandidate() -> Bool { wantsDirectory }
   mutating func hasShutDown() -> Bool { isShutDown }
   mutating func prepareError() -> Int32 { lastPrepareError }
   @inline(__always)

@@ -161,17 +161,7 @@ extension Worker where E: ~Copyable {
     d.pointee.isScanning = false
     let x = makeExchange(d, method: .other, version: .http11, framing: .none)
     x.pointee.ending = .badRequest
-    if audits {
-      var facts = RequestFacts()
-      fillConnectionFacts(d, &facts)
-      switch reserveAudit(x, facts) {
-      case .granted: break
-      case .blocked, .refused:
-        // A refusal tells nothing and did nothing: it is not held back, but counted.
-        counters.auditRejects += 1
-        d.pointee.auditWaitSince = 0
-      }
-    }
+    if audits { reserveAuditOfRefusal(x, d) }
     d.pointee.closeAfterResponse = true
     return x
   }
@@ -216,6 +206,10 @@ extension Worker where E: ~Copyable {
         counters.auditRejects += 1
         if !requestHead.isPersistent || drain != .serving { d.pointee.closeAfterResponse = true }
         return refuse(d, x, .auditFull)
+      case .tooLarge:
+        reserveAuditOfRefusal(x, d)
+        if !requestHead.isPersistent || drain != .serving { d.pointee.closeAfterResponse = true }
+        return refuse(d, x, .auditRecordTooLarge)
       case .blocked:
         counters.auditWaits += 1
         dropExchange(x, d)

@@ -32,9 +32,13 @@ struct WorkerSeed: @unchecked Sendable {
 struct JournalSeed: Sendable {
   var configuration: JournalConfiguration
   let recovered: ChainState
+  /// nil: nobody else can reach the directory.
+  var directory: AuditDirectory?
 
+  /// - Parameter connections: `limits.connections`; each may have an exchange at any worker.
   init(
-    _ audit: AuditConfiguration, worker: Int, run: RunIdentity, recovered: RecoveredLog
+    _ audit: AuditConfiguration, worker: Int, connections: Int, run: RunIdentity,
+    recovered: RecoveredLog
   ) {
     configuration = JournalConfiguration(directory: audit.directory, worker: worker, run: run)
     switch audit.durability {
@@ -46,6 +50,7 @@ struct JournalSeed: Sendable {
     configuration.segmentSize = audit.segmentSize
     configuration.firstSegmentSize = min(configuration.firstSegmentSize, audit.segmentSize)
     configuration.segmentAgeNanoseconds = audit.segmentAgeNanoseconds
+    configuration.fit(exchanges: connections)
     self.recovered = recovered.chain(worker: worker)
   }
 }
@@ -92,6 +97,7 @@ extension Worker where E: ~Copyable {
       journal = Journal(
         configuration: journalSeed.configuration, recovered: journalSeed.recovered)
       audits = true
+      auditDirectory = journalSeed.directory
       waitsForAudit = seed.plan.audit?.durability == .beforeResponse
     } else {
       journal = nil

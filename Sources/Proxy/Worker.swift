@@ -84,6 +84,10 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
   let holdNanoseconds: Int64
   var holds: HoldQueue
   var journalDeadline = Int64.max
+  /// Takes the directory again when another one has its place.
+  var auditDirectory: AuditDirectory?
+  /// Why it could not be taken, as it was said last.
+  var auditDirectoryProblem: String?
   /// Exchanges whose end is recorded: one by one the same as `counters.responses` once all is
   /// quiet, however many records each took.
   var exchangesRecorded: UInt64 = 0

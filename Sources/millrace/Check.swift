@@ -27,6 +27,7 @@ struct Check: ParsableCommand {
     let configuration = ConfigurationFile.load(file, &problems)
     if let configuration {
       problems += Preflight.run(configuration, binding: false).problems
+      if let problem = AuditRoom.problem(configuration) { problems.append(problem) }
     }
     if Reporting.hasErrors(problems) { throw Reporting.fail(problems) }
     Reporting.write(problems)

@@ -315,6 +315,7 @@ private func verify(_ files: [(name: String, content: [UInt8])]) throws -> Verif
         world.poll()
         world.complete(.prepare)
         world.complete(.retire)
+        world.complete(.fill)
         world.now += 50_000
       }
     }
@@ -330,22 +331,25 @@ private func verify(_ files: [(name: String, content: [UInt8])]) throws -> Verif
     #expect(world.promised == [0, 0])
   }
 
-  @Test func aSlowPreparationStopsGrantsAndLosesNothing() {
+  @Test func aDiskThatFillsStopsGrantsAndLosesNothing() {
     let world = world()
     world.settle()
     world.exchange()
     world.poll()
-    // The prepare lane is never served from here on: what is granted fits what is there.
+    // No segment can be made from here on: what is granted fits what is there.
+    world.disk.faults.noSpace = 100
     var granted = 1
     for _ in 0..<2_000 {
       if world.exchange(path: String(repeating: "s", count: 700)) != nil { granted += 1 }
       world.poll()
-      world.complete(.commit)
+      for lane in [JournalLane.commit, .fill, .prepare] { world.complete(lane) }
       world.now += 1_000_000
     }
+    world.settle()
     #expect(world.reserve(bytes: 500) == .full(.disk))
     #expect(world.durableSequence == UInt64(granted))
-    world.settle()
+    world.disk.faults.noSpace = 0
+    world.settle(until: world.now + 1_000_000_000)
     #expect(world.spaceAvailable(bytes: 500))
   }
 

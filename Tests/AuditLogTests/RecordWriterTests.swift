@@ -40,7 +40,16 @@ private func unescaped(_ text: String) -> [UInt8] {
     case 0x75:
       let value = UInt16(String(decoding: rest.prefix(4), as: UTF8.self), radix: 16)!
       rest = rest.dropFirst(4)
-      result.append(UInt8(truncatingIfNeeded: value))
+      if 0xF780...0xF7FF ~= value {
+        // The code points that stand for single bytes.
+        result.append(UInt8(truncatingIfNeeded: value))
+      } else if UTF16.isLeadSurrogate(value) {
+        let low = UInt16(String(decoding: rest.dropFirst(2).prefix(4), as: UTF8.self), radix: 16)!
+        rest = rest.dropFirst(6)
+        result += Array(String(decoding: [value, low], as: UTF16.self).utf8)
+      } else {
+        result += Array(String(decoding: [value], as: UTF16.self).utf8)
+      }
     case let other: result.append(other)
     }
   }

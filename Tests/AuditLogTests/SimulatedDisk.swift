@@ -32,12 +32,16 @@ struct Faults {
   /// False: RWF_DSYNC is accepted and ignored, which no test may survive.
   var honoursDurable = true
   var retireError = 0
+  /// fallocate is not there.
+  var refusesAllocation = false
+  var fillError = 0
 }
 
 /// A completion's result, and the buffer of a write.
 struct Answer: ~Copyable {
   let result: Int32
   var buffer: FileBuffer?
+  var status: FileStatus?
 
   init(_ result: Int32, _ buffer: consuming FileBuffer? = nil) {
     self.result = result
@@ -118,10 +122,10 @@ final class SimulatedDisk {
     switch consume operation {
     case .open(let path, let flags, _):
       return Answer(open(path, flags))
-    case .allocate(let file, _, let length):
-      if random.chance(faults.noSpace) { return Answer(-ENOSPC) }
-      change(file, .write(offset: length - 1, bytes: [0]))
-      return Answer(0)
+    case .allocate:
+      // It keeps the size, so there is nothing to see of it.
+      if faults.refusesAllocation { return Answer(-EOPNOTSUPP) }
+      return Answer(random.chance(faults.noSpace) ? -ENOSPC : 0)
     case .write(let file, let buffer, let count, let offset, let durable):
       let result = write(
         file, UnsafeRawBufferPointer(start: buffer.base, count: count), offset, durable,
@@ -138,6 +142,7 @@ final class SimulatedDisk {
       return Answer(0)
     case .rename(let from, let to):
       let (old, new) = (name(from), name(to))
+      if directory == 0 { return Answer(-ENOENT) }
       guard let inode = names.removeValue(forKey: old) else { return Answer(-ENOENT) }
       names[new] = inode
       nameChanges.append(.rename(old, new))
@@ -146,13 +151,42 @@ final class SimulatedDisk {
       names[name(path)] = nil
       nameChanges.append(.unlink(name(path)))
       return Answer(0)
+    case .status(let path):
+      let (result, status) = status(path)
+      var answer = Answer(result)
+      answer.status = status
+      return answer
     case .close(let file):
       return Answer(open.removeValue(forKey: file) == nil ? -EBADF : 0)
     }
   }
 
+  /// The inode of the directory; 0: it is not there.
+  var directory: UInt64 = 2
+
+  /// The directory and all in it are deleted. What is open stays so.
+  func removeDirectory() {
+    names = [:]
+    directory = 0
+  }
+
+  func remove(_ name: String) { names[name] = nil }
+
+  /// statx(2).
+  func status(_ path: UnsafePointer<CChar>) -> (Int32, FileStatus?) {
+    if directory == 0 { return (-ENOENT, nil) }
+    let name = name(path)
+    if !name.hasPrefix("w0") {
+      return (0, FileStatus(mode: UInt16(S_IFDIR), links: 2, inode: directory))
+    }
+    guard let inode = names[name] else { return (-ENOENT, nil) }
+    let number = UInt64(UInt(bitPattern: ObjectIdentifier(inode).hashValue)) | 1
+    return (0, FileStatus(mode: UInt16(S_IFREG), links: 1, inode: number))
+  }
+
   private func open(_ path: UnsafePointer<CChar>, _ flags: Int32) -> Int32 {
     nextDescriptor += 1
+    if directory == 0 { return -ENOENT }
     if flags & O_DIRECTORY != 0 {
       open[nextDescriptor] = (nil, false)
       return nextDescriptor
@@ -164,6 +198,8 @@ final class SimulatedDisk {
       let inode = Inode()
       names[name(path)] = inode
       nameChanges.append(.link(name(path), inode))
+    } else if flags & O_EXCL != 0 {
+      return -EEXIST
     }
     let inode = names[name(path)]!
     if flags & O_TRUNC != 0 && !inode.content.isEmpty {
@@ -188,7 +224,11 @@ final class SimulatedDisk {
     }
     if durable && faults.refusesDurable { return -EOPNOTSUPP }
     if random.chance(faults.interrupted) { return random.chance(50) ? -EINTR : -EAGAIN }
-    if lane == .prepare && random.chance(faults.noSpace) { return -ENOSPC }
+    // Where space is reserved first, only that can fail.
+    if lane == .prepare && faults.refusesAllocation && random.chance(faults.noSpace) {
+      return -ENOSPC
+    }
+    if lane == .fill && random.chance(faults.fillError) { return -EIO }
     if lane == .commit && random.chance(faults.commitError) {
       // Part of it may have reached the device all the same, now or later.
       tear(inode, bytes, offset)

@@ -14,7 +14,7 @@ final class World {
 
   var journal: Journal
   let disk: SimulatedDisk
-  private let lanes = [Lane(), Lane(), Lane()]
+  private let lanes = JournalLane.allCases.map { _ in Lane() }
   var now: Int64 = 1_000
   var wall: Int64 = 1_795_224_838_123_456
   var nextExchange: UInt64 = 1
@@ -42,17 +42,24 @@ final class World {
     configuration.batchCount = 6
     configuration.recordMaximum = 4 << 10
     configuration.prefillChunk = 32 << 10
+    configuration.prefillStep = 16 << 10
+    configuration.watchNanoseconds = 0
     return configuration
   }
 
   /// Asks every lane once.
   func poll() {
+    if journal.wantsDirectory { journal.adoptDirectory(grantsDirectory) }
     for lane in JournalLane.allCases where lanes[lane.rawValue].operation == nil {
       if let operation = journal.nextOperation(lane, now: now) {
         lanes[lane.rawValue].operation = consume operation
       }
     }
+    noteFailures()
   }
+
+  /// Whether another directory in the place of a lost one is given to this process.
+  var grantsDirectory = true
 
   func isBusy(_ lane: JournalLane) -> Bool { lanes[lane.rawValue].operation != nil }
 
@@ -61,6 +68,10 @@ final class World {
     guard let operation = lanes[lane.rawValue].operation.take() else { return 0 }
     var answer = disk.perform(operation, lane: lane)
     let result = answer.result
+    if lane == .watch {
+      journal.completedWatch(result: result, status: answer.status)
+      return result
+    }
     finish(lane, result, answer.buffer.take())
     return result
   }
@@ -76,6 +87,11 @@ final class World {
 
   private func finish(_ lane: JournalLane, _ result: Int32, _ buffer: consuming FileBuffer?) {
     journal.completed(lane, result: result, buffer: buffer, now: now)
+    noteFailures()
+  }
+
+  private func noteFailures() {
+    _ = journal.takeFailure()
     if journal.failedThrough > failedSeen {
       for sequence in journal.failedFirst...journal.failedThrough { failed.insert(sequence) }
       failedSeen = journal.failedThrough

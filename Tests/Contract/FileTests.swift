@@ -34,6 +34,32 @@ extension Contract {
       }
     }
 
+    @Test(arguments: engines)
+    func spaceIsReservedBeyondTheEndAndGoesWithACut(_ kind: EngineKind) throws {
+      try onStage(kind) { stage in
+        let path = try stage.outside.directory() + "/reserved"
+        let file = try open(stage, path, O_RDWR | O_CREAT | O_EXCL)
+        try ends(stage, 0) {
+          stage.engine.allocate(file, offset: 0, length: 65_536, keepsSize: true, $0)
+        }
+        #expect(stage.outside.content(of: path)?.count == 0)
+        #expect(try status(stage, file).blocks * 512 >= 65_536)
+        #expect(try write(stage, file, pattern(4096), at: 0, durable: true) == 4096)
+        #expect(stage.outside.content(of: path)?.count == 4096)
+        #expect(try status(stage, file).blocks * 512 >= 65_536)
+        try ends(stage, 0) { stage.engine.truncate(file, length: 4096, $0) }
+        #expect(try status(stage, file).blocks * 512 < 65_536)
+        try ends(stage, 0) { stage.engine.closeFile(file, $0) }
+      }
+    }
+
+    private func status(_ stage: Stage, _ file: Descriptor) throws -> FileStatus {
+      let token = stage.token()
+      stage.engine.status(file, token)
+      #expect(try stage.end(token) == 0)
+      return try #require(stage[token].status)
+    }
+
     @Test(.tags(.failure), arguments: engines)
     func whatIsNotThereIsENOENT(_ kind: EngineKind) throws {
       try onStage(kind) { stage in

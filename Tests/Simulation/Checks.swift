@@ -55,6 +55,7 @@ extension Life {
     "connect_refused": 502, "connect_unreachable": 502, "connect_failed": 502,
     "upstream_reset": 502, "upstream_closed_early": 502, "upstream_malformed": 502,
     "upstream_truncated": 502, "upstream_upgrade": 502, "audit_full": 503,
+    "audit_record_too_large": 431,
     "resources_exhausted": 503,
     "connect_timeout": 504, "response_timeout": 504,
   ]
@@ -136,6 +137,9 @@ extension Life {
     }
     // `when_full: drop` may have let some go unrecorded, which are counted.
     let drops = account?.counters.auditDrops ?? 0
+    if let account, drops > account.journal.refusedMemory + account.journal.refusedDisk {
+      failAnyway("audit", "\(drops) requests went unrecorded, and not for want of room")
+    }
     if missing.count > drops {
       for text in missing.prefix(5) { failAnyway("audit", text) }
     }
@@ -147,7 +151,7 @@ extension Life {
     if errand.outcome == .refused(label: "head_timeout") { return nil }
     guard errand.sawHead else { return nil }
     if case .refused(let label) = errand.outcome,
-      label == "audit_full" || (label == "head" && errand.status == 503)
+      label == "audit_full" || label == "audit_record_too_large" || (label == "head" && errand.status == 503)
     {
       return nil
     }

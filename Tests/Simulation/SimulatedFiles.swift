@@ -27,6 +27,7 @@ final class SimulatedFiles: FileSystem, @unchecked Sendable {
     case .read: flags = O_RDONLY
     case .modify: flags = O_RDWR
     case .create: flags = O_RDWR | O_CREAT | O_TRUNC
+    case .lock: flags = O_RDWR | O_CREAT
     }
     if access == .create { try spend("open", path) }
     switch disk.open(path, flags: flags, mode: 0o640) {

@@ -311,11 +311,14 @@ int clinux_uring_register(int fd, uint32_t op, const void *arg, uint32_t n);
 /* The same where the kernel answers in the argument: Swift may pass a copy for a const pointer. */
 int clinux_uring_ask(int fd, uint32_t op, void *arg, uint32_t n);
 ssize_t clinux_pwritev2(int fd, const struct iovec *v, int n, off_t off, int flags);
+int clinux_openat(int directory, const char *path, int flags, uint32_t mode);
 int clinux_open(const char *path, int flags, uint32_t mode);
 int clinux_accept4(int fd, int flags);
 /// accept4(2) with the peer's address; `length` is the room at first, and the address's length then.
 int clinux_accept4_from(int fd, void *address, unsigned *length, int flags);
-int clinux_fallocate(int fd, int64_t offset, int64_t length);
+// FALLOC_FL_KEEP_SIZE, linux/falloc.h.
+#define CLINUX_FALLOCATE_KEEP_SIZE 1
+int clinux_fallocate(int fd, int mode, int64_t offset, int64_t length);
 int clinux_pipe2(int *ends, int flags);
 /* F_SETPIPE_SZ: the capacity in bytes that the pipe has now, or -errno */
 int clinux_set_pipe_size(int fd, int bytes);

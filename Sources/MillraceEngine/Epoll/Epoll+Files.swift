@@ -79,10 +79,11 @@ extension Epoll {
   }
 
   public mutating func allocate(
-    _ file: Descriptor, offset: Int64, length: Int64, _ token: Token
+    _ file: Descriptor, offset: Int64, length: Int64, keepsSize: Bool, _ token: Token
   ) {
     let slot = files.take(.allocate, token)
     files.slots[Int(slot)].descriptor = file.rawValue
+    files.slots[Int(slot)].flags = keepsSize ? CLINUX_FALLOCATE_KEEP_SIZE : 0
     files.slots[Int(slot)].offset = offset
     files.slots[Int(slot)].count = Int(length)
     submit(slot)

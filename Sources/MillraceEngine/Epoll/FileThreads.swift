@@ -189,7 +189,8 @@ final class FileThreads: @unchecked Sendable {
         o.descriptor, &vector, 1, off_t(o.offset), o.durable ? CLINUX_RWF_DSYNC : 0)
     case .synchronize: result = Int(fsync(o.descriptor))
     case .synchronizeData: result = Int(fdatasync(o.descriptor))
-    case .allocate: result = Int(clinux_fallocate(o.descriptor, o.offset, Int64(o.count)))
+    case .allocate:
+      result = Int(clinux_fallocate(o.descriptor, o.flags, o.offset, Int64(o.count)))
     case .truncate: result = Int(ftruncate(o.descriptor, off_t(o.offset)))
     case .rename: result = Int(Glibc.rename(o.path!, o.secondPath!))
     case .unlink: result = Int(Glibc.unlink(o.path!))

@@ -14,15 +14,19 @@ public struct Errno: Error, Equatable, Sendable, CustomStringConvertible {
   public let operation: String
   /// The path, or what is known of the file.
   public let path: String
+  /// What is wrong where the errno does not say it, or nil.
+  public let detail: String?
 
   /// A failure of `operation` on `path` with a positive errno.
-  public init(code: Int32, operation: String, path: String) {
+  public init(code: Int32, operation: String, path: String, detail: String? = nil) {
     self.code = code
     self.operation = operation
     self.path = path
+    self.detail = detail
   }
 
   public var description: String {
+    if let detail { return "\(operation) \(path): \(detail)" }
     let text = strerror(code).map { String(cString: $0) } ?? "error \(code)"
     return "\(operation) \(path): \(text) (errno \(code))"
   }
@@ -60,6 +64,15 @@ public struct BlockingFile: ~Copyable, Sendable {
     var status = stat()
     try check("fstat") { fstat(descriptor, &status) }
     return Int(status.st_size)
+  }
+
+  /// True if space is reserved for it beyond its end (fallocate with FALLOC_FL_KEEP_SIZE).
+  public func hasReservedSpace() throws(Errno) -> Bool {
+    if content != nil { return false }
+    var status = stat()
+    try check("fstat") { fstat(descriptor, &status) }
+    // st_blocks counts 512 bytes. A file system may take up to a block of 64 KiB for any file.
+    return Int(status.st_blocks) * 512 > Int(status.st_size) + (64 << 10)
   }
 
   /// Reads up to `buffer.count` bytes at `offset`; fewer only at the end of the file.
@@ -123,12 +136,45 @@ public struct DirectoryLease: ~Copyable, Sendable {
   /// The directory that is held.
   public let directory: String
   private let file: BlockingFile
+  /// The directory itself, open, so that names in it are looked up in it and nowhere else; nil where
+  /// it is not the machine's.
+  private let opened: BlockingFile?
 
   /// For a file system that nobody else can reach, such as a simulated one: the given file is only
   /// kept open.
   public init(directory: String, file: consuming BlockingFile) {
     self.directory = directory
     self.file = file
+    opened = nil
+  }
+
+  init(directory: String, opened: consuming BlockingFile, lock: consuming BlockingFile) {
+    self.directory = directory
+    self.file = lock
+    self.opened = consume opened
+  }
+
+  /// What is in the directory, for as long as the lease is held: regular files of this user only, and
+  /// no link is followed. nil where the directory is not the machine's.
+  public var files: DirectoryFiles? {
+    switch opened {
+    case .some(let opened): DirectoryFiles(descriptor: opened.descriptor, directory: directory)
+    case .none: nil
+    }
+  }
+
+  /// True if the path still leads to the directory that is held.
+  public func isStillThere() throws(Errno) -> Bool {
+    switch opened {
+    case .none: return true
+    case .some(let opened):
+      var held = stat()
+      var now = stat()
+      if fstat(opened.descriptor, &held) < 0 || stat(directory, &now) < 0 {
+        throw Errno(code: errno, operation: "stat", path: directory)
+      }
+      return held.st_ino == now.st_ino && held.st_dev == now.st_dev
+    }
   }
 }
 
@@ -142,6 +188,8 @@ public enum BlockingFiles {
     case modify
     /// The file is created, or emptied if it exists; mode 0640.
     case create
+    /// The file is created, or left as it is if it exists; mode 0640.
+    case lock
   }
 
   /// Opens a file; it is closed when the result goes out of scope.
@@ -152,6 +200,7 @@ public enum BlockingFiles {
     case .read: flags = O_RDONLY
     case .modify: flags = O_RDWR
     case .create: flags = O_RDWR | O_CREAT | O_TRUNC
+    case .lock: flags = O_RDWR | O_CREAT
     }
     return BlockingFile(descriptor: try descriptor(path, flags), path: path)
   }
@@ -184,6 +233,11 @@ public enum BlockingFiles {
     guard let stream = opendir(path) else {
       throw Errno(code: errno, operation: "opendir", path: path)
     }
+    return try names(stream, path)
+  }
+
+  /// Reads and closes a stream of a directory.
+  static func names(_ stream: OpaquePointer, _ path: String) throws(Errno) -> [String] {
     defer { closedir(stream) }
     var names: [String] = []
     while true {
@@ -205,16 +259,19 @@ public enum BlockingFiles {
   /// Takes the directory for this process (flock on `millrace.lock` inside it).
   /// - Throws: EWOULDBLOCK when another process holds it.
   public static func lease(directory: String) throws(Errno) -> DirectoryLease {
+    let opened = BlockingFile(
+      descriptor: try descriptor(directory, O_RDONLY | O_DIRECTORY), path: directory)
+    let files = DirectoryFiles(descriptor: opened.descriptor, directory: directory)
     let path = directory + "/millrace.lock"
-    let file = BlockingFile(descriptor: try descriptor(path, O_RDWR | O_CREAT), path: path)
-    while flock(file.descriptor, LOCK_EX | LOCK_NB) < 0 {
+    let lock = try files.open(path, .lock)
+    while flock(lock.descriptor, LOCK_EX | LOCK_NB) < 0 {
       if errno == EINTR { continue }
       throw Errno(code: errno, operation: "flock", path: path)
     }
-    return DirectoryLease(directory: directory, file: file)
+    return DirectoryLease(directory: directory, opened: opened, lock: lock)
   }
 
-  private static func descriptor(_ path: String, _ flags: Int32) throws(Errno) -> Int32 {
+  static func descriptor(_ path: String, _ flags: Int32) throws(Errno) -> Int32 {
     while true {
       let result = Glibc.open(path, flags | O_CLOEXEC, 0o640)
       if result >= 0 { return result }

@@ -14,6 +14,13 @@ public protocol FileSystem: Sendable {
   func unlink(_ path: String) throws(Errno)
   /// The names in a directory in byte order, without `.` and `..`.
   func list(_ path: String) throws(Errno) -> [String]
+  /// Throws unless what has this name may be opened as a file of ours.
+  func requireOwnFile(_ path: String) throws(Errno)
+}
+
+extension FileSystem {
+  /// All is ours where nobody else can put anything.
+  public func requireOwnFile(_ path: String) throws(Errno) {}
 }
 
 /// The content of an open file that is not the machine's.

@@ -45,9 +45,11 @@ public protocol FileOperations: ~Copyable {
   /// fsync(2), or fdatasync(2) with `dataOnly`: what was written is durable when it completes with 0.
   /// May be a step of a chain.
   mutating func synchronize(_ file: Descriptor, dataOnly: Bool, _ token: Token)
-  /// fallocate(2): reserves `length` bytes at `offset`, and makes the file longer if need be. Result 0,
-  /// or ENOSPC, EOPNOTSUPP, ….
-  mutating func allocate(_ file: Descriptor, offset: Int64, length: Int64, _ token: Token)
+  /// fallocate(2): reserves `length` bytes at `offset`. The file becomes longer if need be, or, with
+  /// `keepsSize` (FALLOC_FL_KEEP_SIZE), stays as long as it is: what lies beyond its end is reserved
+  /// for later writes. Result 0, or ENOSPC, EOPNOTSUPP, ….
+  mutating func allocate(
+    _ file: Descriptor, offset: Int64, length: Int64, keepsSize: Bool, _ token: Token)
   /// ftruncate(2): sets the length in bytes. Result 0 or a negated errno.
   mutating func truncate(_ file: Descriptor, length: Int64, _ token: Token)
   /// rename(2): replaces what is at `to`. Result 0 or a negated errno.
@@ -56,6 +58,15 @@ public protocol FileOperations: ~Copyable {
   mutating func unlink(_ path: String, _ token: Token)
   /// Closes a file that has no operation in flight. Result 0, or an errno that a delayed write left.
   mutating func closeFile(_ file: Descriptor, _ token: Token)
+}
+
+extension FileOperations where Self: ~Copyable {
+  /// fallocate(2), mode 0: reserves `length` bytes at `offset`, and makes the file longer if need be.
+  public mutating func allocate(
+    _ file: Descriptor, offset: Int64, length: Int64, _ token: Token
+  ) {
+    allocate(file, offset: offset, length: length, keepsSize: false, token)
+  }
 }
 
 /// What statx(2) says of a file.

@@ -276,9 +276,9 @@ extension Simulated {
   }
 
   public mutating func allocate(
-    _ file: Descriptor, offset: Int64, length: Int64, _ token: Token
+    _ file: Descriptor, offset: Int64, length: Int64, keepsSize: Bool, _ token: Token
   ) {
-    onOpen(file, token, .resizeFile) { $0.allocate(offset, length) }
+    onOpen(file, token, .resizeFile) { $0.allocate(offset, length, keepsSize: keepsSize) }
   }
 
   public mutating func truncate(_ file: Descriptor, length: Int64, _ token: Token) {

@@ -122,7 +122,7 @@ public final class SimulatedDisk {
   // MARK: Space
 
   /// Counts what a file has grown or shrunk by.
-  func account(_ file: SimulatedFile, before: Int) { used += file.bytes.count - before }
+  func account(_ file: SimulatedFile, before: Int) { used += file.footprint - before }
 
   func hasRoom(for more: Int) -> Bool {
     !has(.noSpace) && used + more <= world.conditions.diskCapacity
@@ -130,12 +130,12 @@ public final class SimulatedDisk {
 
   private func drop(_ file: SimulatedFile) {
     file.links -= 1
-    if file.links == 0 && file.opens == 0 { used -= file.bytes.count }
+    if file.links == 0 && file.opens == 0 { used -= file.footprint }
   }
 
   func closed(_ file: SimulatedFile) {
     file.opens -= 1
-    if file.links == 0 && file.opens == 0 && file.device == nil { used -= file.bytes.count }
+    if file.links == 0 && file.opens == 0 && file.device == nil { used -= file.footprint }
   }
 
   // MARK: Names
@@ -164,7 +164,8 @@ public final class SimulatedDisk {
     if let file = names[path] {
       if flags & O_CREAT != 0 && flags & O_EXCL != 0 { return .failed(-EEXIST) }
       if flags & O_TRUNC != 0 && access != O_RDONLY && file.device == nil {
-        let before = file.bytes.count
+        let before = file.footprint
+        file.reservedEnd = 0
         file.resize(0, time: wallNanoseconds)
         account(file, before: before)
       }
@@ -255,7 +256,7 @@ public final class SimulatedDisk {
       file.crash(&world.dice)
       file.links = 1
       file.opens = 0
-      used += file.bytes.count
+      used += file.footprint
     }
     troubles = []
     world.note(.crash, UInt64(survivors), Int64(used))

@@ -19,6 +19,8 @@ final class SimulatedFile {
   var opens = 0
   var modified: Int64 = 0
   private(set) var bytes: [UInt8] = []
+  /// Up to here space is reserved, also beyond the file's end. A crash gives it back.
+  var reservedEnd = 0
   private var durable: [UInt8] = []
   private var isDirty: [Bool] = []
   /// Sectors whose two contents may differ, in the order in which they were first written.
@@ -30,6 +32,9 @@ final class SimulatedFile {
   }
 
   var durableBytes: [UInt8] { durable }
+
+  /// Bytes of the disk that it takes.
+  var footprint: Int { max(bytes.count, reservedEnd) }
 
   private func mark(_ from: Int, _ to: Int) {
     guard from < to else { return }
@@ -106,6 +111,7 @@ final class SimulatedFile {
   /// What is not durable is there or not, sector by sector; a size is the old one, the new one, or
   /// one between them at the end of a block.
   func crash(_ dice: inout SimulatedDice) {
+    reservedEnd = 0
     let (old, new) = (durable.count, bytes.count)
     if new > old {
       let blocks = (new - old) / 4096
@@ -266,7 +272,7 @@ public final class SimulatedOpenFile {
     if refusal != 0 { return Int(refusal) }
     if isBroken { return -Int(EIO) }
     var length = bytes.count
-    let before = file.bytes.count
+    let before = file.footprint
     let growth = max(0, Int(offset) + length - before)
     if growth > 0 && !disk.hasRoom(for: growth) {
       // What fits is written, by sectors; nothing at all is the error.
@@ -297,16 +303,20 @@ public final class SimulatedOpenFile {
     return 0
   }
 
-  /// fallocate(2), mode 0. - Returns: 0 or a negated errno.
-  public func allocate(_ offset: Int64, _ length: Int64) -> Int32 {
+  /// fallocate(2), mode 0 or FALLOC_FL_KEEP_SIZE. - Returns: 0 or a negated errno.
+  public func allocate(_ offset: Int64, _ length: Int64, keepsSize: Bool = false) -> Int32 {
     if access == O_RDONLY { return -EBADF }
     guard let file else { return -EBADF }
     if offset < 0 || length <= 0 { return -EINVAL }
     if file.device != nil { return -ENODEV }
-    let (before, end) = (file.bytes.count, Int(offset + length))
-    guard end > before else { return 0 }
-    guard disk.hasRoom(for: end - before) else { return -ENOSPC }
-    file.resize(end, time: disk.wallNanoseconds)
+    let (before, end) = (file.footprint, Int(offset + length))
+    guard end > file.bytes.count else { return 0 }
+    guard end <= before || disk.hasRoom(for: end - before) else { return -ENOSPC }
+    if keepsSize {
+      file.reservedEnd = max(file.reservedEnd, end)
+    } else {
+      file.resize(end, time: disk.wallNanoseconds)
+    }
     disk.account(file, before: before)
     return 0
   }
@@ -315,8 +325,10 @@ public final class SimulatedOpenFile {
   public func truncate(_ length: Int64) -> Int32 {
     if access == O_RDONLY { return -EINVAL }
     guard let file, file.device == nil, length >= 0 else { return -EINVAL }
-    let before = file.bytes.count
+    let before = file.footprint
     if Int(length) > before && !disk.hasRoom(for: Int(length) - before) { return -ENOSPC }
+    // What was reserved beyond the new end goes, also where the size stays the same.
+    file.reservedEnd = min(file.reservedEnd, Int(length))
     file.resize(Int(length), time: disk.wallNanoseconds)
     disk.account(file, before: before)
     return 0
@@ -330,7 +342,7 @@ public final class SimulatedOpenFile {
     let type = file.device == nil ? Glibc.S_IFREG : Glibc.S_IFCHR
     return FileStatus(
       mode: UInt16(type) | file.mode, size: Int64(file.bytes.count),
-      blocks: Int64((file.bytes.count + 4095) / 4096 * 8), links: UInt32(max(file.links, 0)),
+      blocks: Int64((file.footprint + 4095) / 4096 * 8), links: UInt32(max(file.links, 0)),
       inode: file.inode, modifiedNanoseconds: file.modified,
       directAlignment: file.device == nil && !world.conditions.refusesDirect ? 512 : 0)
   }

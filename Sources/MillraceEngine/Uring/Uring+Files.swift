@@ -45,6 +45,8 @@ extension Uring {
       aim(entry, at: slot.pointee.descriptor)
       entry.pointee.off = UInt64(bitPattern: slot.pointee.offset)
       entry.pointee.addr = UInt64(bitPattern: Int64(slot.pointee.count))
+      // The mode travels in `len`, io_uring_prep_fallocate(3).
+      entry.pointee.len = UInt32(bitPattern: slot.pointee.flags)
     case .truncate:
       entry.pointee.opcode = UInt8(CLINUX_OP_FTRUNCATE)
       aim(entry, at: slot.pointee.descriptor)
@@ -280,10 +282,11 @@ extension Uring {
   }
 
   public mutating func allocate(
-    _ file: Descriptor, offset: Int64, length: Int64, _ token: Token
+    _ file: Descriptor, offset: Int64, length: Int64, keepsSize: Bool, _ token: Token
   ) {
     let index = files.take(.allocate, token)
     files.slots[Int(index)].descriptor = file.rawValue
+    files.slots[Int(index)].flags = keepsSize ? CLINUX_FALLOCATE_KEEP_SIZE : 0
     files.slots[Int(index)].offset = offset
     files.slots[Int(index)].count = Int(length)
     submitFile(index)

@@ -79,6 +79,8 @@ protocol ContractEngine: AnyObject {
   func registeredBuffer() -> FileBuffer?
   func synchronize(_ file: Descriptor, dataOnly: Bool, _ token: Token)
   func allocate(_ file: Descriptor, offset: Int64, length: Int64, _ token: Token)
+  func allocate(
+    _ file: Descriptor, offset: Int64, length: Int64, keepsSize: Bool, _ token: Token)
   func truncate(_ file: Descriptor, length: Int64, _ token: Token)
   func rename(_ from: String, to: String, _ token: Token)
   func unlink(_ path: String, _ token: Token)

@@ -218,8 +218,13 @@ final class EngineBox<E: Engine & ~Copyable>: ContractEngine {
     engine.synchronize(file, dataOnly: dataOnly, token)
   }
   func allocate(_ file: Descriptor, offset: Int64, length: Int64, _ token: Token) {
+    allocate(file, offset: offset, length: length, keepsSize: false, token)
+  }
+  func allocate(
+    _ file: Descriptor, offset: Int64, length: Int64, keepsSize: Bool, _ token: Token
+  ) {
     transcript.began(.allocate, token)
-    engine.allocate(file, offset: offset, length: length, token)
+    engine.allocate(file, offset: offset, length: length, keepsSize: keepsSize, token)
   }
   func truncate(_ file: Descriptor, length: Int64, _ token: Token) {
     transcript.began(.truncate, token)
