@@ -54,7 +54,9 @@ extension Worker where E: ~Copyable {
     if !d.pointee.handshaken { counters.handshakeFailures += 1 }
     if let failure = d.pointee.tls!.whyFailed() {
       logTLSFailure(d, failure)
-      if failure.isPlainHTTP, !d.pointee.handshaken, d.pointee.exchange < 0 {
+      if failure.isPlainHTTP, !d.pointee.handshaken, d.pointee.exchange < 0,
+        !Self.transport(d).pointee.sending
+      {
         return refusePlainHTTP(d)
       }
     }
