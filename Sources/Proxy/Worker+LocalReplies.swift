@@ -66,7 +66,8 @@ extension Worker where E: ~Copyable {
     flushDownstream(d)
   }
 
-  /// Answers plain HTTP on a TLS port in plain text, as nginx does, and ends the connection.
+  /// Answers plain HTTP on a TLS port in plain text, as nginx does, and ends the connection. Only
+  /// before the session has sent anything: what follows its bytes would be no status line.
   mutating func refusePlainHTTP(_ d: DownstreamPointer) {
     let t = Self.transport(d)
     // An alert that the session has put there would stand before the status line.

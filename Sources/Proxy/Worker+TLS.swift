@@ -143,7 +143,9 @@ extension Worker where E: ~Copyable {
     if let failure = d.pointee.tls!.whyFailed() {
       if failure.kind == .tooManyMessages { counters.tlsFloods += 1 }
       logTLSFailure(d, failure)
-      if failure.isPlainHTTP, !d.pointee.handshaken, d.pointee.exchange < 0 {
+      if failure.isPlainHTTP, !d.pointee.handshaken, d.pointee.exchange < 0,
+        !Self.transport(d).pointee.sending
+      {
         return refusePlainHTTP(d)
       }
     }
