@@ -107,8 +107,8 @@ struct Plan: @unchecked Sendable {
   /// Timers are looked at as often as the shortest timeout asks for.
   let shortestTimeout: Int64
   /// How often a connection is looked at that sends, or that is not read: an eighth of the shortest
-  /// timeout, so that one which is stalled is cut an eighth too late at most; a second at most, so that
-  /// one that was reset is let go soon; and not more often than the wheel can tell apart.
+  /// time that a send may stall, so that it is cut an eighth too late at most; a second at most, so
+  /// that one that was reset is let go soon; and not more often than the wheel can tell apart.
   let lookInterval: Int64
   /// Listeners prefer connections whose packets arrive on their worker's CPU.
   let placesByCPU: Bool
@@ -161,7 +161,11 @@ struct Plan: @unchecked Sendable {
     drainDeadline = configuration.drain.deadlineNanoseconds
     audit = configuration.audit
     shortestTimeout = shortest
-    lookInterval = max(TimerWheel.tickNanoseconds, min(shortest / 8, 1_000_000_000))
+    let stalls =
+      configuration.listeners.map(\.timeouts.bodyNanoseconds)
+      + configuration.upstreams.map(\.timeouts.responseNanoseconds)
+    let wanted = min((stalls.min() ?? .max) / 8, 1_000_000_000)
+    lookInterval = min(shortest, max(TimerWheel.tickNanoseconds, wanted))
     placesByCPU = configuration.placement == .cpu
     placesByQueue = configuration.placement == .queue
   }

@@ -14,7 +14,10 @@ extension Worker where E: ~Copyable {
     if Self.transport(d).pointee.held.isEmpty {
       useInput(d, slice)
     } else {
-      Self.transport(d).pointee.held.append(slice.bytes, &engine)
+      let t = Self.transport(d)
+      t.pointee.held.append(slice.bytes, &engine)
+      // A paused connection without an exchange has a turn to come: `resume`, or room in the log.
+      if t.pointee.paused && d.pointee.exchange < 0 { return }
       useHeldInput(d)
     }
   }

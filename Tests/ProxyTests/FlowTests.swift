@@ -149,6 +149,35 @@ struct HalfCloseTests {
     }
   }
 
+  @Test("the content of a pipelined request is read on, whenever it comes")
+  func contentAtAnyMoment() throws {
+    let delays = Array(0..<200) + Array(stride(from: 200, through: 100_000, by: 2_000))
+    for delay in delays.map(Int64.init) {
+      let flow = try FlowWorld(seed: UInt64(delay + 1), FlowWorld.likeARing)
+      flow.world.conditions.reordering = 500
+      flow.world.conditions.deferredSends = 1000
+      var content = 0
+      flow.serve = { flow, peer, text in
+        content += text.utf8.filter { $0 == UInt8(ascii: "x") }.count
+        if content == 30 { flow.answer(peer, "ok") }
+      }
+      let head = "POST /s HTTP/1.1\r\nHost: a\r\nContent-Length: 30\r\n\r\n"
+      let part = String(repeating: "x", count: 10)
+      var client: FlowClient?
+      let account = flow.run {
+        let one = flow.connect()
+        client = one
+        flow.after(millisecond) { one.send(FlowWorld.get("/nowhere") + "POST") }
+        flow.after(millisecond + delay) { one.send(String(head.dropFirst(4)) + part) }
+        flow.after(millisecond + 2 * delay) { one.send(part) }
+        flow.after(2 * millisecond) { one.send(part) }
+        flow.after(2 * second) { flow.remote.drain() }
+      }
+      #expect(client?.count("HTTP/1.1 200") == 1, "delay \(delay)")
+      #expect(account?.counters.timeouts == 0, "delay \(delay)")
+    }
+  }
+
   @Test("a request that waits for room in the log outlives the end of input")
   func waitsForRoom() throws {
     let flow = try FlowWorld(FlowWorld.likeARing)

@@ -42,6 +42,7 @@ protocol ContractEngine: AnyObject {
   func stopRelay(from source: Descriptor)
   func peerAddress(_ socket: Descriptor) -> SocketAddress?
   func localAddress(_ socket: Descriptor) -> SocketAddress?
+  func isBroken(_ socket: Descriptor) -> Bool
   func takeSlot() -> Descriptor?
   func returnSlot(_ slot: Descriptor)
   func placeByCPU(_ listener: Descriptor, count: Int) -> Int32

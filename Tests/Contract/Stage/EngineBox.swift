@@ -113,6 +113,9 @@ final class EngineBox<E: Engine & ~Copyable>: ContractEngine {
   func localAddress(_ socket: Descriptor) -> SocketAddress? {
     engine.localAddress(socket)
   }
+  func isBroken(_ socket: Descriptor) -> Bool {
+    engine.isBroken(socket)
+  }
   func takeSlot() -> Descriptor? {
     engine.takeSlot()
   }
