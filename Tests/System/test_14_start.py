@@ -51,7 +51,8 @@ class Crash(SystemCase):
         origin = self.start_origin()
         directory = self.folder / "audit"
         config = self.settings_for(
-            origin.port, workers=2, audit={"directory": str(directory)})
+            origin.port, workers=2,
+            audit={"directory": str(directory), "segment": {"size": "1MiB"}})
         proxy = self.start_proxy(config)
         answered = [0]
 
@@ -127,7 +128,8 @@ class HungTrace(SystemCase):
 
     def test_a_backtracer_that_hangs_is_not_waited_for(self):
         script = self.folder / "backtracer"
-        script.write_text("#!/bin/sh\nexec sleep 60\n", encoding="ascii")
+        note = self.folder / "pid"
+        script.write_text(f"#!/bin/sh\necho $$ > {note}\nexec sleep 60\n", encoding="ascii")
         script.chmod(0o755)
         config = self.settings_for(ports.free_port())
         proxy = self.start_proxy(
@@ -136,6 +138,10 @@ class HungTrace(SystemCase):
         proxy.signal(signal.SIGSEGV)
         self.assertIn(proxy.wait(), (-signal.SIGSEGV, -signal.SIGKILL))
         self.assertIn("crashed signal=SIGSEGV", proxy.log_path.read_text("utf-8", "replace"))
+        deadline = time.monotonic() + settings.HANG
+        while os.path.exists(f"/proc/{int(note.read_text())}") and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self.assertFalse(os.path.exists(f"/proc/{int(note.read_text())}"), "it is left behind")
 
 
 @on_both_engines
