@@ -78,6 +78,7 @@ public struct SocketAddress: Sendable {
   /// - Returns: bytes written.
   public func writeHost(to room: UnsafeMutableRawBufferPointer) -> Int {
     withUnsafeBytes(of: storage) { bytes in
+      // TRAP: a stored property has an address.
       let base = bytes.baseAddress!
       switch family {
       case AF_INET:
@@ -89,6 +90,7 @@ public struct SocketAddress: Sendable {
           && base.loadUnaligned(fromByteOffset: 16, as: UInt32.self) == UInt32(bigEndian: 0xFFFF)
         if mapped { return IPText.writeV4(base + 20, to: room) }
         let text = room.assumingMemoryBound(to: CChar.self)
+        // TRAP: the caller's room has at least 46 bytes.
         guard
           inet_ntop(AF_INET6, base + 8, text.baseAddress!, socklen_t(room.count)) != nil
         else { return 0 }
@@ -105,7 +107,9 @@ extension SocketAddress: CustomStringConvertible {
   public var description: String {
     if isUnix {
       return withUnsafeBytes(of: storage) { bytes in
-        let path = bytes[2..<Int(length)].prefix { $0 != 0 }
+        // The length is the kernel's: 2 or less for a socket without a name, unix(7).
+        let end = min(max(2, Int(length)), bytes.count)
+        let path = bytes[2..<end].prefix { $0 != 0 }
         return "unix:" + String(decoding: path, as: UTF8.self)
       }
     }
