@@ -80,6 +80,7 @@ struct CompletionQueue: ~Copyable {
 
   /// - Parameter capacity: entries, a power of two.
   init(capacity: Int) {
+    // TRAP: the engines' own constants.
     precondition(capacity > 0 && capacity & (capacity - 1) == 0)
     storage = .allocate(capacity: capacity)
     mask = capacity - 1

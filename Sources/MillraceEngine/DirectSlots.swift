@@ -46,6 +46,7 @@ struct DirectSlots: ~Copyable {
   }
 
   mutating func giveBack(_ slot: Descriptor) {
+    // TRAP: slots are taken and given back by the caller; nothing that arrives names one.
     precondition(slot.isDirect && Int(slot.slot) < count, "no slot of this engine")
     precondition(isTaken[Int(slot.slot)], "a slot was given back that nobody has")
     isTaken[Int(slot.slot)] = false

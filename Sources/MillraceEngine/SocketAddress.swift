@@ -28,7 +28,9 @@ public struct SocketAddress: Sendable {
   public var unixPath: String? {
     guard isUnix else { return nil }
     return withUnsafeBytes(of: storage) { bytes in
-      String(decoding: bytes[2..<Int(length)].prefix { $0 != 0 }, as: UTF8.self)
+      // The length is the kernel's: 2 or less for a socket without a name, unix(7).
+      let end = min(max(2, Int(length)), bytes.count)
+      return String(decoding: bytes[2..<end].prefix { $0 != 0 }, as: UTF8.self)
     }
   }
 
@@ -104,6 +106,7 @@ public struct SocketAddress: Sendable {
   /// - Returns: bytes written.
   public func writeHost(to room: UnsafeMutableRawBufferPointer) -> Int {
     withUnsafeBytes(of: storage) { bytes in
+      // TRAP: a stored property has an address.
       let base = bytes.baseAddress!
       switch family {
       case AF_INET:
@@ -115,6 +118,7 @@ public struct SocketAddress: Sendable {
           && base.loadUnaligned(fromByteOffset: 16, as: UInt32.self) == UInt32(bigEndian: 0xFFFF)
         if mapped { return IPText.writeV4(base + 20, to: room) }
         let text = room.assumingMemoryBound(to: CChar.self)
+        // TRAP: the caller's room has at least 46 bytes.
         guard
           inet_ntop(AF_INET6, base + 8, text.baseAddress!, socklen_t(room.count)) != nil
         else { return 0 }

@@ -101,6 +101,7 @@ struct SocketTable: ~Copyable {
     let memory = mmap(
       nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
     guard let memory, memory != MAP_FAILED else {
+      // TRAP: address space is reserved when an engine is made, before the first connection.
       preconditionFailure("no address space for \(limit) descriptors")
     }
     // SAFETY: fresh zero pages; an all-zero record is a valid closed one.
@@ -121,6 +122,8 @@ struct SocketTable: ~Copyable {
   @inline(never)
   private func directRecord(_ descriptor: Int32) -> UnsafeMutablePointer<SocketRecord> {
     let slot = Int(descriptor & ~Descriptor.directBit)
+    // TRAP: a number that the kernel gives beyond the limit is refused before it is used; what is left
+    // are numbers that the caller makes up.
     precondition(descriptor >= Descriptor.directBit && slot < slots, "descriptor out of range")
     return records + limit + slot
   }
@@ -165,6 +168,7 @@ struct SocketTable: ~Copyable {
     let mayBeGone =
       record.pointee.state.contains(.closingStep)
       && record.pointee.state.isDisjoint(with: .inFlight) && record.pointee.sendCell == nil
+    // TRAP: which numbers are adopted is the caller's choice.
     precondition(
       !record.pointee.state.contains(.open) || mayBeGone,
       "adopt of a descriptor that is open in this engine")
@@ -176,6 +180,7 @@ struct SocketTable: ~Copyable {
     let record = self[descriptor]
     // A second close would be that of whoever has the number by then. Of an empty slot it is how
     // the slot is given back.
+    // TRAP: the caller closes what it opened, once, when its own flags say that nothing is in flight.
     precondition(
       record.pointee.state.contains(.open) || descriptor >= Descriptor.directBit,
       "close of a descriptor that is not open, or of a file: closeFile")

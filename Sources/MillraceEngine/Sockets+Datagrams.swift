@@ -42,6 +42,7 @@ enum DatagramLayout {
     let message = (cell + FrameLayout.messageOffset).assumingMemoryBound(to: msghdr.self)
     let name = cell + FrameLayout.nameOffset
     let length = min(Int(address.length), FrameLayout.controlOffset - FrameLayout.nameOffset)
+    // TRAP: a stored property has an address.
     withUnsafeBytes(of: address.storage) {
       name.copyMemory(from: $0.baseAddress!, byteCount: length)
     }

@@ -124,6 +124,7 @@ enum Sockets {
     }
     var address = sockaddr_storage()
     length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+    // TRAP: a variable has an address.
     let named = withUnsafeMutableBytes(of: &address) {
       getpeername(number, $0.baseAddress!.assumingMemoryBound(to: sockaddr.self), &length)
     }
