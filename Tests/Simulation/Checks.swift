@@ -151,7 +151,8 @@ extension Life {
     if errand.outcome == .refused(label: "head_timeout") { return nil }
     guard errand.sawHead else { return nil }
     if case .refused(let label) = errand.outcome,
-      label == "audit_full" || label == "audit_record_too_large" || (label == "head" && errand.status == 503)
+      label == "audit_full" || label == "audit_record_too_large"
+        || (label == "head" && errand.status == 503)
     {
       return nil
     }

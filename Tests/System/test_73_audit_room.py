@@ -144,6 +144,7 @@ class NobodyIsUnrecorded(RoomCase):
                     )
                 )
                 self.assertEqual(connection.response().status, 200)
+                connection.close()
                 proxy.stop()
                 records = self.log.requests()
                 self.assertEqual(len(records), 1)
