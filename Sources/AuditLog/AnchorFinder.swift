@@ -30,6 +30,7 @@ public struct AnchorFinder {
     defer { chunk.deallocate() }
     var finder = AnchorFinder()
     while true {
+      // TRAP: an allocated buffer of a fixed size has an address.
       let count = Glibc.read(descriptor, chunk.baseAddress!, chunk.count)
       if count == 0 { break }
       if count > 0 {
@@ -56,9 +57,11 @@ public struct AnchorFinder {
     var wrong = 0
     let used = held.withUnsafeBytes { bytes -> Int in
       var at = 0
+      // TRAP: bytes are there where `at` is below their count, and then they have an address.
       while at < bytes.count,
         let hit = memchr(bytes.baseAddress! + at, 0x7B, bytes.count - at)
       {
+        // TRAP: as above: something was found in the bytes.
         let start = UnsafeRawPointer(hit) - bytes.baseAddress!
         let end = min(start + Self.window, bytes.count)
         var reader = AnchorReader(UnsafeRawBufferPointer(rebasing: bytes[start..<end]))

@@ -41,6 +41,8 @@ extension Journal {
       // The size and the state of the extents are new: made durable here, no commit has to.
       return .sync(file: active.file, dataOnly: true)
     case .idle:
+      // TRAP: the lane starts a step before it asks for its operation; no result leads to `idle`
+      // here.
       preconditionFailure("a started step of filling has a step")
     }
   }
@@ -48,6 +50,8 @@ extension Journal {
   mutating func completedFill(
     _ result: Int32, _ buffer: consuming FileBuffer?, _ now: Int64
   ) {
+    // TRAP: one operation of the lane at a time, and one completion for each: the engine's
+    // contract.
     precondition(fill.submitted, "a completion without an operation")
     fill.submitted = false
     if let buffer = buffer.take() { fillBlock.giveBack(buffer) }

@@ -66,6 +66,7 @@ extension Journal {
   private func isLarge(_ bytes: Int) -> Bool { bytes > JournalConfiguration.ordinaryBytes }
 
   private func refusal(bytes: Int, records: Int) -> JournalFullReason? {
+    // TRAP: the caller asks for `RecordWriter`'s bound, which is above 0.
     precondition(bytes > 0 && records > 0, "an empty reservation")
     if shuttingDown { return .shuttingDown }
     // A single record takes all but the others' fixed share at most.

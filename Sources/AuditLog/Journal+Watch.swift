@@ -27,6 +27,8 @@ extension Journal {
   ///   - result: 0, or −errno.
   ///   - status: what the call brought, where it brought something.
   public mutating func completedWatch(result: Int32, status: FileStatus?) {
+    // TRAP: one operation of the lane at a time, and one completion for each: the engine's
+    // contract.
     precondition(watch.submitted, "a completion without an operation")
     watch.submitted = false
     if shuttingDown {
@@ -36,6 +38,7 @@ extension Journal {
     switch watch.step {
     case .directory: sawDirectory(result, status)
     case .segment: sawSegment(result, status)
+    // TRAP: the step was set when the operation that completed was submitted.
     case .idle: preconditionFailure("a completion without a look")
     }
   }

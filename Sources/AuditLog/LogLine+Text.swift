@@ -10,8 +10,10 @@ extension LogLine {
     out.reserveCapacity(json.count + 16)
     for scalar in String(decoding: json, as: UTF8.self).unicodeScalars {
       if Self.isShown(scalar) {
+        // TRAP: each Unicode scalar has an encoding in UTF-8 and in UTF-16.
         out += UTF8.encode(scalar)!
       } else {
+        // TRAP: each scalar has an encoding, as above.
         for unit in UTF16.encode(scalar)! {
           let digits = String(unit, radix: 16)
           out += ("\\u" + String(repeating: "0", count: 4 - digits.utf8.count) + digits).utf8
@@ -33,6 +35,7 @@ extension LogLine {
     let start = "\(members["time"] ?? "?") w\(worker)"
     guard let method = members["method"] else {
       let rest = order.filter { !["seq", "kind", "time"].contains($0) }
+        // TRAP: `order` holds the names that were put into `members`.
         .map { "\($0)=\(members[$0]!)" }
       return ([start, kind] + rest).joined(separator: " ")
     }

@@ -152,6 +152,7 @@ enum TailShape: Equatable {
       while at < extent.upperBound {
         if seal != nil { return "lines behind a seal" }
         let rest = UnsafeRawBufferPointer(rebasing: bytes[at..<extent.upperBound])
+        // TRAP: `rest` is not empty: `at` is below its end.
         let newline = memchr(rest.baseAddress!, 0x0A, rest.count).map {
           UnsafeRawPointer($0) - rest.baseAddress!
         }

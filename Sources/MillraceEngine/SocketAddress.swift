@@ -96,6 +96,7 @@ public struct SocketAddress: Sendable {
     length == other.length
       && withUnsafeBytes(of: storage) { mine in
         withUnsafeBytes(of: other.storage) {
+          // TRAP: the bytes of a stored value have an address.
           memcmp(mine.baseAddress!, $0.baseAddress!, Int(length)) == 0
         }
       }

@@ -59,6 +59,7 @@ extension Worker where E: ~Copyable {
     x.pointee.status = HeadRejection.http2Preface.status
     x.pointee.phase = .complete
     guard ensureHeld(x) else { return abortExchange(x, .resourcesExhausted) }
+    // TRAP: `ensureHeld` above made the frame.
     x.pointee.held!.append(Self.http2Refusal)
     x.pointee.heldBytes += Self.http2Refusal.utf8CodeUnitCount
     if audits { recordEnd(x) }

@@ -32,6 +32,7 @@ struct RangeTests {
     case "retries", "timeouts": minimal(upstream: "\(edge.place): {\(written)}")
     case "segment": minimal("audit: {directory: d, segment: {\(written)}}")
     case "audit": minimal("audit: {directory: d, durability: interval, \(written)}")
+    case "response": minimal("audit: {directory: d, \(written)}")
     default: minimal("\(edge.place): {\(written)}")
     }
   }
@@ -75,6 +76,7 @@ struct RangeTests {
     milliseconds("timeouts", "response", 1, day) { $0.upstreams[0].timeouts.responseNanoseconds },
     milliseconds("timeouts", "idle", 1, day) { $0.upstreams[0].timeouts.idleNanoseconds },
     milliseconds("audit", "interval", 1, 60_000) { $0.audit?.intervalNanoseconds ?? -1 },
+    milliseconds("response", "hold", 0, 1000) { $0.audit?.holdNanoseconds ?? -1 },
     number("segment", "size", 1 << 20, 4 << 30, step: 4096) { $0.audit?.segmentSize ?? -1 },
     milliseconds("segment", "age", 1000, 7 * day) { $0.audit?.segmentAgeNanoseconds ?? -1 },
     number("limits", "connections", 1, 1_048_576) { $0.limits.connections },

@@ -145,7 +145,7 @@ final class FlowWorld {
     var options = EngineOptions()
     options.frames = 512
     var parts = SimulatedWorkerParts(
-      configuration: configuration, listeners: [listener], servers: [[server]], contexts: [nil],
+      configuration: configuration, listeners: [listener], servers: [[[server]]], contexts: [nil],
       options: options, logger: Logger(label: "flow") { _ in SwiftLogNoOpLogHandler() },
       run: RunIdentity(high: 1, low: 1), recovered: RecoveredLog())
     parts.whenReady = script

@@ -169,10 +169,10 @@ package enum Shapes {
       KeyShape("balance", .choice(balance), default: "round_robin"),
       KeyShape("retries", .mapping(retries)),
       KeyShape("timeouts", .mapping(upstreamTimeouts)),
+      KeyShape("idle_connections", .integer(0...65536), default: "2048"),
       KeyShape(
         "default_host", .text(maximum: 255, example: "shop.example"),
         default: UpstreamConfiguration.fallbackHost),
-      KeyShape("idle_connections", .integer(0...65536), default: "2048"),
       KeyShape("source_address", .text(maximum: 45, example: "10.0.0.9")),
       KeyShape("source_ports", .text(maximum: 11, example: "20000-29999")),
     ],

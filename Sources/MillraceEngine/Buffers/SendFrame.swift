@@ -218,6 +218,7 @@ public struct SendFrame: ~Copyable {
     let s = state
     guard s.pointee.segmentCount > 1 else { return }
     let slice = ColdMemory.allocate(s.pointee.total, ledger: s.pointee.slab.pointee.ledger)
+    // TRAP: a frame of two segments holds bytes, and so does their copy.
     var at = slice.mutableBytes.baseAddress!
     for segment in 0..<Int(s.pointee.segmentCount) {
       memcpy(at, vectors[segment].iov_base, vectors[segment].iov_len)

@@ -28,6 +28,7 @@ struct AcceptedPeers: ~Copyable {
     let memory = mmap(
       nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
     guard let memory, memory != MAP_FAILED else {
+      // TRAP: address space at start, sized by the configuration.
       preconditionFailure("no address space for the peers of \(limit) descriptors")
     }
     // SAFETY: fresh zero pages; an all-zero entry is one without an address.

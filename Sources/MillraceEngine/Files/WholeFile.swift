@@ -25,6 +25,7 @@ public enum WholeFile {
     var mayLackWriter = isPipe
     while bytes.count <= limit {
       let wanted = min(room.count, limit - bytes.count + 1)
+      // TRAP: an array of a fixed size above 0 has an address.
       let got = room.withUnsafeMutableBytes { Glibc.read(descriptor, $0.baseAddress!, wanted) }
       if got > 0 {
         bytes += room[..<got]
