@@ -184,6 +184,7 @@ static void crashed(int signal, siginfo_t *info, void *context) {
     if (previous[i].sa_flags & SA_SIGINFO) previous[i].sa_sigaction(signal, info, context);
     else previous[i].sa_handler(signal);
   }
+  kill_children();
   die(signal);
 }
 

@@ -21,7 +21,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 # Of one of test_40_timeouts' seconds the machine works a few milliseconds; lane and rest take as long.
-WAITING = ("test_22_", "test_40_", "test_41_", "test_42_")
+WAITING = ("test_14_", "test_22_", "test_40_", "test_41_", "test_42_", "test_43_", "test_44_")
 ALONE = ("test_13_", "test_9")
 
 from harness import ports, settings  # noqa: E402 - the path comes first

@@ -327,6 +327,18 @@ class Edited(AuditCase):
         self.assertIn(path.name, errors)
         self.assertEqual([json.loads(line)["seq"] for line in lines], [1, 2, 4, 5, 6, 7])
 
+    def test_a_fifo_in_the_place_of_a_segment_is_named_and_hangs_nothing(self):
+        """Opening it to read would wait for a writer."""
+        writer = Log(self.folder / "audit").segment()
+        writer.batch(writer.record(id=1))
+        os.mkfifo(self.folder / "audit" / "w000-0000000002.jsonl")
+        for command in ("verify", "cat", "tail"):
+            with self.subTest(command=command):
+                code, lines, errors = millrace("audit", command, self.folder / "audit")
+                self.assertIn(code, (1, 2))
+                self.assertIn("w000-0000000002.jsonl", errors + "\n".join(lines))
+                self.assertIn("not a regular file", errors + "\n".join(lines))
+
 
 @on_both_engines
 class CatAndTail(AuditCase):

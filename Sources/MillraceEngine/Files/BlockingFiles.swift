@@ -75,6 +75,13 @@ public struct BlockingFile: ~Copyable, Sendable {
     return Int(status.st_blocks) * 512 > Int(status.st_size) + (64 << 10)
   }
 
+  /// Whether it is a regular file (fstat).
+  func isRegular() throws(Errno) -> Bool {
+    var status = stat()
+    try check("fstat") { fstat(descriptor, &status) }
+    return status.st_mode & S_IFMT == S_IFREG
+  }
+
   /// Reads up to `buffer.count` bytes at `offset`; fewer only at the end of the file.
   public func read(
     into buffer: UnsafeMutableRawBufferPointer, at offset: Int
@@ -192,17 +199,23 @@ public enum BlockingFiles {
     case lock
   }
 
-  /// Opens a file; it is closed when the result goes out of scope.
-  /// - Throws: `Errno` of open(2).
+  /// Opens a file; it is closed when the result goes out of scope. What is to be read has to be a
+  /// regular file, or a link to one.
+  /// - Throws: `Errno` of open(2); EINVAL for something else than a regular file.
   public static func open(_ path: String, _ access: Access) throws(Errno) -> BlockingFile {
     let flags: Int32
     switch access {
-    case .read: flags = O_RDONLY
+    // Opening a FIFO to read it waits for a writer, fifo(7).
+    case .read: flags = O_RDONLY | O_NONBLOCK
     case .modify: flags = O_RDWR
     case .create: flags = O_RDWR | O_CREAT | O_TRUNC
     case .lock: flags = O_RDWR | O_CREAT
     }
-    return BlockingFile(descriptor: try descriptor(path, flags), path: path)
+    let file = BlockingFile(descriptor: try descriptor(path, flags), path: path)
+    if access == .read, try !file.isRegular() {
+      throw Errno(code: EINVAL, operation: "open", path: path, detail: "not a regular file")
+    }
+    return file
   }
 
   /// Flushes a directory, so that creations, renames and removals in it survive a crash.
