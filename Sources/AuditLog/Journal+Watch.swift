@@ -1,6 +1,6 @@
 // The watch lane looks once a second whether the directory and the live segment still have their
 // names. A file that was deleted takes writes for as long as it is open, so without a look answers
-// would go on into a log that nobody can read. It acts as a full disk does, and recovers by itself.
+// would go on into files that have no name any more. It acts as a full disk does, and recovers alone.
 
 internal import Glibc
 public import MillraceEngine

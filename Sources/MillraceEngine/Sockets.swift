@@ -27,7 +27,7 @@ enum Sockets {
       }
     }
     // The file takes the socket's mode less the umask, unix(7): until the mode that is wanted is set,
-    // nobody but the owner can connect.
+    // only the owner can connect.
     if address.unixMode != nil { fchmod(descriptor, 0o600) }
     let bound = withAddress(address) { Glibc.bind(descriptor, $0, $1) }
     guard bound == 0 else {

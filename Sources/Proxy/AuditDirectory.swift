@@ -1,5 +1,5 @@
 // The audit log's directory as this process holds it: proof that no other proxy writes there, kept
-// until the end, and taken anew when somebody has put another directory in its place. What it cannot
+// until the end, and taken anew when another directory has been put in its place. What it cannot
 // hold it refuses, with the reason.
 
 import AuditLog

@@ -12,7 +12,7 @@ public struct Preflight: Sendable {
   /// By upstream and server: each of a server's addresses.
   let serverAddresses: [[[SocketAddress]]]
   /// Addresses of a name that are used. Each may cost a connect timeout before the last one is
-  /// tried, so that more would help nobody.
+  /// tried, so that more would only delay the error.
   static let addressesMaximum = 16
   let certificates: [[CertificateSource]]
   /// Held until the workers listen.

@@ -100,7 +100,7 @@ public struct Server {
     // listeners. Two thirds: room for half of the connections to be active at once.
     let affordable = max(16, (options.descriptorLimit - 128) * 2 / 3)
     if configuration.limits.connections > affordable {
-      // Nobody chose the default: that it does not fit is not the operator's mistake.
+      // The default is not the operator's choice: that it does not fit is no mistake of theirs.
       logger.log(
         level: configuration.connectionsAreConfigured ? .warning : .info,
         """

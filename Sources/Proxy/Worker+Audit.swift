@@ -59,7 +59,7 @@ extension Worker where E: ~Copyable {
     _ d: DownstreamPointer, _ reason: JournalFullReason, _ bytes: Int
   ) -> AuditClaim {
     let policy = plan.audit?.whenFull ?? .reject
-    // Whatever `when_full` says: nobody chooses to be unrecorded by what he sends.
+    // Whatever `when_full` says: no client can avoid its record by what it sends.
     if reason == .recordTooLarge { return .tooLarge }
     if reason != .shuttingDown {
       let now = engine.now

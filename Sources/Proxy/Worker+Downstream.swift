@@ -76,7 +76,7 @@ extension Worker where E: ~Copyable {
     settleEnd(d)
   }
 
-  /// The client has gone: there is nobody to answer.
+  /// The client has gone: no response can reach it.
   mutating func downstreamWasReset(_ d: DownstreamPointer) {
     guard d.pointee.exchange >= 0 else { return closeDownstream(d, linger: false) }
     counters.downstreamAborts += 1

@@ -32,7 +32,7 @@ struct WorkerSeed: @unchecked Sendable {
 struct JournalSeed: Sendable {
   var configuration: JournalConfiguration
   let recovered: ChainState
-  /// nil: nobody else can reach the directory.
+  /// nil: no other process can reach the directory.
   var directory: AuditDirectory?
 
   /// - Parameter connections: `limits.connections`; each may have an exchange at any worker.

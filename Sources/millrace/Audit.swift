@@ -18,7 +18,8 @@ struct Audit: ParsableCommand {
   }
 
   static func fail(_ error: Errno) -> ExitCode {
-    let reason = strerror(error.code).map { String(cString: $0) } ?? "error \(error.code)"
+    let reason =
+      error.detail ?? strerror(error.code).map { String(cString: $0) } ?? "error \(error.code)"
     let hint =
       error.code == ENOTDIR
       ? ". Name the audit directory, not a file in it" : ""

@@ -14,7 +14,7 @@ enum OutputFile {
   /// - Returns: false, and errno says why.
   static func write(_ bytes: [UInt8], _ path: String) -> Bool {
     if path == "-" { return write(bytes, descriptor: 1) || errno == EPIPE }
-    // O_NONBLOCK: a FIFO that nobody reads is refused (ENXIO) instead of waited for.
+    // O_NONBLOCK: a FIFO without a reader is refused (ENXIO) instead of waited for.
     let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK, 0o644)
     guard descriptor >= 0 else { return false }
     // Its reader may be slower than this.

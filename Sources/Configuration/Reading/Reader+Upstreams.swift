@@ -74,7 +74,7 @@ extension Reader {
     let isHost = (try? EndpointAddress.parse("\(text):80")) != nil
     if !text.isEmpty, !text.hasPrefix("unix:"), isWhole || isHost { return text }
     report(
-      value, "is \(quoted(text)), which is no host",
+      value, "is \(quoted(text)), which is not a valid host",
       "write a host name or an IP address (IPv6 in brackets), for example shop.example")
     return nil
   }

@@ -79,30 +79,61 @@ public struct Origin: Sendable {
   /// has started.
   public var engineNote: String? { board.engineNote }
 
+  /// A start that waits for another one on the same address gives up after so long.
+  private static let lockMilliseconds = 10_000
+
   /// The threads share their ports (SO_REUSEPORT), and the kernel lets another process of the same
-  /// user share them as well: a trial without that option tells.
-  private func checkAddresses() throws(OriginFailure) {
-    for listener in plan.listeners {
-      var failure = BindTrial.run(listener.address)
-      // One that was killed a moment ago may still hold the address: the kernel ends a ring, and
-      // with it its listeners, after the process.
-      for _ in 0..<10 where failure?.code == EADDRINUSE {
-        Pause.microseconds(50_000)
-        failure = BindTrial.run(listener.address)
-      }
-      guard failure?.code == EADDRINUSE else { continue }
-      throw OriginFailure(
-        """
-        the address \(listener.address) is in use. Stop what listens there (`ss -ltnp` names it), \
-        or choose another one with --listen or --port
-        """)
+  /// user share them as well: a trial without that option tells, and the lock keeps another start out
+  /// until this one listens.
+  private func checkAddresses() throws(OriginFailure) -> StartLock {
+    let addresses = plan.listeners.map(\.address)
+    guard let lock = StartLock.take(addresses, milliseconds: Self.lockMilliseconds) else {
+      throw Self.inUse(addresses)
     }
+    for address in addresses {
+      if let path = address.unixPath {
+        try Self.check(path, address)
+      } else {
+        try Self.check(address)
+      }
+    }
+    return lock
+  }
+
+  private static func check(_ address: SocketAddress) throws(OriginFailure) {
+    var failure = BindTrial.run(address)
+    // One that was killed a moment ago may still hold the address: the kernel ends a ring, and
+    // with it its listeners, after the process.
+    for _ in 0..<10 where failure?.code == EADDRINUSE {
+      Pause.microseconds(50_000)
+      failure = BindTrial.run(address)
+    }
+    if failure?.code == EADDRINUSE { throw inUse([address]) }
+  }
+
+  /// What a run that was killed leaves behind is removed; whatever else is at the path stays.
+  private static func check(_ path: String, _ address: SocketAddress) throws(OriginFailure) {
+    switch UnixPathTrial.look(path) {
+    case .stale: _ = UnixPathTrial.remove(path)
+    case .inUse, .foreign: throw inUse([address])
+    // Listening says what is wrong.
+    case .free, .notASocket, .directory: break
+    }
+  }
+
+  private static func inUse(_ addresses: [SocketAddress]) -> OriginFailure {
+    OriginFailure(
+      """
+      the address \(addresses.map { "\($0)" }.joined(separator: ", ")) is in use. Stop what listens \
+      there (`ss -lnxtp` names it), or choose another one with --listen or --port
+      """)
   }
 
   /// Starts the threads. - Returns: where they listen, with the ports that the kernel chose, in the
   /// plan's order.
   public func start() throws(OriginFailure) -> [SocketAddress] {
-    try checkAddresses()
+    let lock = try checkAddresses()
+    defer { lock.release() }
     let shared = UnsafeMutablePointer<OriginShared>.allocate(capacity: 1)
     shared.initialize(to: OriginShared())
     let count = max(1, plan.threads)

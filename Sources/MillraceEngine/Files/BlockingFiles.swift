@@ -147,7 +147,7 @@ public struct DirectoryLease: ~Copyable, Sendable {
   /// it is not the machine's.
   private let opened: BlockingFile?
 
-  /// For a file system that nobody else can reach, such as a simulated one: the given file is only
+  /// For a file system that no other process can reach, such as a simulated one: the given file is only
   /// kept open.
   public init(directory: String, file: consuming BlockingFile) {
     self.directory = directory

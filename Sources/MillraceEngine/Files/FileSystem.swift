@@ -19,7 +19,7 @@ public protocol FileSystem: Sendable {
 }
 
 extension FileSystem {
-  /// All is ours where nobody else can put anything.
+  /// True where no other process can create files.
   public func requireOwnFile(_ path: String) throws(Errno) {}
 }
 
