@@ -33,14 +33,14 @@ public struct BodyDecoder: ~Copyable {
   private var state: State
   private var rejection = BodyRejection.invalidChunkSize
   private var digits: UInt8 = 0
+  /// Whether blanks behind a chunk size are read over.
+  private let toleratesPadding: Bool
   private var chunkExtension = ChunkExtension()
   /// Bytes of content left: of the message, or of the chunk.
   private var remaining: UInt64 = 0
   /// Bytes of extensions that no content has paid for yet.
   private var extensionDebt: UInt64 = 0
   private var trailers: TrailerSection
-  /// Whether blanks behind a chunk size are read over.
-  private let toleratesPadding: Bool
 
   /// Makes a decoder for a message framed so. It allocates nothing until a trailer field arrives;
   /// `trailerLimits.targetBytes` has no part in it.

@@ -10,13 +10,26 @@ public struct NominatedNames: ~Copyable {
   /// and never passes one on that should not.
   static let bytesMaximum = 1024
 
-  private let memory: UnsafeMutableRawPointer?
-  /// Each name as its length in one byte and its bytes.
-  private var used = 0
-  private var isPartial = false
+  /// Stands before the names, so that this value is one pointer: it is part of each decoder, of
+  /// which an exchange has two, and up to 128 bytes are copied without a call of memcpy (callgrind:
+  /// 200 instructions less per request).
+  private struct Header {
+    /// Bytes of names: each as its length in one byte and its bytes.
+    var used = 0
+    var isPartial = false
+  }
+
+  private let memory: UnsafeMutableRawPointer
+  private var header: UnsafeMutablePointer<Header> {
+    memory.assumingMemoryBound(to: Header.self)
+  }
+  private var names: UnsafeMutableRawPointer { memory + MemoryLayout<Header>.size }
 
   init(_ table: borrowing FieldTable, _ base: UnsafeRawPointer) {
-    memory = .allocate(byteCount: Self.bytesMaximum, alignment: 1)
+    memory = .allocate(
+      byteCount: MemoryLayout<Header>.size + Self.bytesMaximum,
+      alignment: MemoryLayout<Header>.alignment)
+    memory.initializeMemory(as: Header.self, to: Header())
     for index in 0..<table.count where table.line(index).known == .connection {
       var elements = ListElements(table.line(index).value)
       while let element = elements.next(base) {
@@ -25,28 +38,28 @@ public struct NominatedNames: ~Copyable {
     }
   }
 
-  deinit { memory?.deallocate() }
+  deinit { memory.deallocate() }
 
   // SAFETY: `used` and what is written stay within `bytesMaximum`, the size of the memory.
-  private mutating func insert(_ name: UnsafeRawPointer, _ count: Int) {
-    guard let memory, count <= Int(UInt8.max), used + 1 + count <= Self.bytesMaximum else {
-      isPartial = true
+  private func insert(_ name: UnsafeRawPointer, _ count: Int) {
+    let used = header.pointee.used
+    guard count <= Int(UInt8.max), used + 1 + count <= Self.bytesMaximum else {
+      header.pointee.isPartial = true
       return
     }
-    memory.storeBytes(of: UInt8(count), toByteOffset: used, as: UInt8.self)
-    (memory + used + 1).copyMemory(from: name, byteCount: count)
-    used += 1 + count
+    names.storeBytes(of: UInt8(count), toByteOffset: used, as: UInt8.self)
+    (names + used + 1).copyMemory(from: name, byteCount: count)
+    header.pointee.used = used + 1 + count
   }
 
   /// Whether a field line of a trailer section is nominated.
   func nominates(_ line: FieldLine, _ base: UnsafeRawPointer) -> Bool {
-    if isPartial, line.known == .other { return true }
-    guard let memory else { return false }
+    if header.pointee.isPartial, line.known == .other { return true }
     var position = 0
-    while position < used {
-      let count = Int(ByteClass.byte(memory, position))
+    while position < header.pointee.used {
+      let count = Int(ByteClass.byte(names, position))
       if count == Int(line.name.count),
-        ByteClass.equalFolded(memory + position + 1, base + Int(line.name.start), count: count)
+        ByteClass.equalFolded(names + position + 1, base + Int(line.name.start), count: count)
       {
         return true
       }

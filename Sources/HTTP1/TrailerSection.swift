@@ -15,7 +15,12 @@ struct TrailerSection: ~Copyable {
   /// Room for the usual section; it doubles up to the limit.
   private static let initialBytes = 512
 
-  private(set) var count = 0
+  /// Lines that are kept; no more than 65535, as `parse` sees to.
+  var count: Int { Int(kept) }
+  private var kept: UInt16 = 0
+  private var leftOut: UInt16 = 0
+  /// Whether names with an underscore are left out.
+  var dropsUnderscores = false
   private let limits: HeadLimits
   private var scanner = HeadScanner(fieldsOnly: true)
   private var memory: UnsafeMutableRawPointer?
@@ -23,11 +28,9 @@ struct TrailerSection: ~Copyable {
   private var used = 0
   private var lines: UnsafeMutablePointer<FieldLine>?
   /// Lines that were left out because of an ambiguous name.
-  private(set) var ambiguous = 0
+  var ambiguous: Int { Int(leftOut) }
   /// Names that the head's Connection nominates.
   private var nominated: NominatedNames?
-  /// Whether names with an underscore are left out.
-  var dropsUnderscores = false
 
   init(limits: HeadLimits) {
     self.limits = limits
@@ -84,7 +87,7 @@ struct TrailerSection: ~Copyable {
     if line.known == .ambiguous
       || dropsUnderscores && line.known == .other && line.hasUnderscore(base)
     {
-      ambiguous += 1
+      leftOut += 1
       return false
     }
     if FieldSet.forbiddenInTrailers.has(line.known) { return false }
@@ -122,7 +125,7 @@ struct TrailerSection: ~Copyable {
         seen += 1
         if !mayPass(line, memory) { continue }
         (table + count).initialize(to: line)
-        count += 1
+        kept += 1
       case .endOfSection: return .complete
       case .needsMore, .rejected: return .rejected(.invalidTrailer)
       }

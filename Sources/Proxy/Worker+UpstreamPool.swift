@@ -60,8 +60,9 @@ extension Worker where E: ~Copyable {
   /// unasked, or which it had closed, no longer has its request (`reassign`).
   mutating func submitAssigned() {
     guard !assigned.isEmpty else { return }
-    for slot in assigned {
-      let u = upstreams[slot]
+    // By index: a loop over the array itself would retain it.
+    for i in assigned.indices {
+      let u = upstreams[assigned[i]]
       guard Self.transport(u).pointee.socket.isValid, u.pointee.phase == .assigned,
         Self.transport(u).pointee.closing == .open
       else { continue }
