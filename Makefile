@@ -64,10 +64,12 @@ check: lint build ## what must hold before a commit: style, and a build
 build: ## debug build of everything
 	@$(SWIFT) build
 
-release: ## optimised build of the proxy; prints where it is (STATIC=1: with Swift's libraries in it)
-	@$(SWIFT) build -c release --product millrace $(if $(STATIC),--static-swift-stdlib)
-	@printf '%s/millrace\n' "$$($(SWIFT) build -c release --show-bin-path)"
-	@$(if $(STATIC),true,printf 'It needs the libraries of this Swift toolchain where it runs; make release STATIC=1 takes them in.\n')
+# A folder of its own: the flags differ from those of the tests' build, which would be made anew each time.
+RELEASE = --scratch-path .build-release --static-swift-stdlib
+release: ## optimised build of the proxy, Swift's libraries in it; prints where it is
+	@$(SWIFT) build -c release --product millrace $(RELEASE)
+	@printf '%s/millrace\n' "$$($(SWIFT) build -c release $(RELEASE) --show-bin-path)"
+	@printf 'It needs OpenSSL 3, libyaml and libnghttp2 where it runs, and no Swift.\n'
 
 examples: ## build the examples of the library (Examples/)
 	@rm -f Examples/.build/debug.yaml # or files that are new in the library would not be seen
@@ -107,7 +109,7 @@ bench-lab: bootstrap ## is it true what the lab says: a known cost, no differenc
 	@Benchmarks/lab/run $(ARGS)
 
 clean: ## remove what was built
-	@rm -rf .build Examples/.build
+	@rm -rf .build .build-release Examples/.build
 	@find Tests Benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(TOOLS)/seccomp-deny: Tests/System/seccomp-deny.c

@@ -23,22 +23,8 @@ public struct AnchorFinder {
 
   /// Reads a file to its end; `-` is standard input. Pipes will do.
   public static func read(_ path: String) throws(Errno) -> AnchorFinder {
-    let descriptor = path == "-" ? dup(0) : Glibc.open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY)
-    guard descriptor >= 0 else { throw Errno(code: errno, operation: "open", path: path) }
-    defer { close(descriptor) }
-    let chunk = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 16)
-    defer { chunk.deallocate() }
     var finder = AnchorFinder()
-    while true {
-      // TRAP: an allocated buffer of a fixed size has an address.
-      let count = Glibc.read(descriptor, chunk.baseAddress!, chunk.count)
-      if count == 0 { break }
-      if count > 0 {
-        finder.feed(UnsafeRawBufferPointer(rebasing: chunk[..<count]))
-      } else if errno != EINTR {
-        throw Errno(code: errno, operation: "read", path: path)
-      }
-    }
+    try WholeFile.read(path) { finder.feed($0) }
     finder.finish()
     return finder
   }

@@ -56,9 +56,8 @@ public struct Verification: Sendable {
   }
 
   private func pause() {
-    guard pauseNanoseconds > 0 else { return }
-    var time = timespec(
-      tv_sec: Int(pauseNanoseconds / 1_000_000_000), tv_nsec: Int(pauseNanoseconds % 1_000_000_000))
-    nanosleep(&time, nil)
+    if pauseNanoseconds > 0 {
+      Pause.microseconds(UInt32(clamping: pauseNanoseconds / 1000))
+    }
   }
 }

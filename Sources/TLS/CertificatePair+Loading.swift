@@ -110,26 +110,17 @@ extension CertificatePair {
   private static func open(
     _ path: String, _ file: CertificateProblem.File, _ problems: inout [CertificateProblem]
   ) -> OpaquePointer? {
-    // O_NONBLOCK: a FIFO would wait for a writer. It could not be read at all: these files are read
-    // once to be checked and once more to be used. Symbolic links are followed, as secrets are mounted.
-    let descriptor = Glibc.open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
-    if descriptor >= 0 {
-      var facts = stat()
-      let kind = fstat(descriptor, &facts) == 0 ? facts.st_mode & S_IFMT : 0
-      if kind == S_IFREG, let stream = fdopen(descriptor, "r") {
-        if let opened = BIO_new_fp(stream, BIO_CLOSE) { return opened }
-        fclose(stream)
-      } else {
-        close(descriptor)
-      }
-      if kind != S_IFREG && kind != S_IFDIR {
-        problems.append(
-          CertificateProblem(
-            severity: .error, file: file, path: path,
-            kind: file == .certificate ? .certificateUnreadable : .keyUnreadable,
-            what: "it is not a regular file", remedy: "write its content to a file", code: 0))
-        return nil
-      }
+    // Opening a FIFO would wait for a writer. It could not be read at all: these files are read once
+    // to be checked and once more to be used. Symbolic links are followed, as secrets are mounted.
+    var facts = stat()
+    let fileType = stat(path, &facts) == 0 ? facts.st_mode & S_IFMT : S_IFREG
+    if fileType != S_IFREG && fileType != S_IFDIR {
+      problems.append(
+        CertificateProblem(
+          severity: .error, file: file, path: path,
+          kind: file == .certificate ? .certificateUnreadable : .keyUnreadable,
+          what: "it is not a regular file", remedy: "write its content to a file", code: 0))
+      return nil
     }
     // Only a directory has an entry of this name; stdio opens directories and reads nothing from
     // them.

@@ -204,7 +204,7 @@ def run_lanes(suite):
 def main():
     pattern = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("MILLRACE_SYSTEM_TESTS", "")
     if not os.access(settings.BINARY, os.X_OK):
-        print(f"no proxy at {settings.BINARY}; build it first: make release", file=sys.stderr)
+        print(f"no proxy at {settings.BINARY}; build it first: swift build -c release --product millrace", file=sys.stderr)
         return 1
     descriptors = settings.raise_descriptor_limit()
     signal.signal(signal.SIGALRM, _stuck)

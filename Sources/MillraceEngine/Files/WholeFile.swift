@@ -47,6 +47,28 @@ public enum WholeFile {
     return bytes
   }
 
+  /// Gives the content piece by piece, for files of any size and for pipes; `-` is standard input. It
+  /// waits for as long as a pipe's writer does.
+  /// - Throws: `Errno` of open(2) or read(2).
+  public static func read(
+    _ path: String, _ body: (UnsafeRawBufferPointer) -> Void
+  ) throws(Errno) {
+    let descriptor = path == "-" ? dup(0) : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY)
+    guard descriptor >= 0 else { throw Errno(code: errno, operation: "open", path: path) }
+    defer { close(descriptor) }
+    let room = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 16)
+    defer { room.deallocate() }
+    while true {
+      let got = Glibc.read(descriptor, room.baseAddress, room.count)
+      if got == 0 { return }
+      if got > 0 {
+        body(UnsafeRawBufferPointer(rebasing: room[..<got]))
+      } else if errno != EINTR {
+        throw Errno(code: errno, operation: "read", path: path)
+      }
+    }
+  }
+
   /// A failure of `read` in words.
   public static func words(_ error: Errno) -> String {
     error.code == ETIMEDOUT
