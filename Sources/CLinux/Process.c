@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -70,6 +71,9 @@ static int crashing_thread;
 static int crashing_signal;
 static timer_t deadline;
 static int has_deadline;
+/* Swift's backtracer, another program, names each frame, but may take seconds and may outlive the process
+ * with its standard error: only who asks for it by SWIFT_BACKTRACE gets it. */
+static int hands_over;
 
 static void put(const char *text) {
   if (write(STDERR_FILENO, text, strlen(text)) < 0) return;
@@ -177,7 +181,7 @@ static void crashed(int signal, siginfo_t *info, void *context) {
   }
   set_deadline(signal);
   tell(signal, info);
-  for (int i = 0; i < CRASH_SIGNALS; i++) {
+  for (int i = 0; hands_over && i < CRASH_SIGNALS; i++) {
     if (crash_signals[i] != signal || previous[i].sa_handler == SIG_DFL ||
         previous[i].sa_handler == SIG_IGN)
       continue;
@@ -189,6 +193,7 @@ static void crashed(int signal, siginfo_t *info, void *context) {
 }
 
 void clinux_on_crash(void) {
+  hands_over = getenv("SWIFT_BACKTRACE") != NULL;
   /* The first use loads libgcc's unwinder, which a signal handler must not. */
   void *frames[2];
   backtrace(frames, 2);
