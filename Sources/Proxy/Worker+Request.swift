@@ -61,8 +61,8 @@ extension Worker where E: ~Copyable {
   /// Stops reading: what came is held, and what comes stays with the kernel.
   ///
   /// From here on the connection is read in pieces, one for each time that it is asked for more. A
-  /// stream that is armed on a socket with much to read brings 396 KiB before it can be stopped
-  /// (io_uring, Linux 6.18: three runs of 33 buffers within one enter), and each time again.
+  /// stream that is armed on a socket with much to read brings up to 136 KiB before it can be
+  /// stopped (io_uring; 396 KiB before Linux 6.17), and each time again.
   mutating func pauseInput(_ d: DownstreamPointer) {
     let t = Self.transport(d)
     t.pointee.paused = true

@@ -55,7 +55,7 @@ struct clinux_sqe {
   uint64_t user_data;
   uint16_t buf_index; /* also buf_group */
   uint16_t personality;
-  int32_t file_index; /* also splice_fd_in */
+  int32_t file_index; /* also splice_fd_in, optlen */
   uint64_t addr3;
   uint64_t pad2;
 };

@@ -44,6 +44,9 @@ extension Uring {
     entry.pointee.ioprio =
       multishot ? streamFlags : stream ? streamFlags & ~UInt16(CLINUX_RECV_MULTISHOT) : 0
     aim(entry, at: descriptor)
+    if entry.pointee.ioprio & UInt16(CLINUX_RECV_MULTISHOT) != 0 {
+      entry.pointee.file_index = streamLimit
+    }
     entry.pointee.buf_index = stream ? 0 : 1
     entry.pointee.user_data = receiveUserData(descriptor, record)
   }

@@ -61,6 +61,8 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
   /// `ioprio` of a stream's receive and of an accept.
   let streamFlags: UInt16
   let acceptFlags: UInt16
+  /// Bytes that a multishot receive brings before it ends and is armed again; 0: no limit.
+  let streamLimit: Int32
   /// What is used of the kernel, and why the rest is not.
   var use: FeatureUse
   let registered: RegisteredBuffers
@@ -101,6 +103,11 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
   /// cache of today holds; deeper rings cycle through colder memory.
   static let smallRingDepth = 256
   static let largeRingDepth = 32
+  /// Within one enter the kernel runs a multishot receive up to three times for 33 buffers, so a
+  /// full socket brings 396 KiB before anybody can stop it (Linux 6.18). With a limit (6.17) it
+  /// ends first, and is armed again, which runs once more before a stop: 128 KiB and a buffer
+  /// each. Arming again is one entry in 16 full buffers, and in hundreds of small requests.
+  static let streamLimit: Int32 = 65_536
 
   /// At most half of a pool is in the kernel's hands, so that leases find the other half.
   static func depth(of pool: Int, atMost limit: Int) -> Int {
@@ -163,6 +170,8 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
       (use.contains(.multishotReceive) ? UInt16(CLINUX_RECV_MULTISHOT) : 0)
       | (use.contains(.receiveBundles) ? UInt16(CLINUX_RECVSEND_BUNDLE) : 0)
     acceptFlags = use.contains(.multishotAccept) ? UInt16(CLINUX_ACCEPT_MULTISHOT) : 0
+    let isLimited = KernelRelease.current.map { ($0.major, $0.minor) >= (6, 17) } ?? false
+    streamLimit = isLimited && !use.contains(.receiveBundles) ? Self.streamLimit : 0
     completionLimit = options.completionEntries
     minWaitMicroseconds = use.contains(.minWait) ? UInt32(options.batchMicroseconds) : 0
     batchCompletions = UInt32(min(options.batchCompletions, options.completionEntries / 2))

@@ -8,6 +8,7 @@ import ctypes
 import errno
 import os
 import pathlib
+import re
 import resource
 import shlex
 
@@ -27,6 +28,9 @@ WRAPPER = shlex.split(os.environ.get("MILLRACE_SYSTEM_WRAPPER", ""))
 
 EXPECTED_ENGINE = os.environ.get("MILLRACE_SYSTEM_EXPECTED", "")
 """The engine that `auto` must choose in this run; empty: either."""
+
+KERNEL = tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
+"""The version of Linux, such as (6, 18)."""
 
 HANG = 20.0
 """Seconds for one answer, one log line, one process to end."""
