@@ -68,6 +68,7 @@ struct Circumstances {
     options.descriptorLimit = 4_096
     options.frames = FrameBudget.frames(
       connections: configuration.limits.connections,
+      exchanges: configuration.limits.exchanges,
       idleUpstreams: FrameBudget.idleUpstreams(configuration))
     if !isGentle && dice.chance(200) { conditions.frames = 4 + dice.roll(60) }
     if !isGentle && dice.chance(200) {
