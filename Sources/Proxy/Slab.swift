@@ -7,7 +7,9 @@ import Glibc
 struct Slab<Element: ~Copyable>: ~Copyable {
   private let base: UnsafeMutablePointer<Element>
   private let free: UnsafeMutablePointer<UInt32>
+  /// The generation in 24 bits; the highest bit is set while the slot is taken.
   private let generations: UnsafeMutablePointer<UInt32>
+  private static var taken: UInt32 { 1 << 31 }
   private var freeCount: Int
   let capacity: Int
   /// Slots that have been in use at least once are those below this one.
@@ -42,10 +44,11 @@ struct Slab<Element: ~Copyable>: ~Copyable {
     freeCount -= 1
     let index = free[freeCount]
     if index >= touched { touched = index + 1 }
+    generations[Int(index)] |= Self.taken
     return index
   }
 
-  /// Puts back a slot whose memory the caller has deinitialised.
+  /// Puts back a slot whose memory the caller has deinitialised, or never initialised.
   @inline(__always)
   mutating func release(_ index: UInt32) {
     generations[Int(index)] = (generations[Int(index)] &+ 1) & 0xFF_FFFF
@@ -56,6 +59,10 @@ struct Slab<Element: ~Copyable>: ~Copyable {
   @inline(__always)
   subscript(_ index: UInt32) -> UnsafeMutablePointer<Element> { base + Int(index) }
 
+  /// Whether a slot is taken. A free one may never have been initialised: who walks over the slots asks.
   @inline(__always)
-  func generation(_ index: UInt32) -> UInt32 { generations[Int(index)] }
+  func isTaken(_ index: UInt32) -> Bool { generations[Int(index)] & Self.taken != 0 }
+
+  @inline(__always)
+  func generation(_ index: UInt32) -> UInt32 { generations[Int(index)] & 0xFF_FFFF }
 }

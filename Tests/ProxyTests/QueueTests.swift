@@ -44,6 +44,21 @@ struct QueueTests {
     #expect(touched == 1)
   }
 
+  @Test("a slot that was given back without ever being used is not walked over")
+  func neverInitialised() throws {
+    var slab = Slab<Int>(capacity: 2)
+    let taken = slab.take()
+    let slot = try #require(taken)
+    let isTaken = slab.isTaken(slot)
+    slab.release(slot)
+    let isTakenStill = slab.isTaken(slot)
+    let isOtherTaken = slab.isTaken(1 - slot)
+    #expect(isTaken && !isTakenStill && !isOtherTaken)
+    // A token carries 24 bits of it.
+    let generation = slab.generation(slot)
+    #expect(generation == 1)
+  }
+
   @Test("a gate opens in sequence and only as far as the log is durable")
   func gateOrder() {
     var gate = GateQueue(capacity: 4)
