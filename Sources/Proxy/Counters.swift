@@ -42,4 +42,7 @@ package struct WorkerCounters: Sendable {
   /// Responses that were not held because the worker held too much.
   package var holdsRefused = 0
   package var framesExhausted = 0
+  /// Plans that took the place of another, and those that had to wait for a place.
+  package var plansInstalled = 0
+  package var plansDelayed = 0
 }

@@ -23,7 +23,8 @@ enum DownstreamPhase: UInt8 {
 struct Downstream: ~Copyable {
   var transport: Transport
   let slot: UInt32
-  let listener: Int32
+  /// Its listener's index in `LivePlan`.
+  var listener: Int32
   var tls: TLSSession?
   /// False too once plain HTTP was found on a TLS port: what leaves then is plain.
   var isTLS: Bool

@@ -29,56 +29,170 @@ struct ServerState {
   var address: Int32 = 0
   /// Monotonic nanoseconds until which the server is passed over after a failed connect.
   var downUntil: Int64 = 0
+  /// Its upstream and place in the current plan; -1: it is not in it.
+  var group: Int32 = -1
+  var place: Int32 = -1
+  /// Plans in use that name it.
+  var plans = 0
 }
 
-/// The servers' states of one worker, by upstream and server index.
+/// What makes two servers of two plans the same one: connections to it are kept across the change.
+private struct ServerIdentity: Hashable {
+  let upstream: [UInt8]
+  let server: [UInt8]
+  /// The local end, which a kept connection cannot change.
+  let origin: String
+  /// The addresses that the name stood for, likewise.
+  let addresses: String
+  /// Among servers of one upstream that are alike in all of this.
+  var number = 0
+
+  private init(_ upstream: UpstreamPlan, _ server: ServerPlan) {
+    self.upstream = Array(upstream.name.raw)
+    self.server = Array(server.text.raw)
+    origin = upstream.origin.map { "\($0)" } ?? ""
+    addresses = server.addresses.map { "\($0)" }.joined(separator: " ")
+  }
+
+  /// Those of an upstream, in its order.
+  static func all(_ upstream: UpstreamPlan) -> [ServerIdentity] {
+    var seen: [ServerIdentity: Int] = [:]
+    return upstream.servers.map { server in
+      var identity = ServerIdentity(upstream, server)
+      let number = seen[identity, default: 0]
+      seen[identity] = number + 1
+      identity.number = number
+      return identity
+    }
+  }
+}
+
+/// The servers' states of one worker, by an upstream's index in `LivePlan` and a server's place in it.
+/// A server that stays while the plan changes keeps its state, and so its connections.
 struct ServerPools {
-  private let states: UnsafeMutablePointer<ServerState>
-  private let offsets: UnsafeMutablePointer<Int>
-  private let total: Int
+  private typealias StatePointer = UnsafeMutablePointer<ServerState>
+
+  /// For each place of `LivePlan`: the states of all of its servers.
+  private let tables: UnsafeMutablePointer<UnsafeMutableBufferPointer<StatePointer>>
+  /// For each upstream: the states of its servers.
+  private let groups: UnsafeMutablePointer<UnsafeMutablePointer<StatePointer>>
   /// Where the next search among equals starts, by upstream: without it the first of two idle
   /// servers would get everything.
   private let rotations: UnsafeMutablePointer<Int>
+  /// The place of the current plan.
+  private let current: UnsafeMutablePointer<Int>
+  /// Idle connections to all servers.
+  private let idle: UnsafeMutablePointer<Int>
   /// How long a server is passed over after a failed connect, while others are there: long enough
   /// not to pay a connect timeout per request, short enough to notice a restart.
   static let coolOffNanoseconds: Int64 = 1_000_000_000
 
   init(_ plan: Plan) {
-    offsets = .allocate(capacity: plan.upstreams.count + 1)
-    rotations = .allocate(capacity: plan.upstreams.count + 1)
-    rotations.initialize(repeating: 0, count: plan.upstreams.count + 1)
-    var count = 0
-    for (i, upstream) in plan.upstreams.enumerated() {
-      (offsets + i).initialize(to: count)
-      count += upstream.servers.count
+    let upstreams = LivePlan.windows * LivePlan.upstreamsPerWindow
+    tables = .allocate(capacity: LivePlan.windows)
+    for place in 0..<LivePlan.windows {
+      (tables + place).initialize(to: UnsafeMutableBufferPointer(start: nil, count: 0))
     }
-    total = count
-    states = .allocate(capacity: max(count, 1))
-    states.initialize(repeating: ServerState(), count: max(count, 1))
+    groups = .allocate(capacity: upstreams)
+    rotations = .allocate(capacity: upstreams)
+    current = .allocate(capacity: 1)
+    current.initialize(to: 0)
+    idle = .allocate(capacity: 1)
+    idle.initialize(to: 0)
+    fill(0, plan, [:])
   }
 
   func deallocate() {
-    states.deallocate()
-    offsets.deallocate()
+    for place in 0..<LivePlan.windows { retire(place) }
+    tables.deallocate()
+    groups.deallocate()
     rotations.deallocate()
+    current.deallocate()
+    idle.deallocate()
+  }
+
+  // MARK: Plans
+
+  /// Takes in a plan, which becomes the current one. Servers that the one before names too keep their
+  /// states; of the others `group` is below 0 from here on.
+  func replace(_ old: Plan, with new: Plan, at place: Int) {
+    var known: [ServerIdentity: UnsafeMutablePointer<ServerState>] = [:]
+    var at = 0
+    for upstream in old.upstreams {
+      for identity in ServerIdentity.all(upstream) {
+        known[identity] = tables[current.pointee][at]
+        at += 1
+      }
+    }
+    for state in tables[current.pointee] { state.pointee.group = -1 }
+    current.pointee = place
+    fill(place, new, known)
+  }
+
+  private func fill(
+    _ place: Int, _ plan: Plan, _ known: [ServerIdentity: UnsafeMutablePointer<ServerState>]
+  ) {
+    var count = 0
+    for upstream in plan.upstreams { count += upstream.servers.count }
+    let table = UnsafeMutablePointer<StatePointer>.allocate(capacity: max(count, 1))
+    var at = 0
+    for (index, upstream) in plan.upstreams.enumerated() {
+      let group = place * LivePlan.upstreamsPerWindow + index
+      (groups + group).initialize(to: table + at)
+      (rotations + group).initialize(to: 0)
+      for (number, identity) in ServerIdentity.all(upstream).enumerated() {
+        let state = known[identity] ?? makeState()
+        state.pointee.group = Int32(group)
+        state.pointee.place = Int32(number)
+        state.pointee.plans += 1
+        (table + at).initialize(to: state)
+        at += 1
+      }
+    }
+    tables[place] = UnsafeMutableBufferPointer(start: table, count: count)
+  }
+
+  private func makeState() -> UnsafeMutablePointer<ServerState> {
+    let state = StatePointer.allocate(capacity: 1)
+    state.initialize(to: ServerState())
+    return state
+  }
+
+  /// Lets go of the plan of a place, on which nobody is any more.
+  func retire(_ place: Int) {
+    let table = tables[place]
+    guard let base = table.baseAddress else { return }
+    for state in table {
+      state.pointee.plans -= 1
+      if state.pointee.plans == 0 { state.deallocate() }
+    }
+    base.deallocate()
+    tables[place] = UnsafeMutableBufferPointer(start: nil, count: 0)
+  }
+
+  /// Calls `body` with the state of each server of a place.
+  func forEach(_ place: Int, _ body: (UnsafeMutablePointer<ServerState>) -> Void) {
+    for state in tables[place] { body(state) }
   }
 
   @inline(__always)
   func server(_ group: Int32, _ server: Int32) -> UnsafeMutablePointer<ServerState> {
-    states + offsets[Int(group)] + Int(server)
+    groups[Int(group)][Int(server)]
   }
 
-  var idleTotal: Int {
-    var sum = 0
-    for i in 0..<total { sum += states[i].idleCount }
-    return sum
+  // MARK: Counts
+
+  @inline(__always) var idleTotal: Int { idle.pointee }
+
+  /// A connection has become idle (1), or no longer is (-1).
+  @inline(__always)
+  func countIdle(_ state: UnsafeMutablePointer<ServerState>, _ change: Int) {
+    state.pointee.idleCount += change
+    idle.pointee += change
   }
 
-  var activeTotal: Int {
-    var sum = 0
-    for i in 0..<total { sum += states[i].active }
-    return sum
-  }
+  /// Requests that are being served by servers of the current plan.
+  var activeTotal: Int { tables[current.pointee].reduce(0) { $0 + $1.pointee.active } }
 
   /// A server for the next request; `avoid` is the one that just failed, or -1.
   @inline(__always)

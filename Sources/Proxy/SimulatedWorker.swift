@@ -19,6 +19,8 @@ package struct WorkerAccount: Sendable {
   package var timers = 0
   /// Connections that count against the process's limit.
   package var counted = 0
+  /// Plans in use.
+  package var plans = 0
   /// Exchanges that the servers' states say are being served.
   package var active = 0
   /// True while an exchange waits for its record.
@@ -81,6 +83,7 @@ package final class SimulatedWorkerRemote {
   }
 
   deinit {
+    control.pointee.dropPlan()
     control.deinitialize(count: 1)
     control.deallocate()
   }
@@ -90,6 +93,15 @@ package final class SimulatedWorkerRemote {
 
   /// As the housekeeping of the process does.
   package func anchor() { request(WorkerRequest.anchor) }
+
+  /// Replaces the plan, as a reload does.
+  package func replacePlan(_ parts: SimulatedWorkerParts) {
+    let generation = PlanGeneration(
+      parts.configuration, listenerAddresses: parts.listeners, serverAddresses: parts.servers,
+      contexts: parts.contexts)
+    control.pointee.leave(generation)
+    request(WorkerRequest.plan)
+  }
 
   private func request(_ bits: UInt32) {
     control.pointee.requests.bitwiseOr(bits, ordering: .releasing)
@@ -109,10 +121,9 @@ package enum SimulatedWorker {
   package static func run(
     _ parts: SimulatedWorkerParts, _ world: SimulatedWorld, _ remote: SimulatedWorkerRemote
   ) -> WorkerAccount? {
-    let plan = Plan(
+    let generation = PlanGeneration(
       parts.configuration, listenerAddresses: parts.listeners, serverAddresses: parts.servers,
       contexts: parts.contexts)
-    defer { plan.forget() }
     let connections = UnsafeMutablePointer<Atomic<Int>>.allocate(capacity: 1)
     connections.initialize(to: Atomic(0))
     defer { connections.deallocate() }
@@ -125,7 +136,8 @@ package enum SimulatedWorker {
       journal = seed
     }
     let seed = WorkerSeed(
-      plan: plan, index: 0, workerCount: 1, options: parts.options, control: remote.control,
+      generation: generation, index: 0, workerCount: 1, options: parts.options,
+      control: remote.control,
       connectionCount: connections, logger: parts.logger, journal: journal, cpu: nil,
       gate: EngineGate(count: 1))
     var worker = Worker<Simulated>(seed, engine: Simulated(parts.options, world: world))
@@ -164,6 +176,7 @@ extension Worker where E: ~Copyable {
     account.upstreamConnections = upstreams.inUse
     account.upstreamIdle = pools.idleTotal
     account.active = pools.activeTotal
+    account.plans = plan.alive
     account.timers = wheel.armed
     account.counted = connectionCount.pointee.load(ordering: .relaxed)
     account.isGated = !gated.isEmpty

@@ -5,7 +5,7 @@ import Glibc
 
 /// A slab of at most `capacity` elements.
 struct Slab<Element: ~Copyable>: ~Copyable {
-  private let base: UnsafeMutablePointer<Element>
+  let base: UnsafeMutablePointer<Element>
   private let free: UnsafeMutablePointer<UInt32>
   /// The generation in 24 bits; the highest bit is set while the slot is taken.
   private let generations: UnsafeMutablePointer<UInt32>

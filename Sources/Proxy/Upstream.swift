@@ -16,9 +16,9 @@ enum UpstreamPhase: UInt8 {
 struct Upstream: ~Copyable {
   var transport: Transport
   let slot: UInt32
-  /// Index of the upstream and of its server in the plan.
-  let group: Int32
-  let server: Int32
+  /// Index of the upstream in `LivePlan`, and the server's place in it.
+  var group: Int32
+  var server: Int32
   var phase = UpstreamPhase.connecting
   /// The address that it connects, or is connected, to.
   var choice = AddressChoice(index: 0, left: 0)

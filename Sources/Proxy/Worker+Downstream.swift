@@ -165,6 +165,7 @@ extension Worker where E: ~Copyable {
     let t = Self.transport(d)
     d.pointee.hasServed = true
     d.pointee.phase = .idle
+    adoptPlan(d)
     t.pointee.deadline = engine.now + plan.listeners[Int(d.pointee.listener)].idleTimeout
     // An upload tends to be followed by another: the mode changes back after a small request.
     if !largeRequest && !d.pointee.isPaced { setMode(t, .stream) }
@@ -321,6 +322,7 @@ extension Worker where E: ~Copyable {
     engine.close(t.pointee.socket)
     t.pointee.socket = .none
     wheel.disarm(Int(slot))
+    leavePlan(d)
     d.deinitialize(count: 1)
     // The reap and resume lists may name a slot twice: a free slot is told by its socket.
     Self.transport(d).pointee.socket = .none

@@ -65,9 +65,9 @@ extension Worker where E: ~Copyable {
       counters.acceptedElsewhere += 1
     }
     noteQueue(socket)
-    let isTLS = plan.listeners[listener].tls != nil
+    let isTLS = plan.current.listeners[listener].tls != nil
     var session: TLSSession?
-    if let context = plan.listeners[listener].tls {
+    if let context = plan.current.listeners[listener].tls {
       session = TLSSession(context: context.takeUnretainedValue())
       if session == nil {
         counters.accepted -= 1
@@ -78,9 +78,9 @@ extension Worker where E: ~Copyable {
     let d = downstreams[slot]
     d.initialize(
       to: Downstream(
-        socket: socket, slot: slot, listener: Int32(listener), tls: session, isTLS: isTLS))
+        socket: socket, slot: slot, listener: plan.join(listener), tls: session, isTLS: isTLS))
     d.pointee.clientLength = textLength
-    d.pointee.transport.deadline = engine.now + plan.listeners[listener].headTimeout
+    d.pointee.transport.deadline = engine.now + plan.current.listeners[listener].headTimeout
     wheel.arm(Int(slot), at: lookAt(d.pointee.transport.deadline, engine.now))
     armDownstream(d)
   }

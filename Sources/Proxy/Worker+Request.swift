@@ -243,10 +243,11 @@ extension Worker where E: ~Copyable {
     }
     let path = requestPath(bytes)
     guard
-      let group = Router.route(
-        plan, listener: d.pointee.listener, authority: requestHead.authority.slice(of: bytes),
-        path: path)
+      let place = Router.route(
+        plan.current, listener: Int32(plan.place(ofListener: d.pointee.listener)),
+        authority: requestHead.authority.slice(of: bytes), path: path)
     else { return refuse(d, x, .noRoute) }
+    let group = plan.upstream(place)
     x.pointee.group = group
     x.pointee.attemptsLeft = plan.upstreams[Int(group)].attempts
     guard var frame = engine.frame() else { return refuse(d, x, .resourcesExhausted) }

@@ -13,7 +13,7 @@ import TLS
 /// What a worker is made from; crosses to its thread.
 struct WorkerSeed: @unchecked Sendable {
   // Sendable: plain values, and pointers to memory that is made for sharing.
-  let plan: Plan
+  let generation: PlanGeneration
   let index: Int
   let workerCount: Int
   let options: EngineOptions
@@ -62,11 +62,12 @@ struct WorkerFailure: Error, CustomStringConvertible {
 
 extension Worker where E: ~Copyable {
   init(_ seed: WorkerSeed, engine made: consuming E) {
-    let connections = seed.plan.limits.connections
-    let streams = seed.plan.limits.exchanges
+    let plan = seed.generation.plan
+    let connections = plan.limits.connections
+    let streams = plan.limits.exchanges
     let now = made.now
     engine = made
-    plan = seed.plan
+    self.plan = LivePlan(seed.generation)
     index = seed.index
     workerCount = seed.workerCount
     control = seed.control
@@ -75,13 +76,13 @@ extension Worker where E: ~Copyable {
     cpu = seed.cpu
     board = seed.board
     downstreams = Slab(capacity: connections)
-    upstreams = Slab(capacity: streams + Self.idleTotal(seed.plan))
+    upstreams = Slab(capacity: streams + Self.idleTotal(plan))
     exchanges = Slab(capacity: streams)
     scratch = .allocate(byteCount: streams * ExchangeScratch.bytes, alignment: 64)
     clientText = .allocate(byteCount: connections * 64, alignment: 64)
     tlsScratch = .allocate(byteCount: 32_768, alignment: 64)
     wheel = TimerWheel(capacity: downstreams.capacity + upstreams.capacity, now: now)
-    let limits = seed.plan.limits
+    let limits = plan.limits
     headLimits = HeadLimits(
       headBytes: limits.requestHead, targetBytes: limits.requestTarget,
       fields: limits.requestFields)
@@ -90,23 +91,23 @@ extension Worker where E: ~Copyable {
       headBytes: limits.requestHead, targetBytes: 0, fields: max(limits.requestFields, 256))
     requestHead = RequestHead(fieldCapacity: limits.requestFields)
     responseHead = ResponseHead(fieldCapacity: max(limits.requestFields, 256))
-    listeners = .allocate(capacity: seed.plan.listeners.count)
+    listeners = .allocate(capacity: plan.listeners.count)
     listeners.initialize(
       repeating: ListenerState(socket: .none, accepting: false, retryAt: .max))
-    pools = ServerPools(seed.plan)
+    pools = ServerPools(plan)
     if let journalSeed = seed.journal {
       journal = Journal(
         configuration: journalSeed.configuration, recovered: journalSeed.recovered)
       audits = true
       auditDirectory = journalSeed.directory
-      waitsForAudit = seed.plan.audit?.durability == .beforeResponse
+      waitsForAudit = plan.audit?.durability == .beforeResponse
     } else {
       journal = nil
       audits = false
       waitsForAudit = false
     }
     gated = GateQueue(capacity: streams)
-    holdNanoseconds = waitsForAudit ? seed.plan.audit?.holdNanoseconds ?? 0 : 0
+    holdNanoseconds = waitsForAudit ? plan.audit?.holdNanoseconds ?? 0 : 0
     holds = HoldQueue(capacity: streams, byteLimit: ResponseHold.workerBytes)
     // Unique within a run: the worker in the high bits, a count in the low ones.
     nextExchangeID = UInt64(seed.index) << 48
@@ -120,13 +121,13 @@ extension Worker where E: ~Copyable {
 
   /// Opens the listeners of this worker.
   mutating func listen() throws(WorkerFailure) {
-    for (i, listener) in plan.listeners.enumerated() {
+    for (i, listener) in plan.current.listeners.enumerated() {
       // A UNIX socket has one queue: one worker serves it.
       if listener.address.isUnix && index > 0 { continue }
       do {
         listeners[i].socket = try engine.listen(
           listener.address, backlog: 4096, reusePort: true)
-        if plan.placesByCPU, let cpu, !listener.address.isUnix {
+        if plan.current.placesByCPU, let cpu, !listener.address.isUnix {
           preferCPU(listeners[i].socket, cpu, listener)
         }
       } catch {
@@ -155,6 +156,7 @@ extension Worker where E: ~Copyable {
     tlsScratch.deallocate()
     listeners.deallocate()
     pools.deallocate()
+    plan.end()
   }
 }
 

@@ -216,11 +216,16 @@ extension Worker where E: ~Copyable {
     let t = Self.transport(u)
     x.pointee.upstream = -1
     detach(u)
-    let plan = self.plan.upstreams[Int(u.pointee.group)]
-    guard keep, u.pointee.phase == .busy, drain == .serving, !t.pointee.readClosed,
-      t.pointee.held.isEmpty, t.pointee.pendingBytes == 0, plan.idleLimit > 0
-    else { return closeUpstream(u) }
     let state = pools.server(u.pointee.group, u.pointee.server)
+    // A server that is no longer configured keeps no connection.
+    guard keep, u.pointee.phase == .busy, drain == .serving, !t.pointee.readClosed,
+      t.pointee.held.isEmpty, t.pointee.pendingBytes == 0, state.pointee.group >= 0,
+      pools.idleTotal < idleLimit
+    else { return closeUpstream(u) }
+    u.pointee.group = state.pointee.group
+    u.pointee.server = state.pointee.place
+    let plan = self.plan.upstreams[Int(u.pointee.group)]
+    guard plan.idleLimit > 0 else { return closeUpstream(u) }
     let now = engine.now
     let time = min(plan.idleTimeout, u.pointee.keepAlive, state.pointee.idleTime(now: now))
     guard time > 0 else { return closeUpstream(u) }
@@ -261,7 +266,7 @@ extension Worker where E: ~Copyable {
       state.pointee.idleTail = slot
     }
     state.pointee.idleHead = slot
-    state.pointee.idleCount += 1
+    pools.countIdle(state, 1)
   }
 
   mutating func unlinkIdle(_ u: UpstreamPointer) {
@@ -280,7 +285,7 @@ extension Worker where E: ~Copyable {
     }
     u.pointee.idleNext = -1
     u.pointee.idlePrevious = -1
-    state.pointee.idleCount -= 1
+    pools.countIdle(state, -1)
   }
 
   func isLinked(_ u: UpstreamPointer) -> Bool {

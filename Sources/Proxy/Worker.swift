@@ -41,7 +41,7 @@ enum DrainStep: UInt8 {
 
 struct Worker<E: Engine & ~Copyable>: ~Copyable {
   var engine: E
-  let plan: Plan
+  var plan: LivePlan
   let index: Int
   let workerCount: Int
   let control: UnsafeMutablePointer<WorkerControl>
@@ -114,6 +114,10 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
 
   /// Slots of upstream timers follow those of downstream ones in the wheel.
   @inline(__always) var upstreamTimerBase: Int { downstreams.capacity }
+
+  /// Idle connections to servers that leave a slot to each request in progress, however many servers
+  /// a later plan has.
+  @inline(__always) var idleLimit: Int { upstreams.capacity - exchanges.capacity }
 
   // MARK: The loop
 

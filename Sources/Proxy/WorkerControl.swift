@@ -12,6 +12,7 @@ struct WorkerRequest {
   static let drain: UInt32 = 1
   static let report: UInt32 = 2
   static let anchor: UInt32 = 4
+  static let plan: UInt32 = 8
 }
 
 /// One worker's control block, on cache lines of its own.
@@ -22,17 +23,35 @@ struct WorkerControl: ~Copyable {
   static let failed = 2
   let state = Atomic<Int>(0)
   let finished = Atomic<Bool>(false)
+  /// A `PlanGeneration` that the worker has not taken yet, retained; nil: none.
+  let plan = Atomic<UnsafeMutableRawPointer?>(nil)
+  /// Plans that the worker has installed since its start.
+  let plansInstalled = Atomic<Int>(0)
   /// To 128 bytes: processors fetch cache lines in pairs, so that neighbours a line apart would
   /// still pull on each other.
-  private let padding = InlineArray<13, UInt64>(repeating: 0)
+  private let padding = InlineArray<11, UInt64>(repeating: 0)
 
   init() {}
+
+  /// Leaves a plan for the worker; one that it has not taken yet is forgotten.
+  func leave(_ generation: PlanGeneration) {
+    let left = Unmanaged.passRetained(generation).toOpaque()
+    release(plan.exchange(left, ordering: .acquiringAndReleasing))
+  }
+
+  /// Forgets a plan that was not taken. After the worker's end.
+  func dropPlan() { release(plan.exchange(nil, ordering: .acquiring)) }
+
+  private func release(_ left: UnsafeMutableRawPointer?) {
+    if let left { Unmanaged<PlanGeneration>.fromOpaque(left).release() }
+  }
 }
 
 extension Worker where E: ~Copyable {
   mutating func obeyControl() {
     guard control.pointee.requests.load(ordering: .relaxed) != 0 else { return }
     let requests = control.pointee.requests.exchange(0, ordering: .acquiring)
+    if requests & WorkerRequest.plan != 0 { takePlan() }
     if requests & WorkerRequest.drain != 0 { beginDrain() }
     if requests & WorkerRequest.report != 0 { report() }
     if requests & WorkerRequest.anchor != 0 { logAnchor() }
@@ -65,6 +84,7 @@ extension Worker where E: ~Copyable {
       + " audit_drops=\(w.auditDrops) audit_waits=\(w.auditWaits)"
       + " unanswered_by_audit=\(w.unansweredByAudit)"
       + " holds_expired=\(w.holdsExpired) holds_refused=\(w.holdsRefused) held_responses=\(holds.count)"
+      + " plans=\(plan.alive) plans_installed=\(w.plansInstalled) plans_delayed=\(w.plansDelayed)"
       + " frames_exhausted=\(w.framesExhausted)"
       + " turns=\(c.turns) system_calls=\(c.systemCalls) completions=\(c.completions)"
       + " receives_starved=\(c.receivesStarved) sends_short=\(c.sendsShort)"

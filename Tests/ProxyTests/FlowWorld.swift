@@ -81,6 +81,8 @@ final class FlowWorld {
   private var unsent: [ObjectIdentifier: [UInt8]] = [:]
   /// The server reads nothing.
   var isDeaf = false
+  /// Ports of servers beside the usual one.
+  var morePorts: [Int] = []
 
   init(seed: UInt64 = 1, _ conditions: SimulatedConditions = .calm) throws {
     world = SimulatedWorld(seed: seed, conditions)
@@ -132,7 +134,38 @@ final class FlowWorld {
   /// Runs the worker; `script` begins when connections are accepted and ends it by `remote.drain()`.
   /// - Returns: what the worker held at its end; nil if it could not listen.
   func run(_ script: @escaping () -> Void) -> WorkerAccount? {
-    world.listen(server) { [unowned self] peer in
+    listen(server)
+    for port in morePorts { listen(address(port)) }
+    var parts = self.parts
+    parts.whenReady = script
+    let account = SimulatedWorker.run(parts, world, remote)
+    world.advance(by: 1_000_000_000)
+    return account
+  }
+
+  private func address(_ port: Int) -> SocketAddress {
+    // TRAP: an address in digits is always resolved.
+    try! SocketAddress.resolve(host: "127.0.0.1", port: UInt16(port))[0]
+  }
+
+  /// What the worker is made from, and what a plan that takes the place of another is.
+  var parts: SimulatedWorkerParts {
+    var options = EngineOptions()
+    options.frames = 512
+    let servers = configuration.upstreams.map { upstream in
+      upstream.servers.map { server in
+        guard case .ip(_, let port) = server.address else { return [self.server] }
+        return [address(Int(port))]
+      }
+    }
+    return SimulatedWorkerParts(
+      configuration: configuration, listeners: [listener], servers: servers, contexts: [nil],
+      options: options, logger: Logger(label: "flow") { _ in SwiftLogNoOpLogHandler() },
+      run: RunIdentity(high: 1, low: 1), recovered: RecoveredLog())
+  }
+
+  private func listen(_ address: SocketAddress) {
+    world.listen(address) { [unowned self] peer in
       serverPeers.append(peer)
       peer.onEvent = { [unowned self] peer, event in
         if event == .writable { flush(peer) }
@@ -142,16 +175,6 @@ final class FlowWorld {
         serve(self, peer, text)
       }
     }
-    var options = EngineOptions()
-    options.frames = 512
-    var parts = SimulatedWorkerParts(
-      configuration: configuration, listeners: [listener], servers: [[[server]]], contexts: [nil],
-      options: options, logger: Logger(label: "flow") { _ in SwiftLogNoOpLogHandler() },
-      run: RunIdentity(high: 1, low: 1), recovered: RecoveredLog())
-    parts.whenReady = script
-    let account = SimulatedWorker.run(parts, world, remote)
-    world.advance(by: 1_000_000_000)
-    return account
   }
 
   /// Looks at the worker again and again until `isOver` is true of it, then calls `body`.

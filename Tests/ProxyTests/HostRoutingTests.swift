@@ -17,7 +17,7 @@ struct HostRoutingTests {
       routes: [RouteConfiguration(host: host, upstream: 0)],
       upstreams: [UpstreamConfiguration(name: "u", servers: [server])])
     let address = SocketAddress(unixPath: "/nowhere")!
-    let plan = Plan(
+    let plan = lastingPlan(
       configuration, listenerAddresses: [address], serverAddresses: [[[address]]], contexts: [nil])
     return Array(authority.utf8).withUnsafeBytes { authority in
       Array("/".utf8).withUnsafeBytes { path in
@@ -46,11 +46,13 @@ struct ViaPlanTests {
 
   @Test("each ends the head, and off leaves only that")
   func lines() {
-    let on = ViaPlan(.standard)
+    var memory = PlanMemory()
+    defer { memory.free() }
+    let on = ViaPlan(.standard, &memory)
     #expect(text(on.name) == "millrace")
     #expect(text(on.http11) == "Via: 1.1 millrace\r\n\r\n")
     #expect(text(on.http10) == "Via: 1.0 millrace\r\n\r\n")
-    let off = ViaPlan(.off)
+    let off = ViaPlan(.off, &memory)
     #expect(text(off.name) == "")
     #expect(text(off.http11) == "\r\n" && text(off.http10) == "\r\n")
   }

@@ -14,7 +14,7 @@ struct RouterTests {
       listeners: [ListenerConfiguration(name: "a", address: listener)], routes: routes,
       upstreams: upstreams)
     let address = SocketAddress(unixPath: "/nowhere")!
-    return Plan(
+    return lastingPlan(
       configuration, listenerAddresses: [address],
       serverAddresses: Array(repeating: [[address]], count: 4), contexts: [nil])
   }

@@ -16,7 +16,7 @@ struct ServerPoolsTests {
       listeners: [], routes: [],
       upstreams: [UpstreamConfiguration(name: "u", servers: servers, balance: balance)])
     let address = SocketAddress(unixPath: "/nowhere")!
-    let plan = Plan(
+    let plan = lastingPlan(
       configuration, listenerAddresses: [],
       serverAddresses: [weights.map { _ in [address] }], contexts: [])
     return (ServerPools(plan), plan.upstreams[0])

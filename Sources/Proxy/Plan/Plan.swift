@@ -1,21 +1,21 @@
 // The configuration as the loop wants it: plain memory, compiled once, read by every worker and
-// written by none. It lives as long as the process; nothing in it is counted.
+// written by none. It lives as long as its generation (PlanGeneration.swift); nothing in it is
+// counted.
 
 import Configuration
 import Glibc
 import MillraceEngine
 import TLS
 
-/// Bytes that live as long as the process.
+/// Bytes that live as long as the plan that they belong to.
 struct PlanBytes {
   let start: UnsafePointer<UInt8>
   let count: Int
 
-  init(_ text: String) {
-    let bytes = Array(text.utf8)
-    let memory = UnsafeMutablePointer<UInt8>.allocate(capacity: max(bytes.count, 1))
-    memory.initialize(from: bytes, count: bytes.count)
-    start = UnsafePointer(memory)
+  init(_ text: String, _ memory: inout PlanMemory) {
+    let bytes = memory.keep(Array(text.utf8))
+    // TRAP: `keep` gives memory of at least one byte.
+    start = bytes.baseAddress!
     count = bytes.count
   }
 
@@ -26,7 +26,7 @@ struct PlanBytes {
 struct ListenerPlan {
   let name: PlanBytes
   let address: SocketAddress
-  /// Owned by the server for the life of the process.
+  /// Retained by the generation.
   let tls: Unmanaged<TLSContext>?
   let headTimeout: Int64
   let bodyTimeout: Int64
@@ -43,16 +43,16 @@ struct ViaPlan {
   let http11: PlanBytes
   let http10: PlanBytes
 
-  init(_ via: ViaSetting) {
+  init(_ via: ViaSetting, _ memory: inout PlanMemory) {
     switch via {
     case .off:
-      name = PlanBytes("")
-      http11 = PlanBytes("\r\n")
-      http10 = PlanBytes("\r\n")
+      name = PlanBytes("", &memory)
+      http11 = PlanBytes("\r\n", &memory)
+      http10 = PlanBytes("\r\n", &memory)
     case .pseudonym(let text):
-      name = PlanBytes(text)
-      http11 = PlanBytes("Via: 1.1 \(text)\r\n\r\n")
-      http10 = PlanBytes("Via: 1.0 \(text)\r\n\r\n")
+      name = PlanBytes(text, &memory)
+      http11 = PlanBytes("Via: 1.1 \(text)\r\n\r\n", &memory)
+      http10 = PlanBytes("Via: 1.0 \(text)\r\n\r\n", &memory)
     }
   }
 }
@@ -96,7 +96,7 @@ struct UpstreamPlan {
 
 /// Everything that workers read.
 struct Plan: @unchecked Sendable {
-  // Sendable: all of it is immutable after `init`, and never freed.
+  // Sendable: all of it is immutable after `init`, and freed with the generation only.
   let listeners: UnsafeBufferPointer<ListenerPlan>
   let routes: UnsafeBufferPointer<RoutePlan>
   let upstreams: UnsafeBufferPointer<UpstreamPlan>
@@ -117,34 +117,36 @@ struct Plan: @unchecked Sendable {
 
   init(
     _ configuration: ProxyConfiguration, listenerAddresses: [SocketAddress],
-    serverAddresses: [[[SocketAddress]]], contexts: [TLSContext?]
+    serverAddresses: [[[SocketAddress]]], contexts: [TLSContext?], memory: inout PlanMemory
   ) {
     var shortest = Int64.max
     func timeout(_ value: Int64) -> Int64 {
       shortest = min(shortest, value)
       return value
     }
-    listeners = keep(
+    listeners = memory.keep(
       configuration.listeners.enumerated().map { index, listener in
         ListenerPlan(
-          name: PlanBytes(listener.name), address: listenerAddresses[index],
+          name: PlanBytes(listener.name, &memory), address: listenerAddresses[index],
           tls: contexts[index].map { Unmanaged.passRetained($0) },
           headTimeout: timeout(listener.timeouts.headNanoseconds),
           bodyTimeout: timeout(listener.timeouts.bodyNanoseconds),
           idleTimeout: timeout(listener.timeouts.idleNanoseconds),
           dropsUnderscores: listener.underscores == .drop)
       })
-    routes = keep(configuration.routes.map(RoutePlan.init))
-    upstreams = keep(
+    routes = memory.keep(configuration.routes.map { RoutePlan($0, &memory) })
+    upstreams = memory.keep(
       configuration.upstreams.enumerated().map { index, upstream in
         let source = origin(upstream.source)
         return UpstreamPlan(
-          name: PlanBytes(upstream.name),
-          servers: keep(
+          name: PlanBytes(upstream.name, &memory),
+          servers: memory.keep(
             upstream.servers.enumerated().map { serverIndex, server in
               ServerPlan(
-                addresses: keep(reachable(serverAddresses[index][serverIndex], from: source)),
-                text: PlanBytes(server.address.description), weight: Int32(server.weight))
+                addresses: memory.keep(
+                  reachable(serverAddresses[index][serverIndex], from: source)),
+                text: PlanBytes(server.address.description, &memory),
+                weight: Int32(server.weight))
             }),
           balance: upstream.balance, attempts: upstream.retries.attempts,
           retryOnConnectFailure: upstream.retries.onConnectFailure,
@@ -153,11 +155,12 @@ struct Plan: @unchecked Sendable {
           responseTimeout: timeout(upstream.timeouts.responseNanoseconds),
           idleTimeout: timeout(upstream.timeouts.idleNanoseconds),
           idleLimit: upstream.idleConnections,
-          defaultHost: PlanBytes(upstream.defaultHost ?? UpstreamConfiguration.fallbackHost),
+          defaultHost: PlanBytes(
+            upstream.defaultHost ?? UpstreamConfiguration.fallbackHost, &memory),
           origin: source)
       })
     limits = configuration.limits
-    via = ViaPlan(configuration.via)
+    via = ViaPlan(configuration.via, &memory)
     drainDeadline = configuration.drain.deadlineNanoseconds
     audit = configuration.audit
     shortestTimeout = shortest
@@ -190,48 +193,33 @@ private func reachable(
   return matching.isEmpty ? addresses : matching
 }
 
-extension Plan {
-  /// Gives back what the plan keeps alive beyond its few bytes. For a simulation, which makes many;
-  /// a process has one.
-  func forget() {
-    for listener in listeners { listener.tls?.release() }
-  }
-}
-
-/// Copies an array into memory that is never freed.
-private func keep<T>(_ array: [T]) -> UnsafeBufferPointer<T> {
-  let memory = UnsafeMutablePointer<T>.allocate(capacity: max(array.count, 1))
-  memory.initialize(from: array, count: array.count)
-  return UnsafeBufferPointer(start: memory, count: array.count)
-}
-
 extension RoutePlan {
-  init(_ route: RouteConfiguration) {
+  init(_ route: RouteConfiguration, _ memory: inout PlanMemory) {
     listener = Int32(route.listener ?? -1)
     switch route.host {
     case nil:
       hostKind = .any
-      host = PlanBytes("")
+      host = PlanBytes("", &memory)
     case let name? where name.hasPrefix("*."):
       hostKind = .wildcard
-      host = PlanBytes(String(name.dropFirst().lowercased()))
+      host = PlanBytes(String(name.dropFirst().lowercased()), &memory)
     case let name?:
       hostKind = .exact
-      host = PlanBytes(name.lowercased())
+      host = PlanBytes(name.lowercased(), &memory)
     }
     switch route.path {
     case .any:
       pathKind = .any
-      path = PlanBytes("")
+      path = PlanBytes("", &memory)
     case .prefix(let prefix):
       // "/" matches every path, and "/api/" the same as "/api": a prefix is whole segments.
       var trimmed = prefix
       while trimmed.hasSuffix("/") { trimmed.removeLast() }
       pathKind = trimmed.isEmpty ? .any : .prefix
-      path = PlanBytes(trimmed)
+      path = PlanBytes(trimmed, &memory)
     case .exact(let exact):
       pathKind = .exact
-      path = PlanBytes(exact)
+      path = PlanBytes(exact, &memory)
     }
     upstream = Int32(route.upstream)
   }

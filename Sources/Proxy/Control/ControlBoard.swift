@@ -1,0 +1,66 @@
+// The process's side of the workers' control blocks: asking all of them, and waiting for them.
+
+import Glibc
+import MillraceEngine
+import Synchronization
+
+/// The wakers of all workers: each fills its own in as it starts, and takes it out as it ends.
+final class WakerBoard: Sendable {
+  private let wakers: Mutex<[Waker?]>
+
+  init(count: Int) { wakers = Mutex(Array(repeating: nil, count: count)) }
+
+  func set(_ index: Int, _ waker: Waker?) { wakers.withLock { $0[index] = waker } }
+  func wakeAll() { wakers.withLock { for waker in $0 { waker?.wake() } } }
+}
+
+/// The process's side of the workers' control blocks.
+struct ControlBoard {
+  let controls: UnsafeMutablePointer<WorkerControl>
+  let count: Int
+  let wakers: WakerBoard
+
+  /// Blocks that live as long as the process.
+  init(count: Int) {
+    controls = .allocate(capacity: count)
+    for i in 0..<count { (controls + i).initialize(to: WorkerControl()) }
+    self.count = count
+    wakers = WakerBoard(count: count)
+  }
+
+  /// Frees the blocks of workers that have ended.
+  func deallocate() {
+    for i in 0..<count { controls[i].dropPlan() }
+    controls.deinitialize(count: count)
+    controls.deallocate()
+  }
+
+  /// Leaves a plan for each worker.
+  func install(_ generation: PlanGeneration) {
+    for i in 0..<count { controls[i].leave(generation) }
+    request(WorkerRequest.plan)
+  }
+
+  func request(_ bits: UInt32) {
+    for i in 0..<count {
+      controls[i].requests.bitwiseOr(bits, ordering: .releasing)
+    }
+    wakers.wakeAll()
+  }
+
+  var allFinished: Bool {
+    (0..<count).allSatisfy { controls[$0].finished.load(ordering: .acquiring) }
+  }
+
+  /// Waits until each worker is ready or has failed. - Returns: true if all are ready.
+  func allReady() -> Bool {
+    for i in 0..<count {
+      while controls[i].state.load(ordering: .acquiring) == WorkerControl.starting {
+        Pause.microseconds(200)
+      }
+    }
+    return (0..<count).allSatisfy {
+      controls[$0].state.load(ordering: .acquiring) == WorkerControl.ready
+    }
+  }
+}

@@ -1,0 +1,173 @@
+// The process: chooses the engine, starts the workers, waits for signals, ends in order. It is
+// control plane: nothing here runs per request.
+
+import AuditLog
+public import Configuration
+import Glibc
+public import Logging
+import MillraceEngine
+import Synchronization
+import TLS
+
+/// A proxy that runs until it is told to stop.
+public struct Server {
+  private let configuration: ProxyConfiguration
+  private let preflight: Preflight
+  private let logger: Logger
+
+  public init(_ configuration: ProxyConfiguration, _ preflight: Preflight, logger: Logger) {
+    self.configuration = configuration
+    self.preflight = preflight
+    self.logger = logger
+  }
+
+  /// Runs to the end.
+  /// - Parameter afterProbe: called once the process will not fork any more.
+  /// - Returns: the process's exit status.
+  public func run(afterProbe: () -> Void) -> Int32 {
+    let signals = SignalWaiter(blocking: [SIGTERM, SIGINT, SIGQUIT, SIGUSR1])
+    var configuration = configuration
+    var options = EngineOptions(configuration.engineSettings)
+    fitDescriptors(&configuration, &options)
+    // Before any thread exists: the probe forks.
+    let processors = Processors.current()
+    let count: Int
+    switch configuration.workers {
+    case .automatic: count = processors.workerCount
+    case .count(let wanted): count = wanted
+    }
+    guard let choice = EngineSelection(configuration.engine, options, count, logger) else {
+      return 1
+    }
+    afterProbe()
+    let tickets = makeTicketKeys()
+    let contexts: [TLSContext?]
+    do {
+      contexts = try makeContexts(configuration, tickets)
+    } catch {
+      logger.critical("tls could not be set up cause=\"\(error)\"")
+      return 1
+    }
+    let generation = PlanGeneration(
+      configuration, listenerAddresses: preflight.listenerAddresses,
+      serverAddresses: preflight.serverAddresses, contexts: contexts)
+    let supervisor = Supervisor(
+      configuration: configuration, logger: logger, processors: processors, count: count)
+    let serve = { (journals: [JournalSeed]) in
+      supervisor.serve(generation, choice, journals, tickets, signals) { preflight.lock?.release() }
+    }
+    do {
+      guard let audit = configuration.audit else { return serve([]) }
+      let lease = try BlockingFiles.lease(directory: audit.directory)
+      let seeds = try recover(audit, lease, count, configuration.limits)
+      // It holds the directory until here.
+      let directory = AuditDirectory(consume lease)
+      defer { directory.release() }
+      return serve(seeds.map { $0.using(directory) })
+    } catch {
+      logger.critical(
+        """
+        audit log could not be opened cause="\(Self.words(error, audit: configuration.audit))" \
+        cure="see that no other millrace uses the directory and that it is writable"
+        """)
+      return 1
+    }
+  }
+
+  // MARK: Set-up
+
+  private static func words(_ error: any Error, audit: AuditConfiguration?) -> String {
+    guard let error = error as? Errno else { return "\(error)" }
+    let reason = String(cString: strerror(error.code))
+    switch error.operation {
+    case "flock" where error.code == EWOULDBLOCK:
+      return "another process uses \(audit?.directory ?? error.path) (it holds \(error.path))"
+    case "flock": return "\(error.path) cannot be locked: \(reason)"
+    case "opendir", "readdir": return "the directory \(error.path) cannot be listed: \(reason)"
+    default: return "\(error)"
+    }
+  }
+
+  /// Raises the descriptor limit; scales the connection limit down to it and says so.
+  private func fitDescriptors(
+    _ configuration: inout ProxyConfiguration, _ options: inout EngineOptions
+  ) {
+    let limit = DescriptorLimit.raise()
+    options.descriptorLimit = min(limit, 1 << 20)
+    // An idle connection takes one descriptor, an active one two; some go to rings, logs and
+    // listeners. Two thirds: room for half of the connections to be active at once.
+    let affordable = max(16, (options.descriptorLimit - 128) * 2 / 3)
+    if configuration.limits.connections > affordable {
+      // The default is not the operator's choice: that it does not fit is no mistake of theirs.
+      logger.log(
+        level: configuration.connectionsAreConfigured ? .warning : .info,
+        """
+        connections limited configured=\(configuration.limits.connections) \
+        allowed=\(affordable) cause="RLIMIT_NOFILE is \(limit)" \
+        cure="raise it (ulimit -n, LimitNOFILE=) to \(configuration.limits.connections * 3 / 2 + 128)"
+        """)
+      configuration.limits.connections = affordable
+    }
+    options.frames = FrameBudget.frames(
+      connections: configuration.limits.connections,
+      exchanges: configuration.limits.exchanges,
+      idleUpstreams: FrameBudget.idleUpstreams(configuration))
+  }
+
+  private func makeTicketKeys() -> TicketKeys {
+    TicketKeys(
+      randomBytes: { SystemRandomness.fill($0) },
+      now: SystemClock.monotonicNanoseconds() / 1_000_000_000)
+  }
+
+  private func makeContexts(
+    _ configuration: ProxyConfiguration, _ tickets: TicketKeys
+  ) throws(TLSFailure) -> [TLSContext?] {
+    var contexts: [TLSContext?] = []
+    for (i, listener) in configuration.listeners.enumerated() {
+      guard let tls = listener.tls else {
+        contexts.append(nil)
+        continue
+      }
+      contexts.append(
+        try TLSContext(
+          certificates: preflight.certificates[i],
+          minimumVersion: tls.minimumVersion == .tls13 ? .tls13 : .tls12,
+          // By preference: a client that offers HTTP/1.0 alone (`curl --http1.0`) is served too.
+          alpn: ["http/1.1", "http/1.0"], tickets: tickets))
+    }
+    return contexts
+  }
+
+  private func recover(
+    _ audit: AuditConfiguration, _ lease: borrowing DirectoryLease, _ workers: Int,
+    _ limits: LimitsConfiguration
+  ) throws -> [JournalSeed] {
+    var words: (UInt64, UInt64) = (0, 0)
+    withUnsafeMutableBytes(of: &words) { SystemRandomness.fill($0) }
+    let run = RunIdentity(high: words.0, low: words.1)
+    let recovered = try Recovery(
+      run: run, wallMicroseconds: SystemClock.wallMicroseconds()
+    ).recover(lease)
+    for tail in recovered.tornTails {
+      logger.warning(
+        """
+        audit tail set aside segment=\(tail.segment) tail=\(tail.tail) bytes=\(tail.bytes) \
+        cause="the last run did not end in order"
+        """)
+    }
+    if let (served, least) = AuditRoom.shortage(audit, exchanges: limits.exchanges) {
+      logger.warning(
+        """
+        audit room limited streams=\(limits.exchanges) open_exchanges_per_worker=\(served) \
+        hint="set audit.segment.size to \(least)MiB or more, or \(limits.exchangesKey) to \(served)"
+        """)
+    }
+    return (0..<workers).map {
+      JournalSeed(
+        audit, worker: $0, exchanges: limits.exchanges, run: run, recovered: recovered)
+    }
+  }
+
+  // MARK: Serving
+}

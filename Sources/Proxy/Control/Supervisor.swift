@@ -1,0 +1,165 @@
+// The workers of a process: started together, told what to do, given a new plan while they run, and
+// waited for. It runs on the process's own thread.
+
+import AuditLog
+import Configuration
+import Glibc
+import Logging
+import MillraceEngine
+import Synchronization
+import TLS
+
+/// Starts workers and sees them to their end.
+struct Supervisor {
+  /// What the process was started with.
+  let configuration: ProxyConfiguration
+  let logger: Logger
+  let processors: Processors
+  /// How many workers.
+  let count: Int
+
+  /// How often ticket keys are looked at and anchors are written while nothing happens.
+  private static let housekeepingNanoseconds: Int64 = 60_000_000_000
+  private static let endingPollNanoseconds: Int64 = 10_000_000
+
+  /// Serves until a signal ends it.
+  /// - Parameters:
+  ///   - journals: one per worker, or none.
+  ///   - whenListening: called once all workers accept connections.
+  /// - Returns: the process's exit status.
+  func serve(
+    _ generation: PlanGeneration, _ choice: EngineSelection, _ journals: [JournalSeed],
+    _ tickets: TicketKeys, _ signals: SignalWaiter, whenListening: () -> Void
+  ) -> Int32 {
+    let connections = UnsafeMutablePointer<Atomic<Int>>.allocate(capacity: 1)
+    connections.initialize(to: Atomic(0))
+    let pins = shouldPin
+    let queues =
+      generation.plan.placesByQueue && count > 1 ? QueueBoard(workerCount: count) : nil
+    let board = ControlBoard(count: count)
+    let threads = startWorkers(choice, board) { i, options, gate in
+      let cpu = pins ? processors.allowed[i % processors.allowed.count] : nil
+      return WorkerSeed(
+        generation: generation, index: i, workerCount: count, options: options,
+        control: board.controls + i, connectionCount: connections, logger: logger,
+        journal: journals.isEmpty ? nil : journals[i], cpu: cpu, board: queues, gate: gate)
+    }
+    guard let threads else { return 1 }
+    guard board.allReady() else {
+      board.request(WorkerRequest.drain)
+      for thread in threads { thread.join() }
+      return 1
+    }
+    whenListening()
+    let files = generation.plan.listeners.compactMap {
+      $0.address.unixPath.flatMap(UnixSocketFile.init)
+    }
+    announce(generation.plan, pins)
+    let status = supervise(board, tickets, signals)
+    if status == 0 {
+      for thread in threads { thread.join() }
+      for file in files { file.remove() }
+      logger.info("stopped")
+    }
+    return status
+  }
+
+  /// Gives all workers a new plan. Each takes it between two turns of its loop.
+  /// - Returns: the keys of what only a restart changes (`FixedSettings`); empty if the plan was given
+  ///   to the workers.
+  static func replacePlan(
+    of running: ProxyConfiguration, with wanted: ProxyConfiguration, _ board: ControlBoard,
+    _ generation: () throws -> PlanGeneration
+  ) rethrows -> [String] {
+    let fixed = FixedSettings.changes(from: running, to: wanted)
+    if fixed.isEmpty { board.install(try generation()) }
+    return fixed
+  }
+
+  /// Starts the workers' threads. They go on once each of them has its engine; where one fails, all
+  /// try with less, and then with epoll.
+  private func startWorkers(
+    _ choice: EngineSelection, _ board: ControlBoard,
+    _ makeSeed: (Int, EngineOptions, EngineGate) -> WorkerSeed
+  ) -> [WorkerThread]? {
+    var attempts = choice.attempts
+    let wakers = board.wakers
+    while true {
+      let gate = EngineGate(count: board.count)
+      let kind = attempts.kind
+      var threads: [WorkerThread] = []
+      for i in 0..<board.count {
+        let seed = makeSeed(i, attempts.options, gate)
+        do throws(SystemFailure) {
+          threads.append(
+            try WorkerThread.start(name: "millrace-\(i)", cpu: seed.cpu) {
+              startWorker(kind, seed, wakers)
+            })
+        } catch {
+          gate.fail(kind, error)
+        }
+      }
+      guard let failure = gate.result() else {
+        choice.log(attempts, logger)
+        gate.open()
+        return threads
+      }
+      gate.close()
+      for thread in threads { thread.join() }
+      guard attempts.next(after: failure) else {
+        choice.log(attempts, failed: failure, logger)
+        return nil
+      }
+    }
+  }
+
+  private var shouldPin: Bool {
+    switch configuration.pin {
+    case .on: true
+    case .off: false
+    case .automatic: processors.mayPin(workers: count)
+    }
+  }
+
+  private func announce(_ plan: Plan, _ pins: Bool) {
+    for (i, listener) in configuration.listeners.enumerated() {
+      logger.info(
+        """
+        listening name=\(listener.name) address=\(plan.listeners[i].address) \
+        tls=\(listener.tls != nil)
+        """)
+    }
+    logger.info("ready workers=\(count) pinned=\(pins)")
+  }
+
+  /// Waits for signals. The first SIGTERM, SIGINT or SIGQUIT drains, a second one ends at once.
+  private func supervise(
+    _ board: ControlBoard, _ tickets: TicketKeys, _ signals: SignalWaiter
+  ) -> Int32 {
+    var draining = false
+    var nextHousekeeping = SystemClock.monotonicNanoseconds() + Self.housekeepingNanoseconds
+    while true {
+      let now = SystemClock.monotonicNanoseconds()
+      if !draining && now >= nextHousekeeping {
+        nextHousekeeping = now + Self.housekeepingNanoseconds
+        _ = tickets.rotate(now: now / 1_000_000_000)
+        board.request(WorkerRequest.anchor)
+      }
+      let patience = draining ? Self.endingPollNanoseconds : max(1, nextHousekeeping - now)
+      switch signals.wait(nanoseconds: patience) {
+      case SIGUSR1: board.request(WorkerRequest.report)
+      case let signal? where [SIGTERM, SIGINT, SIGQUIT].contains(signal):
+        let name = signal == SIGTERM ? "SIGTERM" : signal == SIGINT ? "SIGINT" : "SIGQUIT"
+        if draining {
+          logger.warning("stopped at once reason=\(name)")
+          return 130
+        }
+        logger.info("draining reason=\(name)")
+        draining = true
+        board.request(WorkerRequest.drain)
+      default:
+        if draining && board.allFinished { return 0 }
+      }
+    }
+  }
+}

@@ -1,0 +1,48 @@
+// One compiled configuration among those that follow one another in a process, and the memory that it
+// is made of. Workers hold it once each, whatever number of connections they have on it; the last one
+// that lets go frees it.
+
+import Configuration
+import Glibc
+import MillraceEngine
+import TLS
+
+/// Memory that is given out while a plan is compiled, and freed as a whole.
+struct PlanMemory {
+  private var blocks: [UnsafeMutableRawPointer] = []
+
+  /// A copy of an array, whose elements need no deinitialisation. There is an address even for none.
+  mutating func keep<T>(_ array: [T]) -> UnsafeBufferPointer<T> {
+    let memory = UnsafeMutablePointer<T>.allocate(capacity: max(array.count, 1))
+    memory.initialize(from: array, count: array.count)
+    blocks.append(memory)
+    return UnsafeBufferPointer(start: memory, count: array.count)
+  }
+
+  func free() {
+    for block in blocks { block.deallocate() }
+  }
+}
+
+/// A plan with its memory.
+package final class PlanGeneration: @unchecked Sendable {
+  // Sendable: nothing is changed after `init`.
+  let plan: Plan
+  private let memory: PlanMemory
+
+  init(
+    _ configuration: ProxyConfiguration, listenerAddresses: [SocketAddress],
+    serverAddresses: [[[SocketAddress]]], contexts: [TLSContext?]
+  ) {
+    var memory = PlanMemory()
+    plan = Plan(
+      configuration, listenerAddresses: listenerAddresses, serverAddresses: serverAddresses,
+      contexts: contexts, memory: &memory)
+    self.memory = memory
+  }
+
+  deinit {
+    for listener in plan.listeners { listener.tls?.release() }
+    memory.free()
+  }
+}

@@ -1,0 +1,16 @@
+import Configuration
+import MillraceEngine
+import TLS
+
+@testable import Proxy
+
+/// A plan that is never freed, for tests of what only reads one.
+func lastingPlan(
+  _ configuration: ProxyConfiguration, listenerAddresses: [SocketAddress],
+  serverAddresses: [[[SocketAddress]]], contexts: [TLSContext?]
+) -> Plan {
+  let generation = PlanGeneration(
+    configuration, listenerAddresses: listenerAddresses, serverAddresses: serverAddresses,
+    contexts: contexts)
+  return Unmanaged.passRetained(generation).takeUnretainedValue().plan
+}
