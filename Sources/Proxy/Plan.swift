@@ -5,6 +5,7 @@ import Configuration
 import Glibc
 import MillraceEngine
 import TLS
+import Transport
 
 /// Bytes that live as long as the process.
 struct PlanBytes {
