@@ -65,7 +65,7 @@ public struct Slab<Element: ~Copyable>: ~Copyable {
   /// Puts back a slot whose memory the caller has deinitialised.
   @inlinable @inline(__always)
   public mutating func release(_ index: UInt32) {
-    assert(isInUse(index), "a slot was released twice")
+    assert(isTaken(index), "a slot was released twice")
     states[Int(index)] = (states[Int(index)] &+ 1) & Self.generationMask
     free[freeCount] = index
     freeCount += 1
@@ -81,7 +81,7 @@ public struct Slab<Element: ~Copyable>: ~Copyable {
 
   /// Whether the slot holds an element, for any index.
   @inlinable @inline(__always)
-  public func isInUse(_ index: UInt32) -> Bool {
+  public func isTaken(_ index: UInt32) -> Bool {
     Int(index) < touchedCount && states[Int(index)] & Self.inUseBit != 0
   }
 

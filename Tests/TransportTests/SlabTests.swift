@@ -47,7 +47,7 @@ struct SlabTests {
     _ = slab.take()
     _ = slab.take()
     slab.release(0)
-    let inUse = (UInt32(0)..<6).map { slab.isInUse($0) }
+    let inUse = (UInt32(0)..<6).map { slab.isTaken($0) }
     check(inUse == [false, true, false, false, false, false])
     let (touched, count) = (slab.touched, slab.inUse)
     check(touched == 2 && count == 1)
