@@ -6,15 +6,15 @@ SHELL := /bin/bash
 
 SWIFT ?= swift
 TOOLS := .build/test-tools
-FORMATTED = $(wildcard Package.swift Sources Tests Fuzz Examples/Package.swift Examples/Sources)
+FORMATTED = $(wildcard Package.swift Sources Tests Examples/Package.swift Examples/Sources)
 
-.PHONY: help bootstrap demo demo-refused test test-unit test-system test-features test-refused test-steady test-snippets test-teardown test-sanitizers check build \
+.PHONY: help bootstrap demo demo-refused test test-unit test-system test-features test-refused test-steady test-snippets test-teardown test-instructions test-sanitizers check build \
   release examples docs format lint bench bench-forwarder bench-engine bench-features bench-load bench-lab simulate clean
 
 help: ## list the targets
 	@printf 'Millrace: make TARGET\n\n'
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) \
-	  | while IFS=$$'\t' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
+	  | while IFS=$$'\t' read -r name text; do printf '  %-17s %s\n' "$$name" "$$text"; done
 	@printf '\nMILLRACE_SYSTEM_TESTS=PATTERN narrows the system tests (a part of file, class or test\n'
 	@printf 'name, or a glob); MILLRACE_SYSTEM_ENGINES=epoll takes one engine only.\n'
 	@printf 'SEED=n COUNT=n choose what simulate runs; VERBOSE=1 tells the story of one seed.\n'
@@ -56,6 +56,11 @@ test-snippets: ## what must not compile does not, with the words that it should
 test-teardown: ## end engines in the middle of everything, 3000 times each
 	@scripts/teardown
 
+test-instructions: ## user instructions of the proxy per request, against what was recorded
+	@scripts/bootstrap --test
+	@$(SWIFT) build -c release --product millrace
+	@scripts/instructions
+
 test-sanitizers: ## the same and the contract suite under the address sanitizer, and valgrind (minutes)
 	@scripts/sanitizers
 
@@ -81,11 +86,13 @@ docs: ## the documentation of the library, as a site in .build/docs
 format: ## rewrite the sources in the house style
 	@$(SWIFT) format format --in-place --parallel --recursive $(FORMATTED)
 
-lint: ## report what breaks the house style, public symbols without documentation, traps without a reason
+lint: ## report what breaks the house style, undocumented symbols, traps without a reason, arrows
 	@$(SWIFT) format lint --strict --parallel --recursive $(FORMATTED)
 	@scripts/check-traps --self-test
 	@scripts/check-traps
 	@scripts/check-documentation
+	@scripts/check-arrows --self-test
+	@scripts/check-arrows
 
 bench: bootstrap ## the campaign: both engines and every other proxy found, five workloads (25 minutes)
 	@$(SWIFT) build -c release --product millrace

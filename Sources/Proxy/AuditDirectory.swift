@@ -48,30 +48,30 @@ final class AuditDirectory: Sendable {
 
 /// What a configuration leaves room for in the audit log.
 public enum AuditRoom {
-  /// A warning where a worker's log cannot promise room for all connections that are allowed.
+  /// A warning where a worker's log cannot promise room for all exchanges that are allowed.
   public static func problem(_ configuration: ProxyConfiguration) -> Problem? {
     guard let audit = configuration.audit else { return nil }
-    let connections = configuration.limits.connections
-    guard let (served, least) = shortage(audit, connections: connections) else { return nil }
+    let limits = configuration.limits
+    guard let (served, least) = shortage(audit, exchanges: limits.exchanges) else { return nil }
     return Problem(
       location: audit.directoryLocation,
       message: "has room for \(served) open exchanges per worker with segments of "
-        + "\(audit.segmentSize >> 20) MiB, and limits.connections is \(connections)",
-      cure: "set audit.segment.size to \(least)MiB or more, or limits.connections to \(served)",
+        + "\(audit.segmentSize >> 20) MiB, and \(limits.exchangesKey) is \(limits.exchanges)",
+      cure: "set audit.segment.size to \(least)MiB or more, or \(limits.exchangesKey) to \(served)",
       severity: .warning)
   }
 
   /// How many open exchanges have room where not all have, and the least segment size in MiB with
   /// which they would.
   static func shortage(
-    _ audit: AuditConfiguration, connections: Int
+    _ audit: AuditConfiguration, exchanges: Int
   ) -> (served: Int, leastMebibytes: Int)? {
     var configuration = JournalConfiguration(
       directory: audit.directory, worker: 0, run: RunIdentity(high: 0, low: 0))
     configuration.segmentSize = audit.segmentSize
-    let served = configuration.fit(exchanges: connections)
-    guard served < connections else { return nil }
-    return (served, (configuration.segmentSize(serving: connections) + (1 << 20) - 1) >> 20)
+    let served = configuration.fit(exchanges: exchanges)
+    guard served < exchanges else { return nil }
+    return (served, (configuration.segmentSize(serving: exchanges) + (1 << 20) - 1) >> 20)
   }
 }
 

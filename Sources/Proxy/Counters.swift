@@ -11,6 +11,8 @@ package struct WorkerCounters: Sendable {
   package var acceptedElsewhere = 0
   /// Connections that were passed on to the worker of their device queue.
   package var handedOver = 0
+  /// Requests that were refused because `limits.streams` were in progress.
+  package var streamsRefused = 0
   package var requests = 0
   package var responses = 0
   package var badRequests = 0

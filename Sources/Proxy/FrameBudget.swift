@@ -22,11 +22,12 @@ package import Configuration
 /// server's connection hold five, and a retry two more in another slot.
 package enum FrameBudget {
   /// - Parameters:
-  ///   - connections: slots for clients, and as many for exchanges.
+  ///   - connections: slots for clients.
+  ///   - exchanges: slots for exchanges, each of which has one connection to a server at most.
   ///   - idleUpstreams: slots for connections to servers beyond one per client.
-  package static func frames(connections: Int, idleUpstreams: Int) -> Int {
-    let upstreams = connections + idleUpstreams
-    return 2 * connections + connections + 2 * upstreams + 1
+  package static func frames(connections: Int, exchanges: Int, idleUpstreams: Int) -> Int {
+    let upstreams = exchanges + idleUpstreams
+    return 2 * connections + exchanges + 2 * upstreams + 1
   }
 
   /// Connections to servers that may be idle or on their way into the pool: as many as `Worker` adds to

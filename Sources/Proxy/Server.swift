@@ -60,7 +60,7 @@ public struct Server {
         return serve(plan, choice, processors, count, [], tickets, signals)
       }
       let lease = try BlockingFiles.lease(directory: audit.directory)
-      let seeds = try recover(audit, lease, count, configuration.limits.connections)
+      let seeds = try recover(audit, lease, count, configuration.limits)
       // It holds the directory until here.
       let directory = AuditDirectory(consume lease)
       defer { directory.release() }
@@ -112,6 +112,7 @@ public struct Server {
     }
     options.frames = FrameBudget.frames(
       connections: configuration.limits.connections,
+      exchanges: configuration.limits.exchanges,
       idleUpstreams: FrameBudget.idleUpstreams(configuration))
   }
 
@@ -142,7 +143,7 @@ public struct Server {
 
   private func recover(
     _ audit: AuditConfiguration, _ lease: borrowing DirectoryLease, _ workers: Int,
-    _ connections: Int
+    _ limits: LimitsConfiguration
   ) throws -> [JournalSeed] {
     var words: (UInt64, UInt64) = (0, 0)
     withUnsafeMutableBytes(of: &words) { SystemRandomness.fill($0) }
@@ -157,16 +158,16 @@ public struct Server {
         cause="the last run did not end in order"
         """)
     }
-    if let (served, least) = AuditRoom.shortage(audit, connections: connections) {
+    if let (served, least) = AuditRoom.shortage(audit, exchanges: limits.exchanges) {
       logger.warning(
         """
-        audit room limited connections=\(connections) open_exchanges_per_worker=\(served) \
-        hint="set audit.segment.size to \(least)MiB or more, or limits.connections to \(served)"
+        audit room limited streams=\(limits.exchanges) open_exchanges_per_worker=\(served) \
+        hint="set audit.segment.size to \(least)MiB or more, or \(limits.exchangesKey) to \(served)"
         """)
     }
     return (0..<workers).map {
       JournalSeed(
-        audit, worker: $0, connections: connections, run: run, recovered: recovered)
+        audit, worker: $0, exchanges: limits.exchanges, run: run, recovered: recovered)
     }
   }
 

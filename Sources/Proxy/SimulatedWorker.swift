@@ -120,7 +120,7 @@ package enum SimulatedWorker {
     var journal: JournalSeed?
     if let audit = parts.configuration.audit {
       var seed = JournalSeed(
-        audit, worker: 0, connections: parts.configuration.limits.connections, run: parts.run,
+        audit, worker: 0, exchanges: parts.configuration.limits.exchanges, run: parts.run,
         recovered: parts.recovered)
       parts.adjustJournal(&seed.configuration)
       journal = seed

@@ -57,7 +57,8 @@ extension Worker where E: ~Copyable {
   }
 
   func isActive(_ slot: UInt32) -> Bool {
-    slot < downstreams.touched && downstreams[slot].pointee.transport.socket.isValid
+    slot < downstreams.touched && downstreams.isTaken(slot)
+      && downstreams[slot].pointee.transport.socket.isValid
   }
 
   /// One step of the drain; called every turn once it has begun.
@@ -116,8 +117,9 @@ extension Worker where E: ~Copyable {
         abortDownstream(d)
       }
     }
-    for slot in 0..<upstreams.touched where upstreams[slot].pointee.transport.socket.isValid {
+    for slot in 0..<upstreams.touched where upstreams.isTaken(slot) {
       let u = upstreams[slot]
+      guard u.pointee.transport.socket.isValid else { continue }
       if u.pointee.exchange < 0 { closeUpstream(u) }
     }
   }

@@ -56,7 +56,7 @@ extension Worker where E: ~Copyable {
 
   /// Answers a client with prior knowledge of HTTP/2 in its own protocol, and ends the connection.
   mutating func refuseHTTP2(_ d: DownstreamPointer) {
-    let x = beginRefusal(d)
+    guard let x = beginRefusal(d) else { return }
     x.pointee.status = HeadRejection.http2Preface.status
     x.pointee.phase = .complete
     guard ensureHeld(x), x.pointee.held.append(Self.http2Refusal) else {

@@ -5,6 +5,7 @@ import AuditLog
 import Configuration
 import Glibc
 import HTTP1
+import Logging
 import MillraceEngine
 import Transport
 
@@ -154,16 +155,20 @@ extension Worker where E: ~Copyable {
 
   /// Answers a request that could not be understood, and ends the connection.
   mutating func rejectRequest(_ d: DownstreamPointer, status: UInt16, label: StaticString) {
-    let x = beginRefusal(d)
+    guard let x = beginRefusal(d) else { return }
     answer(x, status: status, label: label)
     flushDownstream(d)
   }
 
   /// An exchange for a request that could not be understood: recorded, and the connection's last.
-  mutating func beginRefusal(_ d: DownstreamPointer) -> ExchangePointer {
+  /// - Returns: nil if there are as many exchanges as there may be; then the connection has ended.
+  mutating func beginRefusal(_ d: DownstreamPointer) -> ExchangePointer? {
     _ = Self.transport(d).pointee.unread.takeAll()
     d.pointee.isScanning = false
-    let x = makeExchange(d, method: .other, version: .http11, framing: .none)
+    guard let x = makeExchange(d, method: .other, version: .http11, framing: .none) else {
+      refuseStream(d, isHead: false)
+      return nil
+    }
     x.pointee.ending = .badRequest
     if audits { reserveAuditOfRefusal(x, d) }
     d.pointee.closeAfterResponse = true
@@ -172,12 +177,8 @@ extension Worker where E: ~Copyable {
 
   mutating func makeExchange(
     _ d: DownstreamPointer, method: HTTPMethod, version: HTTPVersion, framing: BodyFraming
-  ) -> ExchangePointer {
-    guard let slot = exchanges.take() else {
-      // TRAP: a connection has one exchange at most (`exchange` is below 0 here), and there are as
-      // many slots as connections.
-      preconditionFailure("fewer exchange slots than connections")
-    }
+  ) -> ExchangePointer? {
+    guard let slot = exchanges.take() else { return nil }
     let x = exchanges[slot]
     nextExchangeID &+= 1
     x.initialize(
@@ -197,9 +198,14 @@ extension Worker where E: ~Copyable {
   mutating func startExchange(
     _ d: DownstreamPointer, _ bytes: UnsafeRawBufferPointer, _ length: Int
   ) -> Bool {
-    let x = makeExchange(
-      d, method: requestHead.method, version: requestHead.version,
-      framing: requestHead.framing)
+    guard
+      let x = makeExchange(
+        d, method: requestHead.method, version: requestHead.version,
+        framing: requestHead.framing)
+    else {
+      refuseStream(d, isHead: requestHead.method == .head)
+      return true
+    }
     if audits {
       var facts = RequestFacts()
       fillConnectionFacts(d, &facts)
@@ -254,6 +260,46 @@ extension Worker where E: ~Copyable {
     }
     attach(x, frame, avoid: -1)
     return true
+  }
+
+  /// Answers a request beyond `limits.streams`, which gets no exchange and so no record, and ends
+  /// the connection.
+  mutating func refuseStream(_ d: DownstreamPointer, isHead: Bool) {
+    counters.streamsRefused += 1
+    let (admitted, suppressed) = failureLog.admit(now: engine.now)
+    if admitted {
+      logger.warning(
+        """
+        request refused reason=streams_exhausted client=\(clientName(d)) \
+        limit=\(exchanges.capacity) suppressed=\(suppressed)
+        """)
+    }
+    d.pointee.closeAfterResponse = true
+    guard var frame = engine.frame() else {
+      counters.framesExhausted += 1
+      return abortDownstream(d)
+    }
+    let wall = engine.wallMicroseconds
+    let written = httpDate.withBytes(wallMicroseconds: wall) { date in
+      frame.write(capacity: 320) { room in
+        var w = HeadWriter(room)
+        w.statusLine(503)
+        w.field("Date", date)
+        w.append("Content-Type: text/plain; charset=utf-8\r\nContent-Length: 44\r\n")
+        w.append("Retry-After: 1\r\nConnection: close\r\n\r\n")
+        if !isHead { w.append("503 Service Unavailable (streams_exhausted)\n") }
+        return w.overflowed ? -1 : w.count
+      }
+    }
+    // TRAP: the text is made of our own constants, and about 230 bytes long.
+    precondition(written > 0, "a refusal outgrew its room")
+    let t = Self.transport(d)
+    if d.pointee.isTLS {
+      if encrypt(d, frame) != nil { return abortDownstream(d) }
+    } else {
+      t.pointee.unsent.put(frame)
+    }
+    closeDownstream(d, linger: true)
   }
 
   mutating func refuse(

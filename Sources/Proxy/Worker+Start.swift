@@ -36,9 +36,9 @@ struct JournalSeed: Sendable {
   /// nil: no other process can reach the directory.
   var directory: AuditDirectory?
 
-  /// - Parameter connections: `limits.connections`; each may have an exchange at any worker.
+  /// - Parameter exchanges: `limits.exchanges`; any worker may have all of them.
   init(
-    _ audit: AuditConfiguration, worker: Int, connections: Int, run: RunIdentity,
+    _ audit: AuditConfiguration, worker: Int, exchanges: Int, run: RunIdentity,
     recovered: RecoveredLog
   ) {
     configuration = JournalConfiguration(directory: audit.directory, worker: worker, run: run)
@@ -51,7 +51,7 @@ struct JournalSeed: Sendable {
     configuration.segmentSize = audit.segmentSize
     configuration.firstSegmentSize = min(configuration.firstSegmentSize, audit.segmentSize)
     configuration.segmentAgeNanoseconds = audit.segmentAgeNanoseconds
-    configuration.fit(exchanges: connections)
+    configuration.fit(exchanges: exchanges)
     self.recovered = recovered.chain(worker: worker)
   }
 }
@@ -64,6 +64,7 @@ struct WorkerFailure: Error, CustomStringConvertible {
 extension Worker where E: ~Copyable {
   init(_ seed: WorkerSeed, engine made: consuming E) {
     let connections = seed.plan.limits.connections
+    let streams = seed.plan.limits.exchanges
     let now = made.now
     engine = made
     plan = seed.plan
@@ -75,9 +76,9 @@ extension Worker where E: ~Copyable {
     cpu = seed.cpu
     board = seed.board
     downstreams = Slab(capacity: connections)
-    upstreams = Slab(capacity: connections + Self.idleTotal(seed.plan))
-    exchanges = Slab(capacity: connections)
-    scratch = .allocate(byteCount: connections * ExchangeScratch.bytes, alignment: 64)
+    upstreams = Slab(capacity: streams + Self.idleTotal(seed.plan))
+    exchanges = Slab(capacity: streams)
+    scratch = .allocate(byteCount: streams * ExchangeScratch.bytes, alignment: 64)
     clientText = .allocate(byteCount: connections * 64, alignment: 64)
     tlsScratch = .allocate(byteCount: 32_768, alignment: 64)
     wheel = TimerWheel(capacity: downstreams.capacity + upstreams.capacity, now: now)
@@ -105,9 +106,9 @@ extension Worker where E: ~Copyable {
       audits = false
       waitsForAudit = false
     }
-    gated = GateQueue(capacity: connections)
+    gated = GateQueue(capacity: streams)
     holdNanoseconds = waitsForAudit ? seed.plan.audit?.holdNanoseconds ?? 0 : 0
-    holds = HoldQueue(capacity: connections, byteLimit: ResponseHold.workerBytes)
+    holds = HoldQueue(capacity: streams, byteLimit: ResponseHold.workerBytes)
     // Unique within a run: the worker in the high bits, a count in the low ones.
     nextExchangeID = UInt64(seed.index) << 48
   }

@@ -80,6 +80,7 @@ struct RangeTests {
     number("segment", "size", 1 << 20, 4 << 30, step: 4096) { $0.audit?.segmentSize ?? -1 },
     milliseconds("segment", "age", 1000, 7 * day) { $0.audit?.segmentAgeNanoseconds ?? -1 },
     number("limits", "connections", 1, 1_048_576) { $0.limits.connections },
+    number("limits", "streams", 1, 1_048_576) { $0.limits.streams ?? -1 },
     number("limits", "request_head", 1024, 1 << 20) { $0.limits.requestHead },
     number("limits", "request_target", 256, 64 << 10) { $0.limits.requestTarget },
     number("limits", "request_fields", 8, 1000) { $0.limits.requestFields },

@@ -40,6 +40,9 @@ extension Life {
     if errand.excuses.isEmpty {
       fail("served", "\(errand.id) got \(errand.status) (\(label)) although nothing was in its way")
     }
+    if label == "streams_exhausted", circumstances.configuration.limits.streams == nil {
+      fail("served", "\(errand.id) was refused for a limit that is not set")
+    }
     if label != "head", let status = Self.statuses[label], status != errand.status {
       fail("reason", "\(errand.id) got \(errand.status) for \(label)")
     }
@@ -54,7 +57,7 @@ extension Life {
     "no_route": 404, "method_refused": 405, "request_body_timeout": 408, "head_timeout": 408,
     "connect_refused": 502, "connect_unreachable": 502, "connect_failed": 502,
     "upstream_reset": 502, "upstream_closed_early": 502, "upstream_malformed": 502,
-    "upstream_truncated": 502, "upstream_upgrade": 502, "audit_full": 503,
+    "upstream_truncated": 502, "upstream_upgrade": 502, "audit_full": 503, "streams_exhausted": 503,
     "audit_record_too_large": 431,
     "resources_exhausted": 503,
     "connect_timeout": 504, "response_timeout": 504,
@@ -151,7 +154,7 @@ extension Life {
     if errand.outcome == .refused(label: "head_timeout") { return nil }
     guard errand.sawHead else { return nil }
     if case .refused(let label) = errand.outcome,
-      label == "audit_full" || label == "audit_record_too_large"
+      ["audit_full", "audit_record_too_large", "streams_exhausted"].contains(label)
         || (label == "head" && errand.status == 503)
     {
       return nil

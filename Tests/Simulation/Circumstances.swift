@@ -68,6 +68,7 @@ struct Circumstances {
     options.descriptorLimit = 4_096
     options.frames = FrameBudget.frames(
       connections: configuration.limits.connections,
+      exchanges: configuration.limits.exchanges,
       idleUpstreams: FrameBudget.idleUpstreams(configuration))
     if !isGentle && dice.chance(200) { conditions.frames = 4 + dice.roll(60) }
     if !isGentle && dice.chance(200) {
@@ -126,6 +127,7 @@ struct Circumstances {
       configuration.routes.append(RouteConfiguration(path: .prefix("/u\(i)"), upstream: i))
     }
     configuration.limits.connections = isGentle ? 96 : 4 + dice.roll(64)
+    if !isGentle && dice.chance(200) { configuration.limits.streams = 1 + dice.roll(8) }
     configuration.limits.requestHead = 1_024 << dice.roll(7)
     configuration.limits.requestTarget = min(8_192, configuration.limits.requestHead)
     configuration.drain.deadlineNanoseconds =

@@ -54,6 +54,20 @@ struct SlabTests {
     slab.release(1)
   }
 
+  @Test("a slot that was given back without ever being used is not walked over")
+  func neverInitialised() {
+    var slab = Slab<Int>(capacity: 2)
+    guard let slot = slab.take() else { return }
+    let isTaken = slab.isTaken(slot)
+    slab.release(slot)
+    let isTakenStill = slab.isTaken(slot)
+    let isOtherTaken = slab.isTaken(1 - slot)
+    #expect(isTaken && !isTakenStill && !isOtherTaken)
+    // A token carries 24 bits of it.
+    let generation = slab.generation(slot)
+    #expect(generation == 1)
+  }
+
   @Test("an abandoned slab may be torn down with slots in use")
   func abandoned() {
     var slab = Slab<Int>(capacity: 1)

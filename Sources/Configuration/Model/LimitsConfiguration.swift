@@ -5,6 +5,9 @@
 public struct LimitsConfiguration: Sendable, Equatable {
   /// Downstream connections, process-wide; 1…1048576 (the kernel's default fs.nr_open).
   public var connections: Int
+  /// Requests in progress at once at each worker, 1…1048576; nil: as many as `connections`. One more
+  /// is refused with 503, and counted.
+  public var streams: Int?
   /// Bytes of request line and field section together, 1 KiB…1 MiB; past it 431.
   public var requestHead: Int
   /// Bytes of the request target, 256 B…64 KiB and no more than `requestHead`; past it 414.
@@ -15,15 +18,23 @@ public struct LimitsConfiguration: Sendable, Equatable {
 
   public init(
     connections: Int = 65536,
+    streams: Int? = nil,
     requestHead: Int = 64 << 10,
     requestTarget: Int = 8 << 10,
     requestFields: Int = 100
   ) {
     self.connections = connections
+    self.streams = streams
     self.requestHead = requestHead
     self.requestTarget = requestTarget
     self.requestFields = requestFields
   }
+
+  /// Slots for requests in progress, at each worker.
+  public var exchanges: Int { streams ?? connections }
+
+  /// The key that says how many those are.
+  public var exchangesKey: String { streams == nil ? "limits.connections" : "limits.streams" }
 }
 
 /// How the proxy stops.

@@ -140,6 +140,7 @@ extension Reader {
     else { return nil }
     var limits = LimitsConfiguration()
     if let count = integer(fields, "connections") { limits.connections = count }
+    limits.streams = integer(fields, "streams")
     if let size = size(fields, "request_head") { limits.requestHead = size }
     if let size = size(fields, "request_target") { limits.requestTarget = size }
     if let count = integer(fields, "request_fields") { limits.requestFields = count }

@@ -267,6 +267,7 @@ package enum Shapes {
     [
       // 1048576 is the kernel's default fs.nr_open, the most files that a process can have.
       KeyShape("connections", .integer(1...1_048_576), default: "65536"),
+      KeyShape("streams", .integer(1...1_048_576)),
       KeyShape("request_head", .size((1 << 10)...(1 << 20)), default: "64KiB"),
       KeyShape("request_target", .size(256...(64 << 10)), default: "8KiB"),
       KeyShape("request_fields", .integer(8...1000), default: "100"),
