@@ -29,6 +29,8 @@ let package = Package(
     .target(name: "MillraceEngine", dependencies: ["CLinux"], swiftSettings: settings),
     .target(name: "MillraceAsync", dependencies: ["MillraceEngine"], swiftSettings: settings),
     .target(name: "TLS", dependencies: ["COpenSSL"], swiftSettings: settings),
+    .target(
+      name: "Transport", dependencies: ["MillraceEngine", "TLS"], swiftSettings: settings),
     .target(name: "HTTP1", swiftSettings: settings),
     .target(name: "HTTP2", dependencies: ["CNghttp2"], swiftSettings: settings),
     .target(
@@ -37,14 +39,15 @@ let package = Package(
     .target(
       name: "Proxy",
       dependencies: [
-        "MillraceEngine", "TLS", "HTTP1", "AuditLog", "Configuration",
+        "MillraceEngine", "TLS", "Transport", "HTTP1", "AuditLog", "Configuration",
         .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: settings),
     .target(
       name: "Lab",
       dependencies: [
-        "MillraceEngine", "TLS", "HTTP1", "HTTP2", "AuditLog", "Configuration", "CLinux",
+        "MillraceEngine", "TLS", "Transport", "HTTP1", "HTTP2", "AuditLog", "Configuration",
+        "CLinux",
         .product(name: "Histogram", package: "hdrhistogram-swift"),
       ],
       swiftSettings: settings),
@@ -81,6 +84,9 @@ let package = Package(
       name: "MillraceAsyncTests", dependencies: ["MillraceAsync", "MillraceEngine"],
       swiftSettings: settings),
     .testTarget(name: "TLSTests", dependencies: ["TLS", "COpenSSL"], swiftSettings: settings),
+    .testTarget(
+      name: "TransportTests", dependencies: ["Transport", "MillraceEngine", "TLS", "COpenSSL"],
+      swiftSettings: settings),
     .testTarget(name: "HTTP1Tests", dependencies: ["HTTP1"], swiftSettings: settings),
     .testTarget(name: "HTTP2Tests", dependencies: ["HTTP2"], swiftSettings: settings),
     .testTarget(
@@ -95,7 +101,7 @@ let package = Package(
     .testTarget(
       name: "ProxyTests",
       dependencies: [
-        "Proxy", "AuditLog", "Configuration", "MillraceEngine",
+        "Proxy", "Transport", "AuditLog", "Configuration", "MillraceEngine",
         .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: settings),

@@ -5,6 +5,7 @@ import Glibc
 import HTTP1
 import MillraceEngine
 import TLS
+import Transport
 
 /// What a downstream connection waits for, which decides what its deadline means.
 enum DownstreamPhase: UInt8 {
@@ -53,7 +54,7 @@ struct Downstream: ~Copyable {
   /// True while the TLS session waits for what it said to leave; nothing is read or decrypted.
   var isStalled = false
   /// Ciphertext that came while the session waited, at most `Watermark.high` bytes.
-  var ciphertext = HeldBytes()
+  var ciphertext = InputBuffer()
   /// True once the TLS handshake is complete.
   var handshaken = false
 

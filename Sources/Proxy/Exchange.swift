@@ -5,6 +5,7 @@ import AuditLog
 import Glibc
 import HTTP1
 import MillraceEngine
+import Transport
 
 /// Where an exchange is on its way; each step is reached once.
 enum ExchangePhase: UInt8 {
@@ -67,8 +68,7 @@ struct Exchange: ~Copyable {
   /// True while response content waits for the downstream to take what it has.
   var responseBlocked = false
   /// The response, or its part that waits for the audit.
-  var held: SendFrame?
-  var heldBytes = 0
+  var held = SendBuffer()
 
   // Audit.
   var requestPartLength = 0
@@ -105,6 +105,11 @@ struct Exchange: ~Copyable {
     requestComplete = requestBody.isComplete
     self.started = started
   }
+}
+
+extension Exchange {
+  /// Bytes of the response that have not been given to the transport.
+  @inline(__always) var heldBytes: Int { held.count }
 }
 
 typealias ExchangePointer = UnsafeMutablePointer<Exchange>

@@ -10,12 +10,12 @@ package import Configuration
 ///
 /// | place | frames |
 /// |---|---|
-/// | a client's connection: `pending`, and the send in flight | 2 |
+/// | a client's connection: `unsent`, and the send in flight | 2 |
 /// | an exchange: `held` | 1 |
-/// | a connection to a server: `pending`, and the send in flight | 2 |
-/// | the request that is being written, before `attach` makes it a server's `pending` | 1 a worker |
+/// | a connection to a server: `unsent`, and the send in flight | 2 |
+/// | the request that is being written, before `attach` makes it a server's `unsent` | 1 a worker |
 ///
-/// One send a socket is in flight (`Transport.sending`), and a zero-copy send completes with its last
+/// One send a socket is in flight (`Transport.send`), and a zero-copy send completes with its last
 /// notification. There is no more than one exchange a client's connection. A server's connection keeps
 /// its two while it is joined after its exchange has gone on to another one: it is counted by its slot
 /// in the slab of connections to servers, not by its exchange. So one client with its exchange and one

@@ -170,9 +170,9 @@ struct ServerPools {
     tables[place] = UnsafeMutableBufferPointer(start: nil, count: 0)
   }
 
-  /// Calls `body` with the state of each server of a place.
-  func forEach(_ place: Int, _ body: (UnsafeMutablePointer<ServerState>) -> Void) {
-    for state in tables[place] { body(state) }
+  /// The states of the servers of a place.
+  func states(_ place: Int) -> UnsafeMutableBufferPointer<UnsafeMutablePointer<ServerState>> {
+    tables[place]
   }
 
   @inline(__always)

@@ -9,6 +9,7 @@ package import Logging
 package import MillraceEngine
 import Synchronization
 package import TLS
+import Transport
 
 /// What a worker holds at one moment, and what it has counted since its start.
 package struct WorkerAccount: Sendable {

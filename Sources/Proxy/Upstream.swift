@@ -3,6 +3,7 @@
 import Glibc
 import HTTP1
 import MillraceEngine
+import Transport
 
 enum UpstreamPhase: UInt8 {
   case connecting
@@ -39,7 +40,7 @@ struct Upstream: ~Copyable {
   var idlePrevious: Int32 = -1
 
   init(socket: Descriptor, slot: UInt32, group: Int32, server: Int32) {
-    transport = Transport(socket: socket)
+    transport = Transport(socket: socket, connecting: true)
     self.slot = slot
     self.group = group
     self.server = server

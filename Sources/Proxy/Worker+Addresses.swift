@@ -6,6 +6,7 @@ import Configuration
 import Glibc
 import HTTP1
 import MillraceEngine
+import Transport
 
 /// Which of its server's addresses a connection is made to, and how many are left to try.
 struct AddressChoice {
@@ -61,8 +62,7 @@ extension Worker where E: ~Copyable {
     let x = exchanges[UInt32(u.pointee.exchange)]
     let d = downstreams[x.pointee.downstream]
     let t = Self.transport(u)
-    guard x.pointee.phase == .request, let frame = t.pointee.pending.take() else { return false }
-    t.pointee.pendingBytes = 0
+    guard x.pointee.phase == .request, let frame = t.pointee.unsent.take() else { return false }
     let server = plan.upstreams[Int(u.pointee.group)].servers[Int(u.pointee.server)]
     var choice = u.pointee.choice
     choice.advance(of: server.addresses.count)

@@ -12,6 +12,7 @@ import HTTP1
 import Logging
 import MillraceEngine
 import TLS
+import Transport
 
 /// The answer to a claim on the audit log.
 enum AuditClaim {

@@ -6,6 +6,7 @@ import HTTP1
 import MillraceEngine
 import Synchronization
 import TLS
+import Transport
 
 extension Worker where E: ~Copyable {
   // MARK: Receiving
@@ -14,12 +15,8 @@ extension Worker where E: ~Copyable {
   @inline(__always)
   mutating func armDownstream(_ d: DownstreamPointer) {
     let t = Self.transport(d)
-    guard !t.pointee.receiving, !t.pointee.paused, !t.pointee.readClosed, !d.pointee.isStalled,
-      t.pointee.closing == .open || t.pointee.closing == .lingering
-    else { return }
-    t.pointee.receiving = true
-    engine.receive(
-      t.pointee.socket, t.pointee.mode, downstreamToken(.downstreamReceive, d.pointee.slot))
+    guard !d.pointee.isStalled else { return }
+    t.pointee.arm(downstreamToken(.downstreamReceive, d.pointee.slot), &engine)
   }
 
   @inline(__always)
@@ -32,10 +29,7 @@ extension Worker where E: ~Copyable {
   mutating func downstreamReceived(_ slot: UInt32, _ completion: Completion) {
     let d = downstreams[slot]
     let t = Self.transport(d)
-    if completion.isTerminal {
-      t.pointee.receiving = false
-      t.pointee.stopping = false
-    }
+    t.pointee.received(completion)
     if completion.hasBytes {
       let slice = engine.takeSlice(completion)
       downstreamBytes(d, slice)
@@ -58,7 +52,7 @@ extension Worker where E: ~Copyable {
     case .lingering:
       d.pointee.lingered += slice.count
       if d.pointee.lingered > Watermark.lingerBytes { joinDownstream(d) }
-    case .flushing, .joining:
+    case .flushing, .resetting, .joining:
       break
     }
   }
@@ -66,10 +60,9 @@ extension Worker where E: ~Copyable {
   /// End of stream or an error of the receive. - Parameter result: 0 or a negated errno.
   mutating func downstreamEnded(_ d: DownstreamPointer, _ result: Int32) {
     let t = Self.transport(d)
-    t.pointee.readClosed = true
     switch t.pointee.closing {
     case .lingering: return joinDownstream(d)
-    case .flushing, .joining: return
+    case .flushing, .resetting, .joining: return
     case .open: break
     }
     if result < 0 { return downstreamWasReset(d) }
@@ -92,11 +85,11 @@ extension Worker where E: ~Copyable {
     guard d.pointee.exchange >= 0 else {
       // Held and not a piece of a head: a request that waits for its turn (`resume`), or for room in
       // the audit log.
-      if !t.pointee.held.isEmpty && !d.pointee.isScanning { return }
+      if !t.pointee.unread.isEmpty && !d.pointee.isScanning { return }
       return closeDownstream(d, linger: false)
     }
     // Requests that are held came before the end: each is answered, then the connection closes.
-    guard t.pointee.held.isEmpty else { return }
+    guard t.pointee.unread.isEmpty else { return }
     d.pointee.closeAfterResponse = true
     let x = exchanges[UInt32(d.pointee.exchange)]
     if !x.pointee.requestComplete {
@@ -107,16 +100,16 @@ extension Worker where E: ~Copyable {
 
   // MARK: Sending
 
-  /// Sends what is pending. Success is reported quietly when nothing waits for it: the response
+  /// Sends what waits. Success is reported quietly when nothing waits for it: the response
   /// is whole, and the client will be heard of again.
   @inline(__always)
   mutating func flushDownstream(_ d: DownstreamPointer) {
     let t = Self.transport(d)
-    guard t.pointee.pendingBytes > 0, !t.pointee.sending, t.pointee.closing != .joining
+    guard !t.pointee.unsent.isEmpty, !t.pointee.sending, t.pointee.closing != .joining
     else { return }
     var urgency = SendUrgency.awaited
     if d.pointee.exchange >= 0 && !d.pointee.closeAfterResponse
-      && t.pointee.closing == .open && t.pointee.held.isEmpty && !t.pointee.readClosed
+      && t.pointee.closing == .open && t.pointee.unread.isEmpty && !t.pointee.readClosed
       && !d.pointee.isStalled
     {
       let x = exchanges[UInt32(d.pointee.exchange)]
@@ -134,14 +127,13 @@ extension Worker where E: ~Copyable {
   mutating func downstreamSent(_ slot: UInt32, _ result: Int32) {
     let d = downstreams[slot]
     let t = Self.transport(d)
-    t.pointee.sending = false
-    t.pointee.inFlightBytes = 0
+    t.pointee.sent()
     if t.pointee.closing == .joining {
       reapDownstreams.append(slot)
       return
     }
     guard result >= 0 else { return downstreamSendFailed(d) }
-    if t.pointee.pendingBytes > 0 { flushDownstream(d) }
+    if !t.pointee.unsent.isEmpty { flushDownstream(d) }
     if d.pointee.exchange >= 0 {
       responseProgressed(exchanges[UInt32(d.pointee.exchange)], d)
     }
@@ -168,8 +160,8 @@ extension Worker where E: ~Copyable {
     adoptPlan(d)
     t.pointee.deadline = engine.now + plan.listeners[Int(d.pointee.listener)].idleTimeout
     // An upload tends to be followed by another: the mode changes back after a small request.
-    if !largeRequest && !d.pointee.isPaced { setMode(t, .stream) }
-    if !t.pointee.held.isEmpty || t.pointee.readClosed {
+    if !largeRequest && !d.pointee.isPaced { t.pointee.setMode(.stream, &engine) }
+    if !t.pointee.unread.isEmpty || t.pointee.readClosed {
       // What is held is used up before more is read: each small request of a pipeline would else
       // let a large read in. One request per turn, so that no pipeline keeps the others waiting.
       pauseInput(d)
@@ -181,13 +173,6 @@ extension Worker where E: ~Copyable {
     armDownstream(d)
   }
 
-  /// Changes how the next receive reads; a receive in flight in the other mode is stopped first.
-  mutating func setMode(_ t: UnsafeMutablePointer<Transport>, _ mode: ReceiveMode) {
-    guard t.pointee.mode != mode else { return }
-    t.pointee.mode = mode
-    stopReceiving(t)
-  }
-
   /// Uses held input that had to wait.
   mutating func resumeDownstream(_ slot: UInt32) {
     let d = downstreams[slot]
@@ -197,7 +182,7 @@ extension Worker where E: ~Copyable {
     }
     t.pointee.paused = false
     useHeldInput(d)
-    if d.pointee.exchange < 0 && t.pointee.held.isEmpty && drain != .serving { grantGrace(d) }
+    if d.pointee.exchange < 0 && t.pointee.unread.isEmpty && drain != .serving { grantGrace(d) }
     flushDownstream(d)
     armDownstream(d)
   }
@@ -207,13 +192,13 @@ extension Worker where E: ~Copyable {
   mutating func downstreamDue(_ slot: UInt32, _ now: Int64) {
     let d = downstreams[slot]
     let t = Self.transport(d)
-    if t.pointee.sending && hasProgressed(t) {
+    if t.pointee.hasProgressed(engine) {
       // Of a handshake the head's time goes on: it is absolute.
       if d.pointee.exchange >= 0 || t.pointee.closing != .open {
         t.pointee.deadline = now + plan.listeners[Int(d.pointee.listener)].bodyTimeout
       }
     }
-    if isDeserted(t) { downstreamWasReset(d) }
+    if t.pointee.isDeserted(engine) { downstreamWasReset(d) }
     if now < t.pointee.deadline { return armAgain(t, Int(slot), now) }
     t.pointee.deadline = .max
     armAgain(t, Int(slot), now)
@@ -263,7 +248,7 @@ extension Worker where E: ~Copyable {
   mutating func closeDownstream(_ d: DownstreamPointer, linger: Bool) {
     let t = Self.transport(d)
     guard t.pointee.closing == .open else { return }
-    t.pointee.closing = .flushing
+    t.pointee.beginFlushing()
     d.pointee.lingers = linger
     if d.pointee.isTLS { sayGoodbye(d) }
     t.pointee.deadline = engine.now + plan.listeners[Int(d.pointee.listener)].bodyTimeout
@@ -273,7 +258,7 @@ extension Worker where E: ~Copyable {
   mutating func advanceClosing(_ d: DownstreamPointer) {
     let t = Self.transport(d)
     guard t.pointee.closing == .flushing else { return }
-    if !t.pointee.sending && t.pointee.pendingBytes > 0 {
+    if !t.pointee.sending && !t.pointee.unsent.isEmpty {
       flush(
         t, .awaited, downstreamToken(.downstreamSend, d.pointee.slot), node: Int(d.pointee.slot))
     }
@@ -282,13 +267,10 @@ extension Worker where E: ~Copyable {
       return
     }
     guard d.pointee.lingers, !t.pointee.readClosed else { return joinDownstream(d) }
-    engine.shutdown(t.pointee.socket, .send)
-    t.pointee.closing = .lingering
+    t.pointee.linger(&engine)
     d.pointee.lingered = 0
     d.pointee.phase = .linger
-    _ = t.pointee.held.takeAll()
     dropCiphertext(d)
-    t.pointee.paused = false
     t.pointee.deadline = engine.now + Watermark.lingerNanoseconds
     wheel.arm(Int(d.pointee.slot), at: lookAt(t.pointee.deadline, engine.now))
     armDownstream(d)
@@ -298,29 +280,24 @@ extension Worker where E: ~Copyable {
   mutating func abortDownstream(_ d: DownstreamPointer) {
     let t = Self.transport(d)
     guard t.pointee.closing != .joining else { return }
-    t.pointee.reset = true
-    joinDownstream(d)
+    joinDownstream(d, resets: true)
   }
 
-  private mutating func joinDownstream(_ d: DownstreamPointer) {
+  private mutating func joinDownstream(_ d: DownstreamPointer, resets: Bool = false) {
     let t = Self.transport(d)
     guard t.pointee.closing != .joining else { return }
-    join(t)
+    t.pointee.join(&engine, resets: resets)
     reapDownstreams.append(d.pointee.slot)
   }
 
   mutating func reapDownstream(_ slot: UInt32) {
     let d = downstreams[slot]
     let t = Self.transport(d)
-    guard t.pointee.socket.isValid, t.pointee.closing == .joining, !t.pointee.receiving,
-      !t.pointee.sending
-    else { return }
+    guard t.pointee.isJoined else { return }
     // TRAP: every way to `joining` has dropped or aborted the exchange before; what a peer sends
     // chooses the way.
     precondition(d.pointee.exchange < 0, "a connection closed under its exchange")
-    if t.pointee.reset { engine.resetOnClose(t.pointee.socket) }
-    engine.close(t.pointee.socket)
-    t.pointee.socket = .none
+    t.pointee.close(&engine)
     wheel.disarm(Int(slot))
     leavePlan(d)
     d.deinitialize(count: 1)

@@ -8,6 +8,7 @@ import AuditLog
 import Glibc
 import Logging
 import MillraceEngine
+import Transport
 
 extension Worker where E: ~Copyable {
   /// How long an idle connection may still use what it was promised: a request that was on its

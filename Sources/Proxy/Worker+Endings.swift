@@ -6,6 +6,7 @@ import Glibc
 import HTTP1
 import Logging
 import MillraceEngine
+import Transport
 
 extension Worker where E: ~Copyable {
   // MARK: Early ends
@@ -29,7 +30,7 @@ extension Worker where E: ~Copyable {
       // The first byte of an interim response says that the server is at work on the request, and
       // the client may have it: a second try would be a second execution, and its responses would be
       // taken for the first one's.
-      let untouched = Self.transport(u).pointee.held.isEmpty && x.pointee.interimCount == 0
+      let untouched = Self.transport(u).pointee.unread.isEmpty && x.pointee.interimCount == 0
       if untouched {
         noteIdleEnd(u, at: x.pointee.connected)
         if retry(x) { return }
@@ -60,8 +61,7 @@ extension Worker where E: ~Copyable {
     x.pointee.ending = ending
     if x.pointee.phase == .response {
       // A head was prepared, and none of it has left.
-      _ = x.pointee.held.take()
-      x.pointee.heldBytes = 0
+      x.pointee.held.clear()
     }
     answer(x, status: ending.status, label: ending.label)
   }
@@ -119,8 +119,7 @@ extension Worker where E: ~Copyable {
     let head = x.pointee.method == .head
     let wall = engine.wallMicroseconds
     let written = httpDate.withBytes(wallMicroseconds: wall) { date in
-      // TRAP: `ensureHeld` said so above.
-      x.pointee.held!.write(capacity: 640) { room in
+      x.pointee.held.write(capacity: 640) { room in
         var w = HeadWriter(room)
         w.statusLine(status)
         w.field("Date", date)
@@ -148,9 +147,7 @@ extension Worker where E: ~Copyable {
         return w.overflowed ? -1 : w.count
       }
     }
-    // TRAP: the text is made of our own constants, the longest about half of the 640 bytes.
-    precondition(written > 0, "an answer outgrew its room")
-    x.pointee.heldBytes += written
+    guard written > 0 else { return abortExchange(x, .resourcesExhausted) }
     x.pointee.responseBytes = head ? 0 : UInt64(size)
     if audits { recordEnd(x) }
     pushHeld(x, d)

@@ -7,6 +7,7 @@ import AuditLog
 import Glibc
 import HTTP1
 import MillraceEngine
+import Transport
 
 /// The bounds of holding.
 enum ResponseHold {

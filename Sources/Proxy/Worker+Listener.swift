@@ -6,6 +6,7 @@ import HTTP1
 import MillraceEngine
 import Synchronization
 import TLS
+import Transport
 
 extension Worker where E: ~Copyable {
   /// How long accepting rests after the process ran out of descriptors or memory.

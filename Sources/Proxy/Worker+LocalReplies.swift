@@ -8,6 +8,7 @@ import HTTP1
 import Logging
 import MillraceEngine
 import TLS
+import Transport
 
 extension Worker where E: ~Copyable {
   /// Own pseudonyms in Via from which a request is taken to go in circles. Every instance has the
@@ -58,10 +59,9 @@ extension Worker where E: ~Copyable {
     guard let x = beginRefusal(d) else { return }
     x.pointee.status = HeadRejection.http2Preface.status
     x.pointee.phase = .complete
-    guard ensureHeld(x) else { return abortExchange(x, .resourcesExhausted) }
-    // TRAP: `ensureHeld` above made the frame.
-    x.pointee.held!.append(Self.http2Refusal)
-    x.pointee.heldBytes += Self.http2Refusal.utf8CodeUnitCount
+    guard ensureHeld(x), x.pointee.held.append(Self.http2Refusal) else {
+      return abortExchange(x, .resourcesExhausted)
+    }
     if audits { recordEnd(x) }
     pushHeld(x, d)
     flushDownstream(d)
@@ -72,8 +72,7 @@ extension Worker where E: ~Copyable {
   mutating func refusePlainHTTP(_ d: DownstreamPointer) {
     let t = Self.transport(d)
     // An alert that the session has put there would stand before the status line.
-    if let frame = t.pointee.pending.take() { _ = consume frame }
-    t.pointee.pendingBytes = 0
+    t.pointee.unsent.clear()
     d.pointee.tls = nil
     d.pointee.isTLS = false
     counters.badRequests += 1

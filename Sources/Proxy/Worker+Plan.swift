@@ -5,6 +5,7 @@
 import Glibc
 import MillraceEngine
 import Synchronization
+import Transport
 
 extension Worker where E: ~Copyable {
   /// Takes the plan that the process has left for this worker.
@@ -35,11 +36,10 @@ extension Worker where E: ~Copyable {
   /// are closed.
   private mutating func settleIdleUpstreams(of place: Int) {
     var unwanted: [Int32] = []
-    let slab = upstreams.base
-    pools.forEach(place) { state in
+    for state in pools.states(place) {
       var slot = state.pointee.idleHead
       while slot >= 0 {
-        let u = slab + Int(slot)
+        let u = upstreams[UInt32(slot)]
         if state.pointee.group >= 0 {
           u.pointee.group = state.pointee.group
           u.pointee.server = state.pointee.place

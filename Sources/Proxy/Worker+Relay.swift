@@ -1,28 +1,19 @@
 // Response content on its way: gathered in `held`, moved to the transport when the audit allows and
 // the client has room, with the server paused in between; and the orderly end of an exchange.
 //
-// TRAP: (file) `held` is set where `ensureHeld` said so, and nothing takes it before its use;
-// `pending` is set while `pendingBytes` is above 0. What arrives decides how much is appended,
-// never whether there is a frame.
-
 import AuditLog
 import Glibc
 import HTTP1
 import Logging
 import MillraceEngine
+import Transport
 
 extension Worker where E: ~Copyable {
   // MARK: Content
 
   @inline(__always)
   mutating func ensureHeld(_ x: ExchangePointer) -> Bool {
-    if x.pointee.held != nil { return true }
-    guard let frame = engine.frame() else {
-      counters.framesExhausted += 1
-      return false
-    }
-    x.pointee.held = consume frame
-    return true
+    prepare(&x.pointee.held)
   }
 
   /// Moves content from the server's bytes into the response.
@@ -42,15 +33,16 @@ extension Worker where E: ~Copyable {
           return failExchange(x, .resourcesExhausted)
         }
         slice.dropPrefix(offset)
-        Self.transport(u).pointee.held.putBack(slice, &engine)
+        Self.transport(u).pointee.unread.putBack(slice, &engine)
         return block(u, x)
       }
       switch x.pointee.responseBody.next(slice.bytes, at: &offset) {
       case .content(let start, let count):
         x.pointee.responseBytes += UInt64(count)
-        appendContent(
-          &x.pointee.held!, &x.pointee.heldBytes, slice.subslice(start: start, count: count),
+        let isAdded = appendContent(
+          &x.pointee.held, slice.subslice(start: start, count: count),
           chunked: x.pointee.chunked)
+        guard isAdded else { return failExchange(x, .resourcesExhausted) }
       case .needsMore: return
       case .complete:
         responseCompleted(x, d, clean: offset == slice.count)
@@ -67,13 +59,13 @@ extension Worker where E: ~Copyable {
     let t = Self.transport(d)
     if t.pointee.outstanding + x.pointee.heldBytes >= Watermark.high { return false }
     guard ensureHeld(x) else { return false }
-    if x.pointee.held!.canTakeMore() { return true }
+    if x.pointee.held.hasRoomForChunk() { return true }
     if mayHoldOn(x) {
-      x.pointee.held!.compact()
+      x.pointee.held.compact()
       return true
     }
     pushHeld(x, d)
-    return isActive(x, d) && ensureHeld(x) && x.pointee.held!.canTakeMore()
+    return isActive(x, d) && ensureHeld(x) && x.pointee.held.hasRoomForChunk()
   }
 
   /// Stops reading from the server until the client has taken what it has.
@@ -83,7 +75,7 @@ extension Worker where E: ~Copyable {
     t.pointee.paused = true
     t.pointee.deadline = .max
     // From here on in pieces, as in `pauseInput`.
-    if t.pointee.mode == .stream { setMode(t, .once) }
+    t.pointee.setMode(.once, &engine)
   }
 
   // MARK: Its end
@@ -95,12 +87,8 @@ extension Worker where E: ~Copyable {
     x.pointee.phase = .complete
     holds.remove(x.pointee.slot)
     if x.pointee.chunked {
-      guard ensureHeld(x) else { return abortExchange(x, .resourcesExhausted) }
-      if x.pointee.responseBody.hasTrailers {
-        appendTrailers(&x.pointee.held!, &x.pointee.heldBytes, &x.pointee.responseBody)
-      } else {
-        x.pointee.held!.append(ChunkFraming.end)
-        x.pointee.heldBytes += ChunkFraming.end.utf8CodeUnitCount
+      guard ensureHeld(x), appendContentEnd(&x.pointee.held, &x.pointee.responseBody) else {
+        return abortExchange(x, .resourcesExhausted)
       }
     }
     releaseUpstream(
@@ -129,27 +117,24 @@ extension Worker where E: ~Copyable {
   /// Moves the response to the transport, if the audit allows and the transport has room.
   mutating func pushHeld(_ x: ExchangePointer, _ d: DownstreamPointer) {
     let t = Self.transport(d)
-    guard x.pointee.heldBytes > 0, mayLeave(x), t.pointee.pendingBytes == 0,
+    guard x.pointee.heldBytes > 0, mayLeave(x), t.pointee.unsent.isEmpty,
       t.pointee.closing == .open
     else {
       if x.pointee.heldBytes > 0 && engine.isLowOnBuffers { evacuateHeld(x) }
       return
     }
-    guard let frame = x.pointee.held.take() else { return }
-    let bytes = x.pointee.heldBytes
-    x.pointee.heldBytes = 0
     if x.pointee.phase != .request { x.pointee.committed = true }
     if d.pointee.isTLS {
+      guard let frame = x.pointee.held.take() else { return }
       if let ending = encrypt(d, frame) {
         counters.downstreamAborts += 1
         abortExchange(x, ending)
       }
     } else {
-      t.pointee.pendingBytes = bytes
-      t.pointee.pending = consume frame
+      t.pointee.unsent.replace(with: &x.pointee.held)
     }
-    if t.pointee.sending && t.pointee.pendingBytes > 0 && engine.isLowOnBuffers {
-      t.pointee.pending!.evacuate()
+    if t.pointee.sending && !t.pointee.unsent.isEmpty && engine.isLowOnBuffers {
+      t.pointee.unsent.evacuate()
     }
   }
 
@@ -163,7 +148,7 @@ extension Worker where E: ~Copyable {
 
   /// What waits for a slow disk or a slow peer pins no hot buffer while they are few.
   mutating func evacuateHeld(_ x: ExchangePointer) {
-    if x.pointee.held != nil { x.pointee.held!.evacuate() }
+    x.pointee.held.evacuate()
   }
 
   /// A send has ended: the next part leaves, the server is read again, or the exchange is over.
@@ -194,7 +179,7 @@ extension Worker where E: ~Copyable {
     t.pointee.deadline = engine.now + plan.upstreams[Int(u.pointee.group)].responseTimeout
     useHeldResponse(u, x)
     guard t.pointee.closing == .open, u.pointee.exchange >= 0 else { return }
-    if t.pointee.readClosed && t.pointee.held.isEmpty {
+    if t.pointee.readClosed && t.pointee.unread.isEmpty {
       return upstreamEnded(u, t.pointee.endResult)
     }
     armUpstream(u)
@@ -214,7 +199,7 @@ extension Worker where E: ~Copyable {
     let large = x.pointee.requestBytes > Watermark.largeBody
     dropExchange(x, d)
     if d.pointee.closeAfterResponse {
-      closeDownstream(d, linger: linger || !Self.transport(d).pointee.held.isEmpty)
+      closeDownstream(d, linger: linger || !Self.transport(d).pointee.unread.isEmpty)
     } else {
       becomeIdle(d, largeRequest: large)
     }

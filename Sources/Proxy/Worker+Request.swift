@@ -7,16 +7,17 @@ import Glibc
 import HTTP1
 import Logging
 import MillraceEngine
+import Transport
 
 extension Worker where E: ~Copyable {
   /// New plaintext from a downstream connection.
   @inline(__always)
   mutating func downstreamInput(_ d: DownstreamPointer, _ slice: consuming BufferSlice) {
-    if Self.transport(d).pointee.held.isEmpty {
+    if Self.transport(d).pointee.unread.isEmpty {
       useInput(d, slice)
     } else {
       let t = Self.transport(d)
-      t.pointee.held.append(slice.bytes, &engine)
+      t.pointee.unread.append(slice.bytes, &engine)
       // A paused connection without an exchange has a turn to come: `resume`, or room in the log.
       if t.pointee.paused && d.pointee.exchange < 0 { return }
       useHeldInput(d)
@@ -26,7 +27,7 @@ extension Worker where E: ~Copyable {
   /// Uses held bytes as far as they can be used, and then the end of the stream that came after.
   mutating func useHeldInput(_ d: DownstreamPointer) {
     let t = Self.transport(d)
-    if !t.pointee.held.isEmpty && t.pointee.closing == .open { useWhatIsHeld(d) }
+    if !t.pointee.unread.isEmpty && t.pointee.closing == .open { useWhatIsHeld(d) }
     if t.pointee.readClosed { settleEnd(d) }
   }
 
@@ -34,11 +35,11 @@ extension Worker where E: ~Copyable {
     let t = Self.transport(d)
     if d.pointee.exchange < 0 {
       if d.pointee.isScanning {
-        let bytes = t.pointee.held.peek()
+        let bytes = t.pointee.unread.peek()
         switch d.pointee.scanner.scan(bytes, limits: headLimits, isRequest: true) {
         case .incomplete:
           // So far it was half an empty line.
-          if d.pointee.phase == .idle, let slice = t.pointee.held.takeAll() {
+          if d.pointee.phase == .idle, let slice = t.pointee.unread.takeAll() {
             holdIncompleteHead(d, slice)
           }
           return
@@ -49,7 +50,7 @@ extension Worker where E: ~Copyable {
     } else if !canUseInput(d) {
       return pauseInput(d)
     }
-    if let slice = t.pointee.held.takeAll() { useInput(d, slice) }
+    if let slice = t.pointee.unread.takeAll() { useInput(d, slice) }
   }
 
   /// Whether the active exchange takes request content now.
@@ -69,7 +70,7 @@ extension Worker where E: ~Copyable {
     t.pointee.paused = true
     d.pointee.isPaced = true
     watch(t, Int(d.pointee.slot))
-    stopReceiving(t)
+    t.pointee.stopReceiving(&engine)
     t.pointee.mode = .once
   }
 
@@ -84,7 +85,7 @@ extension Worker where E: ~Copyable {
           if forwardContent(d, x, &slice) { continue }
         }
         // Content that the upstream cannot take yet, or the next request of a pipeline.
-        t.pointee.held.putBack(slice, &engine)
+        t.pointee.unread.putBack(slice, &engine)
         pauseInput(d)
         return requestProgressed(d)
       }
@@ -93,7 +94,7 @@ extension Worker where E: ~Copyable {
       case .complete(let length):
         if !startExchange(d, slice.bytes, length) {
           // No room in the audit log: the head is kept, and tried again.
-          t.pointee.held.putBack(slice, &engine)
+          t.pointee.unread.putBack(slice, &engine)
           pauseInput(d)
           return
         }
@@ -130,7 +131,7 @@ extension Worker where E: ~Copyable {
       d.pointee.phase = .head
       t.pointee.deadline = engine.now + plan.listeners[Int(d.pointee.listener)].headTimeout
     }
-    t.pointee.held.append(bytes, &engine)
+    t.pointee.unread.append(bytes, &engine)
   }
 
   /// The length of the empty lines that bytes begin with.
@@ -162,7 +163,7 @@ extension Worker where E: ~Copyable {
   /// An exchange for a request that could not be understood: recorded, and the connection's last.
   /// - Returns: nil if there are as many exchanges as there may be; then the connection has ended.
   mutating func beginRefusal(_ d: DownstreamPointer) -> ExchangePointer? {
-    _ = Self.transport(d).pointee.held.takeAll()
+    _ = Self.transport(d).pointee.unread.takeAll()
     d.pointee.isScanning = false
     guard let x = makeExchange(d, method: .other, version: .http11, framing: .none) else {
       refuseStream(d, isHead: false)
@@ -256,7 +257,7 @@ extension Worker where E: ~Copyable {
     if let remaining = x.pointee.requestBody.remainingContentLength,
       remaining > Watermark.largeBody
     {
-      setMode(Self.transport(d), .once)
+      Self.transport(d).pointee.setMode(.once, &engine)
     }
     attach(x, frame, avoid: -1)
     return true
@@ -297,8 +298,7 @@ extension Worker where E: ~Copyable {
     if d.pointee.isTLS {
       if encrypt(d, frame) != nil { return abortDownstream(d) }
     } else {
-      t.pointee.pendingBytes = written
-      t.pointee.pending = consume frame
+      t.pointee.unsent.put(frame)
     }
     closeDownstream(d, linger: true)
   }

@@ -1,13 +1,13 @@
 // Request content on its way to the server, with the client paused while the server is slow.
 //
-// TRAP: (file) `pending` is set where `ensurePending` said so, and while `pendingBytes` is above 0;
-// the room of a frame has memory.
+// TRAP: (file) the room of a frame has memory.
 
 import AuditLog
 import Configuration
 import Glibc
 import HTTP1
 import MillraceEngine
+import Transport
 
 extension Worker where E: ~Copyable {
   /// Passes request content on. - Returns: false when the rest of `slice` has to wait.
@@ -22,7 +22,7 @@ extension Worker where E: ~Copyable {
       // With all bytes used the decoder is still asked: it may know that this was the end.
       guard ensurePending(ut),
         offset == slice.count
-          || (ut.pointee.pending!.canTakeMore() && ut.pointee.outstanding < Watermark.high)
+          || (ut.pointee.unsent.hasRoomForChunk() && ut.pointee.outstanding < Watermark.high)
       else {
         if ut.pointee.outstanding == 0 && u.pointee.phase == .busy {
           // Nothing waits to leave, so nothing would ever make room.
@@ -37,10 +37,14 @@ extension Worker where E: ~Copyable {
       switch x.pointee.requestBody.next(slice.bytes, at: &offset) {
       case .content(let start, let count):
         x.pointee.requestBytes += UInt64(count)
-        appendContent(
-          &ut.pointee.pending!, &ut.pointee.pendingBytes,
-          slice.subslice(start: start, count: count),
+        let isAdded = appendContent(
+          &ut.pointee.unsent, slice.subslice(start: start, count: count),
           chunked: x.pointee.requestFraming == .chunked)
+        guard isAdded else {
+          failExchange(x, .resourcesExhausted)
+          slice.dropPrefix(slice.count)
+          return true
+        }
       case .needsMore:
         slice.dropPrefix(slice.count)
         return true
@@ -63,45 +67,39 @@ extension Worker where E: ~Copyable {
     x.pointee.requestComplete = true
     guard x.pointee.requestFraming == .chunked else { return }
     counters.fieldsDropped += x.pointee.requestBody.ambiguousTrailers
-    if x.pointee.requestBody.hasTrailers {
-      appendTrailers(&ut.pointee.pending!, &ut.pointee.pendingBytes, &x.pointee.requestBody)
-    } else {
-      ut.pointee.pending!.append(ChunkFraming.end)
-      ut.pointee.pendingBytes += ChunkFraming.end.utf8CodeUnitCount
+    if !appendContentEnd(&ut.pointee.unsent, &x.pointee.requestBody) {
+      failExchange(x, .resourcesExhausted)
     }
   }
 
-  /// Appends content to a frame, in a chunk of its own where the message is chunked.
+  /// Appends content, in a chunk of its own where the message is chunked.
+  /// - Returns: false if it has no room, and then the message cannot go on: `hasRoomForChunk` tells
+  ///   before.
   @inline(__always)
   mutating func appendContent(
-    _ frame: inout SendFrame, _ total: inout Int, _ slice: consuming BufferSlice, chunked: Bool
-  ) {
-    total += slice.count
-    if chunked {
-      let size = slice.count
-      total += frame.write(capacity: ChunkFraming.headerMaximum) { room in
-        ChunkFraming.writeHeader(size, to: room.baseAddress!)
-      }
-      frame.append(slice)
-      frame.append(ChunkFraming.chunkEnd)
-      total += ChunkFraming.chunkEnd.utf8CodeUnitCount
-    } else {
-      frame.append(slice)
+    _ buffer: inout SendBuffer, _ slice: consuming BufferSlice, chunked: Bool
+  ) -> Bool {
+    guard chunked else { return buffer.append(slice) }
+    let size = slice.count
+    let written = buffer.write(capacity: ChunkFraming.headerMaximum) { room in
+      ChunkFraming.writeHeader(size, to: room.baseAddress!)
     }
+    guard written > 0, buffer.append(slice) else { return false }
+    return buffer.append(ChunkFraming.chunkEnd)
   }
 
-  /// Appends the last chunk with its trailer section.
-  mutating func appendTrailers(
-    _ frame: inout SendFrame, _ total: inout Int, _ body: inout BodyDecoder
-  ) {
-    let written = frame.write(capacity: HeadLimits.trailers.headBytes + 64) { room in
+  /// Appends the last chunk, with its trailer section if there is one. - Returns: false if it has no
+  /// room, and then the message has no end.
+  mutating func appendContentEnd(_ buffer: inout SendBuffer, _ body: inout BodyDecoder) -> Bool {
+    guard body.hasTrailers else { return buffer.append(ChunkFraming.end) }
+    let written = buffer.write(capacity: HeadLimits.trailers.headBytes + 64) { room in
       var w = HeadWriter(room)
       w.append(ChunkFraming.lastChunk)
       w.trailers(of: body)
       w.crlf()
       return w.overflowed ? -1 : w.count
     }
-    if written > 0 { total += written }
+    return written > 0
   }
 
   /// All input of the turn is with the upstream's transport: send it, and say what is waited for.
@@ -112,10 +110,10 @@ extension Worker where E: ~Copyable {
       let u = upstreams[UInt32(x.pointee.upstream)]
       flushUpstream(u)
       // What waits behind a send or a connect pins no hot buffer while they are few.
-      if Self.transport(u).pointee.pendingBytes > 0 && u.pointee.phase != .assigned
+      if !Self.transport(u).pointee.unsent.isEmpty && u.pointee.phase != .assigned
         && engine.isLowOnBuffers
       {
-        Self.transport(u).pointee.pending!.evacuate()
+        Self.transport(u).pointee.unsent.evacuate()
       }
       if t.pointee.mode == .once && !x.pointee.requestComplete
         && Self.transport(u).pointee.outstanding > Watermark.low

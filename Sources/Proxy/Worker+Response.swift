@@ -1,13 +1,12 @@
 // From the server's bytes to a response: its head is parsed and written anew into `held`. What
 // follows the head is Worker+Relay.swift's, and every early end is Worker+Endings.swift's.
-//
-// TRAP: (file) `held` is set where `ensureHeld` said so, before each of these and after each push.
 
 import AuditLog
 import Glibc
 import HTTP1
 import Logging
 import MillraceEngine
+import Transport
 
 extension Worker where E: ~Copyable {
   @inline(__always)
@@ -20,27 +19,27 @@ extension Worker where E: ~Copyable {
     // Nor with the one that it was just given.
     if u.pointee.phase == .assigned { return reassign(u) }
     let x = exchanges[UInt32(u.pointee.exchange)]
-    if t.pointee.held.isEmpty {
+    if t.pointee.unread.isEmpty {
       useResponse(u, x, slice)
     } else {
-      t.pointee.held.append(slice.bytes, &engine)
+      t.pointee.unread.append(slice.bytes, &engine)
       useHeldResponse(u, x)
     }
   }
 
   mutating func useHeldResponse(_ u: UpstreamPointer, _ x: ExchangePointer) {
     let t = Self.transport(u)
-    guard !t.pointee.held.isEmpty, t.pointee.closing == .open else { return }
+    guard !t.pointee.unread.isEmpty, t.pointee.closing == .open else { return }
     if x.pointee.responseBlocked { return }
     if u.pointee.isScanning {
-      let bytes = t.pointee.held.peek()
+      let bytes = t.pointee.unread.peek()
       switch u.pointee.scanner.scan(bytes, limits: responseLimits, isRequest: false) {
       case .incomplete: return
       case .rejected(let rejection): return responseMalformed(x, rejection.label)
       case .complete: u.pointee.isScanning = false
       }
     }
-    if let slice = t.pointee.held.takeAll() { useResponse(u, x, slice) }
+    if let slice = t.pointee.unread.takeAll() { useResponse(u, x, slice) }
   }
 
   /// The loop over one piece of the response. Nothing is held when it is entered.
@@ -84,7 +83,7 @@ extension Worker where E: ~Copyable {
       return responseMalformed(x, rejection.label)
     }
     u.pointee.isScanning = true
-    Self.transport(u).pointee.held.append(bytes, &engine)
+    Self.transport(u).pointee.unread.append(bytes, &engine)
     // An interim response may have come before it.
     if x.pointee.heldBytes > 0 { finishTurn(x, downstreams[x.pointee.downstream]) }
   }
@@ -138,7 +137,7 @@ extension Worker where E: ~Copyable {
       x.pointee.chunked = x.pointee.version == .http11
       if !x.pointee.chunked { d.pointee.closeAfterResponse = true }
     case .length(let size):
-      if size > Watermark.largeBody { setMode(Self.transport(u), .once) }
+      if size > Watermark.largeBody { Self.transport(u).pointee.setMode(.once, &engine) }
     case .none: break
     }
     if !x.pointee.requestComplete {
@@ -167,12 +166,12 @@ extension Worker where E: ~Copyable {
       return false
     }
     guard x.pointee.version == .http11 else { return true }
-    if !x.pointee.held!.canTakeMore() {
+    if !x.pointee.held.hasRoomForChunk() {
       pushHeld(x, d)
       guard isActive(x, d) else { return false }
     }
     // An interim response is a courtesy: a client that does not read loses it.
-    guard ensureHeld(x), x.pointee.held!.canTakeMore() else { return true }
+    guard ensureHeld(x), x.pointee.held.hasRoomForChunk() else { return true }
     writeInterimHead(x, bytes, length)
     return true
   }
@@ -198,7 +197,7 @@ extension Worker where E: ~Copyable {
     // A field line grows by the space behind its colon where it had none. The lines that are added
     // take at most 120 bytes and the pseudonym of Via, which has at most 128.
     let capacity = length + responseHead.fieldCount + 256
-    let written = x.pointee.held!.write(capacity: capacity) { room in
+    let written = x.pointee.held.write(capacity: capacity) { room in
       var w = HeadWriter(room)
       w.statusLine(responseHead.status, reason: responseHead.reason.slice(of: bytes))
       w.endToEndFields(of: responseHead, in: bytes, except: Self.rewrittenInResponse)
@@ -221,14 +220,13 @@ extension Worker where E: ~Copyable {
       w.append((responseHead.version == .http11 ? plan.via.http11 : plan.via.http10).raw)
       return w.overflowed ? -1 : w.count
     }
-    if written > 0 { x.pointee.heldBytes += written }
     return written > 0
   }
 
   mutating func writeInterimHead(
     _ x: ExchangePointer, _ bytes: UnsafeRawBufferPointer, _ length: Int
   ) {
-    let written = x.pointee.held!.write(
+    _ = x.pointee.held.write(
       capacity: length + responseHead.fieldCount + 128
     ) { room in
       var w = HeadWriter(room)
@@ -237,6 +235,5 @@ extension Worker where E: ~Copyable {
       w.crlf()
       return w.overflowed ? -1 : w.count
     }
-    if written > 0 { x.pointee.heldBytes += written }
   }
 }

@@ -9,6 +9,7 @@ import Logging
 import MillraceEngine
 import Synchronization
 import TLS
+import Transport
 
 /// What a worker is made from; crosses to its thread.
 struct WorkerSeed: @unchecked Sendable {

@@ -3,12 +3,13 @@
 // waits to be sent.
 //
 // TRAP: (file) `tls` is set while a connection with `isTLS` lives, and no other gets here;
-// `pending` is set by `ensurePending`, or was looked at on the line before.
+// sizes of areas are our own constants.
 
 import Glibc
 import Logging
 import MillraceEngine
 import TLS
+import Transport
 
 extension Worker where E: ~Copyable {
   /// Room for plaintext when no large buffer is free: one record.
@@ -35,10 +36,10 @@ extension Worker where E: ~Copyable {
     let t = Self.transport(d)
     var offset = 0
     while true {
-      if t.pointee.pending != nil, !t.pointee.pending!.canTakeOne() {
+      if t.pointee.unsent.isFull() {
         // Asked before the session speaks: what it has said cannot be taken back.
         flushDownstream(d)
-        if t.pointee.pending != nil {
+        if t.pointee.unsent.isFull() {
           stall(d)
           return offset
         }
@@ -66,6 +67,7 @@ extension Worker where E: ~Copyable {
       case .plaintextFull: break
       case .outputFull: flushDownstream(d)
       case .peerClosed:
+        t.pointee.peerHasFinished = true
         downstreamEnded(d, 0)
         return offset
       case .failed:
@@ -81,9 +83,9 @@ extension Worker where E: ~Copyable {
   /// - Returns: false if no frame can take it. It must not be left out: the peer counts records.
   private mutating func appendWire(_ d: DownstreamPointer, _ count: Int) -> Bool {
     let t = Self.transport(d)
-    guard ensurePending(t), t.pointee.pending!.canTakeOne() else { return false }
-    t.pointee.pending!.append(UnsafeRawBufferPointer(rebasing: tlsScratch[..<count]))
-    t.pointee.pendingBytes += count
+    guard ensurePending(t),
+      t.pointee.unsent.append(UnsafeRawBufferPointer(rebasing: tlsScratch[..<count]))
+    else { return false }
     if t.pointee.sending && t.pointee.closing == .open { stall(d) }
     return true
   }
@@ -96,7 +98,7 @@ extension Worker where E: ~Copyable {
     guard !d.pointee.isStalled else { return }
     d.pointee.isStalled = true
     counters.tlsStalls += 1
-    stopReceiving(Self.transport(d))
+    Self.transport(d).pointee.stopReceiving(&engine)
     // The end of the send in flight is waited for now, also of one whose success is silent.
     engine.expediteSends()
   }
@@ -188,18 +190,17 @@ extension Worker where E: ~Copyable {
     let wire =
       frame.count + records * TLSSession.recordOverheadMaximum + TLSSession.answerMaximum
       + d.pointee.tls!.outputKept()
-    guard wire <= t.pointee.pending!.inlineRoom() else { return encryptLarge(d, frame, wire) }
+    guard wire <= t.pointee.unsent.inlineRoom() else { return encryptLarge(d, frame, wire) }
     let segments = frame.segmentCount
     for i in 0..<segments {
       let segment = frame.segment(i)
       var isWhole = true
-      let written = t.pointee.pending!.write(capacity: 1) { room in
+      let written = t.pointee.unsent.write(capacity: 1) { room in
         let transfer = d.pointee.tls!.send(segment, output: room)
         isWhole = transfer.progress == .wantsInput
         return transfer.output
       }
-      guard isWhole else { return .downstreamReset }
-      if written > 0 { t.pointee.pendingBytes += written }
+      guard isWhole, written >= 0 else { return .downstreamReset }
     }
     return nil
   }
@@ -252,16 +253,7 @@ extension Worker where E: ~Copyable {
   private func appendArea(
     _ t: UnsafeMutablePointer<Transport>, _ area: consuming BufferSlice, _ used: Int
   ) -> Bool {
-    guard t.pointee.pending!.canTakeOne() else { return false }
     area.truncate(to: used)
-    t.pointee.pending!.append(area)
-    t.pointee.pendingBytes += used
-    return true
+    return t.pointee.unsent.append(area)
   }
-}
-
-extension SendFrame {
-  /// `inlineRemaining` for a frame that is stored in an optional.
-  @inline(__always)
-  mutating func inlineRoom() -> Int { inlineRemaining }
 }

@@ -5,6 +5,7 @@ import Configuration
 import Glibc
 import HTTP1
 import MillraceEngine
+import Transport
 
 extension Worker where E: ~Copyable {
   @inline(__always)
@@ -17,13 +18,7 @@ extension Worker where E: ~Copyable {
 
   @inline(__always)
   mutating func armUpstream(_ u: UpstreamPointer) {
-    let t = Self.transport(u)
-    guard !t.pointee.receiving, !t.pointee.paused, !t.pointee.readClosed,
-      t.pointee.closing == .open
-    else { return }
-    t.pointee.receiving = true
-    engine.receive(
-      t.pointee.socket, t.pointee.mode, upstreamToken(.upstreamReceive, u.pointee.slot))
+    Self.transport(u).pointee.arm(upstreamToken(.upstreamReceive, u.pointee.slot), &engine)
   }
 
   @inline(__always)
@@ -38,13 +33,13 @@ extension Worker where E: ~Copyable {
         // It is the client that is slow: the server owes nothing.
       } else if x.pointee.requestComplete {
         t.pointee.deadline = engine.now + timeout
-        if t.pointee.pendingBytes > 0 && x.pointee.phase == .request {
+        if !t.pointee.unsent.isEmpty && x.pointee.phase == .request {
           keepReplay(x, t)
           urgency = .quiet
         }
       } else {
         t.pointee.deadline =
-          t.pointee.pendingBytes > 0 || t.pointee.sending
+          !t.pointee.unsent.isEmpty || t.pointee.sending
           ? engine.now + timeout : .max
       }
     }
@@ -60,11 +55,11 @@ extension Worker where E: ~Copyable {
     _ x: ExchangePointer, _ t: UnsafeMutablePointer<Transport>
   ) {
     guard !t.pointee.sending, x.pointee.replayLength == 0, x.pointee.attemptsLeft > 0,
-      x.pointee.method.isIdempotent, t.pointee.pendingBytes <= ExchangeScratch.replay,
+      x.pointee.method.isIdempotent, t.pointee.unsent.count <= ExchangeScratch.replay,
       // A chunked request that has begun to leave cannot be told from a whole one by its length.
       x.pointee.requestFraming != .chunked
     else { return }
-    guard let frame = t.pointee.pending.take() else { return }
+    guard let frame = t.pointee.unsent.take() else { return }
     var at = replayMemory(x)
     let segments = frame.segmentCount
     // A frame that is only the rest of a request (its beginning has left) cannot be replayed; a
@@ -79,7 +74,7 @@ extension Worker where E: ~Copyable {
       }
       x.pointee.replayLength = frame.count
     }
-    t.pointee.pending = consume frame
+    t.pointee.unsent.put(frame)
   }
 
   @inline(__always)
@@ -91,14 +86,13 @@ extension Worker where E: ~Copyable {
   mutating func upstreamSent(_ slot: UInt32, _ result: Int32) {
     let u = upstreams[slot]
     let t = Self.transport(u)
-    t.pointee.sending = false
-    t.pointee.inFlightBytes = 0
+    t.pointee.sent()
     if t.pointee.closing == .joining {
       reapUpstreams.append(slot)
       return
     }
     if result < 0 { return upstreamSendFailed(u) }
-    if t.pointee.pendingBytes > 0 { flushUpstream(u) }
+    if !t.pointee.unsent.isEmpty { flushUpstream(u) }
     if u.pointee.exchange >= 0 {
       let x = exchanges[UInt32(u.pointee.exchange)]
       if !x.pointee.requestComplete && !t.pointee.sending && x.pointee.phase == .request {
@@ -114,27 +108,21 @@ extension Worker where E: ~Copyable {
   /// first; its end decides.
   mutating func upstreamSendFailed(_ u: UpstreamPointer) {
     let t = Self.transport(u)
-    t.pointee.pendingBytes = 0
-    if let frame = t.pointee.pending.take() { _ = consume frame }
-    if !t.pointee.receiving && t.pointee.held.isEmpty { upstreamEnded(u, -EPIPE) }
+    t.pointee.unsent.clear()
+    if !t.pointee.receiving && t.pointee.unread.isEmpty { upstreamEnded(u, -EPIPE) }
   }
 
   @inline(__always)
   mutating func upstreamReceived(_ slot: UInt32, _ completion: Completion) {
     let u = upstreams[slot]
     let t = Self.transport(u)
-    if completion.isTerminal {
-      t.pointee.receiving = false
-      t.pointee.stopping = false
-    }
+    t.pointee.received(completion)
     if completion.hasBytes {
       let slice = engine.takeSlice(completion)
       if t.pointee.closing == .open { upstreamBytes(u, slice) }
     } else if completion.isTerminal && completion.result != -ECANCELED {
-      t.pointee.readClosed = true
-      t.pointee.endResult = completion.result
       // What is held for a slow client is used first; half a head will never be whole.
-      if t.pointee.closing == .open && (t.pointee.held.isEmpty || u.pointee.isScanning) {
+      if t.pointee.closing == .open && (t.pointee.unread.isEmpty || u.pointee.isScanning) {
         upstreamEnded(u, completion.result)
       }
     }
@@ -151,7 +139,7 @@ extension Worker where E: ~Copyable {
     let t = Self.transport(u)
     let node = upstreamTimerBase + Int(slot)
     // Without a deadline it is the client that is slow: the server owes nothing.
-    if t.pointee.sending && t.pointee.deadline != .max && hasProgressed(t) {
+    if t.pointee.sending && t.pointee.deadline != .max && t.pointee.hasProgressed(engine) {
       t.pointee.deadline = now + plan.upstreams[Int(u.pointee.group)].responseTimeout
     }
     if now < t.pointee.deadline { return armAgain(t, node, now) }
@@ -180,10 +168,7 @@ extension Worker where E: ~Copyable {
   }
 
   mutating func connectTimedOut(_ u: UpstreamPointer) {
-    engine.cancelConnect(u.pointee.transport.socket)
-    // `receiving` stands for the connect that is being cancelled: the join waits for it.
-    Self.transport(u).pointee.receiving = true
-    Self.transport(u).pointee.stopping = true
+    Self.transport(u).pointee.cancelConnect(&engine)
     connectFailed(u, .connectTimeout)
   }
 }

@@ -5,6 +5,7 @@ import Configuration
 import Glibc
 import HTTP1
 import MillraceEngine
+import Transport
 
 extension Worker where E: ~Copyable {
   // MARK: Getting one
@@ -77,8 +78,7 @@ extension Worker where E: ~Copyable {
   mutating func reassign(_ u: UpstreamPointer) {
     let x = exchanges[UInt32(u.pointee.exchange)]
     let d = downstreams[x.pointee.downstream]
-    let frame = Self.transport(u).pointee.pending.take()
-    Self.transport(u).pointee.pendingBytes = 0
+    let frame = Self.transport(u).pointee.unsent.take()
     x.pointee.upstream = -1
     detach(u)
     closeUpstream(u)
@@ -89,9 +89,7 @@ extension Worker where E: ~Copyable {
   }
 
   mutating func give(_ frame: consuming SendFrame, to u: UpstreamPointer) {
-    let t = Self.transport(u)
-    t.pointee.pendingBytes = frame.count
-    t.pointee.pending = consume frame
+    Self.transport(u).pointee.unsent.put(frame)
   }
 
   mutating func randomWord() -> UInt32 {
@@ -141,8 +139,8 @@ extension Worker where E: ~Copyable {
   mutating func upstreamConnected(_ slot: UInt32, _ result: Int32) {
     let u = upstreams[slot]
     let t = Self.transport(u)
+    t.pointee.connected()
     if t.pointee.closing == .joining {
-      t.pointee.receiving = false
       u.pointee.phase = .idle
       reapUpstreams.append(slot)
       return
@@ -177,8 +175,7 @@ extension Worker where E: ~Copyable {
     let state = pools.server(u.pointee.group, u.pointee.server)
     state.pointee.downUntil = engine.now + ServerPools.coolOffNanoseconds
     let exchange = u.pointee.exchange
-    let frame = Self.transport(u).pointee.pending.take()
-    Self.transport(u).pointee.pendingBytes = 0
+    let frame = Self.transport(u).pointee.unsent.take()
     u.pointee.phase = .idle
     detach(u)
     closeUpstream(u)
@@ -219,7 +216,7 @@ extension Worker where E: ~Copyable {
     let state = pools.server(u.pointee.group, u.pointee.server)
     // A server that is no longer configured keeps no connection.
     guard keep, u.pointee.phase == .busy, drain == .serving, !t.pointee.readClosed,
-      t.pointee.held.isEmpty, t.pointee.pendingBytes == 0, state.pointee.group >= 0,
+      t.pointee.unread.isEmpty, t.pointee.unsent.isEmpty, state.pointee.group >= 0,
       pools.idleTotal < idleLimit
     else { return closeUpstream(u) }
     u.pointee.group = state.pointee.group
@@ -241,7 +238,7 @@ extension Worker where E: ~Copyable {
     }
     linkIdle(u)
     state.pointee.prefersLarge = x.pointee.responseBytes > Watermark.largeBody
-    setMode(t, state.pointee.prefersLarge ? .once : .stream)
+    t.pointee.setMode(state.pointee.prefersLarge ? .once : .stream, &engine)
     if state.pointee.idleCount > plan.idleLimit {
       closeUpstream(upstreams[UInt32(state.pointee.idleTail)])
     }
@@ -299,24 +296,17 @@ extension Worker where E: ~Copyable {
     let t = Self.transport(u)
     guard t.pointee.closing == .open else { return }
     if isLinked(u) { unlinkIdle(u) }
-    join(t)
-    if u.pointee.phase == .connecting {
-      // `receiving` stands for the connect that is being cancelled: the join waits for it.
-      engine.cancelConnect(t.pointee.socket)
-      t.pointee.receiving = true
-    }
+    t.pointee.join(&engine)
     reapUpstreams.append(u.pointee.slot)
   }
 
   mutating func reapUpstream(_ slot: UInt32) {
     let u = upstreams[slot]
     let t = Self.transport(u)
-    guard t.pointee.socket.isValid, t.pointee.closing == .joining, !t.pointee.receiving,
-      !t.pointee.sending
-    else { return }
+    guard t.pointee.isJoined else { return }
     // TRAP: `closeUpstream` is called behind `detach`, or on a connection that has no exchange.
     precondition(u.pointee.exchange < 0, "an upstream connection closed under its exchange")
-    engine.close(t.pointee.socket)
+    t.pointee.close(&engine)
     wheel.disarm(upstreamTimerBase + Int(slot))
     u.deinitialize(count: 1)
     // The reap list may name a slot twice: a free slot is told by its socket.

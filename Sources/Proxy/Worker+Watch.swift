@@ -5,6 +5,7 @@
 
 import Glibc
 import MillraceEngine
+import Transport
 
 extension Worker where E: ~Copyable {
   /// Has a connection looked at soon, and again until there is no more reason to.
@@ -25,21 +26,5 @@ extension Worker where E: ~Copyable {
       t.pointee.sending || (t.pointee.paused && t.pointee.closing == .open)
     let look = lookAt(t.pointee.deadline, now)
     wheel.arm(node, at: t.pointee.isWatched ? min(look, now + plan.lookInterval) : look)
-  }
-
-  /// Whether the peer has taken anything of the send in flight since the last look: a slow reader is
-  /// not a dead one. Before the first look nothing is known, which counts as progress; looks come
-  /// often, so that a peer which never took a byte has hardly more than its time.
-  func hasProgressed(_ t: UnsafeMutablePointer<Transport>) -> Bool {
-    let progress = engine.sendProgress(t.pointee.socket)
-    guard progress > t.pointee.progressSeen else { return false }
-    t.pointee.progressSeen = progress
-    return true
-  }
-
-  /// Whether the peer has reset a connection of which nothing is read: its receive would have told.
-  func isDeserted(_ t: UnsafeMutablePointer<Transport>) -> Bool {
-    t.pointee.paused && !t.pointee.receiving && t.pointee.closing == .open
-      && engine.isBroken(t.pointee.socket)
   }
 }

@@ -10,6 +10,7 @@ import Logging
 import MillraceEngine
 import Synchronization
 import TLS
+import Transport
 
 /// What a token is about.
 enum TokenKind: UInt8 {
@@ -184,54 +185,24 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
   /// Makes sure that a frame is there to be filled; false when the engine has none left.
   @inline(__always)
   mutating func ensurePending(_ transport: UnsafeMutablePointer<Transport>) -> Bool {
-    if transport.pointee.pending != nil { return true }
-    guard let frame = engine.frame() else {
-      counters.framesExhausted += 1
-      return false
-    }
-    transport.pointee.pending = consume frame
-    return true
+    prepare(&transport.pointee.unsent)
   }
 
-  /// Sends what is pending, if nothing is in flight.
+  /// Makes sure that a buffer has a frame to be filled; false when the engine has none left.
+  @inline(__always)
+  mutating func prepare(_ buffer: inout SendBuffer) -> Bool {
+    if buffer.prepare(&engine) { return true }
+    counters.framesExhausted += 1
+    return false
+  }
+
+  /// Sends what waits, if nothing is in flight.
   @inline(__always)
   mutating func flush(
     _ transport: UnsafeMutablePointer<Transport>, _ urgency: SendUrgency, _ token: Token,
     node: Int
   ) {
-    guard !transport.pointee.sending, transport.pointee.pendingBytes > 0 else { return }
-    guard let frame = transport.pointee.pending.take() else { return }
-    transport.pointee.sending = true
-    transport.pointee.inFlightBytes = transport.pointee.pendingBytes
-    transport.pointee.pendingBytes = 0
-    transport.pointee.progressSeen = .min
-    watch(transport, node)
-    engine.send(transport.pointee.socket, frame, urgency, token)
-  }
-
-  /// Stops the receive in flight, if there is one.
-  mutating func stopReceiving(_ transport: UnsafeMutablePointer<Transport>) {
-    guard transport.pointee.receiving, !transport.pointee.stopping else { return }
-    transport.pointee.stopping = true
-    engine.stopReceiving(transport.pointee.socket)
-  }
-
-  /// Begins the end of a connection: what is in flight is made to complete, and then reaped.
-  mutating func join(_ transport: UnsafeMutablePointer<Transport>) {
-    transport.pointee.closing = .joining
-    transport.pointee.deadline = .max
-    if transport.pointee.reset && transport.pointee.sending {
-      // Not by shutdown(2): its FIN would reach the peer before the reset, and the end of content
-      // that the connection's end delimits would look like a good one.
-      transport.pointee.stopping = true
-      engine.cancelAll(transport.pointee.socket)
-      return
-    }
-    stopReceiving(transport)
-    if transport.pointee.sending {
-      engine.shutdown(transport.pointee.socket, .both)
-      engine.expediteSends()
-    }
+    if transport.pointee.flush(urgency, token, &engine) { watch(transport, node) }
   }
 
   /// Closes what has nothing in flight any more.

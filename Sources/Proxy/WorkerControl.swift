@@ -6,6 +6,7 @@ import Glibc
 import Logging
 import MillraceEngine
 import Synchronization
+import Transport
 
 /// Requests to a worker, as bits.
 struct WorkerRequest {
@@ -126,10 +127,11 @@ extension Worker where E: ~Copyable {
   }
 
   private static func describe(_ t: UnsafeMutablePointer<Transport>) -> String {
-    "receiving=\(t.pointee.receiving) mode=\(t.pointee.mode) stopping=\(t.pointee.stopping)"
+    "receiving=\(t.pointee.receiving) mode=\(t.pointee.mode)"
+      + " stopping=\(t.pointee.receive == .stopping)"
       + " paused=\(t.pointee.paused) ended=\(t.pointee.readClosed)"
-      + " sending=\(t.pointee.sending) in_flight=\(t.pointee.inFlightBytes)"
-      + " pending=\(t.pointee.pendingBytes) held=\(t.pointee.held.count)"
+      + " sending=\(t.pointee.sending) in_flight=\(t.pointee.send.bytes)"
+      + " pending=\(t.pointee.unsent.count) held=\(t.pointee.unread.count)"
   }
 }
 

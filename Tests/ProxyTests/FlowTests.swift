@@ -269,27 +269,6 @@ struct PipelineTests {
     #expect(answersBefore < 400)
     #expect(highest <= 2 * Watermark.high)
   }
-
-  @Test("held bytes stay where they are while they are used up")
-  func heldInPlace() throws {
-    let world = SimulatedWorld(seed: 1, .calm)
-    var engine = Simulated(EngineOptions(), world: world)
-    var held = HeldBytes()
-    var bytes = [UInt8](repeating: 7, count: 100_000)
-    bytes.withUnsafeBytes { held.append($0, &engine) }
-    let place = UInt(bitPattern: held.peek().baseAddress)
-    for used in 1...100 {
-      var slice = held.takeAll()!
-      slice.dropPrefix(500)
-      held.putBack(slice, &engine)
-      #expect(UInt(bitPattern: held.peek().baseAddress) == place + UInt(500 * used))
-      #expect(held.count == 100_000 - 500 * used)
-    }
-    bytes = [1]
-    bytes.withUnsafeBytes { held.append($0, &engine) }
-    #expect(held.count == 50_001 && held.peek().last == 1)
-    _ = held.takeAll()
-  }
 }
 
 @Suite("Servers that speak unasked, or close")

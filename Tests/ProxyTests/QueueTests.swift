@@ -2,63 +2,8 @@ import Testing
 
 @testable import Proxy
 
-@Suite("Slabs and queues")
+@Suite("Queues")
 struct QueueTests {
-  @Test("a slab gives each slot once and refuses when all are in use")
-  func slabLimit() {
-    var slab = Slab<Int>(capacity: 3)
-    var taken: [UInt32] = []
-    while let slot = slab.take() { taken.append(slot) }
-    #expect(taken.sorted() == [0, 1, 2])
-    slab.release(1)
-    let again = slab.take()
-    let beyond = slab.take()
-    #expect(again == 1)
-    #expect(beyond == nil)
-    for slot in taken { slab.release(slot) }
-    let inUse = slab.inUse
-    #expect(inUse == 0)
-  }
-
-  @Test("a slot that was given back has another generation")
-  func generations() throws {
-    var slab = Slab<Int>(capacity: 1)
-    let taken = slab.take()
-    let slot = try #require(taken)
-    let first = slab.generation(slot)
-    slab.release(slot)
-    let second = slab.generation(slot)
-    #expect(second != first)
-  }
-
-  @Test("the most recently used slot is given first, and the mark of touched slots stays low")
-  func lastInFirstOut() throws {
-    var slab = Slab<Int>(capacity: 1000)
-    for _ in 0..<500 {
-      let taken = slab.take()
-      let slot = try #require(taken)
-      #expect(slot == 0)
-      slab.release(slot)
-    }
-    let touched = slab.touched
-    #expect(touched == 1)
-  }
-
-  @Test("a slot that was given back without ever being used is not walked over")
-  func neverInitialised() throws {
-    var slab = Slab<Int>(capacity: 2)
-    let taken = slab.take()
-    let slot = try #require(taken)
-    let isTaken = slab.isTaken(slot)
-    slab.release(slot)
-    let isTakenStill = slab.isTaken(slot)
-    let isOtherTaken = slab.isTaken(1 - slot)
-    #expect(isTaken && !isTakenStill && !isOtherTaken)
-    // A token carries 24 bits of it.
-    let generation = slab.generation(slot)
-    #expect(generation == 1)
-  }
-
   @Test("a gate opens in sequence and only as far as the log is durable")
   func gateOrder() {
     var gate = GateQueue(capacity: 4)

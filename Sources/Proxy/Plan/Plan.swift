@@ -6,6 +6,7 @@ import Configuration
 import Glibc
 import MillraceEngine
 import TLS
+import Transport
 
 /// Bytes that live as long as the plan that they belong to.
 struct PlanBytes {

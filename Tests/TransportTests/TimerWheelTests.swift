@@ -1,6 +1,5 @@
 import Testing
-
-@testable import Proxy
+import Transport
 
 @Suite("Timer wheel")
 struct TimerWheelTests {

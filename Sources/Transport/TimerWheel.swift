@@ -3,13 +3,11 @@
 // looks and the deadline has moved on, the node is put back. So the request path never touches
 // the wheel.
 
-import Glibc
-
 /// A wheel of nodes, one per connection slot.
-struct TimerWheel: ~Copyable {
+public struct TimerWheel: ~Copyable {
   /// Resolution: 50 ms late at most. An idle proxy with many connections wakes at most 20 times
   /// a second for them.
-  static let tickNanoseconds: Int64 = 50_000_000
+  public static let tickNanoseconds: Int64 = 50_000_000
   private static let buckets = 512
   private static let none: Int32 = -1
 
@@ -24,10 +22,11 @@ struct TimerWheel: ~Copyable {
   private let heads: UnsafeMutablePointer<Int32>
   private let capacity: Int
   private var currentTick: Int64
-  private(set) var armed = 0
+  /// Nodes in the wheel.
+  public private(set) var armed = 0
 
   /// - Parameter capacity: nodes, numbered from 0.
-  init(capacity: Int, now: Int64) {
+  public init(capacity: Int, now: Int64) {
     self.capacity = capacity
     nodes = .allocate(capacity: capacity)
     for i in 0..<capacity {
@@ -44,7 +43,7 @@ struct TimerWheel: ~Copyable {
   }
 
   /// Has a node looked at when `deadline` (monotonic nanoseconds) has passed, or earlier.
-  mutating func arm(_ node: Int, at deadline: Int64) {
+  public mutating func arm(_ node: Int, at deadline: Int64) {
     if nodes[node].bucket >= 0 { disarm(node) }
     let wanted = (deadline + Self.tickNanoseconds - 1) / Self.tickNanoseconds
     let tick = min(max(wanted, currentTick + 1), currentTick + Int64(Self.buckets) - 1)
@@ -56,7 +55,8 @@ struct TimerWheel: ~Copyable {
     armed += 1
   }
 
-  mutating func disarm(_ node: Int) {
+  /// Takes a node out of the wheel, if it is in it.
+  public mutating func disarm(_ node: Int) {
     let bucket = nodes[node].bucket
     guard bucket >= 0 else { return }
     let next = nodes[node].next
@@ -72,7 +72,7 @@ struct TimerWheel: ~Copyable {
   }
 
   /// Takes the next node whose time to be looked at has come, or nil.
-  mutating func takeDue(now: Int64) -> Int? {
+  public mutating func takeDue(now: Int64) -> Int? {
     let tick = now / Self.tickNanoseconds
     while currentTick <= tick {
       let head = heads[Int(currentTick % Int64(Self.buckets))]
@@ -91,7 +91,7 @@ struct TimerWheel: ~Copyable {
   }
 
   /// When the wheel wants to be asked next, or nil when nothing is armed.
-  var nextDeadline: Int64? {
+  public var nextDeadline: Int64? {
     guard armed > 0 else { return nil }
     for offset in 0..<Int64(Self.buckets) {
       let tick = currentTick + offset
