@@ -29,6 +29,7 @@ let package = Package(
     .target(name: "MillraceEngine", dependencies: ["CLinux"], swiftSettings: settings),
     .target(name: "MillraceAsync", dependencies: ["MillraceEngine"], swiftSettings: settings),
     .target(name: "TLS", dependencies: ["COpenSSL"], swiftSettings: settings),
+    .target(name: "Exchange", swiftSettings: settings),
     .target(name: "HTTP1", swiftSettings: settings),
     .target(name: "HTTP2", dependencies: ["CNghttp2"], swiftSettings: settings),
     .target(
@@ -81,6 +82,7 @@ let package = Package(
       name: "MillraceAsyncTests", dependencies: ["MillraceAsync", "MillraceEngine"],
       swiftSettings: settings),
     .testTarget(name: "TLSTests", dependencies: ["TLS", "COpenSSL"], swiftSettings: settings),
+    .testTarget(name: "ExchangeTests", dependencies: ["Exchange"], swiftSettings: settings),
     .testTarget(name: "HTTP1Tests", dependencies: ["HTTP1"], swiftSettings: settings),
     .testTarget(name: "HTTP2Tests", dependencies: ["HTTP2"], swiftSettings: settings),
     .testTarget(
