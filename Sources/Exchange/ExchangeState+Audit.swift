@@ -2,14 +2,14 @@
 // takes shape, and the gate between a record and the bytes that wait for it.
 
 /// What the audit log has of an exchange, and what the response waits for.
-package struct AuditState: BitwiseCopyable, Hashable, Sendable {
-  package internal(set) var record = Record.none
-  package internal(set) var gate = Gate.none
-  package internal(set) var hold = Hold.undecided
+public struct AuditState: BitwiseCopyable, Hashable, Sendable {
+  public internal(set) var record = Record.none
+  public internal(set) var gate = Gate.none
+  public internal(set) var hold = Hold.undecided
   /// Bytes in the downstream's buffer that have not gone to its transport.
-  package internal(set) var heldBytes = 0
+  public internal(set) var heldBytes = 0
 
-  package enum Record: UInt8, BitwiseCopyable, Hashable, Sendable {
+  public enum Record: UInt8, BitwiseCopyable, Hashable, Sendable {
     /// Not recorded: no audit log, or no room in it.
     case none
     /// Room is claimed for all records that the exchange may need.
@@ -21,7 +21,7 @@ package struct AuditState: BitwiseCopyable, Hashable, Sendable {
   }
 
   /// The record that the response waits for.
-  package enum Gate: UInt8, BitwiseCopyable, Hashable, Sendable {
+  public enum Gate: UInt8, BitwiseCopyable, Hashable, Sendable {
     case none
     /// The only record.
     case exchange
@@ -32,7 +32,7 @@ package struct AuditState: BitwiseCopyable, Hashable, Sendable {
   }
 
   /// Whether an incomplete response is held for its end.
-  package enum Hold: UInt8, BitwiseCopyable, Hashable, Sendable {
+  public enum Hold: UInt8, BitwiseCopyable, Hashable, Sendable {
     /// There is no response yet.
     case undecided
     case eligible
@@ -51,35 +51,35 @@ extension ExchangeState {
 
   /// There is room in the log. - Parameter recorded: false if the request is served without a record
   /// (`when_full: drop`).
-  package mutating func roomGranted(recorded: Bool = true) -> Actions {
+  public mutating func roomGranted(recorded: Bool = true) -> Actions {
     if recorded { audit.record = .claimed }
-    if stage == .claimingRefusal { return replyToRefusal([]) }
+    if stage == .claimingRefusal { return replyToRefusal(.none) }
     expectClaim()
     stage = .routing
-    return Actions([.countRequest, .route])
+    return Actions(.countRequest | .route)
   }
 
   /// There is none, and the request may not be served without (`when_full: reject`).
-  package mutating func roomRefused() -> Actions {
+  public mutating func roomRefused() -> Actions {
     if stage == .claimingRefusal { return replyToRefusal(.countAuditReject) }
     expectClaim()
-    var actions = Actions(.auditFull, [.countRequest, .count])
+    var actions = Actions(.auditFull, .countRequest | .count)
     reply(.auditFull, status: Failure(.auditFull).status, &actions)
     return actions
   }
 
   /// The log can never take this record: the request is refused, and that is recorded.
-  package mutating func roomTooLarge() -> Actions {
+  public mutating func roomTooLarge() -> Actions {
     if stage == .claimingRefusal { return replyToRefusal(.countAuditReject) }
     expectClaim()
     stage = .claimingRefusal
     ending = .auditRecordTooLarge
     status = Failure(.auditRecordTooLarge).status
-    return Actions(.auditRecordTooLarge, [.countRequest, .count, .claimRefusalRoom])
+    return Actions(.auditRecordTooLarge, .countRequest | .count | .claimRefusalRoom)
   }
 
   /// There is none now. A refusal does not wait: it tells nothing and did nothing.
-  package mutating func roomDelayed() -> Actions {
+  public mutating func roomDelayed() -> Actions {
     if stage == .claimingRefusal { return replyToRefusal(.countAuditReject) }
     expectClaim()
     stage = .waiting
@@ -87,7 +87,7 @@ extension ExchangeState {
   }
 
   /// It has waited for as long as an idle connection may; the request was never begun.
-  package mutating func roomTimedOut() -> Actions {
+  public mutating func roomTimedOut() -> Actions {
     // TRAP: a timer that is set by `.waitForRoom`.
     precondition(stage == .waiting, "a wait that was not begun")
     return close()
@@ -118,17 +118,17 @@ extension ExchangeState {
   /// Whether an incomplete response is still small; where that is so the driver makes room in a
   /// frame of many pieces by joining them. A paused one waits for room that only a response that
   /// leaves can make.
-  package var canHoldOn: Bool {
+  public var canHoldOn: Bool {
     (audit.hold == .eligible || audit.hold == .held) && !responseFlow.isPaused
       && responseBytes <= UInt64(limits.heldContent)
       && audit.heldBytes <= Int(limits.heldBytes)
   }
 
   /// The worker holds too much already.
-  package mutating func holdRefused(bulk: Bool) -> Actions { stopHolding(bulk: bulk) }
+  public mutating func holdRefused(bulk: Bool) -> Actions { stopHolding(bulk: bulk) }
 
   /// The response has been held for as long as it may be; the queue no longer has it.
-  package mutating func holdExpired(bulk: Bool) -> Actions { stopHolding(bulk: bulk) }
+  public mutating func holdExpired(bulk: Bool) -> Actions { stopHolding(bulk: bulk) }
 
   private mutating func stopHolding(bulk: Bool) -> Actions {
     // TRAP: the queue has what `.hold` gave it and `.unhold` did not take out.
@@ -153,7 +153,7 @@ extension ExchangeState {
     guard audit.record == .claimed else { return }
     audit.record = .begun
     audit.gate = .begin
-    actions.insert([.recordBegin, .awaitRecord])
+    actions.insert(.recordBegin | .awaitRecord)
   }
 
   /// The response is whole: its only record, or the one that ends it.
@@ -178,14 +178,14 @@ extension ExchangeState {
   }
 
   /// A record is durable. One that is no longer waited for, since a later one is, changes nothing.
-  package mutating func recordDurable(_ record: AuditState.Gate) -> Actions {
+  public mutating func recordDurable(_ record: AuditState.Gate) -> Actions {
     guard stage != .ended, record != .none, audit.gate == record else { return Actions() }
     audit.gate = .none
     return progress(0)
   }
 
   /// A record is lost, be it only the first of two: the response must not be seen.
-  package mutating func recordFailed() -> Actions {
+  public mutating func recordFailed() -> Actions {
     // TRAP: only records that are waited for are told.
     precondition(stage != .ended && audit.gate != .none, "a record that nobody waited for")
     var actions = Actions(.auditFailed, .count)

@@ -4,18 +4,18 @@
 extension ExchangeState {
   /// The downstream sends no more, and all that came before has been used as far as it can be. It may
   /// still read: what is whole is answered.
-  package mutating func downstreamHalfClosed() -> Actions {
+  public mutating func downstreamHalfClosed() -> Actions {
     expectDownstream()
     // A request that waits for room came before the end, and is served first.
     if stage == .claiming || stage == .waiting { return Actions() }
     if isTunnel { return request == .open ? requestTunnelEnded() : Actions() }
     if request == .whole { return Actions(.last) }
-    return cut(.downstreamClosed, [.count, .last])
+    return cut(.downstreamClosed, .count | .last)
   }
 
   /// No byte reaches the downstream any more.
   /// - Parameter kind: `downstreamReset`, or `downstreamUnsendable` where its TLS session is lost.
-  package mutating func downstreamGone(_ kind: Failure.Kind = .downstreamReset) -> Actions {
+  public mutating func downstreamGone(_ kind: Failure.Kind = .downstreamReset) -> Actions {
     expectDownstream()
     // Its request was never begun.
     if stage == .waiting { return close() }
@@ -23,7 +23,7 @@ extension ExchangeState {
   }
 
   /// Request content is owed and late.
-  package mutating func bodyTimedOut() -> Actions {
+  public mutating func bodyTimedOut() -> Actions {
     expectDownstream()
     guard request != .whole, !isTunnel, stage == .running else { return Actions() }
     return response < .relaying
@@ -31,29 +31,29 @@ extension ExchangeState {
   }
 
   /// The downstream takes nothing of a send.
-  package mutating func sendTimedOut() -> Actions {
+  public mutating func sendTimedOut() -> Actions {
     expectDownstream()
     return cut(.downstreamTimeout, .count)
   }
 
   /// There is no memory for the end of the response or for a local reply.
-  package mutating func outputExhausted() -> Actions {
+  public mutating func outputExhausted() -> Actions {
     expectDownstream()
-    return cut(.resourcesExhausted, [])
+    return cut(.resourcesExhausted, .none)
   }
 
   /// The process drains: a response that is still to begin says that it is the last one.
-  package mutating func drainBegan() -> Actions {
+  public mutating func drainBegan() -> Actions {
     // TRAP: the driver tells the exchanges that it has.
     precondition(stage != .ended, "a drain of no exchange")
-    return Actions(delivery != .none && response < .relaying ? .last : [])
+    return Actions(delivery != .none && response < .relaying ? .last : .none)
   }
 
   /// The drain's time is over.
-  package mutating func drainDeadline() -> Actions {
+  public mutating func drainDeadline() -> Actions {
     // TRAP: the driver tells the exchanges that it has.
     precondition(stage != .ended, "a drain of no exchange")
-    return cut(.drainDeadline, [])
+    return cut(.drainDeadline, .none)
   }
 
   @inline(__always)

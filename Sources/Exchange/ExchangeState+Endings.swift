@@ -3,7 +3,7 @@
 
 extension ExchangeState {
   /// The exchange cannot go on.
-  package mutating func fail(_ kind: Failure.Kind) -> Actions { fail(kind, counts: true) }
+  public mutating func fail(_ kind: Failure.Kind) -> Actions { fail(kind, counts: true) }
 
   mutating func fail(_ kind: Failure.Kind, counts: Bool) -> Actions {
     // TRAP: the driver reports for an exchange that it has.
@@ -24,7 +24,7 @@ extension ExchangeState {
     release(keep: false, &actions)
     if delivery == .none {
       // Nobody reads one: the exchange ends with the failure.
-      actions.insert(cut(kind, []).effects)
+      actions.insert(cut(kind, .none).effects)
       actions.failure = kind
       return
     }

@@ -5,7 +5,7 @@ extension ExchangeState {
 
   /// The request's head is known. What it needs comes in this order: room in the audit log, then the
   /// policies and the router, then a connection.
-  package mutating func requestHead() -> Actions {
+  public mutating func requestHead() -> Actions {
     // TRAP: the driver makes an exchange for a head that it has parsed, once.
     precondition(stage == .start, "a second request head")
     if options.has(.audits) {
@@ -13,19 +13,19 @@ extension ExchangeState {
       return Actions(.claimRoom)
     }
     stage = .routing
-    return Actions([.countRequest, .route])
+    return Actions(.countRequest | .route)
   }
 
   /// A request that could not be understood: it is answered, recorded, and the connection's last.
   /// - Parameter status: of the rule that it breaks.
-  package mutating func requestRejected(_ kind: Failure.Kind, status: UInt16) -> Actions {
+  public mutating func requestRejected(_ kind: Failure.Kind, status: UInt16) -> Actions {
     // TRAP: as for `requestHead`.
     precondition(stage == .start, "a request is rejected by its head")
     request = .whole
     expectation = .none
     ending = kind
     self.status = status
-    var actions = Actions(kind, [.countRequest, .count, .last])
+    var actions = Actions(kind, .countRequest | .count | .last)
     if options.has(.audits) {
       stage = .claimingRefusal
       actions.insert(.claimRefusalRoom)
@@ -36,7 +36,7 @@ extension ExchangeState {
   }
 
   /// Policies and router have decided: the request goes to a server.
-  package mutating func routed(_ budget: RetryBudget) -> Actions {
+  public mutating func routed(_ budget: RetryBudget) -> Actions {
     // TRAP: the answer to `.route`, which is asked once.
     precondition(stage == .routing, "a route that was not asked for")
     stage = .running
@@ -46,7 +46,7 @@ extension ExchangeState {
   }
 
   /// Policies and router have decided: the proxy answers itself.
-  package mutating func replyLocally(_ kind: Failure.Kind) -> Actions {
+  public mutating func replyLocally(_ kind: Failure.Kind) -> Actions {
     // TRAP: as for `routed`.
     precondition(stage == .routing, "a reply that was not asked for")
     let failure = Failure(kind)
@@ -60,7 +60,7 @@ extension ExchangeState {
 
   /// Somebody here needs the content before a server is asked (RFC 9110 10.1.1): `writeInterim`, with
   /// status 100, if the client waits for it.
-  package mutating func contentWanted() -> Actions {
+  public mutating func contentWanted() -> Actions {
     guard expectation == .awaited, response < .relaying, stage != .ended else { return Actions() }
     expectation = .settled
     var actions = Actions(.writeInterim)
@@ -75,7 +75,7 @@ extension ExchangeState {
   ///   - content: its bytes without framing.
   ///   - buffered: what the buffer grew by.
   @inline(__always)
-  package mutating func requestContent(_ content: Int, buffered: Int) {
+  public mutating func requestContent(_ content: Int, buffered: Int) {
     // TRAP: the driver asks `takesRequestContent` before it gives anything.
     precondition(takesRequestContent, "content that nobody takes")
     if expectation == .awaited { expectation = .settled }
@@ -85,14 +85,14 @@ extension ExchangeState {
 
   /// Bytes that are no content were put into the upstream's buffer: the head, or a copy.
   @inline(__always)
-  package mutating func requestWritten(_ buffered: Int) {
+  public mutating func requestWritten(_ buffered: Int) {
     // TRAP: the driver writes to a connection that it has.
     precondition(upstream.isAttached, "a request without a connection")
     requestFlow.produce(buffered)
   }
 
   /// There is content, and nobody to take it or no room for it.
-  package mutating func requestBlocked() -> Actions {
+  public mutating func requestBlocked() -> Actions {
     guard request == .open, stage != .ended, response < .replying || isTunnel else {
       return Actions()
     }
@@ -100,19 +100,19 @@ extension ExchangeState {
       // Nothing waits to leave, so nothing would ever make room: there is no frame to be had.
       return fail(.resourcesExhausted)
     }
-    return Actions(requestFlow.block() == .pause ? .pauseRequest : [])
+    return Actions(requestFlow.block() == .pause ? .pauseRequest : .none)
   }
 
   /// The turn's input is used up. - Parameter bulk: the downstream is read in large buffers.
   @inline(__always)
-  package mutating func requestTurnEnded(bulk: Bool) -> Actions {
+  public mutating func requestTurnEnded(bulk: Bool) -> Actions {
     guard request == .open, upstream.isAttached, upstream != .deaf else { return Actions() }
-    return Actions(requestFlow.settle(bulk: bulk) == .pause ? .pauseRequest : [])
+    return Actions(requestFlow.settle(bulk: bulk) == .pause ? .pauseRequest : .none)
   }
 
   /// The request's end, with its trailers if it has any.
   /// - Parameter buffered: what the upstream's buffer grew by.
-  package mutating func requestEnd(buffered: Int) -> Actions {
+  public mutating func requestEnd(buffered: Int) -> Actions {
     // TRAP: the driver gives the end behind all content, to a connection that takes it.
     precondition(request == .open && upstream.isAttached, "an end that nobody takes")
     precondition(response < .replying || isTunnel, "an end behind the response")
@@ -120,11 +120,11 @@ extension ExchangeState {
     request = .whole
     expectation = expectation == .awaited ? .settled : expectation
     requestFlow.produce(buffered)
-    return Actions(requestFlow.resume() == .resume ? .resumeRequest : [])
+    return Actions(requestFlow.resume() == .resume ? .resumeRequest : .none)
   }
 
   /// A copy of the request is kept: `wantsCopy` asked for one, and it fits.
-  package mutating func requestCopied() {
+  public mutating func requestCopied() {
     // TRAP: the driver asks `wantsCopy` first.
     precondition(wantsCopy, "a copy that nobody asked for")
     hasCopy = true
@@ -132,16 +132,16 @@ extension ExchangeState {
 
   /// The upstream connection took bytes.
   @inline(__always)
-  package mutating func requestTaken(_ count: Int) -> Actions {
+  public mutating func requestTaken(_ count: Int) -> Actions {
     // TRAP: a connection reports to the exchange that it serves.
     precondition(upstream.isAttached, "bytes taken by no connection")
-    var actions = Actions(requestFlow.take(count) == .resume ? .resumeRequest : [])
+    var actions = Actions(requestFlow.take(count) == .resume ? .resumeRequest : .none)
     if isTunnel { settleTunnel(&actions) }
     return actions
   }
 
   /// The server takes no more of the request. It may have answered already: its end decides.
-  package mutating func requestSendFailed() -> Actions {
+  public mutating func requestSendFailed() -> Actions {
     // TRAP: a send fails on a connection that has one.
     precondition(upstream == .busy || upstream == .deaf, "a send without a connection")
     upstream = .deaf
@@ -149,7 +149,7 @@ extension ExchangeState {
     var actions = Actions()
     if isTunnel {
       if request == .open { request = .abandoned }
-      _ = requestFlow.resume()
+      requestFlow.unpause()
       settleTunnel(&actions)
     }
     return actions

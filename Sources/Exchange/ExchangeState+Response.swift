@@ -4,14 +4,14 @@ extension ExchangeState {
   // MARK: Heads
 
   /// A part of a head has come: from now on the request is not sent again.
-  package mutating func responseBegan() {
+  public mutating func responseBegan() {
     // TRAP: bytes come from a connection that the exchange has.
     precondition(upstream == .busy || upstream == .deaf, "a response without a connection")
     if response == .none { response = .begun }
   }
 
   /// An interim head other than 101.
-  package mutating func interimHead(_ status: UInt16) -> Actions {
+  public mutating func interimHead(_ status: UInt16) -> Actions {
     // TRAP: a head is parsed only before the final one (`response`).
     precondition(response < .relaying, "an interim response behind the final one")
     responseBegan()
@@ -29,7 +29,7 @@ extension ExchangeState {
   /// The final head; it may come before the request's end.
   /// - Parameter mayBeHeld: the response may be small and is no stream (`Content-Length`, media type).
   @inline(__always)
-  package mutating func responseHead(_ status: UInt16, mayBeHeld: Bool) -> Actions {
+  public mutating func responseHead(_ status: UInt16, mayBeHeld: Bool) -> Actions {
     // TRAP: a head is parsed only before the final one, from a connection that the exchange has.
     precondition(response < .relaying, "a second final head")
     precondition(upstream == .busy || upstream == .deaf, "a response without a connection")
@@ -38,14 +38,14 @@ extension ExchangeState {
     if expectation == .awaited { expectation = .settled }
     audit.hold = mayBeHeld ? .eligible : .ineligible
     // Before its end: what is left of the request may never be read.
-    return Actions(request == .open && delivery != .none ? .last : [])
+    return Actions(request == .open && delivery != .none ? .last : .none)
   }
 
   // MARK: Content
 
   /// Bytes that are no content were put into the downstream's buffer: a head.
   @inline(__always)
-  package mutating func responseWritten(_ buffered: Int) {
+  public mutating func responseWritten(_ buffered: Int) {
     // TRAP: the driver writes where `.hasDownstream` says that somebody reads.
     precondition(delivery != .none && stage != .ended, "a response for nobody")
     produceResponse(buffered)
@@ -56,7 +56,7 @@ extension ExchangeState {
   ///   - content: its bytes without framing.
   ///   - buffered: what the buffer grew by; 0 without a downstream.
   @inline(__always)
-  package mutating func responseContent(_ content: Int, buffered: Int) {
+  public mutating func responseContent(_ content: Int, buffered: Int) {
     // TRAP: the driver asks `takesResponseContent` before it gives anything.
     precondition(takesResponseContent, "content that nobody takes")
     responseBytes &+= UInt64(truncatingIfNeeded: content)
@@ -70,19 +70,19 @@ extension ExchangeState {
   }
 
   /// There is content, and no room for it.
-  package mutating func responseBlocked() -> Actions {
+  public mutating func responseBlocked() -> Actions {
     // TRAP: content comes behind a final head, and blocks where somebody reads it.
     precondition(response == .relaying && delivery != .none, "no content to block")
     if responseFlow.isEmpty {
       // Nothing waits to leave, so nothing would ever make room: there is no frame to be had.
       return fail(.resourcesExhausted)
     }
-    return Actions(responseFlow.block() == .pause ? .pauseResponse : [])
+    return Actions(responseFlow.block() == .pause ? .pauseResponse : .none)
   }
 
   /// The turn's input is used up: what there is of the response is held, begun, or sent.
   /// - Parameter bulk: the upstream is read in large buffers.
-  package mutating func responseTurnEnded(bulk: Bool) -> Actions {
+  public mutating func responseTurnEnded(bulk: Bool) -> Actions {
     var actions = Actions()
     guard stage == .running, delivery != .none else { return actions }
     if awaitsRecords && response == .relaying && audit.hold != .begun && !hold(&actions) {
@@ -98,7 +98,7 @@ extension ExchangeState {
   /// The response's end, with its trailers if it has any. - Parameters:
   ///   - buffered: what the downstream's buffer grew by.
   ///   - reusable: nothing came behind it, and the server keeps its connection.
-  package mutating func responseEnd(buffered: Int, reusable: Bool) -> Actions {
+  public mutating func responseEnd(buffered: Int, reusable: Bool) -> Actions {
     // TRAP: an end is found behind a final head.
     precondition(response == .relaying, "an end without a head")
     if isTunnel { return responseTunnelEnded() }
@@ -117,7 +117,7 @@ extension ExchangeState {
   // MARK: Local replies
 
   /// The local reply is in the downstream's buffer.
-  package mutating func replyWritten(content: Int, buffered: Int) -> Actions {
+  public mutating func replyWritten(content: Int, buffered: Int) -> Actions {
     // TRAP: the answer to `.reply`.
     precondition(response == .replying, "a reply that was not asked for")
     responseBytes = UInt64(truncatingIfNeeded: content)
@@ -134,7 +134,7 @@ extension ExchangeState {
   /// Whether the audit lets bytes leave: no record is awaited, and none is still to be written before
   /// the first byte of content. Interim responses pass.
   @inline(__always)
-  package var mayLeave: Bool {
+  public var mayLeave: Bool {
     guard awaitsRecords else { return true }
     return audit.gate == .none && (response != .relaying || audit.hold == .begun)
   }
@@ -149,7 +149,7 @@ extension ExchangeState {
   ///   - count: bytes of the buffer.
   ///   - wire: what they became there; TLS adds to them.
   @inline(__always)
-  package mutating func responseLeft(_ count: Int, as wire: Int) {
+  public mutating func responseLeft(_ count: Int, as wire: Int) {
     // TRAP: the driver sends what `.send` or `mayLeave` has let go, and no more than there is.
     precondition(mayLeave && stage == .running, "bytes that left before their record")
     precondition(count >= 0 && count <= audit.heldBytes, "more has left than there was")
@@ -160,7 +160,7 @@ extension ExchangeState {
 
   /// The downstream's transport took bytes.
   @inline(__always)
-  package mutating func responseTaken(_ wire: Int) -> Actions {
+  public mutating func responseTaken(_ wire: Int) -> Actions {
     // TRAP: a transport reports to the exchange whose bytes it has.
     precondition(delivery != .none && stage != .ended, "bytes taken of no exchange")
     return progress(wire)

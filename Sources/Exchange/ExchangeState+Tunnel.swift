@@ -3,7 +3,7 @@
 
 extension ExchangeState {
   /// The server has accepted the upgrade (101), or a CONNECT (2xx).
-  package mutating func upgradeAccepted(_ status: UInt16) -> Actions {
+  public mutating func upgradeAccepted(_ status: UInt16) -> Actions {
     // TRAP: a head is parsed only before the final one, from a connection that the exchange has.
     precondition(response < .relaying, "an upgrade behind the response")
     precondition(upstream == .busy || upstream == .deaf, "an upgrade without a connection")
@@ -25,7 +25,7 @@ extension ExchangeState {
   }
 
   /// Nothing was moved for too long in either direction.
-  package mutating func tunnelTimedOut() -> Actions {
+  public mutating func tunnelTimedOut() -> Actions {
     // TRAP: a timer that is set when a tunnel begins.
     precondition(isTunnel && stage != .ended, "a timeout of no tunnel")
     return fail(.tunnelTimeout)
@@ -35,7 +35,7 @@ extension ExchangeState {
   mutating func requestTunnelEnded() -> Actions {
     request = .whole
     var actions = Actions(.halfCloseUpstream)
-    _ = requestFlow.resume()
+    requestFlow.unpause()
     settleTunnel(&actions)
     return actions
   }
@@ -45,7 +45,7 @@ extension ExchangeState {
     guard response == .relaying else { return Actions() }
     response = .whole
     var actions = Actions(.halfCloseDownstream)
-    _ = responseFlow.resume()
+    responseFlow.unpause()
     settleTunnel(&actions)
     if !actions.isLast { send(&actions) }
     return actions

@@ -4,7 +4,7 @@ extension ExchangeState {
   // MARK: Getting one
 
   /// No connection is free: the exchange waits in the queue for one.
-  package mutating func upstreamQueued() -> Actions {
+  public mutating func upstreamQueued() -> Actions {
     // TRAP: an answer to `.attach`.
     precondition(upstream == .attaching, "queued without having asked")
     upstream = .queued
@@ -12,12 +12,12 @@ extension ExchangeState {
   }
 
   /// A connection is being made; its buffer may be filled.
-  package mutating func upstreamConnecting() -> Actions { attached(.connecting) }
+  public mutating func upstreamConnecting() -> Actions { attached(.connecting) }
 
   /// A pooled connection, or a stream of one that is shared: what it is given leaves at the end of
   /// the turn, if its server has not spoken or closed by then.
   @inline(__always)
-  package mutating func upstreamAssigned() -> Actions { attached(.assigned) }
+  public mutating func upstreamAssigned() -> Actions { attached(.assigned) }
 
   @inline(__always)
   private mutating func attached(_ step: UpstreamStep) -> Actions {
@@ -29,7 +29,7 @@ extension ExchangeState {
 
   /// The connection is made, or the request is on its way.
   @inline(__always)
-  package mutating func upstreamReady() -> Actions {
+  public mutating func upstreamReady() -> Actions {
     // TRAP: the driver reports for the connection that the exchange has.
     precondition(upstream == .connecting || upstream == .assigned, "ready without a connection")
     upstream = .busy
@@ -46,7 +46,7 @@ extension ExchangeState {
 
   /// No connection can be had: no memory, no descriptor, no room in the queue, or its time is over.
   /// It is not counted as a failure of the server.
-  package mutating func attachFailed(_ kind: Failure.Kind) -> Actions {
+  public mutating func attachFailed(_ kind: Failure.Kind) -> Actions {
     // TRAP: an answer to `.attach`, perhaps from the queue.
     precondition(upstream == .attaching || upstream == .queued, "a failure unasked for")
     return fail(kind, counts: false)
@@ -54,7 +54,7 @@ extension ExchangeState {
 
   /// A server could not be reached at any of its addresses: another one may be, and nothing was sent.
   /// - Parameter keepsUnsent: what was to be sent is still there.
-  package mutating func connectFailed(
+  public mutating func connectFailed(
     _ kind: Failure.Kind, keepsUnsent: Bool = true
   ) -> Actions {
     // TRAP: the driver reports for the connection that the exchange has.
@@ -65,11 +65,11 @@ extension ExchangeState {
     retries.attempts -= 1
     upstream = .attaching
     return Actions(
-      kind, [.count, .countRetry, .releaseUpstream, .attach, .avoidServer, .carryUnsent])
+      kind, .count | .countRetry | .releaseUpstream | .attach | .avoidServer | .carryUnsent)
   }
 
   /// The same by the connect timeout.
-  package mutating func connectTimedOut(keepsUnsent: Bool = true) -> Actions {
+  public mutating func connectTimedOut(keepsUnsent: Bool = true) -> Actions {
     var actions = connectFailed(.connectTimeout, keepsUnsent: keepsUnsent)
     actions.insert(.countTimeout)
     return actions
@@ -79,18 +79,18 @@ extension ExchangeState {
 
   /// The pooled connection has spoken or ended before the request left: whatever its method is,
   /// another connection is no second try.
-  package mutating func upstreamStale() -> Actions {
+  public mutating func upstreamStale() -> Actions {
     // TRAP: the driver reports for the connection that the exchange has.
     precondition(upstream == .assigned, "stale behind the request")
     upstream = .attaching
-    return Actions([.countStale, .releaseUpstream, .attach, .carryUnsent])
+    return Actions(.countStale | .releaseUpstream | .attach | .carryUnsent)
   }
 
   /// The server's stream has ended, and the content does not end with it (`responseEnd`).
   /// - Parameters:
   ///   - reset: not in order.
   ///   - canResend: there is memory for the copy of the request.
-  package mutating func upstreamClosed(reset: Bool, canResend: Bool = true) -> Actions {
+  public mutating func upstreamClosed(reset: Bool, canResend: Bool = true) -> Actions {
     // TRAP: the driver reports for the connection that the exchange has; one that is not made yet
     // ends by `connectFailed`.
     precondition(upstream.isAttached && upstream != .connecting, "the end of no connection")
@@ -104,11 +104,11 @@ extension ExchangeState {
 
   /// The server says that it has not processed the request (RFC 9113 8.7): any request that was kept
   /// may be sent again.
-  package mutating func streamRefused(canResend: Bool = true) -> Actions {
+  public mutating func streamRefused(canResend: Bool = true) -> Actions {
     // TRAP: the driver reports for the connection that the exchange has.
     precondition(upstream == .busy || upstream == .deaf, "a refusal of no stream")
     if response >= .relaying || isTunnel { return fail(.upstreamReset) }
-    return canResend && mayResend ? resend(.streamRefused, []) : fail(.streamRefused)
+    return canResend && mayResend ? resend(.streamRefused, .none) : fail(.streamRefused)
   }
 
   /// Whether the request is there to be sent again. The first byte of a response says that the server
@@ -122,14 +122,14 @@ extension ExchangeState {
     upstream = .attaching
     requestFlow.clear()
     var actions = Actions(kind, how)
-    actions.insert([.countRetry, .releaseUpstream, .attach, .avoidServer, .carryCopy])
+    actions.insert(.countRetry | .releaseUpstream | .attach | .avoidServer | .carryCopy)
     return actions
   }
 
   // MARK: Its timeout
 
   /// The server owes something and is late.
-  package mutating func responseTimedOut() -> Actions {
+  public mutating func responseTimedOut() -> Actions {
     // TRAP: the timeout of a connection that the exchange has.
     precondition(upstream == .busy || upstream == .deaf, "a timeout of no connection")
     return fail(.responseTimeout)
@@ -142,12 +142,10 @@ extension ExchangeState {
   @inline(__always)
   mutating func release(keep: Bool, _ actions: inout Actions) {
     if upstream.isAttached || upstream == .queued {
-      actions.insert(keep ? [.releaseUpstream, .keepUpstream] : .releaseUpstream)
+      actions.insert(keep ? .releaseUpstream | .keepUpstream : .releaseUpstream)
     }
     upstream = .released
-    hasCopy = false
-    _ = requestFlow.resume()
-    requestFlow.clear()
-    _ = responseFlow.resume()
+    requestFlow.close()
+    responseFlow.unpause()
   }
 }

@@ -3,7 +3,7 @@
 
 extension Failure.Kind {
   /// The row of a kind. Statuses are RFC 9110's; 408 and 431 RFC 9110 15.5.9 and RFC 6585 5.
-  package var failure: Failure {
+  public var failure: Failure {
     switch self {
     case .complete:
       Failure(self, .none, 200, "complete", answerable: false)
@@ -42,7 +42,7 @@ extension Failure.Kind {
     case .streamRefused: upstream(502, "upstream_stream_refused", .unprocessed)
     case .responseTimeout:
       Failure(
-        self, .upstream, 504, "response_timeout", metrics: [.upstreamFailures, .timeouts],
+        self, .upstream, 504, "response_timeout", metrics: .upstreamFailures | .timeouts,
         log: .failures)
 
     // A client that is gone, or does not listen.

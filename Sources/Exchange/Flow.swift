@@ -6,45 +6,45 @@
 /// Two marks: at `high` nothing more is put into the buffer; a producer that was paused is asked
 /// again at `low`. A producer that is read in large buffers is paused above `low` already, since
 /// what it brings next may fill the rest at once.
-package struct Flow: BitwiseCopyable, Hashable, Sendable {
+public struct Flow: BitwiseCopyable, Hashable, Sendable {
   /// The marks, in bytes.
-  package struct Limits: BitwiseCopyable, Hashable, Sendable {
-    package var low: UInt32
-    package var high: UInt32
+  public struct Limits: BitwiseCopyable, Hashable, Sendable {
+    public var low: UInt32
+    public var high: UInt32
 
-    package init(low: UInt32, high: UInt32) {
+    public init(low: UInt32, high: UInt32) {
       self.low = low
       self.high = high
     }
 
     /// The kernel's socket buffers come on top. `low` is one large receive buffer: one leaves while
     /// the next one fills, and what arrives always fits below `high`.
-    package static var standard: Limits { Limits(low: 131_072, high: 262_144) }
+    public static var standard: Limits { Limits(low: 131_072, high: 262_144) }
   }
 
   /// What a change of the flow means for its producer.
-  package enum Change: UInt8, BitwiseCopyable, Sendable {
+  public enum Change: UInt8, BitwiseCopyable, Sendable {
     case none, pause, resume
   }
 
   /// Bytes that were put into the buffer so far.
-  package private(set) var produced: UInt64 = 0
+  public private(set) var produced: UInt64 = 0
   /// Bytes of these that the receiver took.
-  package private(set) var taken: UInt64 = 0
-  package let limits: Limits
+  public private(set) var taken: UInt64 = 0
+  public let limits: Limits
   /// True while the producer is to bring nothing.
-  package private(set) var isPaused = false
+  public private(set) var isPaused = false
 
-  package init(_ limits: Limits) { self.limits = limits }
+  public init(_ limits: Limits) { self.limits = limits }
 
   /// Bytes that the receiver has still to take.
   @inline(__always)
-  package var waiting: UInt64 { produced &- taken }
+  public var waiting: UInt64 { produced &- taken }
   @inline(__always)
-  package var isEmpty: Bool { produced == taken }
+  public var isEmpty: Bool { produced == taken }
   /// Whether another piece may be put into the buffer; a single piece may exceed the mark.
   @inline(__always)
-  package var hasRoom: Bool { waiting < UInt64(limits.high) }
+  public var hasRoom: Bool { waiting < UInt64(limits.high) }
 
   /// Bytes were put into the buffer.
   @inline(__always)
@@ -92,8 +92,20 @@ package struct Flow: BitwiseCopyable, Hashable, Sendable {
     produced &+= UInt64(bitPattern: Int64(count))
   }
 
-  /// Nothing waits any more: the buffer went with its receiver.
+  /// Nothing waits any more: what the buffer had is gone.
+  @inline(__always)
   mutating func clear() { taken = produced }
+
+  /// Nobody is left who would end a pause.
+  @inline(__always)
+  mutating func unpause() { isPaused = false }
+
+  /// The buffer went with its receiver.
+  @inline(__always)
+  mutating func close() {
+    clear()
+    unpause()
+  }
 
   /// The same flow counted from zero: equal states compare equal, whatever they have moved.
   mutating func rebase() {

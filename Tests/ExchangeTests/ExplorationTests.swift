@@ -20,22 +20,22 @@ struct ExplorationTests {
 
   static let settings: [Setting] = [
     Setting(
-      name: "unaudited", options: [.hasDownstream, .isIdempotent, .takesInterims]),
+      name: "unaudited", options: .hasDownstream | .isIdempotent | .takesInterims),
     Setting(
-      name: "audited", options: [.hasDownstream, .audits, .tellsUnprocessed]),
+      name: "audited", options: .hasDownstream | .audits | .tellsUnprocessed),
     Setting(
       name: "before_response",
-      options: [.hasDownstream, .audits, .awaitsRecords, .isIdempotent]),
+      options: .hasDownstream | .audits | .awaitsRecords | .isIdempotent),
     Setting(
-      name: "expectation", options: [.hasDownstream, .expectsContinue, .takesInterims]),
+      name: "expectation", options: .hasDownstream | .expectsContinue | .takesInterims),
     Setting(
-      name: "upgrade", options: [.hasDownstream, .asksUpgrade, .isIdempotent], hasContent: false),
+      name: "upgrade", options: .hasDownstream | .asksUpgrade | .isIdempotent, hasContent: false),
     Setting(
       name: "upgrade, before_response",
-      options: [.hasDownstream, .audits, .awaitsRecords, .asksUpgrade], hasContent: false),
+      options: .hasDownstream | .audits | .awaitsRecords | .asksUpgrade, hasContent: false),
     Setting(
-      name: "upgrade with content", options: [.hasDownstream, .asksUpgrade]),
-    Setting(name: "without a downstream", options: [.isIdempotent, .audits, .awaitsRecords]),
+      name: "upgrade with content", options: .hasDownstream | .asksUpgrade),
+    Setting(name: "without a downstream", options: .isIdempotent | .audits | .awaitsRecords),
   ]
 
   @Test("Every rule holds in every state, and every state leads to an end", arguments: settings)

@@ -56,7 +56,7 @@ struct FailureTests {
       let failure = Failure(kind)
       if failure.retry != .never { #expect(failure.source == .upstream) }
       #expect(
-        (failure.source == .upstream) == failure.metrics.contains(.upstreamFailures), "\(kind)")
+        (failure.source == .upstream) == failure.metrics.has(.upstreamFailures), "\(kind)")
     }
   }
 }

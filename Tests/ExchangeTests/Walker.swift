@@ -148,13 +148,11 @@ struct Walker {
     }
   }
 
-  private static let howToAttach: Actions.Effects = [
-    .avoidServer, .newConnection, .carryUnsent, .carryCopy,
-  ]
-  private static let claims: Actions.Effects = [.claimRoom, .claimRefusalRoom]
-  private static let writing: Actions.Effects = [
-    .reply, .cut, .send, .pauseResponse, .hold, .writeInterim, .last, .discardResponse,
-  ]
+  private static let howToAttach: Actions.Effects =
+    .avoidServer | .newConnection | .carryUnsent | .carryCopy
+  private static let claims: Actions.Effects = .claimRoom | .claimRefusalRoom
+  private static let writing: Actions.Effects =
+    .reply | .cut | .send | .pauseResponse | .hold | .writeInterim | .last | .discardResponse
 
   private mutating func executeUpstream(
     _ actions: Actions, _ before: ExchangeState, _ event: Event
@@ -188,7 +186,7 @@ struct Walker {
       require(!ledger.serverSpoke, "no second try behind a byte of a response")
       require(before.hasCopy && before.request == .whole, "only a kept request is sent again")
       require(
-        before.options.contains(.isIdempotent) || event == .streamRefused,
+        before.options.has(.isIdempotent) || event == .streamRefused,
         "only an idempotent request is sent again after it may have been processed")
       require(
         before.retries.attempts == state.retries.attempts + 1, "a second try costs an attempt")
@@ -218,7 +216,7 @@ struct Walker {
     if actions.has(.writeInterim) {
       require(ledger.heads == 0 && actions.status / 100 == 1, "interim heads come before the final")
       require(
-        state.options.contains(.takesInterims) || state.expectation == .settled,
+        state.options.has(.takesInterims) || state.expectation == .settled,
         "interim heads go to who understands them")
     }
     if actions.has(.send) {
