@@ -31,6 +31,7 @@ let package = Package(
     .target(name: "TLS", dependencies: ["COpenSSL"], swiftSettings: settings),
     .target(
       name: "Transport", dependencies: ["MillraceEngine", "TLS"], swiftSettings: settings),
+    .target(name: "Exchange", swiftSettings: settings),
     .target(name: "HTTP1", swiftSettings: settings),
     .target(name: "HTTP2", dependencies: ["CNghttp2"], swiftSettings: settings),
     .target(
@@ -87,6 +88,7 @@ let package = Package(
     .testTarget(
       name: "TransportTests", dependencies: ["Transport", "MillraceEngine", "TLS", "COpenSSL"],
       swiftSettings: settings),
+    .testTarget(name: "ExchangeTests", dependencies: ["Exchange"], swiftSettings: settings),
     .testTarget(name: "HTTP1Tests", dependencies: ["HTTP1"], swiftSettings: settings),
     .testTarget(name: "HTTP2Tests", dependencies: ["HTTP2"], swiftSettings: settings),
     .testTarget(

@@ -1,0 +1,63 @@
+// An exchange that became a tunnel (RFC 9110 7.8 and 9.3.6): two flows without framing, each of which
+// ends by itself. Its record begins before the head that accepts it leaves, and ends with both.
+
+extension ExchangeState {
+  /// The server has accepted the upgrade (101), or a CONNECT (2xx).
+  public mutating func upgradeAccepted(_ status: UInt16) -> Actions {
+    // TRAP: a head is parsed only before the final one, from a connection that the exchange has.
+    precondition(response < .relaying, "an upgrade behind the response")
+    precondition(upstream == .busy || upstream == .deaf, "an upgrade without a connection")
+    // Nobody asked for it, or the request goes on, and the server would take it for the tunnel's.
+    guard options.has(.asksUpgrade), request == .whole, delivery != .none else {
+      return fail(.upstreamUpgrade)
+    }
+    mode = .tunnel
+    request = upstream == .deaf ? .abandoned : .open
+    if upstream == .deaf { requestFlow.clear() }
+    response = .relaying
+    self.status = status
+    audit.hold = .ineligible
+    hasCopy = false
+    var actions = Actions(.last)
+    // At once: the tunnel may end in the turn in which it begins.
+    if awaitsRecords { begin(&actions) }
+    return actions
+  }
+
+  /// Nothing was moved for too long in either direction.
+  public mutating func tunnelTimedOut() -> Actions {
+    // TRAP: a timer that is set when a tunnel begins.
+    precondition(isTunnel && stage != .ended, "a timeout of no tunnel")
+    return fail(.tunnelTimeout)
+  }
+
+  /// The downstream sends no more.
+  mutating func requestTunnelEnded() -> Actions {
+    request = .whole
+    var actions = Actions(.halfCloseUpstream)
+    requestFlow.unpause()
+    settleTunnel(&actions)
+    return actions
+  }
+
+  /// The upstream sends no more.
+  mutating func responseTunnelEnded() -> Actions {
+    guard response == .relaying else { return Actions() }
+    response = .whole
+    var actions = Actions(.halfCloseDownstream)
+    responseFlow.unpause()
+    settleTunnel(&actions)
+    if !actions.isLast { send(&actions) }
+    return actions
+  }
+
+  /// Ends a tunnel of which both directions have ended.
+  mutating func settleTunnel(_ actions: inout Actions) {
+    guard response == .whole, request != .open, requestFlow.isEmpty, upstream.isAttached else {
+      return
+    }
+    release(keep: false, &actions)
+    recordEnd(&actions)
+    finishIfDelivered(&actions)
+  }
+}

@@ -1,0 +1,52 @@
+import Testing
+
+@testable import Exchange
+
+@Suite("A flow")
+struct FlowTests {
+  static let limits = Flow.Limits(low: 10, high: 20)
+
+  @Test("has room below its high mark; a single piece may exceed it")
+  func room() {
+    var flow = Flow(Self.limits)
+    flow.produce(19)
+    #expect(flow.hasRoom)
+    flow.produce(100)
+    #expect(!flow.hasRoom && flow.waiting == 119)
+  }
+
+  @Test("pauses once, and resumes once at its low mark")
+  func pause() {
+    var flow = Flow(Self.limits)
+    flow.produce(25)
+    var changes = [flow.block(), flow.block()]
+    #expect(changes == [.pause, .none])
+    changes = [flow.take(14), flow.take(1), flow.take(10)]
+    #expect(changes == [.none, .resume, .none])
+    #expect(flow.isEmpty && !flow.isPaused)
+  }
+
+  @Test("that is read in large buffers pauses above its low mark, another one does not")
+  func settling() {
+    var flow = Flow(Self.limits)
+    flow.produce(10)
+    #expect(flow.settle(bulk: true) == .none)
+    flow.produce(1)
+    #expect(flow.settle(bulk: false) == .none)
+    #expect(flow.settle(bulk: true) == .pause)
+    #expect(flow.settle(bulk: true) == .none)
+  }
+
+  @Test("counts what grew or was dropped on the way")
+  func adjusting() {
+    var flow = Flow(Self.limits)
+    flow.produce(5)
+    flow.adjust(by: 22)
+    #expect(flow.waiting == 27)
+    flow.adjust(by: -27)
+    #expect(flow.isEmpty)
+    flow.produce(3)
+    flow.clear()
+    #expect(flow.isEmpty && flow.produced == 3)
+  }
+}
