@@ -3,6 +3,8 @@
 // letters, digits and -._~ ; sub-delims and percent-encoding are legal there and used by nobody
 // but those who want two parsers to see two hosts.
 
+import HTTP
+
 struct Authority {
   /// The host alone; an IP literal keeps its brackets.
   let host: ByteRange

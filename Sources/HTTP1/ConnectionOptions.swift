@@ -2,6 +2,8 @@
 // which lines go no further than this hop. It marks those lines in the table and bounds the work
 // that a peer can cause with them.
 
+import HTTP
+
 struct ConnectionOptions {
   /// Options in one head. Each that is no recognised name is compared with every such line, so the
   /// bound keeps that under 64 × 100 comparisons; real messages name one to five.

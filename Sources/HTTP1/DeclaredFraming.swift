@@ -1,6 +1,8 @@
 // Content-Length and Transfer-Encoding, read together and strictly: where two recipients could
 // take a message's end to be in two places, the message is refused (RFC 9112 6.3, 11.2).
 
+import HTTP
+
 enum DeclaredFraming {
   case nothing
   case length(UInt64)

@@ -5,6 +5,8 @@
 // TRAP: (file) the capacity is the operator's, 8 to 1000 or more by our own constant; indices are
 // counted to `count` by callers.
 
+import HTTP
+
 struct FieldTable: ~Copyable {
   let capacity: Int
   private(set) var count = 0

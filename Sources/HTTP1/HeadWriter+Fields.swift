@@ -5,6 +5,8 @@
 // TRAP: (file) the caller gives the bytes that the table was parsed from; their length is the
 // parser's.
 
+public import HTTP
+
 extension HeadWriter {
   public mutating func field(_ name: StaticString, _ value: StaticString) {
     append(name)
@@ -29,6 +31,11 @@ extension HeadWriter {
     append(": ")
     append(decimal: value)
     crlf()
+  }
+
+  /// Appends Date with the text of the last `refresh`.
+  public mutating func dateField(_ date: borrowing HTTPDate) {
+    date.withLatest { field("Date", $0) }
   }
 
   /// Appends the field lines of `head` that go on to the next hop and are not in `except`, in the

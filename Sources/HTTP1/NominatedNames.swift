@@ -3,6 +3,8 @@
 // when the head is gone. Made only for a chunked message whose Connection names a field; memory is
 // taken for it once and freed with the message.
 
+import HTTP
+
 /// The names in a head's Connection lines.
 public struct NominatedNames: ~Copyable {
   /// Bytes of names that are kept. Real messages name one to five fields of some ten bytes; past

@@ -2,6 +2,8 @@
 // (Via), and which protocol its sender would rather speak (Upgrade). Read only where such a field
 // is there, which is rare.
 
+import HTTP
+
 extension RequestHead {
   /// The value of Max-Forwards (RFC 9110 7.6.2), at most 2³² − 1, which is the largest that this
   /// codec supports; nil if there is none or it is no number. Of several lines the first counts.

@@ -2,6 +2,8 @@
 // lines that is allocated once, and refuses every ambiguity of framing, host and syntax that RFC
 // 9112 11.2 warns of rather than repair it. Everything that it gives is an offset into those bytes.
 
+public import HTTP
+
 /// The head of a request. One per worker serves all connections: what it holds is valid until the
 /// next parse, and only together with the bytes that it was parsed from.
 public struct RequestHead: ~Copyable {

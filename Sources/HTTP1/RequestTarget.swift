@@ -1,6 +1,8 @@
 // The request target taken apart (RFC 9112 3.2). It splits and checks, and decodes nothing: what
 // is forwarded is what was received.
 
+import HTTP
+
 /// The four forms of a request target (RFC 9112 3.2.1 to 3.2.4).
 public enum TargetForm: UInt8, Sendable {
   case origin, absolute, authority, asterisk

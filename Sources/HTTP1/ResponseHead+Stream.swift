@@ -1,5 +1,7 @@
 // What a server says of how its content is to be passed on: at once, as it comes, or not.
 
+import HTTP
+
 extension ResponseHead {
   /// Whether the content is a stream whose parts are wanted as they come: server-sent events (HTML
   /// Living Standard, 9.2), gRPC, or what the server marks with `X-Accel-Buffering: no`, the field

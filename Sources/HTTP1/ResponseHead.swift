@@ -2,6 +2,8 @@
 // response's end hands one user another's answer. It owns a table of field lines allocated once.
 // Whatever it refuses, the downstream is told 502 and the log has the label.
 
+public import HTTP
+
 /// The head of a response. One per worker serves all connections: what it holds is valid until the
 /// next parse, and only together with the bytes that it was parsed from.
 public struct ResponseHead: ~Copyable {

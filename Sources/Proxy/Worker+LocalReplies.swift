@@ -4,6 +4,7 @@
 
 import Configuration
 import Glibc
+import HTTP
 import HTTP1
 import Logging
 import MillraceEngine

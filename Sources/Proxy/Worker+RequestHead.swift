@@ -4,6 +4,7 @@
 import AuditLog
 import Configuration
 import Glibc
+import HTTP
 import HTTP1
 import MillraceEngine
 

@@ -5,6 +5,7 @@
 
 import AuditLog
 import Glibc
+import HTTP
 import HTTP1
 import Logging
 import MillraceEngine
@@ -212,7 +213,7 @@ extension Worker where E: ~Copyable {
         // HEAD and 304 say what a GET would have had, RFC 9110 8.6.
         w.field("Content-Length", line.value.slice(of: bytes))
       }
-      if addsDate { httpDate.write(to: &w) }
+      if addsDate { w.dateField(httpDate) }
       if close {
         w.append("Connection: close\r\n")
       } else if old {

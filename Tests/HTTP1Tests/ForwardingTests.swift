@@ -1,6 +1,7 @@
 // What may not be forwarded by its name, in heads and trailers, and what a head says to
 // intermediaries.
 
+import HTTP
 import Testing
 
 @testable import HTTP1

@@ -1,5 +1,6 @@
 // Which responses are streams whose parts are wanted as they come.
 
+import HTTP
 import Testing
 
 @testable import HTTP1

@@ -1,6 +1,7 @@
 // What the tests share: bytes in allocations of exactly their size, so that a read past the end is
 // seen by the address sanitizer; copies of what a parse found; a seeded generator.
 
+import HTTP
 import HTTP1
 
 /// Calls `body` with the bytes in an allocation of exactly their size.
