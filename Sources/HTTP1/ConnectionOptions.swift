@@ -19,7 +19,7 @@ struct ConnectionOptions {
   /// is an error in a request; in a response it is skipped where `tolerant`, since it can only
   /// keep a line that the origin sent on its way.
   mutating func read(
-    _ table: inout FieldTable, _ base: UnsafeRawPointer, tolerant: Bool
+    _ table: FieldTable, _ base: UnsafeRawPointer, tolerant: Bool
   ) -> HeadRejection? {
     guard let first = table.first(.connection) else { return nil }
     // One line that says `keep-alive` or `close` is nearly all there is.
@@ -45,7 +45,7 @@ struct ConnectionOptions {
     nominated.subtract(.neverNominated)
     nominatesFields = hasUnknown || !nominated.isSubset(of: .forbiddenInTrailers)
     if !nominated.isEmpty { table.markHopByHop(nominated) }
-    if hasUnknown { markUnknown(&table, base) }
+    if hasUnknown { markUnknown(table, base) }
     return nil
   }
 
@@ -64,7 +64,7 @@ struct ConnectionOptions {
     return false
   }
 
-  private func markUnknown(_ table: inout FieldTable, _ base: UnsafeRawPointer) {
+  private func markUnknown(_ table: FieldTable, _ base: UnsafeRawPointer) {
     for index in 0..<table.count where table.line(index).known == .connection {
       var elements = ListElements(table.line(index).value)
       while let element = elements.next(base) {

@@ -86,7 +86,7 @@ extension OriginWorker where E: ~Copyable {
   @inline(__always)
   private mutating func begin(_ c: OriginConnectionPointer, _ bytes: UnsafeRawBufferPointer) {
     counters.requests += 1
-    let path = requestHead.path.slice(of: bytes)
+    let path = requestHead.view(in: bytes).path
     let answer = chooser.answer(
       path, connection: c.pointee.number, request: c.pointee.requests)
     c.pointee.requests += 1
