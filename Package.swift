@@ -31,23 +31,25 @@ let package = Package(
     .target(name: "TLS", dependencies: ["COpenSSL"], swiftSettings: settings),
     .target(
       name: "Transport", dependencies: ["MillraceEngine", "TLS"], swiftSettings: settings),
+    .target(name: "HTTP", swiftSettings: settings),
     .target(name: "Exchange", swiftSettings: settings),
-    .target(name: "HTTP1", swiftSettings: settings),
-    .target(name: "HTTP2", dependencies: ["CNghttp2"], swiftSettings: settings),
+    .target(name: "HTTP1", dependencies: ["HTTP"], swiftSettings: settings),
+    .target(name: "HTTP2", dependencies: ["HTTP", "CNghttp2"], swiftSettings: settings),
     .target(
       name: "AuditLog", dependencies: ["MillraceEngine", "COpenSSL"], swiftSettings: settings),
     .target(name: "Configuration", dependencies: ["CYAML"], swiftSettings: settings),
     .target(
       name: "Proxy",
       dependencies: [
-        "MillraceEngine", "TLS", "Transport", "HTTP1", "AuditLog", "Configuration",
+        "MillraceEngine", "TLS", "Transport", "HTTP", "HTTP1", "AuditLog", "Configuration",
         .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: settings),
     .target(
       name: "Lab",
       dependencies: [
-        "MillraceEngine", "TLS", "Transport", "HTTP1", "HTTP2", "AuditLog", "Configuration",
+        "MillraceEngine", "TLS", "Transport", "HTTP", "HTTP1", "HTTP2", "AuditLog",
+        "Configuration",
         "CLinux",
         .product(name: "Histogram", package: "hdrhistogram-swift"),
       ],
@@ -89,11 +91,13 @@ let package = Package(
       name: "TransportTests", dependencies: ["Transport", "MillraceEngine", "TLS", "COpenSSL"],
       swiftSettings: settings),
     .testTarget(name: "ExchangeTests", dependencies: ["Exchange"], swiftSettings: settings),
-    .testTarget(name: "HTTP1Tests", dependencies: ["HTTP1"], swiftSettings: settings),
-    .testTarget(name: "HTTP2Tests", dependencies: ["HTTP2"], swiftSettings: settings),
+    .testTarget(name: "HTTPTests", dependencies: ["HTTP"], swiftSettings: settings),
+    .testTarget(name: "HTTP1Tests", dependencies: ["HTTP", "HTTP1"], swiftSettings: settings),
+    .testTarget(
+      name: "HTTP2Tests", dependencies: ["HTTP", "HTTP1", "HTTP2"], swiftSettings: settings),
     .testTarget(
       name: "LabTests",
-      dependencies: ["Lab", "MillraceEngine", "TLS", "HTTP1", "HTTP2", "Configuration"],
+      dependencies: ["Lab", "MillraceEngine", "TLS", "HTTP", "HTTP1", "HTTP2", "Configuration"],
       swiftSettings: settings),
     .testTarget(
       name: "AuditLogTests", dependencies: ["AuditLog", "MillraceEngine"],

@@ -6,6 +6,8 @@
 // TRAP: (file) `offset` is what the decoder itself left or the caller's 0; states that are not of
 // chunked framing are taken before.
 
+public import HTTP
+
 /// Decoder of one message's content.
 public struct BodyDecoder: ~Copyable {
   /// What one call found.

@@ -2,6 +2,8 @@
 // intermediary that re-frames drops them (RFC 9112 7.1.1). They are read by their grammar all the
 // same, since a lax reader and a strict one disagree on where the line, and so the chunk, ends.
 
+import HTTP
+
 /// chunk-ext = *( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )
 struct ChunkExtension {
   /// Bytes after one chunk size. Signatures, the largest in use, take some 90.

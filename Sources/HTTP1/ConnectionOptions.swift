@@ -2,6 +2,8 @@
 // which lines go no further than this hop. It marks those lines in the table and bounds the work
 // that a peer can cause with them.
 
+import HTTP
+
 struct ConnectionOptions {
   /// Options in one head. Each that is no recognised name is compared with every such line, so the
   /// bound keeps that under 64 × 100 comparisons; real messages name one to five.
@@ -17,7 +19,7 @@ struct ConnectionOptions {
   /// is an error in a request; in a response it is skipped where `tolerant`, since it can only
   /// keep a line that the origin sent on its way.
   mutating func read(
-    _ table: inout FieldTable, _ base: UnsafeRawPointer, tolerant: Bool
+    _ table: FieldTable, _ base: UnsafeRawPointer, tolerant: Bool
   ) -> HeadRejection? {
     guard let first = table.first(.connection) else { return nil }
     // One line that says `keep-alive` or `close` is nearly all there is.
@@ -43,7 +45,7 @@ struct ConnectionOptions {
     nominated.subtract(.neverNominated)
     nominatesFields = hasUnknown || !nominated.isSubset(of: .forbiddenInTrailers)
     if !nominated.isEmpty { table.markHopByHop(nominated) }
-    if hasUnknown { markUnknown(&table, base) }
+    if hasUnknown { markUnknown(table, base) }
     return nil
   }
 
@@ -62,7 +64,7 @@ struct ConnectionOptions {
     return false
   }
 
-  private func markUnknown(_ table: inout FieldTable, _ base: UnsafeRawPointer) {
+  private func markUnknown(_ table: FieldTable, _ base: UnsafeRawPointer) {
     for index in 0..<table.count where table.line(index).known == .connection {
       var elements = ListElements(table.line(index).value)
       while let element = elements.next(base) {

@@ -2,6 +2,8 @@
 // grammar of RFC 9112 5 and no field's meaning; it refuses every form on which two recipients are
 // known to differ (RFC 9112 11.2).
 
+import HTTP
+
 enum FieldLineParser {
   enum Step {
     case line

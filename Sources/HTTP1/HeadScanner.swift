@@ -3,6 +3,8 @@
 // over its limit) as soon as it is there, so that a slow peer cannot hold memory for nothing; it
 // keeps offsets only, never a pointer.
 
+import HTTP
+
 /// Scanner of one head. It is given all bytes gathered so far each time, at whatever address.
 public struct HeadScanner: Sendable {
   /// RFC 9112 2.2 asks a server to ignore at least one empty line before a request line.

@@ -5,6 +5,8 @@
 // TRAP: (file) the caller gives the bytes that the table was parsed from; their length is the
 // parser's.
 
+public import HTTP
+
 extension HeadWriter {
   public mutating func field(_ name: StaticString, _ value: StaticString) {
     append(name)
@@ -31,21 +33,20 @@ extension HeadWriter {
     crlf()
   }
 
-  /// Appends the field lines of `head` that go on to the next hop and are not in `except`, in the
+  /// Appends Date with the text of the last `refresh`.
+  public mutating func dateField(_ date: borrowing HTTPDate) {
+    date.withLatest { field("Date", $0) }
+  }
+
+  /// Appends the field lines of a head that go on to the next hop and are not in `except`, in the
   /// order and with the names received, as `name: value`.
-  ///
-  /// - Parameter bytes: those that `head` was parsed from.
-  public mutating func endToEndFields(
-    of head: borrowing RequestHead, in bytes: UnsafeRawBufferPointer, except: FieldSet
-  ) {
-    forward(head.fields, bytes, except)
+  public mutating func endToEndFields(of head: RequestView, except: FieldSet) {
+    forward(head.fields, head.bytes, except)
   }
 
   /// As above, for a response.
-  public mutating func endToEndFields(
-    of head: borrowing ResponseHead, in bytes: UnsafeRawBufferPointer, except: FieldSet
-  ) {
-    forward(head.fields, bytes, except)
+  public mutating func endToEndFields(of head: ResponseView, except: FieldSet) {
+    forward(head.fields, head.bytes, except)
   }
 
   /// Appends the trailer lines of a complete message that may be forwarded. The last chunk goes
@@ -63,7 +64,7 @@ extension HeadWriter {
   // SAFETY: the table's ranges lie within the bytes that were parsed, up to and including the CRLF
   // of each line; the precondition refuses other, shorter bytes.
   private mutating func forward(
-    _ table: borrowing FieldTable, _ bytes: UnsafeRawBufferPointer, _ except: FieldSet
+    _ table: FieldTable, _ bytes: UnsafeRawBufferPointer, _ except: FieldSet
   ) {
     guard table.count > 0, let base = bytes.baseAddress else { return }
     let last = Int(table.line(table.count &- 1).value.end)

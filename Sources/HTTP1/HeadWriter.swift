@@ -4,6 +4,8 @@
 //
 // TRAP: (file) a parsed status is 100 to 599, and our own are constants.
 
+public import HTTP
+
 /// Writer of message heads.
 public struct HeadWriter {
   /// Bytes written so far.

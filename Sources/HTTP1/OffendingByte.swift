@@ -1,6 +1,8 @@
 // The one place that names what is wrong with a byte that stands where it may not, so that the
 // scanner and the parsers give the same answer for the same bytes.
 
+import HTTP
+
 enum OffendingByte {
   /// Judges the byte at `position`, which the grammar does not allow there. A CR is judged by what
   /// follows it: with LF the line is merely too short, which is `otherwise`.

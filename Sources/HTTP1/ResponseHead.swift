@@ -2,16 +2,11 @@
 // response's end hands one user another's answer. It owns a table of field lines allocated once.
 // Whatever it refuses, the downstream is told 502 and the log has the label.
 
+public import HTTP
+
 /// The head of a response. One per worker serves all connections: what it holds is valid until the
 /// next parse, and only together with the bytes that it was parsed from.
 public struct ResponseHead: ~Copyable {
-  /// The status code, 100...999. RFC 9110 15 knows none above 599 and has a client take one for a
-  /// 5xx; servers send them all the same (999 to unwanted robots), their framing is that of any
-  /// final response, and the client is told what the server said.
-  public private(set) var status: UInt16 = 0
-  /// The reason phrase; may be empty.
-  public private(set) var reason = ByteRange.empty
-  public private(set) var version = HTTPVersion.http11
   /// Whether the upstream keeps the connection after this response (RFC 9112 9.3). A response whose
   /// framing is `untilClose` ends the connection whatever this says. False too where the head
   /// declares content that its status cannot have: what follows may or may not be it.
@@ -19,31 +14,39 @@ public struct ResponseHead: ~Copyable {
   /// Whether Connection names a field that could stand in a trailer section: see `nominatedNames`.
   public private(set) var nominatesFields = false
   private var declared = BodyFraming.untilClose
-  var fields: FieldTable
+  private let parts: UnsafeMutablePointer<ResponseParts>
 
   /// Makes a head that can hold `fieldCapacity` field lines, 1...65535.
   public init(fieldCapacity: Int) {
-    fields = FieldTable(capacity: fieldCapacity)
+    parts = ResponseParts.allocate(fieldCapacity: fieldCapacity)
   }
 
-  public var fieldCount: Int { fields.count }
-  /// The recognised names that the head holds.
-  public var presentFields: FieldSet { fields.present }
-  /// The field line at `index`, in the order received; traps outside `0..<fieldCount`.
-  public func field(_ index: Int) -> FieldLine { fields.line(index) }
-  /// The first field line of this name.
-  public func first(_ known: FieldName) -> FieldLine? { fields.first(known) }
+  deinit { ResponseParts.release(parts) }
+
+  /// What the head says, for any protocol. Valid until the next parse, and while the bytes are there.
+  ///
+  /// - Parameter bytes: those that the head was parsed from; more may follow it.
+  @inline(__always)
+  public func view(in bytes: UnsafeRawBufferPointer) -> ResponseView {
+    // TRAP: the caller gives the bytes that it had parsed, which a head was found in.
+    precondition(parts.pointee.length <= bytes.count, "not the bytes of this head")
+    return ResponseView(base: bytes.baseAddress!, parts: parts)
+  }
+
+  /// The status code, 100...999. RFC 9110 15 knows none above 599 and has a client take one for a
+  /// 5xx; servers send them all the same (999 to unwanted robots), their framing is that of any
+  /// final response, and the client is told what the server said.
+  public var status: UInt16 { parts.pointee.status }
+  /// Whether this is an interim response, which another head follows (RFC 9110 15.2).
+  public var isInterim: Bool { status < 200 }
 
   /// The names that Connection nominates, for the message's trailers. It allocates: only where
   /// `nominatesFields` and the message is chunked.
   ///
   /// - Parameter bytes: those that the head was parsed from.
   public func nominatedNames(in bytes: UnsafeRawBufferPointer) -> NominatedNames? {
-    bytes.baseAddress.map { NominatedNames(fields, $0) }
+    bytes.baseAddress.map { NominatedNames(parts.pointee.fields, $0) }
   }
-
-  /// Whether this is an interim response, which another head follows (RFC 9110 15.2).
-  public var isInterim: Bool { status < 200 }
 
   /// The framing of this response to a request with this method (RFC 9112 6.3). A successful
   /// answer to CONNECT has none: what follows it is the tunnel.
@@ -64,16 +67,18 @@ public struct ResponseHead: ~Copyable {
   ) -> HeadOutcome {
     let ceiling = limits.ceiling
     let end = min(bytes.count, ceiling)
-    fields.removeAll()
+    parts.pointee.fields.removeAll()
+    parts.pointee.length = 0
     var position = 0
     var outcome = PartOutcome.needsMore
     if let base = bytes.baseAddress {
       outcome = parseStatusLine(base, &position, end)
       if case .done = outcome {
-        outcome = fields.parse(base, &position, end, maximum: limits.fields)
+        outcome = parts.pointee.fields.parse(base, &position, end, maximum: limits.fields)
       }
       if case .done = outcome {
         if let rejection = interpret(base) { return .rejected(rejection) }
+        parts.pointee.length = position
         return .complete(length: position)
       }
     }
@@ -116,7 +121,7 @@ public struct ResponseHead: ~Copyable {
   private mutating func readStatusLine(_ base: UnsafeRawPointer, _ end: Int) -> HeadRejection? {
     guard end >= 8 else { return .invalidVersion }
     switch VersionParser.read(base) {
-    case .version(let read): version = read
+    case .version(let read): parts.pointee.version = read
     case .rejected(let rejection): return rejection
     }
     guard end > 8, ByteClass.byte(base, 8) == ByteClass.space else {
@@ -130,24 +135,29 @@ public struct ResponseHead: ~Copyable {
       code = code * 10 + UInt16(digit)
     }
     guard code >= 100 else { return .invalidStatusCode }
-    status = code
-    reason = ByteRange(from: end, to: end)
+    parts.pointee.status = code
+    parts.pointee.reason = ByteRange(from: end, to: end)
     if end > 12 {
       guard ByteClass.byte(base, 12) == ByteClass.space else { return .invalidStatusCode }
-      reason = ByteRange(from: 13, to: end)
+      parts.pointee.reason = ByteRange(from: 13, to: end)
     }
     return nil
   }
 
   private mutating func interpret(_ base: UnsafeRawPointer) -> HeadRejection? {
-    switch DeclaredFraming.read(fields, base, version) {
+    let parts = self.parts
+    let version = parts.pointee.version
+    parts.pointee.declared = .unknown
+    switch DeclaredFraming.read(parts.pointee.fields, base, version) {
     case .nothing: declared = .untilClose
-    case .length(let length): declared = .length(length)
+    case .length(let length):
+      declared = .length(length)
+      parts.pointee.declared = .length(length)
     case .chunked: declared = .chunked
     case .rejected(let rejection): return rejection
     }
     var options = ConnectionOptions()
-    if let rejection = options.read(&fields, base, tolerant: true) { return rejection }
+    if let rejection = options.read(parts.pointee.fields, base, tolerant: true) { return rejection }
     isPersistent = !options.close && (version == .http11 || options.keepAlive)
     nominatesFields = options.nominatesFields
     if status < 200 || status == 204 {

@@ -5,6 +5,8 @@
 //
 // TRAP: (file) indices are counted to `count` by callers, and a line that was counted has memory.
 
+import HTTP
+
 struct TrailerSection: ~Copyable {
   enum Outcome {
     case needsMore

@@ -1,5 +1,7 @@
 // HTTP-version (RFC 9112 2.3): "HTTP/", a digit, ".", a digit, in this case and this length.
 
+import HTTP
+
 enum VersionParser {
   enum Result {
     case version(HTTPVersion)

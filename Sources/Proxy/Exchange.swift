@@ -3,6 +3,7 @@
 
 import AuditLog
 import Glibc
+import HTTP
 import HTTP1
 import MillraceEngine
 import Transport

@@ -5,6 +5,7 @@
 
 import AuditLog
 import Glibc
+import HTTP
 import HTTP1
 import MillraceEngine
 import Transport
@@ -24,7 +25,7 @@ extension Worker where E: ~Copyable {
   func mayHold(_ bytes: UnsafeRawBufferPointer, _ framing: BodyFraming) -> Bool {
     guard holdNanoseconds > 0 else { return false }
     if case .length(let size) = framing, size > UInt64(ResponseHold.contentBytes) { return false }
-    return !responseHead.isStream(bytes)
+    return !responseHead.view(in: bytes).isStream
   }
 
   /// Whether an incomplete response is still small: its content, and with it head and chunk framing.

@@ -4,6 +4,7 @@
 
 import Configuration
 import Glibc
+import HTTP
 import HTTP1
 import Logging
 import MillraceEngine
@@ -18,29 +19,29 @@ extension Worker where E: ~Copyable {
 
   /// How an exchange ends before it is routed, or nil.
   @inline(__always)
-  func localReply(_ bytes: UnsafeRawBufferPointer) -> Ending? {
-    if requestHead.presentFields.isDisjoint(with: [.via, .upgrade, .maxForwards]) { return nil }
-    return localReplySlow(bytes)
+  func localReply(_ request: RequestView) -> Ending? {
+    if request.presentFields.isDisjoint(with: [.via, .upgrade, .maxForwards]) { return nil }
+    return localReplySlow(request)
   }
 
   @inline(never)
-  private func localReplySlow(_ bytes: UnsafeRawBufferPointer) -> Ending? {
-    if requestHead.offersWebSocket(in: bytes) { return .upgradeNotSupported }
-    if plan.via.name.count > 0, requestHead.presentFields.has(.via),
-      requestHead.viaCount(of: plan.via.name.raw, in: bytes) >= Self.viaLoopLimit
+  private func localReplySlow(_ request: RequestView) -> Ending? {
+    if request.offersWebSocket { return .upgradeNotSupported }
+    if plan.via.name.count > 0, request.presentFields.has(.via),
+      request.viaCount(of: plan.via.name.raw) >= Self.viaLoopLimit
     {
       return .loopDetected
     }
     // RFC 9110 7.6.2: for TRACE and OPTIONS; TRACE is refused.
-    if requestHead.method == .options, requestHead.maxForwards(in: bytes) == 0 {
+    if request.method == .options, request.maxForwards == 0 {
       return .maxForwards
     }
     return nil
   }
 
   /// Max-Forwards as the next hop gets it, or nil if the line goes on as it came.
-  func nextMaxForwards(_ bytes: UnsafeRawBufferPointer) -> UInt32? {
-    guard requestHead.method == .options, let value = requestHead.maxForwards(in: bytes) else {
+  func nextMaxForwards(_ request: RequestView) -> UInt32? {
+    guard request.method == .options, let value = request.maxForwards else {
       return nil
     }
     return value &- 1

@@ -4,6 +4,7 @@
 import AuditLog
 import Configuration
 import Glibc
+import HTTP
 import HTTP1
 import Logging
 import MillraceEngine
@@ -198,18 +199,18 @@ extension Worker where E: ~Copyable {
   mutating func startExchange(
     _ d: DownstreamPointer, _ bytes: UnsafeRawBufferPointer, _ length: Int
   ) -> Bool {
+    let request = requestHead.view(in: bytes)
     guard
       let x = makeExchange(
-        d, method: requestHead.method, version: requestHead.version,
-        framing: requestHead.framing)
+        d, method: request.method, version: request.version, framing: requestHead.framing)
     else {
-      refuseStream(d, isHead: requestHead.method == .head)
+      refuseStream(d, isHead: request.method == .head)
       return true
     }
     if audits {
       var facts = RequestFacts()
       fillConnectionFacts(d, &facts)
-      fillRequestFacts(bytes, &facts)
+      fillRequestFacts(request, &facts)
       switch reserveAudit(x, facts) {
       case .granted: break
       case .refused:
@@ -233,20 +234,20 @@ extension Worker where E: ~Copyable {
       }
     }
     if !requestHead.isPersistent || drain != .serving { d.pointee.closeAfterResponse = true }
-    if requestHead.method == .connect || requestHead.method == .trace {
+    if request.method == .connect || request.method == .trace {
       // What a client sends behind CONNECT is for a tunnel that there will not be.
-      if requestHead.method == .connect { d.pointee.closeAfterResponse = true }
+      if request.method == .connect { d.pointee.closeAfterResponse = true }
       return refuse(d, x, .methodRefused)
     }
-    if let ending = localReply(bytes) {
+    if let ending = localReply(request) {
       if ending == .loopDetected { logFailure(x, ending) }
       return refuse(d, x, ending)
     }
-    let path = requestPath(bytes)
+    let path = requestPath(request)
     guard
       let place = Router.route(
         plan.current, listener: Int32(plan.place(ofListener: d.pointee.listener)),
-        authority: requestHead.authority.slice(of: bytes), path: path)
+        authority: request.authority, path: path)
     else { return refuse(d, x, .noRoute) }
     let group = plan.upstream(place)
     x.pointee.group = group
@@ -312,25 +313,23 @@ extension Worker where E: ~Copyable {
   }
 
   /// The path to route by: an absolute form without a path means "/", RFC 9110 4.2.3.
-  func requestPath(_ bytes: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
-    if !requestHead.path.isEmpty { return requestHead.path.slice(of: bytes) }
+  func requestPath(_ request: RequestView) -> UnsafeRawBufferPointer {
+    if !request.path.isEmpty { return request.path }
     let slash: StaticString = "/"
     return UnsafeRawBufferPointer(start: slash.utf8Start, count: 1)
   }
 
-  func fillRequestFacts(_ bytes: UnsafeRawBufferPointer, _ facts: inout RequestFacts) {
-    facts.version = staticBytes(requestHead.version == .http11 ? "HTTP/1.1" : "HTTP/1.0")
-    facts.method = requestHead.methodRange.slice(of: bytes)
-    facts.host = requestHead.authority.slice(of: bytes)
-    facts.path =
-      requestHead.path.isEmpty
-      ? requestHead.target.slice(of: bytes) : requestHead.path.slice(of: bytes)
-    if requestHead.hasQuery { facts.query = requestHead.query.slice(of: bytes) }
+  func fillRequestFacts(_ request: RequestView, _ facts: inout RequestFacts) {
+    facts.version = staticBytes(request.version.name)
+    facts.method = request.methodName
+    facts.host = request.authority
+    facts.path = request.path.isEmpty ? request.target : request.path
+    if request.hasQuery { facts.query = request.query }
     facts.redactsQuery = plan.audit?.redactQuery ?? false
-    if let line = requestHead.first(.xRequestID) { facts.requestID = line.value.slice(of: bytes) }
-    if let line = requestHead.first(.traceparent), line.value.count >= 35 {
+    if let line = request.first(.xRequestID) { facts.requestID = request.slice(line.value) }
+    if let line = request.first(.traceparent), line.value.count >= 35 {
       // version "-" trace-id "-" parent-id "-" flags, W3C Trace Context 3.2.
-      facts.traceID = ByteRange(start: line.value.start + 3, count: 32).slice(of: bytes)
+      facts.traceID = request.slice(ByteRange(start: line.value.start + 3, count: 32))
     }
   }
 }

@@ -4,6 +4,7 @@
 import AuditLog
 import Configuration
 import Glibc
+import HTTP
 import HTTP1
 import MillraceEngine
 
@@ -27,25 +28,26 @@ extension Worker where E: ~Copyable {
     _ frame: inout SendFrame, _ x: ExchangePointer, _ d: DownstreamPointer,
     _ bytes: UnsafeRawBufferPointer, _ length: Int
   ) -> Bool {
-    let authority = requestHead.authority.slice(of: bytes)
+    let request = requestHead.view(in: bytes)
+    let authority = request.authority
     let client = UnsafeRawBufferPointer(
       start: clientText + Int(d.pointee.slot) * 64, count: d.pointee.clientLength)
     let isTLS = d.pointee.isTLS
     settleFields(x, d, bytes)
     var rewritten = Self.rewritten
     var maxForwards: UInt32?
-    if requestHead.presentFields.has(.maxForwards) {
-      maxForwards = nextMaxForwards(bytes)
+    if request.presentFields.has(.maxForwards) {
+      maxForwards = nextMaxForwards(request)
       if maxForwards != nil { rewritten.insert(.maxForwards) }
     }
     // A field line grows by the space behind its colon where it had none.
     let capacity =
-      length + requestHead.fieldCount + 2 * authority.count + Self.headMargin
+      length + request.fieldCount + 2 * authority.count + Self.headMargin
     let written = frame.write(capacity: capacity) { room in
       var w = HeadWriter(room)
-      w.append(requestHead.methodRange, of: bytes)
+      w.append(request.methodName)
       w.append(" ")
-      writeTarget(&w, bytes)
+      writeTarget(&w, request)
       w.append(" HTTP/1.1\r\nHost: ")
       // HTTP/1.1 requires a Host (RFC 9112 3.2), and servers refuse an empty one; a client of
       // HTTP/1.0 need not have sent any.
@@ -53,19 +55,19 @@ extension Worker where E: ~Copyable {
         authority.count > 0
           ? authority : plan.upstreams[Int(x.pointee.group)].defaultHost.raw)
       w.append("\r\n")
-      w.endToEndFields(of: requestHead, in: bytes, except: rewritten)
+      w.endToEndFields(of: request, except: rewritten)
       if let maxForwards { w.field("Max-Forwards", decimal: UInt64(maxForwards)) }
-      switch requestHead.framing {
+      switch request.content {
       case .length(let n): w.field("Content-Length", decimal: n)
-      case .chunked: w.append("Transfer-Encoding: chunked\r\n")
-      case .none, .untilClose: break
+      case .unknown: w.append("Transfer-Encoding: chunked\r\n")
+      case .none: break
       }
-      if requestHead.acceptsTrailers { w.append("TE: trailers\r\nConnection: TE\r\n") }
+      if request.acceptsTrailers { w.append("TE: trailers\r\nConnection: TE\r\n") }
       w.field("X-Forwarded-For", client)
       w.append(
         isTLS ? "X-Forwarded-Proto: https\r\n" : "X-Forwarded-Proto: http\r\n")
       if authority.count > 0 { w.field("X-Forwarded-Host", authority) }
-      w.append((requestHead.version == .http11 ? plan.via.http11 : plan.via.http10).raw)
+      w.append((request.version == .http11 ? plan.via.http11 : plan.via.http10).raw)
       return w.overflowed ? -1 : w.count
     }
     return written > 0
@@ -89,19 +91,19 @@ extension Worker where E: ~Copyable {
   }
 
   /// The target in origin form (or asterisk form), RFC 9112 3.2.
-  func writeTarget(_ w: inout HeadWriter, _ bytes: UnsafeRawBufferPointer) {
-    guard requestHead.targetForm == .absolute else {
-      w.append(requestHead.target, of: bytes)
+  func writeTarget(_ w: inout HeadWriter, _ request: RequestView) {
+    guard request.targetForm == .absolute else {
+      w.append(request.target)
       return
     }
-    if requestHead.path.isEmpty {
-      w.append(requestHead.method == .options && !requestHead.hasQuery ? "*" : "/")
+    if request.path.isEmpty {
+      w.append(request.method == .options && !request.hasQuery ? "*" : "/")
     } else {
-      w.append(requestHead.path, of: bytes)
+      w.append(request.path)
     }
-    if requestHead.hasQuery {
+    if request.hasQuery {
       w.append("?")
-      w.append(requestHead.query, of: bytes)
+      w.append(request.query)
     }
   }
 }

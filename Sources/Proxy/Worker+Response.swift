@@ -3,6 +3,7 @@
 
 import AuditLog
 import Glibc
+import HTTP
 import HTTP1
 import Logging
 import MillraceEngine
@@ -129,8 +130,9 @@ extension Worker where E: ~Copyable {
     }
     x.pointee.upstreamPersists = responseHead.isPersistent && framing != .untilClose
     x.pointee.mayBeHeld = mayHold(bytes, framing)
-    if let line = responseHead.first(.keepAlive) {
-      u.pointee.keepAlive = KeepAlive.idleTime(line.value.slice(of: bytes))
+    let response = responseHead.view(in: bytes)
+    if let line = response.first(.keepAlive) {
+      u.pointee.keepAlive = KeepAlive.idleTime(response.slice(line.value))
     }
     switch framing {
     case .chunked, .untilClose:
@@ -186,38 +188,37 @@ extension Worker where E: ~Copyable {
     let old = x.pointee.version == .http10
     let chunked = x.pointee.chunked
     let hasNoContent = x.pointee.responseBody.isComplete
+    let response = responseHead.view(in: bytes)
     let framing = responseHead.framing(for: x.pointee.method)
     // RFC 9110 6.6.1: who forwards a response without a Date adds one. A Date that Connection
     // names is not forwarded.
-    let present = responseHead.presentFields
+    let present = response.presentFields
     let addsDate =
       !present.has(.date)
-      || present.has(.connection) && responseHead.first(.date)?.isHopByHop == true
+      || present.has(.connection) && response.first(.date)?.isHopByHop == true
     if addsDate { httpDate.refresh(wallMicroseconds: engine.wallMicroseconds) }
     // A field line grows by the space behind its colon where it had none. The lines that are added
     // take at most 120 bytes and the pseudonym of Via, which has at most 128.
-    let capacity = length + responseHead.fieldCount + 256
+    let capacity = length + response.fieldCount + 256
     let written = x.pointee.held.write(capacity: capacity) { room in
       var w = HeadWriter(room)
-      w.statusLine(responseHead.status, reason: responseHead.reason.slice(of: bytes))
-      w.endToEndFields(of: responseHead, in: bytes, except: Self.rewrittenInResponse)
+      w.statusLine(response.status, reason: response.reason)
+      w.endToEndFields(of: response, except: Self.rewrittenInResponse)
       if case .length(let size) = framing {
         w.field("Content-Length", decimal: size)
       } else if chunked {
         w.append("Transfer-Encoding: chunked\r\n")
-      } else if hasNoContent, responseHead.status != 204,
-        let line = responseHead.first(.contentLength)
-      {
+      } else if hasNoContent, response.status != 204, let line = response.first(.contentLength) {
         // HEAD and 304 say what a GET would have had, RFC 9110 8.6.
-        w.field("Content-Length", line.value.slice(of: bytes))
+        w.field("Content-Length", response.slice(line.value))
       }
-      if addsDate { httpDate.write(to: &w) }
+      if addsDate { w.dateField(httpDate) }
       if close {
         w.append("Connection: close\r\n")
       } else if old {
         w.append("Connection: keep-alive\r\n")
       }
-      w.append((responseHead.version == .http11 ? plan.via.http11 : plan.via.http10).raw)
+      w.append((response.version == .http11 ? plan.via.http11 : plan.via.http10).raw)
       return w.overflowed ? -1 : w.count
     }
     return written > 0
@@ -226,12 +227,13 @@ extension Worker where E: ~Copyable {
   mutating func writeInterimHead(
     _ x: ExchangePointer, _ bytes: UnsafeRawBufferPointer, _ length: Int
   ) {
+    let response = responseHead.view(in: bytes)
     _ = x.pointee.held.write(
-      capacity: length + responseHead.fieldCount + 128
+      capacity: length + response.fieldCount + 128
     ) { room in
       var w = HeadWriter(room)
-      w.statusLine(responseHead.status, reason: responseHead.reason.slice(of: bytes))
-      w.endToEndFields(of: responseHead, in: bytes, except: [.contentLength])
+      w.statusLine(response.status, reason: response.reason)
+      w.endToEndFields(of: response, except: [.contentLength])
       w.crlf()
       return w.overflowed ? -1 : w.count
     }

@@ -5,6 +5,7 @@
 import AuditLog
 import Configuration
 import Glibc
+import HTTP
 import HTTP1
 import Logging
 import MillraceEngine

@@ -2,6 +2,7 @@
 // accepted is inside its bytes, scanner and parse agree, cutting changes nothing, and what is
 // forwarded is accepted again with the same meaning: the property that smuggling breaks.
 
+import HTTP
 import HTTP1
 import Testing
 

@@ -1,3 +1,4 @@
+import HTTP
 import HTTP1
 import Testing
 

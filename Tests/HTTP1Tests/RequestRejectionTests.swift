@@ -1,6 +1,7 @@
 // Heads that must not pass, each with the rule that it breaks. The cases follow the ways in which
 // published request-smuggling research made two hops disagree.
 
+import HTTP
 import HTTP1
 import Testing
 

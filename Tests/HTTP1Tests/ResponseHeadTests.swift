@@ -1,3 +1,4 @@
+import HTTP
 import HTTP1
 import Testing
 
@@ -142,12 +143,16 @@ import Testing
     let second = Array("HTTP/1.1 200\r\n\r\n".utf8)
     withExactBytes(first) { #expect(head.parse($0, limits: HeadLimits()) != .incomplete) }
     #expect(head.framing(for: .get) == .length(3))
-    withExactBytes(second) { #expect(head.parse($0, limits: HeadLimits()) != .incomplete) }
+    withExactBytes(second) { raw in
+      #expect(head.parse(raw, limits: HeadLimits()) != .incomplete)
+      let view = head.view(in: raw)
+      #expect(view.fieldCount == 0)
+      #expect(view.first(.contentLength) == nil)
+      #expect(view.reason.count == 0)
+      #expect(view.content(for: .get) == .unknown)
+    }
     #expect(head.framing(for: .get) == .untilClose)
     #expect(head.isPersistent == true)
     #expect(head.isInterim == false)
-    #expect(head.fieldCount == 0)
-    #expect(head.first(.contentLength) == nil)
-    #expect(head.reason.count == 0)
   }
 }

@@ -1,6 +1,7 @@
 // What the tests share: bytes in allocations of exactly their size, so that a read past the end is
 // seen by the address sanitizer; copies of what a parse found; a seeded generator.
 
+import HTTP
 import HTTP1
 
 /// Calls `body` with the bytes in an allocation of exactly their size.
@@ -15,6 +16,8 @@ func withExactBytes<R>(_ bytes: [UInt8], _ body: (UnsafeRawBufferPointer) throws
 func text(_ range: ByteRange, _ bytes: UnsafeRawBufferPointer) -> String {
   String(decoding: range.slice(of: bytes), as: UTF8.self)
 }
+
+func text(_ bytes: UnsafeRawBufferPointer) -> String { String(decoding: bytes, as: UTF8.self) }
 
 struct Line: Equatable {
   var name: String
@@ -45,24 +48,25 @@ struct Request: Equatable {
   init() {}
 
   init(_ head: borrowing RequestHead, _ bytes: UnsafeRawBufferPointer) {
-    method = head.method
-    methodText = text(head.methodRange, bytes)
-    target = text(head.target, bytes)
-    form = head.targetForm
-    path = text(head.path, bytes)
-    query = head.hasQuery ? text(head.query, bytes) : nil
-    authority = text(head.authority, bytes)
-    host = text(head.host, bytes)
-    port = head.port
-    isHTTPS = head.targetIsHTTPS
-    version = head.version
+    let view = head.view(in: bytes)
+    method = view.method
+    methodText = text(view.methodName)
+    target = text(view.target)
+    form = view.targetForm
+    path = text(view.path)
+    query = view.hasQuery ? text(view.query) : nil
+    authority = text(view.authority)
+    host = text(view.host)
+    port = view.port
+    isHTTPS = view.targetIsHTTPS
+    version = view.version
     framing = head.framing
     isPersistent = head.isPersistent
-    expectsContinue = head.expectsContinue
-    acceptsTrailers = head.acceptsTrailers
-    wantsUpgrade = head.wantsUpgrade
-    for index in 0..<head.fieldCount {
-      let line = head.field(index)
+    expectsContinue = view.expectsContinue
+    acceptsTrailers = view.acceptsTrailers
+    wantsUpgrade = view.offersUpgrade
+    for index in 0..<view.fieldCount {
+      let line = view.field(index)
       lines.append(
         Line(
           name: text(line.name, bytes), value: text(line.value, bytes),
@@ -113,15 +117,16 @@ func parseResponse(
     var response = Response()
     let outcome = head.parse(raw, limits: limits)
     guard case .complete = outcome else { return (outcome, response) }
-    response.status = head.status
-    response.reason = text(head.reason, raw)
-    response.version = head.version
+    let view = head.view(in: raw)
+    response.status = view.status
+    response.reason = text(view.reason)
+    response.version = view.version
     response.isPersistent = head.isPersistent
     response.framing = head.framing(for: .get)
     response.framingForHead = head.framing(for: .head)
     response.framingForConnect = head.framing(for: .connect)
-    for index in 0..<head.fieldCount {
-      let line = head.field(index)
+    for index in 0..<view.fieldCount {
+      let line = view.field(index)
       response.lines.append(
         Line(name: text(line.name, raw), value: text(line.value, raw), isHopByHop: line.isHopByHop))
     }

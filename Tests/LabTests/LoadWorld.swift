@@ -1,6 +1,7 @@
 // A load thread in a simulated world: the very code that sends load, with a virtual clock and network
 // and a server whose behaviour is a few lines. What it must find follows from arithmetic.
 
+import HTTP
 import HTTP1
 import MillraceEngine
 import Synchronization

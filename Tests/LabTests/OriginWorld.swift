@@ -1,6 +1,7 @@
 // An origin's thread in a simulated world: the very code that answers, with a virtual clock and
 // network, and clients whose behaviour is a few lines.
 
+import HTTP
 import HTTP1
 import MillraceEngine
 import Synchronization

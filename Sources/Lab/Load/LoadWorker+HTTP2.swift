@@ -3,6 +3,7 @@
 // streams' places, and what becomes of their requests.
 
 import Glibc
+import HTTP
 import HTTP1
 import HTTP2
 import MillraceEngine

@@ -3,6 +3,7 @@
 // nothing.
 
 import Glibc
+import HTTP
 import HTTP1
 import Histogram
 import MillraceEngine

@@ -1,6 +1,7 @@
 // Making a load thread: everything that it will ever need is allocated here, sized by the plan.
 
 import Glibc
+import HTTP
 import HTTP1
 import HTTP2
 import MillraceEngine

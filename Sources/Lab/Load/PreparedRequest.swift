@@ -2,6 +2,7 @@
 // sends can refer to instead of copying, and what its response has to be.
 
 import Glibc
+import HTTP
 import HTTP1
 import MillraceEngine
 

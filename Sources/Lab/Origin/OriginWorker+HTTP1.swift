@@ -2,6 +2,7 @@
 // begun only when there is room for an answer's head, so that an answer never has to wait for room.
 
 import Glibc
+import HTTP
 import HTTP1
 import MillraceEngine
 
@@ -85,7 +86,7 @@ extension OriginWorker where E: ~Copyable {
   @inline(__always)
   private mutating func begin(_ c: OriginConnectionPointer, _ bytes: UnsafeRawBufferPointer) {
     counters.requests += 1
-    let path = requestHead.path.slice(of: bytes)
+    let path = requestHead.view(in: bytes).path
     let answer = chooser.answer(
       path, connection: c.pointee.number, request: c.pointee.requests)
     c.pointee.requests += 1
@@ -220,7 +221,7 @@ extension OriginWorker where E: ~Copyable {
   @inline(__always)
   private mutating func writeHead(_ c: OriginConnectionPointer, _ declared: Int) {
     let status = c.pointee.answer.status
-    let written = date.with(engine.wallMicroseconds) { date in
+    let written = date.withBytes(wallMicroseconds: engine.wallMicroseconds) { date in
       c.pointee.plain!.write(capacity: Self.headRoom) { room in
         var w = HeadWriter(room)
         if status == 200 { w.append("HTTP/1.1 200 OK\r\n") } else { w.statusLine(status) }

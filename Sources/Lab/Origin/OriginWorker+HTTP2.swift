@@ -2,6 +2,7 @@
 // leaves; here it is only given room, as much as one send carries.
 
 import Glibc
+import HTTP
 import HTTP2
 import MillraceEngine
 
@@ -120,7 +121,7 @@ extension OriginWorker where E: ~Copyable {
     fields.removeAll()
     fields.append(":status", number: Int(status))
     fields.append("server", "millrace-origin")
-    date.with(engine.wallMicroseconds) { _ = fields.append("date", $0) }
+    date.withBytes(wallMicroseconds: engine.wallMicroseconds) { _ = fields.append("date", $0) }
     fields.append("content-type", "text/plain")
     if status != 204, let length { fields.append("content-length", number: length) }
   }

@@ -3,6 +3,7 @@
 // their own, by what they serve.
 
 import Glibc
+import HTTP
 import HTTP1
 import HTTP2
 import MillraceEngine
@@ -109,7 +110,7 @@ struct OriginWorker<E: Engine & ~Copyable>: ~Copyable {
   let tlsScratch: UnsafeMutableRawBufferPointer
   /// Plaintext on its way into a TLS session.
   let plainScratch: UnsafeMutableRawBufferPointer
-  var date: OriginDate
+  var date: HTTPDate
   /// Connections whose descriptor can be closed, once nothing is in flight.
   var reapable: [UInt32] = []
   /// When the thread ends whatever is under way; Int64.max: it has not been told to.
@@ -148,7 +149,7 @@ struct OriginWorker<E: Engine & ~Copyable>: ~Copyable {
     fields = HTTP2FieldList(lasting: false)
     tlsScratch = .allocate(byteCount: Self.scratchBytes, alignment: 64)
     plainScratch = .allocate(byteCount: Self.scratchBytes, alignment: 64)
-    date = OriginDate()
+    date = HTTPDate()
   }
 
   // MARK: The loop

@@ -5,7 +5,7 @@
 extension FieldName {
   /// The name that `count` bytes at `name` spell. The bytes must all be token characters (RFC 9110
   /// 5.6.2): the comparison relies on it.
-  @inline(__always)
+  @inlinable @inline(__always)
   package init(_ name: UnsafeRawPointer, _ count: Int) {
     self = FieldName.recognise(name, count, ByteClass.byte(name, 0) | 0x20)
   }
@@ -18,7 +18,8 @@ extension FieldName {
     ByteClass.equalFolded(name, literal, count: literal.utf8CodeUnitCount) ? candidate : .other
   }
 
-  private static func recognise(
+  @usableFromInline
+  package static func recognise(
     _ name: UnsafeRawPointer, _ count: Int, _ first: UInt8
   ) -> FieldName {
     let known: FieldName =

@@ -15,8 +15,8 @@ public struct ByteRange: Equatable, Sendable {
   }
 
   /// The range `start..<end`; both fit 32 bits because a head is bounded by its limits.
-  @inline(__always)
-  init(from start: Int, to end: Int) {
+  @inlinable @inline(__always)
+  package init(from start: Int, to end: Int) {
     self.start = UInt32(truncatingIfNeeded: start)
     self.count = UInt32(truncatingIfNeeded: end &- start)
   }

@@ -3,14 +3,14 @@
 // letters, digits and -._~ ; sub-delims and percent-encoding are legal there and used by nobody
 // but those who want two parsers to see two hosts.
 
-struct Authority {
+package struct Authority {
   /// The host alone; an IP literal keeps its brackets.
-  let host: ByteRange
+  package let host: ByteRange
   /// The port, or nil if there is none or it is empty (RFC 3986 3.2.3 allows "host:").
-  let port: UInt16?
+  package let port: UInt16?
 
   /// Reads `range`, or returns nil if it is no host with an optional port of 0...65535.
-  init?(_ range: ByteRange, _ base: UnsafeRawPointer) {
+  package init?(_ range: ByteRange, _ base: UnsafeRawPointer) {
     let start = Int(range.start)
     let end = Int(range.end)
     guard start < end else { return nil }

@@ -1,17 +1,17 @@
 // The elements of a comma-separated list (RFC 9110 5.6.1) in one field value, empty ones left out.
 // It does not know quoted strings: the lists that it is used for hold tokens.
 
-struct ListElements {
+package struct ListElements {
   private var position: Int
   private let end: Int
 
-  init(_ value: ByteRange) {
+  package init(_ value: ByteRange) {
     position = Int(value.start)
     end = Int(value.end)
   }
 
   /// The next element without the white space around it, or nil at the end.
-  mutating func next(_ base: UnsafeRawPointer) -> ByteRange? {
+  package mutating func next(_ base: UnsafeRawPointer) -> ByteRange? {
     while position < end {
       let byte = ByteClass.byte(base, position)
       if byte != ByteClass.comma, !ByteClass.isBlank(byte) { break }

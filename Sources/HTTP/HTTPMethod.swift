@@ -25,8 +25,8 @@ public enum HTTPMethod: UInt8, Sendable {
   }
 
   /// The method that `count` bytes at `name` spell.
-  @inline(__always)
-  init(_ name: UnsafeRawPointer, _ count: Int) {
+  @inlinable @inline(__always)
+  package init(_ name: UnsafeRawPointer, _ count: Int) {
     switch count {
     case 3:
       if ByteClass.equal(name, "GET", count: 3) {

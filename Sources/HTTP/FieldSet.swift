@@ -85,7 +85,8 @@ public struct FieldSet: OptionSet, Sendable {
   /// names them: those of RFC 9110 7.6.1; Trailer, which the forwarder announces itself; the proxy
   /// authentication fields, which RFC 2616 13.5.1 counted among them and which concern a forward
   /// proxy only; and what is left of an h2c upgrade that this proxy never performs (RFC 7540 3.2.1).
-  static var connectionSpecific: FieldSet {
+  @inlinable
+  package static var connectionSpecific: FieldSet {
     [
       .connection, .keepAlive, .proxyConnection, .te, .trailer, .transferEncoding, .upgrade,
       .proxyAuthenticate, .proxyAuthorization, .proxyAuthenticationInfo, .http2Settings,
@@ -94,7 +95,8 @@ public struct FieldSet: OptionSet, Sendable {
 
   /// The fields that a nomination in Connection cannot remove: without them the next hop would
   /// frame, route or attribute the message otherwise than this one did.
-  static var neverNominated: FieldSet {
+  @inlinable
+  package static var neverNominated: FieldSet {
     [
       .host, .contentLength, .via, .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost,
       .xForwardedPort, .xRealIP,
@@ -105,7 +107,8 @@ public struct FieldSet: OptionSet, Sendable {
   /// request modifiers, authentication, response control and content handling (RFC 9110 6.5.1,
   /// with the list of RFC 7230 4.1.2), and what says who the client is or which path was meant,
   /// which this proxy vouches for or takes out.
-  static var forbiddenInTrailers: FieldSet {
+  @inlinable
+  package static var forbiddenInTrailers: FieldSet {
     connectionSpecific.union(neverNominated).union([
       .expect, .maxForwards, .cacheControl, .pragma, .range, .ifMatch, .ifNoneMatch,
       .ifModifiedSince, .ifUnmodifiedSince, .ifRange, .authorization, .cookie, .setCookie,

@@ -6,23 +6,25 @@ public enum TargetForm: UInt8, Sendable {
   case origin, absolute, authority, asterisk
 }
 
-struct RequestTarget {
-  var form = TargetForm.origin
-  var path = ByteRange.empty
-  var query = ByteRange.empty
-  var hasQuery = false
+@usableFromInline
+package struct RequestTarget {
+  @usableFromInline package var form = TargetForm.origin
+  @usableFromInline package var path = ByteRange.empty
+  @usableFromInline package var query = ByteRange.empty
+  @usableFromInline package var hasQuery = false
   /// The authority of an absolute or authority form, else empty.
-  var authority = ByteRange.empty
-  var host = ByteRange.empty
-  var port: UInt16?
-  var isHTTPS = false
+  @usableFromInline package var authority = ByteRange.empty
+  @usableFromInline package var host = ByteRange.empty
+  @usableFromInline package var port: UInt16?
+  @usableFromInline package var isHTTPS = false
 
-  init() {}
+  @usableFromInline
+  package init() {}
 
   /// Takes apart `range`, all of whose bytes are of the target class; nil if it is of no form that
   /// `method` allows.
-  @inline(__always)
-  init?(_ range: ByteRange, method: HTTPMethod, _ base: UnsafeRawPointer) {
+  @inlinable @inline(__always)
+  package init?(_ range: ByteRange, method: HTTPMethod, _ base: UnsafeRawPointer) {
     let start = Int(range.start)
     let end = Int(range.end)
     guard start < end else { return nil }
@@ -34,7 +36,8 @@ struct RequestTarget {
   }
 
   /// Every form but the origin form.
-  private mutating func readRare(
+  @usableFromInline
+  mutating func readRare(
     _ range: ByteRange, method: HTTPMethod, _ base: UnsafeRawPointer
   ) -> Bool {
     let start = Int(range.start)
@@ -81,8 +84,8 @@ struct RequestTarget {
   }
 
   /// Parts path and query at the first "?".
-  @inline(__always)
-  private mutating func split(_ start: Int, _ end: Int, _ base: UnsafeRawPointer) {
+  @inlinable @inline(__always)
+  mutating func split(_ start: Int, _ end: Int, _ base: UnsafeRawPointer) {
     var position = start
     while position < end, ByteClass.byte(base, position) != 0x3F { position &+= 1 }
     path = ByteRange(from: start, to: position)

@@ -8,7 +8,7 @@ public struct NominatedNames: ~Copyable {
   /// Bytes of names that are kept. Real messages name one to five fields of some ten bytes; past
   /// the bound every trailer line of an unrecognised name counts as nominated, which loses a line
   /// and never passes one on that should not.
-  static let bytesMaximum = 1024
+  package static let bytesMaximum = 1024
 
   /// Stands before the names, so that this value is one pointer: it is part of each decoder, of
   /// which an exchange has two, and up to 128 bytes are copied without a call of memcpy (callgrind:
@@ -25,7 +25,7 @@ public struct NominatedNames: ~Copyable {
   }
   private var names: UnsafeMutableRawPointer { memory + MemoryLayout<Header>.size }
 
-  init(_ table: borrowing FieldTable, _ base: UnsafeRawPointer) {
+  package init(_ table: FieldTable, _ base: UnsafeRawPointer) {
     memory = .allocate(
       byteCount: MemoryLayout<Header>.size + Self.bytesMaximum,
       alignment: MemoryLayout<Header>.alignment)
@@ -53,7 +53,7 @@ public struct NominatedNames: ~Copyable {
   }
 
   /// Whether a field line of a trailer section is nominated.
-  func nominates(_ line: FieldLine, _ base: UnsafeRawPointer) -> Bool {
+  package func nominates(_ line: FieldLine, _ base: UnsafeRawPointer) -> Bool {
     if header.pointee.isPartial, line.known == .other { return true }
     var position = 0
     while position < header.pointee.used {

@@ -2,15 +2,13 @@
 // (Via), and which protocol its sender would rather speak (Upgrade). Read only where such a field
 // is there, which is rare.
 
-extension RequestHead {
+extension RequestView {
   /// The value of Max-Forwards (RFC 9110 7.6.2), at most 2³² − 1, which is the largest that this
-  /// codec supports; nil if there is none or it is no number. Of several lines the first counts.
-  ///
-  /// - Parameter bytes: those that the head was parsed from.
-  public func maxForwards(in bytes: UnsafeRawBufferPointer) -> UInt32? {
+  /// proxy supports; nil if there is none or it is no number. Of several lines the first counts.
+  public var maxForwards: UInt32? {
     guard let line = first(.maxForwards), !line.value.isEmpty else { return nil }
     var total: UInt64 = 0
-    for byte in line.value.slice(of: bytes) {
+    for byte in slice(line.value) {
       let digit = byte &- 0x30
       guard digit < 10 else { return nil }
       total = min(total * 10 + UInt64(digit), UInt64(UInt32.max))
@@ -22,13 +20,11 @@ extension RequestHead {
   ///
   /// Comments are not told apart from members: a comma in one makes a member of its rest, which
   /// can only count more of what the sender wrote itself.
-  public func viaCount(
-    of pseudonym: UnsafeRawBufferPointer, in bytes: UnsafeRawBufferPointer
-  ) -> Int {
-    guard let base = bytes.baseAddress, let name = pseudonym.baseAddress else { return 0 }
+  public func viaCount(of pseudonym: UnsafeRawBufferPointer) -> Int {
+    guard let name = pseudonym.baseAddress else { return 0 }
     var count = 0
-    for index in 0..<fields.count where fields.line(index).known == .via {
-      var elements = ListElements(fields.line(index).value)
+    for index in 0..<fieldCount where field(index).known == .via {
+      var elements = ListElements(field(index).value)
       while let element = elements.next(base) {
         let place = Self.receivedBy(element, base)
         if Int(place.count) == pseudonym.count,
@@ -53,10 +49,10 @@ extension RequestHead {
   }
 
   /// Whether the request offers to switch to WebSocket (RFC 6455 4.1), with or without a version.
-  public func offersWebSocket(in bytes: UnsafeRawBufferPointer) -> Bool {
-    guard wantsUpgrade, let base = bytes.baseAddress else { return false }
-    for index in 0..<fields.count where fields.line(index).known == .upgrade {
-      var elements = ListElements(fields.line(index).value)
+  public var offersWebSocket: Bool {
+    guard offersUpgrade else { return false }
+    for index in 0..<fieldCount where field(index).known == .upgrade {
+      var elements = ListElements(field(index).value)
       while let element = elements.next(base) {
         guard element.count >= 9,
           ByteClass.equalFolded(base + Int(element.start), "websocket", count: 9)

@@ -1,13 +1,12 @@
 // What a server says of how its content is to be passed on: at once, as it comes, or not.
 
-extension ResponseHead {
+extension ResponseView {
   /// Whether the content is a stream whose parts are wanted as they come: server-sent events (HTML
   /// Living Standard, 9.2), gRPC, or what the server marks with `X-Accel-Buffering: no`, the field
   /// that nginx introduced for it (ngx_http_proxy_module, proxy_buffering).
-  /// - Parameter bytes: what the head was parsed from.
-  public func isStream(_ bytes: UnsafeRawBufferPointer) -> Bool {
+  public var isStream: Bool {
     if let line = first(.contentType) {
-      let type = line.value.slice(of: bytes)
+      let type = slice(line.value)
       if Self.hasPrefix(type, "text/event-stream") || Self.hasPrefix(type, "application/grpc") {
         return true
       }
@@ -15,7 +14,7 @@ extension ResponseHead {
     guard presentFields.contains(.xAccelBuffering), let line = first(.xAccelBuffering) else {
       return false
     }
-    let value = line.value.slice(of: bytes)
+    let value = slice(line.value)
     return value.count == 2 && Self.hasPrefix(value, "no")
   }
 

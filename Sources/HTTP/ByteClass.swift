@@ -2,24 +2,29 @@
 // owns no state; the table is a literal in read-only memory, so reaching it costs no lazy
 // initialisation. Every scan stays inside the bounds that it is given.
 
+@usableFromInline
 package enum ByteClass {
-  package static let token: UInt8 = 1  // tchar, RFC 9110 5.6.2
-  package static let target: UInt8 = 2  // visible ASCII without "#": RFC 9112 3.2 has no fragment
-  package static let host: UInt8 = 4  // unreserved, RFC 3986 2.3; see Authority for the rest
-  package static let hex: UInt8 = 8  // HEXDIG, RFC 5234 B.1
+  /// tchar, RFC 9110 5.6.2
+  @inlinable package static var token: UInt8 { 1 }
+  /// visible ASCII without "#": RFC 9112 3.2 has no fragment
+  @inlinable package static var target: UInt8 { 2 }
+  /// unreserved, RFC 3986 2.3; see Authority for the rest
+  @inlinable package static var host: UInt8 { 4 }
+  /// HEXDIG, RFC 5234 B.1
+  @inlinable package static var hex: UInt8 { 8 }
 
-  package static let tab: UInt8 = 0x09
-  package static let lineFeed: UInt8 = 0x0A
-  package static let carriageReturn: UInt8 = 0x0D
-  package static let space: UInt8 = 0x20
-  package static let comma: UInt8 = 0x2C
-  package static let colon: UInt8 = 0x3A
-  package static let semicolon: UInt8 = 0x3B
+  @inlinable package static var tab: UInt8 { 0x09 }
+  @inlinable package static var lineFeed: UInt8 { 0x0A }
+  @inlinable package static var carriageReturn: UInt8 { 0x0D }
+  @inlinable package static var space: UInt8 { 0x20 }
+  @inlinable package static var comma: UInt8 { 0x2C }
+  @inlinable package static var colon: UInt8 { 0x3A }
+  @inlinable package static var semicolon: UInt8 { 0x3B }
 
   /// One byte of class bits for each byte value.
   // SAFETY: the literal is exactly 256 bytes (a test compares each with its definition), so any
   // UInt8 is a valid index.
-  @inline(__always)
+  @inlinable @inline(__always)
   package static var table: UnsafePointer<UInt8> {
     let bits: StaticString = """
       \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
@@ -42,14 +47,14 @@ package enum ByteClass {
     return bits.utf8Start
   }
 
-  @inline(__always)
-  static func isBlank(_ byte: UInt8) -> Bool { byte == space || byte == tab }
+  @inlinable @inline(__always)
+  package static func isBlank(_ byte: UInt8) -> Bool { byte == space || byte == tab }
 
-  @inline(__always)
-  static func isControl(_ byte: UInt8) -> Bool { byte < 0x20 || byte == 0x7F }
+  @inlinable @inline(__always)
+  package static func isControl(_ byte: UInt8) -> Bool { byte < 0x20 || byte == 0x7F }
 
-  @inline(__always)
-  static func byte(_ base: UnsafeRawPointer, _ offset: Int) -> UInt8 {
+  @inlinable @inline(__always)
+  package static func byte(_ base: UnsafeRawPointer, _ offset: Int) -> UInt8 {
     base.load(fromByteOffset: offset, as: UInt8.self)
   }
 
@@ -57,7 +62,7 @@ package enum ByteClass {
   ///
   /// Eight bytes at a time. A borrow in the subtractions can only flag a byte above one that is
   /// flagged rightly, so the lowest flag is exact.
-  @inline(__always)
+  @inlinable @inline(__always)
   package static func firstControl(_ base: UnsafeRawPointer, from start: Int, to end: Int) -> Int {
     var position = start
     while end &- position >= 8 {
@@ -75,8 +80,8 @@ package enum ByteClass {
   }
 
   /// Offset of the first byte in `start..<end` that lacks the class `bits`, or `end`.
-  @inline(__always)
-  static func firstOutside(
+  @inlinable @inline(__always)
+  package static func firstOutside(
     _ bits: UInt8, _ base: UnsafeRawPointer, from start: Int, to end: Int
   ) -> Int {
     let table = table
@@ -86,8 +91,9 @@ package enum ByteClass {
   }
 
   /// Whether `count` bytes equal the literal, which must be `count` bytes long.
-  @inline(__always)
-  static func equal(_ bytes: UnsafeRawPointer, _ literal: StaticString, count: Int) -> Bool {
+  @inlinable @inline(__always)
+  package static func equal(_ bytes: UnsafeRawPointer, _ literal: StaticString, count: Int) -> Bool
+  {
     let other = literal.utf8Start
     var index = 0
     while index < count {
@@ -100,8 +106,10 @@ package enum ByteClass {
   /// Whether `count` bytes equal the literal without regard to ASCII case. The literal is in lower
   /// case and made of letters, digits and "-" only; the bytes must hold no control byte, since
   /// setting bit 5 would turn some of those into what the literal may hold.
-  @inline(__always)
-  static func equalFolded(_ bytes: UnsafeRawPointer, _ literal: StaticString, count: Int) -> Bool {
+  @inlinable @inline(__always)
+  package static func equalFolded(_ bytes: UnsafeRawPointer, _ literal: StaticString, count: Int)
+    -> Bool
+  {
     let other = UnsafeRawPointer(literal.utf8Start)
     if count >= 8 {
       // Two loads that may overlap cover 8...16 bytes; longer names take one more turn each.
@@ -121,25 +129,28 @@ package enum ByteClass {
   }
 
   /// Whether two runs of bytes are equal without regard to ASCII case.
-  static func equalFolded(_ left: UnsafeRawPointer, _ right: UnsafeRawPointer, count: Int) -> Bool {
+  @inlinable
+  package static func equalFolded(_ left: UnsafeRawPointer, _ right: UnsafeRawPointer, count: Int)
+    -> Bool
+  {
     for index in 0..<count where lowercase(byte(left, index)) != lowercase(byte(right, index)) {
       return false
     }
     return true
   }
 
-  @inline(__always)
-  static func lowercase(_ byte: UInt8) -> UInt8 {
+  @inlinable @inline(__always)
+  package static func lowercase(_ byte: UInt8) -> UInt8 {
     byte &- 0x41 < 26 ? byte | 0x20 : byte
   }
 
-  @inline(__always)
-  private static func word(_ base: UnsafeRawPointer, _ offset: Int) -> UInt64 {
+  @inlinable @inline(__always)
+  package static func word(_ base: UnsafeRawPointer, _ offset: Int) -> UInt64 {
     base.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
   }
 
-  @inline(__always)
-  private static func foldedWord(_ base: UnsafeRawPointer, _ offset: Int) -> UInt64 {
+  @inlinable @inline(__always)
+  package static func foldedWord(_ base: UnsafeRawPointer, _ offset: Int) -> UInt64 {
     word(base, offset) | 0x2020_2020_2020_2020
   }
 }
