@@ -93,7 +93,7 @@ struct Walker {
     add(UInt64(s.mode.rawValue), 1)
     add(UInt64(s.request.rawValue), 2)
     add(s.expectation == .awaited ? 1 : 0, 1)
-    add(UInt64(s.upstream.rawValue), 3)
+    add(UInt64(s.upstream.rawValue), 4)
     add(UInt64(s.response.rawValue), 3)
     add(UInt64(s.delivery.rawValue), 2)
     add(UInt64(s.audit.record.rawValue), 2)
@@ -317,7 +317,7 @@ struct Walker {
     require(s.requestFlow.isPaused == ledger.requestPaused, "the paused request is the driver's")
     require(s.responseFlow.isPaused == ledger.responsePaused, "the paused response is the driver's")
     require(
-      !s.requestFlow.isPaused || !s.requestFlow.isEmpty || !s.upstream.isAttached
+      !s.requestFlow.isPaused || !s.requestFlow.isEmpty || !s.upstream.hasBuffer
         || s.upstream == .deaf, "a paused request has someone who resumes it")
     require(
       !s.responseFlow.isPaused || !s.responseFlow.isEmpty && s.upstream.isAttached,
