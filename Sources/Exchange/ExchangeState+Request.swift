@@ -135,8 +135,11 @@ extension ExchangeState {
   public mutating func requestTaken(_ count: Int) -> Actions {
     // TRAP: a connection reports to the exchange that it serves.
     precondition(upstream.isAttached, "bytes taken by no connection")
-    var actions = Actions(requestFlow.take(count) == .resume ? .resumeRequest : .none)
-    if isTunnel { settleTunnel(&actions) }
+    let effects: Actions.Effects =
+      requestFlow.take(count) == .resume ? .resumeRequest : .none
+    guard isTunnel else { return Actions(effects) }
+    var actions = Actions(effects)
+    settleTunnel(&actions)
     return actions
   }
 
