@@ -6,7 +6,7 @@ extension ExchangeState {
   /// still read: what is whole is answered.
   public mutating func downstreamHalfClosed() -> Actions {
     expectDownstream()
-    // A request that waits for room came before the end, and is served first.
+    // A request that waits for room came before the end, and is served first; it is told again then.
     if stage == .claiming || stage == .waiting { return Actions() }
     if isTunnel { return request == .open ? requestTunnelEnded() : Actions() }
     if request == .whole { return Actions(.last) }

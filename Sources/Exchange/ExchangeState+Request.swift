@@ -87,7 +87,7 @@ extension ExchangeState {
   @inline(__always)
   public mutating func requestWritten(_ buffered: Int) {
     // TRAP: the driver writes to a connection that it has.
-    precondition(upstream.isAttached, "a request without a connection")
+    precondition(upstream.hasBuffer, "a request without a connection")
     requestFlow.produce(buffered)
   }
 
@@ -106,7 +106,7 @@ extension ExchangeState {
   /// The turn's input is used up. - Parameter bulk: the downstream is read in large buffers.
   @inline(__always)
   public mutating func requestTurnEnded(bulk: Bool) -> Actions {
-    guard request == .open, upstream.isAttached, upstream != .deaf else { return Actions() }
+    guard request == .open, upstream.hasBuffer, upstream != .deaf else { return Actions() }
     return Actions(requestFlow.settle(bulk: bulk) == .pause ? .pauseRequest : .none)
   }
 
@@ -114,7 +114,7 @@ extension ExchangeState {
   /// - Parameter buffered: what the upstream's buffer grew by.
   public mutating func requestEnd(buffered: Int) -> Actions {
     // TRAP: the driver gives the end behind all content, to a connection that takes it.
-    precondition(request == .open && upstream.isAttached, "an end that nobody takes")
+    precondition(request == .open && upstream.hasBuffer, "an end that nobody takes")
     precondition(response < .replying || isTunnel, "an end behind the response")
     if isTunnel { return requestTunnelEnded() }
     request = .whole
@@ -135,8 +135,11 @@ extension ExchangeState {
   public mutating func requestTaken(_ count: Int) -> Actions {
     // TRAP: a connection reports to the exchange that it serves.
     precondition(upstream.isAttached, "bytes taken by no connection")
-    var actions = Actions(requestFlow.take(count) == .resume ? .resumeRequest : .none)
-    if isTunnel { settleTunnel(&actions) }
+    let effects: Actions.Effects =
+      requestFlow.take(count) == .resume ? .resumeRequest : .none
+    guard isTunnel else { return Actions(effects) }
+    var actions = Actions(effects)
+    settleTunnel(&actions)
     return actions
   }
 

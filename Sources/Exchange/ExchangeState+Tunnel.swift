@@ -32,6 +32,7 @@ extension ExchangeState {
   }
 
   /// The downstream sends no more.
+  @inline(never)
   mutating func requestTunnelEnded() -> Actions {
     request = .whole
     var actions = Actions(.halfCloseUpstream)
@@ -41,6 +42,7 @@ extension ExchangeState {
   }
 
   /// The upstream sends no more.
+  @inline(never)
   mutating func responseTunnelEnded() -> Actions {
     guard response == .relaying else { return Actions() }
     response = .whole
@@ -52,6 +54,7 @@ extension ExchangeState {
   }
 
   /// Ends a tunnel of which both directions have ended.
+  @inline(never)
   mutating func settleTunnel(_ actions: inout Actions) {
     guard response == .whole, request != .open, requestFlow.isEmpty, upstream.isAttached else {
       return

@@ -11,6 +11,15 @@ extension ExchangeState {
     return Actions()
   }
 
+  /// A connection is being made whose protocol is not known yet: what is to be sent waits for
+  /// `upstreamReady`, and is then written.
+  public mutating func upstreamDialing() -> Actions {
+    // TRAP: an answer to `.attach`, perhaps from the queue.
+    precondition(upstream == .attaching || upstream == .queued, "a connection unasked for")
+    upstream = .dialing
+    return Actions()
+  }
+
   /// A connection is being made; its buffer may be filled.
   public mutating func upstreamConnecting() -> Actions { attached(.connecting) }
 
@@ -31,7 +40,9 @@ extension ExchangeState {
   @inline(__always)
   public mutating func upstreamReady() -> Actions {
     // TRAP: the driver reports for the connection that the exchange has.
-    precondition(upstream == .connecting || upstream == .assigned, "ready without a connection")
+    precondition(
+      upstream == .connecting || upstream == .assigned || upstream == .dialing,
+      "ready without a connection")
     upstream = .busy
     return resumeUnserved()
   }
@@ -58,14 +69,17 @@ extension ExchangeState {
     _ kind: Failure.Kind, keepsUnsent: Bool = true
   ) -> Actions {
     // TRAP: the driver reports for the connection that the exchange has.
-    precondition(upstream == .connecting, "a connect that was not under way")
+    precondition(
+      upstream == .connecting || upstream == .dialing, "a connect that was not under way")
     guard keepsUnsent, Failure(kind).retry == .unsent, retries.onConnectFailure,
       retries.attempts > 0
     else { return fail(kind) }
     retries.attempts -= 1
+    var actions = Actions(
+      kind, .count | .countRetry | .releaseUpstream | .attach | .avoidServer)
+    if upstream == .connecting { actions.insert(.carryUnsent) }
     upstream = .attaching
-    return Actions(
-      kind, .count | .countRetry | .releaseUpstream | .attach | .avoidServer | .carryUnsent)
+    return actions
   }
 
   /// The same by the connect timeout.
@@ -93,7 +107,7 @@ extension ExchangeState {
   public mutating func upstreamClosed(reset: Bool, canResend: Bool = true) -> Actions {
     // TRAP: the driver reports for the connection that the exchange has; one that is not made yet
     // ends by `connectFailed`.
-    precondition(upstream.isAttached && upstream != .connecting, "the end of no connection")
+    precondition(upstream.hasBuffer && upstream != .connecting, "the end of no connection")
     if upstream == .assigned { return upstreamStale() }
     if isTunnel && !reset { return responseTunnelEnded() }
     if response >= .relaying { return fail(reset ? .upstreamReset : .upstreamTruncated) }

@@ -123,6 +123,9 @@ extension ExchangeState {
     case attaching
     /// In the queue for one.
     case queued
+    /// A connection is being made whose protocol is not known before it is (ALPN): it has no buffer.
+    case dialing
+    /// A connection is being made, and its buffer may be filled.
     case connecting
     /// A pooled connection of which nothing has left in this turn.
     case assigned
@@ -133,7 +136,11 @@ extension ExchangeState {
 
     /// Whether there is a connection.
     @inline(__always)
-    public var isAttached: Bool { rawValue >= 3 && rawValue <= 6 }
+    public var isAttached: Bool { rawValue >= 3 && rawValue <= 7 }
+
+    /// Whether there is a buffer to fill.
+    @inline(__always)
+    public var hasBuffer: Bool { rawValue >= 4 && rawValue <= 7 }
   }
 
   public enum ResponseStep: UInt8, BitwiseCopyable, Comparable, Hashable, Sendable {
@@ -210,7 +217,7 @@ extension ExchangeState {
   /// Whether request content may be given to the upstream's buffer now.
   @inline(__always)
   public var takesRequestContent: Bool {
-    request == .open && upstream.isAttached && !requestFlow.isPaused
+    request == .open && upstream.hasBuffer && !requestFlow.isPaused
       && (response < .replying || isTunnel)
   }
 

@@ -11,7 +11,7 @@ enum Event: UInt8, CaseIterable, Sendable {
   case contentWanted
   case requestContent, requestBlocked, requestTurnEnded, requestTurnEndedBulk, requestEnd
   case requestCopied, requestTaken, requestTakenAll, requestSendFailed
-  case upstreamQueued, upstreamConnecting, upstreamAssigned, upstreamReady
+  case upstreamQueued, upstreamDialing, upstreamConnecting, upstreamAssigned, upstreamReady
   case attachFailed, connectFailed, connectFailedEmpty, connectTimedOut, upstreamStale
   case upstreamEOF, upstreamReset, upstreamEOFWithoutMemory, streamRefused, responseTimedOut
   case responseBegan, interim, interimUnwritten, continueHead
@@ -63,16 +63,18 @@ extension Walker {
         && (s.stage == .routing || s.stage == .running)
     case .requestTurnEnded, .requestTurnEndedBulk: return s.upstream.isAttached
     case .requestEnd:
-      return s.request == .open && s.upstream.isAttached && (s.response < .replying || s.isTunnel)
-    case .requestCopied: return s.wantsCopy && s.upstream.isAttached
+      return s.request == .open && s.upstream.hasBuffer && (s.response < .replying || s.isTunnel)
+    case .requestCopied: return s.wantsCopy && s.upstream.hasBuffer
     case .requestTaken: return s.upstream == .busy && s.requestFlow.waiting > 1
     case .requestTakenAll: return s.upstream == .busy && !s.requestFlow.isEmpty
     case .requestSendFailed: return asked && !s.requestFlow.isEmpty
     case .upstreamQueued: return s.upstream == .attaching
-    case .upstreamConnecting, .upstreamAssigned, .attachFailed:
+    case .upstreamDialing, .upstreamConnecting, .upstreamAssigned, .attachFailed:
       return s.upstream == .attaching || s.upstream == .queued
-    case .upstreamReady: return s.upstream == .connecting || s.upstream == .assigned
-    case .connectFailed, .connectFailedEmpty, .connectTimedOut: return s.upstream == .connecting
+    case .upstreamReady:
+      return s.upstream == .connecting || s.upstream == .assigned || s.upstream == .dialing
+    case .connectFailed, .connectFailedEmpty, .connectTimedOut:
+      return s.upstream == .connecting || s.upstream == .dialing
     case .upstreamStale: return s.upstream == .assigned
     case .upstreamEOF, .upstreamReset, .upstreamEOFWithoutMemory:
       return asked || s.upstream == .assigned
@@ -152,7 +154,14 @@ extension Walker {
       return state.upstreamQueued()
     case .upstreamConnecting: return attach(state.upstreamConnecting())
     case .upstreamAssigned: return attach(state.upstreamAssigned())
-    case .upstreamReady: return state.upstreamReady()
+    case .upstreamDialing:
+      ledger.hasPlace = false
+      ledger.hasUpstream = true
+      return state.upstreamDialing()
+    case .upstreamReady:
+      let isDialed = state.upstream == .dialing
+      let actions = state.upstreamReady()
+      return isDialed ? attach(actions) : actions
     case .attachFailed: return state.attachFailed(.resourcesExhausted)
     case .connectFailed: return state.connectFailed(.connectRefused)
     case .connectFailedEmpty: return state.connectFailed(.connectRefused, keepsUnsent: false)

@@ -80,28 +80,28 @@ struct Walker {
     let rest: UInt64
   }
 
-  /// What two states have to share to behave alike from now on. Left out is what nothing depends on any
-  /// more: the reason of a reply that is written, attempts behind the first byte of a response, whether
-  /// a response may be held where none is, and what a request that is whole has still to send behind
-  /// the response's head.
+  /// What two states have to share to behave alike from now on. Left out is what nothing can depend on
+  /// any more: the reason of a reply that is written, attempts and a copy without a connection, interim
+  /// responses behind the final head, and what a whole request has still to send behind it.
   var key: Key {
     let s = state
     let isAnswered = s.response >= .relaying
+    let isReleased = s.upstream == .released
     let mayHold = s.awaitsRecords && s.audit.hold != .begun
     var bits = UInt64(s.stage.rawValue)
     func add(_ value: UInt64, _ width: UInt64) { bits = bits &<< width | value }
     add(UInt64(s.mode.rawValue), 1)
     add(UInt64(s.request.rawValue), 2)
     add(s.expectation == .awaited ? 1 : 0, 1)
-    add(UInt64(s.upstream.rawValue), 3)
+    add(UInt64(s.upstream.rawValue), 4)
     add(UInt64(s.response.rawValue), 3)
     add(UInt64(s.delivery.rawValue), 2)
     add(UInt64(s.audit.record.rawValue), 2)
     add(UInt64(s.audit.gate.rawValue), 2)
     add(s.awaitsRecords ? UInt64(s.audit.hold.rawValue) : 0, 3)
     add(UInt64(min(s.audit.heldBytes, 15)), 4)
-    add(s.response == .none ? UInt64(s.retries.attempts) : 0, 2)
-    add(s.hasCopy && s.response == .none ? 1 : 0, 1)
+    add(isReleased ? 0 : UInt64(s.retries.attempts), 2)
+    add(s.hasCopy && !isReleased ? 1 : 0, 1)
     add(isAnswered ? 0 : UInt64(s.interims), 2)
     add(s.response == .whole ? (s.ending == .complete ? 0 : lingers ? 1 : 2) : reason, 5)
     let isSent = isAnswered && s.request != .open && !s.isTunnel
@@ -317,7 +317,7 @@ struct Walker {
     require(s.requestFlow.isPaused == ledger.requestPaused, "the paused request is the driver's")
     require(s.responseFlow.isPaused == ledger.responsePaused, "the paused response is the driver's")
     require(
-      !s.requestFlow.isPaused || !s.requestFlow.isEmpty || !s.upstream.isAttached
+      !s.requestFlow.isPaused || !s.requestFlow.isEmpty || !s.upstream.hasBuffer
         || s.upstream == .deaf, "a paused request has someone who resumes it")
     require(
       !s.responseFlow.isPaused || !s.responseFlow.isEmpty && s.upstream.isAttached,
@@ -341,6 +341,11 @@ struct Walker {
     require(
       s.stage == .running || s.upstream == .none, "a server is asked when all else is settled")
     require(!s.isTunnel || s.response >= .relaying, "a tunnel has been accepted")
+    if event == .upstreamAssigned || event == .upstreamConnecting || event == .upstreamReady {
+      require(
+        !(before.requestFlow.isPaused && before.requestFlow.isEmpty && s.requestFlow.isPaused),
+        "content that waited for a buffer is asked for when there is one")
+    }
     require(s.response >= before.response || before.isTunnel, "a response only moves on")
     require(
       s.awaitsServer == false || s.upstream == .busy || s.upstream == .deaf,
