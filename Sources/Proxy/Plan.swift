@@ -35,28 +35,6 @@ struct ListenerPlan {
   let dropsUnderscores: Bool
 }
 
-/// The Via line of each version of the message that is forwarded, with the empty line that ends the
-/// head behind it, since it comes last (RFC 9110 7.6.3).
-struct ViaPlan {
-  /// The pseudonym; empty: no Via is written.
-  let name: PlanBytes
-  let http11: PlanBytes
-  let http10: PlanBytes
-
-  init(_ via: ViaSetting) {
-    switch via {
-    case .off:
-      name = PlanBytes("")
-      http11 = PlanBytes("\r\n")
-      http10 = PlanBytes("\r\n")
-    case .pseudonym(let text):
-      name = PlanBytes(text)
-      http11 = PlanBytes("Via: 1.1 \(text)\r\n\r\n")
-      http10 = PlanBytes("Via: 1.0 \(text)\r\n\r\n")
-    }
-  }
-}
-
 struct RoutePlan {
   enum Host { case any, exact, wildcard }
   enum Path { case any, prefix, exact }
@@ -101,7 +79,8 @@ struct Plan: @unchecked Sendable {
   let routes: UnsafeBufferPointer<RoutePlan>
   let upstreams: UnsafeBufferPointer<UpstreamPlan>
   let limits: LimitsConfiguration
-  let via: ViaPlan
+  /// The pseudonym in Via (RFC 9110 7.6.3); empty: no Via is written.
+  let via: PlanBytes
   let drainDeadline: Int64
   let audit: AuditConfiguration?
   /// Timers are looked at as often as the shortest timeout asks for.
@@ -157,7 +136,11 @@ struct Plan: @unchecked Sendable {
           origin: source)
       })
     limits = configuration.limits
-    via = ViaPlan(configuration.via)
+    via =
+      switch configuration.via {
+      case .off: PlanBytes("")
+      case .pseudonym(let text): PlanBytes(text)
+      }
     drainDeadline = configuration.drain.deadlineNanoseconds
     audit = configuration.audit
     shortestTimeout = shortest
