@@ -39,19 +39,3 @@ struct HostRoutingTests {
     #expect(route(host, authority) == matches)
   }
 }
-
-@Suite("Via lines")
-struct ViaPlanTests {
-  private func text(_ bytes: PlanBytes) -> String { String(decoding: bytes.raw, as: UTF8.self) }
-
-  @Test("each ends the head, and off leaves only that")
-  func lines() {
-    let on = ViaPlan(.standard)
-    #expect(text(on.name) == "millrace")
-    #expect(text(on.http11) == "Via: 1.1 millrace\r\n\r\n")
-    #expect(text(on.http10) == "Via: 1.0 millrace\r\n\r\n")
-    let off = ViaPlan(.off)
-    #expect(text(off.name) == "")
-    #expect(text(off.http11) == "\r\n" && text(off.http10) == "\r\n")
-  }
-}
