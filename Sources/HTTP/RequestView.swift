@@ -8,8 +8,8 @@
 /// It is valid for as long as the head that gave it is not parsed anew and the bytes stay where they
 /// are; `OwnedHead` keeps a head for longer.
 public struct RequestView {
-  @usableFromInline let base: UnsafeRawPointer
-  @usableFromInline let parts: UnsafePointer<RequestParts>
+  @usableFromInline package let base: UnsafeRawPointer
+  @usableFromInline package let parts: UnsafePointer<RequestParts>
 
   /// - Parameter base: the bytes that the parts were made from, `length` of them at least.
   @inlinable @inline(__always)

@@ -8,6 +8,7 @@
 public import HTTP
 
 extension HeadWriter {
+  @inline(__always)
   public mutating func field(_ name: StaticString, _ value: StaticString) {
     append(name)
     append(": ")
@@ -15,14 +16,21 @@ extension HeadWriter {
     crlf()
   }
 
-  /// Appends a field line; the value must be one (RFC 9110 5.5): a CR or LF in it would end the
-  /// line, so a debug build traps on any control byte but HTAB.
+  /// Appends a field line, whole or not at all; the value must be one (RFC 9110 5.5): a CR or LF in it
+  /// would end the line, so a debug build traps on any control byte but HTAB.
+  // SAFETY: `reserve` gave room for the name, the two separators and the value.
+  @inline(__always)
   public mutating func field(_ name: StaticString, _ value: UnsafeRawBufferPointer) {
     assert(value.allSatisfy { !ByteClass.isControl($0) || $0 == ByteClass.tab })
-    append(name)
-    append(": ")
-    append(value)
-    crlf()
+    let nameCount = name.utf8CodeUnitCount
+    guard let place = reserve(nameCount &+ value.count &+ 4) else { return }
+    place.copyMemory(from: UnsafeRawPointer(name.utf8Start), byteCount: nameCount)
+    place.storeBytes(of: 0x3A, toByteOffset: nameCount, as: UInt8.self)
+    place.storeBytes(of: 0x20, toByteOffset: nameCount &+ 1, as: UInt8.self)
+    let start = place + (nameCount &+ 2)
+    if let base = value.baseAddress { start.copyMemory(from: base, byteCount: value.count) }
+    start.storeBytes(of: 0x0D, toByteOffset: value.count, as: UInt8.self)
+    start.storeBytes(of: 0x0A, toByteOffset: value.count &+ 1, as: UInt8.self)
   }
 
   /// Appends a field line whose value is a number.
@@ -33,20 +41,23 @@ extension HeadWriter {
     crlf()
   }
 
-  /// Appends Date with the text of the last `refresh`.
-  public mutating func dateField(_ date: borrowing HTTPDate) {
-    date.withLatest { field("Date", $0) }
-  }
-
   /// Appends the field lines of a head that go on to the next hop and are not in `except`, in the
   /// order and with the names received, as `name: value`.
   public mutating func endToEndFields(of head: RequestView, except: FieldSet) {
-    forward(head.fields, head.bytes, except)
+    if head.version == .http2 {
+      forwardLines(of: head, except)
+    } else {
+      forward(head.fields, head.bytes, except)
+    }
   }
 
   /// As above, for a response.
   public mutating func endToEndFields(of head: ResponseView, except: FieldSet) {
-    forward(head.fields, head.bytes, except)
+    if head.version == .http2 {
+      forwardLines(of: head, except)
+    } else {
+      forward(head.fields, head.bytes, except)
+    }
   }
 
   /// Appends the trailer lines of a complete message that may be forwarded. The last chunk goes
@@ -97,5 +108,53 @@ extension HeadWriter {
       runEnd = 0
     }
     append(base + runStart, runEnd &- runStart)
+  }
+
+  /// Field lines of HTTP/2, which stand in no text that could be copied as a run. Cookies that came in
+  /// parts are put together again (RFC 9113 8.2.3).
+  @inline(never)
+  private mutating func forwardLines(of head: RequestView, _ except: FieldSet) {
+    let joinsCookies = head.repeatedFields.has(.cookie)
+    var hasCookie = false
+    for index in 0..<head.fieldCount {
+      let line = head.field(index)
+      if line.isHopByHop || except.has(line.known) { continue }
+      if joinsCookies, line.known == .cookie {
+        if !hasCookie { appendCookies(of: head) }
+        hasCookie = true
+        continue
+      }
+      appendLine(head.slice(line.name), head.slice(line.value))
+    }
+  }
+
+  private mutating func appendCookies(of head: RequestView) {
+    var separator: StaticString = "cookie: "
+    for index in 0..<head.fieldCount {
+      let line = head.field(index)
+      if line.known != .cookie || line.isHopByHop { continue }
+      append(separator)
+      append(head.slice(line.value))
+      separator = "; "
+    }
+    crlf()
+  }
+
+  @inline(never)
+  private mutating func forwardLines(of head: ResponseView, _ except: FieldSet) {
+    for index in 0..<head.fieldCount {
+      let line = head.field(index)
+      if line.isHopByHop || except.has(line.known) { continue }
+      appendLine(head.slice(line.name), head.slice(line.value))
+    }
+  }
+
+  private mutating func appendLine(
+    _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer
+  ) {
+    append(name)
+    append(": ")
+    append(value)
+    crlf()
   }
 }

@@ -86,13 +86,13 @@ struct TrailerSection: ~Copyable {
 
   /// Whether a line goes on to the next hop.
   private mutating func mayPass(_ line: FieldLine, _ base: UnsafeRawPointer) -> Bool {
-    if line.known == .ambiguous
-      || dropsUnderscores && line.known == .other && line.hasUnderscore(base)
-    {
+    switch line.trailerFate(base, dropsUnderscores: dropsUnderscores) {
+    case .passes: break
+    case .dropped: return false
+    case .ambiguous:
       leftOut += 1
       return false
     }
-    if FieldSet.forbiddenInTrailers.has(line.known) { return false }
     switch nominated {
     case .some(let names): return !names.nominates(line, base)
     case .none: return true

@@ -5,6 +5,7 @@
 
 internal import CNghttp2
 internal import Glibc
+import HTTP
 
 /// Fields of a head in the order in which they are sent; pseudo-fields first, names in lower case.
 public struct HTTP2FieldList: ~Copyable {
@@ -15,6 +16,8 @@ public struct HTTP2FieldList: ~Copyable {
   private let capacity: Int
   public private(set) var count = 0
   private let flags: UInt8
+  /// Whether a field did not fit since the list was made or emptied.
+  public private(set) var overflowed = false
 
   /// - Parameters:
   ///   - fields: fields that fit.
@@ -41,18 +44,49 @@ public struct HTTP2FieldList: ~Copyable {
   public mutating func append(
     _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer
   ) -> Bool {
-    guard count < capacity, used + name.count + value.count <= byteCapacity else { return false }
+    guard count < capacity, used + name.count + value.count <= byteCapacity else {
+      overflowed = true
+      return false
+    }
     let start = bytes + used
     if let base = name.baseAddress { memcpy(start, base, name.count) }
     if let base = value.baseAddress { memcpy(start + name.count, base, value.count) }
-    used += name.count + value.count
+    add(start, name.count, value.count)
+    return true
+  }
+
+  /// Adds a field with its name in lower case (RFC 9113 8.2), and its value in two pieces.
+  mutating func append(
+    lowercased name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer,
+    _ rest: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
+  ) {
+    let valueCount = value.count + rest.count
+    guard count < capacity, used + name.count + valueCount <= byteCapacity else {
+      overflowed = true
+      return
+    }
+    let start = bytes + used
+    for index in 0..<name.count {
+      start.storeBytes(
+        of: ByteClass.lowercase(name[index]), toByteOffset: index, as: UInt8.self)
+    }
+    let place = start + name.count
+    if let base = value.baseAddress { memcpy(place, base, value.count) }
+    if let base = rest.baseAddress { memcpy(place + value.count, base, rest.count) }
+    add(start, name.count, valueCount)
+  }
+
+  /// Enters the name and the value at `start` into the table; there is room.
+  private mutating func add(
+    _ start: UnsafeMutableRawPointer, _ nameCount: Int, _ valueCount: Int
+  ) {
+    used += nameCount + valueCount
     (table + count).initialize(
       to: nghttp2_nv(
         name: start.assumingMemoryBound(to: UInt8.self),
-        value: (start + name.count).assumingMemoryBound(to: UInt8.self), namelen: name.count,
-        valuelen: value.count, flags: flags))
+        value: (start + nameCount).assumingMemoryBound(to: UInt8.self), namelen: nameCount,
+        valuelen: valueCount, flags: flags))
     count += 1
-    return true
   }
 
   /// Adds a field whose name is known when the program is written.
@@ -99,6 +133,17 @@ public struct HTTP2FieldList: ~Copyable {
     precondition(flags == 0, "a lasting list does not change")
     count = 0
     used = 0
+    overflowed = false
+  }
+
+  /// Calls `body` with the name and the value of each field.
+  package func forEach(_ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) -> Void) {
+    for index in 0..<count {
+      let field = table[index]
+      body(
+        UnsafeRawBufferPointer(start: field.name, count: field.namelen),
+        UnsafeRawBufferPointer(start: field.value, count: field.valuelen))
+    }
   }
 
   var start: UnsafeMutablePointer<nghttp2_nv> { table }

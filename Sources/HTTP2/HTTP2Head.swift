@@ -2,6 +2,7 @@
 // two lengths in front. The view finds the pseudo-fields once and walks over the rest.
 
 internal import Glibc
+import HTTP
 
 /// A head's fields. Valid until the next call of `receive`: the bytes are the session's.
 public struct HTTP2Head {
@@ -21,7 +22,7 @@ public struct HTTP2Head {
   public private(set) var authority = UnsafeRawBufferPointer(start: nil, count: 0)
   public private(set) var scheme = UnsafeRawBufferPointer(start: nil, count: 0)
 
-  init(start: UnsafeRawPointer, bytes: Int, fieldCount: Int) {
+  package init(start: UnsafeRawPointer, bytes: Int, fieldCount: Int) {
     self.start = start
     end = start + bytes
     count = fieldCount
@@ -49,6 +50,25 @@ public struct HTTP2Head {
       if Self.spells(field.name, name) { return field.value }
     }
     return nil
+  }
+
+  // MARK: Places, for the views
+
+  /// What the places below count from.
+  var base: UnsafeRawPointer { start }
+  var byteCount: Int { end - start }
+
+  /// The name and the value at `cursor`, which moves behind them; nil at the end.
+  @inline(__always)
+  func next(_ cursor: inout Int) -> (name: ByteRange, value: ByteRange)? {
+    var place = start + cursor
+    guard let field = Self.next(&place, end) else { return nil }
+    let nameStart = cursor + HeadArena.lengths
+    let valueStart = nameStart + field.name.count
+    cursor = place - start
+    return (
+      ByteRange(from: nameStart, to: valueStart), ByteRange(from: valueStart, to: cursor)
+    )
   }
 
   // SAFETY: the arena was written by `HeadArena.append`, whose lengths stay within `end`.

@@ -27,8 +27,8 @@ extension Worker where E: ~Copyable {
   @inline(never)
   private func localReplySlow(_ request: RequestView) -> Ending? {
     if request.offersWebSocket { return .upgradeNotSupported }
-    if plan.via.name.count > 0, request.presentFields.has(.via),
-      request.viaCount(of: plan.via.name.raw) >= Self.viaLoopLimit
+    if plan.via.count > 0, request.presentFields.has(.via),
+      request.viaCount(of: plan.via.raw) >= Self.viaLoopLimit
     {
       return .loopDetected
     }
@@ -37,14 +37,6 @@ extension Worker where E: ~Copyable {
       return .maxForwards
     }
     return nil
-  }
-
-  /// Max-Forwards as the next hop gets it, or nil if the line goes on as it came.
-  func nextMaxForwards(_ request: RequestView) -> UInt32? {
-    guard request.method == .options, let value = request.maxForwards else {
-      return nil
-    }
-    return value &- 1
   }
 
   // MARK: Other protocols

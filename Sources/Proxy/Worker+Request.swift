@@ -253,7 +253,7 @@ extension Worker where E: ~Copyable {
     x.pointee.group = group
     x.pointee.attemptsLeft = plan.upstreams[Int(group)].attempts
     guard var frame = engine.frame() else { return refuse(d, x, .resourcesExhausted) }
-    let written = writeRequestHead(&frame, x, d, bytes, length)
+    let written = writeRequestHead(&frame, x, d, bytes)
     guard written else { return refuse(d, x, .resourcesExhausted) }
     if let remaining = x.pointee.requestBody.remainingContentLength,
       remaining > Watermark.largeBody

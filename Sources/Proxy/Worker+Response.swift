@@ -54,7 +54,7 @@ extension Worker where E: ~Copyable {
     while x.pointee.phase == .request {
       switch responseHead.parse(slice.bytes, limits: responseLimits) {
       case .complete(let length):
-        guard takeHead(u, x, d, slice.bytes, length) else { return flushDownstream(d) }
+        guard takeHead(u, x, d, slice.bytes) else { return flushDownstream(d) }
         slice.dropPrefix(length)
         if slice.count == 0 && x.pointee.phase == .request { return finishTurn(x, d) }
       case .incomplete:
@@ -102,7 +102,7 @@ extension Worker where E: ~Copyable {
   /// Takes an interim or final head. - Returns: false if the exchange has ended over it.
   mutating func takeHead(
     _ u: UpstreamPointer, _ x: ExchangePointer, _ d: DownstreamPointer,
-    _ bytes: UnsafeRawBufferPointer, _ length: Int
+    _ bytes: UnsafeRawBufferPointer
   ) -> Bool {
     guard ensureHeld(x) else {
       failExchange(x, .resourcesExhausted)
@@ -115,7 +115,7 @@ extension Worker where E: ~Copyable {
         failExchange(x, .upstreamUpgrade)
         return false
       }
-      return takeInterimHead(x, d, bytes, length)
+      return takeInterimHead(x, d, bytes)
     }
     x.pointee.firstByte = engine.now
     x.pointee.status = responseHead.status
@@ -146,7 +146,7 @@ extension Worker where E: ~Copyable {
       // An answer before the end of the request: what is left of it is not wanted.
       d.pointee.closeAfterResponse = true
     }
-    guard writeResponseHead(x, d, bytes, length) else {
+    guard writeResponseHead(x, d, bytes) else {
       counters.upstreamFailures += 1
       failExchange(x, .upstreamMalformed)
       return false
@@ -158,8 +158,7 @@ extension Worker where E: ~Copyable {
   static var interimLimit: Int { 32 }
 
   mutating func takeInterimHead(
-    _ x: ExchangePointer, _ d: DownstreamPointer, _ bytes: UnsafeRawBufferPointer,
-    _ length: Int
+    _ x: ExchangePointer, _ d: DownstreamPointer, _ bytes: UnsafeRawBufferPointer
   ) -> Bool {
     x.pointee.interimCount += 1
     guard x.pointee.interimCount <= Self.interimLimit else {
@@ -174,67 +173,33 @@ extension Worker where E: ~Copyable {
     }
     // An interim response is a courtesy: a client that does not read loses it.
     guard ensureHeld(x), x.pointee.held.hasRoomForChunk() else { return true }
-    writeInterimHead(x, bytes, length)
+    writeInterimHead(x, bytes)
     return true
   }
 
-  static var rewrittenInResponse: FieldSet { [.contentLength] }
-
   mutating func writeResponseHead(
-    _ x: ExchangePointer, _ d: DownstreamPointer, _ bytes: UnsafeRawBufferPointer,
-    _ length: Int
+    _ x: ExchangePointer, _ d: DownstreamPointer, _ bytes: UnsafeRawBufferPointer
   ) -> Bool {
-    let close = d.pointee.closeAfterResponse
-    let old = x.pointee.version == .http10
-    let chunked = x.pointee.chunked
-    let hasNoContent = x.pointee.responseBody.isComplete
-    let response = responseHead.view(in: bytes)
-    let framing = responseHead.framing(for: x.pointee.method)
-    // RFC 9110 6.6.1: who forwards a response without a Date adds one. A Date that Connection
-    // names is not forwarded.
-    let present = response.presentFields
-    let addsDate =
-      !present.has(.date)
-      || present.has(.connection) && response.first(.date)?.isHopByHop == true
-    if addsDate { httpDate.refresh(wallMicroseconds: engine.wallMicroseconds) }
-    // A field line grows by the space behind its colon where it had none. The lines that are added
-    // take at most 120 bytes and the pseudonym of Via, which has at most 128.
-    let capacity = length + response.fieldCount + 256
-    let written = x.pointee.held.write(capacity: capacity) { room in
+    let forwarding = ResponseForwarding(responseHead.view(in: bytes), pseudonym: plan.via.raw)
+    let connection: HeadWriter.ConnectionField =
+      d.pointee.closeAfterResponse ? .close : x.pointee.version == .http10 ? .keepAlive : .none
+    if forwarding.addsDate { httpDate.refresh(wallMicroseconds: engine.wallMicroseconds) }
+    let written = x.pointee.held.write(capacity: HeadWriter.capacity(for: forwarding)) { room in
       var w = HeadWriter(room)
-      w.statusLine(response.status, reason: response.reason)
-      w.endToEndFields(of: response, except: Self.rewrittenInResponse)
-      if case .length(let size) = framing {
-        w.field("Content-Length", decimal: size)
-      } else if chunked {
-        w.append("Transfer-Encoding: chunked\r\n")
-      } else if hasNoContent, response.status != 204, let line = response.first(.contentLength) {
-        // HEAD and 304 say what a GET would have had, RFC 9110 8.6.
-        w.field("Content-Length", response.slice(line.value))
-      }
-      if addsDate { w.dateField(httpDate) }
-      if close {
-        w.append("Connection: close\r\n")
-      } else if old {
-        w.append("Connection: keep-alive\r\n")
-      }
-      w.append((response.version == .http11 ? plan.via.http11 : plan.via.http10).raw)
+      w.response(
+        forwarding, method: x.pointee.method, chunked: x.pointee.chunked, connection: connection,
+        date: httpDate)
       return w.overflowed ? -1 : w.count
     }
     return written > 0
   }
 
-  mutating func writeInterimHead(
-    _ x: ExchangePointer, _ bytes: UnsafeRawBufferPointer, _ length: Int
-  ) {
+  mutating func writeInterimHead(_ x: ExchangePointer, _ bytes: UnsafeRawBufferPointer) {
     let response = responseHead.view(in: bytes)
-    _ = x.pointee.held.write(
-      capacity: length + response.fieldCount + 128
-    ) { room in
+    let forwarding = ResponseForwarding(response, pseudonym: plan.via.raw)
+    _ = x.pointee.held.write(capacity: HeadWriter.capacity(for: forwarding)) { room in
       var w = HeadWriter(room)
-      w.statusLine(response.status, reason: response.reason)
-      w.endToEndFields(of: response, except: [.contentLength])
-      w.crlf()
+      w.interimResponse(response)
       return w.overflowed ? -1 : w.count
     }
   }

@@ -39,21 +39,3 @@ struct HostRoutingTests {
     #expect(route(host, authority) == matches)
   }
 }
-
-@Suite("Via lines")
-struct ViaPlanTests {
-  private func text(_ bytes: PlanBytes) -> String { String(decoding: bytes.raw, as: UTF8.self) }
-
-  @Test("each ends the head, and off leaves only that")
-  func lines() {
-    var memory = PlanMemory()
-    defer { memory.free() }
-    let on = ViaPlan(.standard, &memory)
-    #expect(text(on.name) == "millrace")
-    #expect(text(on.http11) == "Via: 1.1 millrace\r\n\r\n")
-    #expect(text(on.http10) == "Via: 1.0 millrace\r\n\r\n")
-    let off = ViaPlan(.off, &memory)
-    #expect(text(off.name) == "")
-    #expect(text(off.http11) == "\r\n" && text(off.http10) == "\r\n")
-  }
-}

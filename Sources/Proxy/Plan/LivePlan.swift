@@ -68,7 +68,7 @@ struct LivePlan: ~Copyable {
   // MARK: The current plan
 
   var limits: LimitsConfiguration { current.limits }
-  var via: ViaPlan { current.via }
+  @inline(__always) var via: PlanBytes { current.via }
   var audit: AuditConfiguration? { current.audit }
   var drainDeadline: Int64 { current.drainDeadline }
   @inline(__always) var shortestTimeout: Int64 { current.shortestTimeout }

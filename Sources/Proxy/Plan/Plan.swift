@@ -36,28 +36,6 @@ struct ListenerPlan {
   let dropsUnderscores: Bool
 }
 
-/// The Via line of each version of the message that is forwarded, with the empty line that ends the
-/// head behind it, since it comes last (RFC 9110 7.6.3).
-struct ViaPlan {
-  /// The pseudonym; empty: no Via is written.
-  let name: PlanBytes
-  let http11: PlanBytes
-  let http10: PlanBytes
-
-  init(_ via: ViaSetting, _ memory: inout PlanMemory) {
-    switch via {
-    case .off:
-      name = PlanBytes("", &memory)
-      http11 = PlanBytes("\r\n", &memory)
-      http10 = PlanBytes("\r\n", &memory)
-    case .pseudonym(let text):
-      name = PlanBytes(text, &memory)
-      http11 = PlanBytes("Via: 1.1 \(text)\r\n\r\n", &memory)
-      http10 = PlanBytes("Via: 1.0 \(text)\r\n\r\n", &memory)
-    }
-  }
-}
-
 struct RoutePlan {
   enum Host { case any, exact, wildcard }
   enum Path { case any, prefix, exact }
@@ -102,7 +80,8 @@ struct Plan: @unchecked Sendable {
   let routes: UnsafeBufferPointer<RoutePlan>
   let upstreams: UnsafeBufferPointer<UpstreamPlan>
   let limits: LimitsConfiguration
-  let via: ViaPlan
+  /// The pseudonym in Via (RFC 9110 7.6.3); empty: no Via is written.
+  let via: PlanBytes
   let drainDeadline: Int64
   let audit: AuditConfiguration?
   /// Timers are looked at as often as the shortest timeout asks for.
@@ -161,7 +140,11 @@ struct Plan: @unchecked Sendable {
           origin: source)
       })
     limits = configuration.limits
-    via = ViaPlan(configuration.via, &memory)
+    via =
+      switch configuration.via {
+      case .off: PlanBytes("", &memory)
+      case .pseudonym(let text): PlanBytes(text, &memory)
+      }
     drainDeadline = configuration.drain.deadlineNanoseconds
     audit = configuration.audit
     shortestTimeout = shortest
