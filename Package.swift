@@ -85,7 +85,7 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(name: "TLSTests", dependencies: ["TLS", "COpenSSL"], swiftSettings: settings),
     .testTarget(
-      name: "TransportTests", dependencies: ["Transport", "MillraceEngine", "TLS", "COpenSSL"],
+      name: "TransportTests", dependencies: ["Transport", "MillraceEngine", "TLS"],
       swiftSettings: settings),
     .testTarget(name: "HTTP1Tests", dependencies: ["HTTP1"], swiftSettings: settings),
     .testTarget(name: "HTTP2Tests", dependencies: ["HTTP2"], swiftSettings: settings),
