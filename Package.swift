@@ -91,7 +91,9 @@ let package = Package(
     .testTarget(name: "HTTP2Tests", dependencies: ["HTTP2"], swiftSettings: settings),
     .testTarget(
       name: "LabTests",
-      dependencies: ["Lab", "MillraceEngine", "TLS", "HTTP1", "HTTP2", "Configuration"],
+      dependencies: [
+        "Lab", "MillraceEngine", "TLS", "Transport", "HTTP1", "HTTP2", "Configuration",
+      ],
       swiftSettings: settings),
     .testTarget(
       name: "AuditLogTests", dependencies: ["AuditLog", "MillraceEngine"],

@@ -6,6 +6,7 @@ import MillraceEngine
 import Synchronization
 import TLS
 import Testing
+import Transport
 
 @testable import Lab
 
