@@ -88,7 +88,7 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(name: "TLSTests", dependencies: ["TLS", "COpenSSL"], swiftSettings: settings),
     .testTarget(
-      name: "TransportTests", dependencies: ["Transport", "MillraceEngine", "TLS", "COpenSSL"],
+      name: "TransportTests", dependencies: ["Transport", "MillraceEngine", "TLS"],
       swiftSettings: settings),
     .testTarget(name: "ExchangeTests", dependencies: ["Exchange"], swiftSettings: settings),
     .testTarget(name: "HTTPTests", dependencies: ["HTTP"], swiftSettings: settings),
@@ -97,7 +97,9 @@ let package = Package(
       name: "HTTP2Tests", dependencies: ["HTTP", "HTTP1", "HTTP2"], swiftSettings: settings),
     .testTarget(
       name: "LabTests",
-      dependencies: ["Lab", "MillraceEngine", "TLS", "HTTP", "HTTP1", "HTTP2", "Configuration"],
+      dependencies: [
+        "Lab", "MillraceEngine", "TLS", "Transport", "HTTP", "HTTP1", "HTTP2", "Configuration",
+      ],
       swiftSettings: settings),
     .testTarget(
       name: "AuditLogTests", dependencies: ["AuditLog", "MillraceEngine"],

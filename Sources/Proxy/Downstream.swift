@@ -4,7 +4,6 @@
 import Glibc
 import HTTP1
 import MillraceEngine
-import TLS
 import Transport
 
 /// What a downstream connection waits for, which decides what its deadline means.
@@ -26,9 +25,6 @@ struct Downstream: ~Copyable {
   let slot: UInt32
   /// Its listener's index in `LivePlan`.
   var listener: Int32
-  var tls: TLSSession?
-  /// False too once plain HTTP was found on a TLS port: what leaves then is plain.
-  var isTLS: Bool
   var phase = DownstreamPhase.head
   /// Slot of the active exchange, or -1.
   var exchange: Int32 = -1
@@ -51,21 +47,14 @@ struct Downstream: ~Copyable {
   var clientLength = 0
   /// True once more had come than could be used: see `pauseInput`.
   var isPaced = false
-  /// True while the TLS session waits for what it said to leave; nothing is read or decrypted.
-  var isStalled = false
-  /// Ciphertext that came while the session waited, at most `Watermark.high` bytes.
-  var ciphertext = InputBuffer()
-  /// True once the TLS handshake is complete.
-  var handshaken = false
 
-  init(
-    socket: Descriptor, slot: UInt32, listener: Int32, tls: consuming TLSSession?, isTLS: Bool
-  ) {
+  /// False too once plain HTTP was found on a TLS port: what leaves then is plain.
+  @inline(__always) var isTLS: Bool { transport.tls != nil }
+
+  init(socket: Descriptor, slot: UInt32, listener: Int32) {
     transport = Transport(socket: socket)
     self.slot = slot
     self.listener = listener
-    self.tls = tls
-    self.isTLS = isTLS
   }
 }
 

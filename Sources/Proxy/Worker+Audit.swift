@@ -3,7 +3,7 @@
 // journal decides what is written where; this file runs its file operations on the engine.
 //
 // TRAP: (file) `journal` is set from the worker's making to its end where `audits` is true, and
-// nothing here is reached otherwise; `tls` is set while a connection with `isTLS` lives.
+// nothing here is reached otherwise.
 
 import AuditLog
 import Configuration
@@ -131,12 +131,12 @@ extension Worker where E: ~Copyable {
     facts.client = UnsafeRawBufferPointer(
       start: clientText + Int(d.pointee.slot) * 64, count: d.pointee.clientLength)
     facts.listener = plan.listeners[Int(d.pointee.listener)].name.raw
-    guard d.pointee.isTLS, d.pointee.handshaken else { return }
+    guard let channel = Self.transport(d).pointee.tls, channel.pointee.isEstablished else { return }
     // SAFETY: the names belong to the session or are static; both outlive the writing of the
     // request part, which follows at once.
-    facts.tlsVersion = staticBytes(d.pointee.tls!.versionLabel())
-    facts.tlsCipher = d.pointee.tls!.cipherName()
-    facts.sni = d.pointee.tls!.serverName()
+    facts.tlsVersion = staticBytes(channel.pointee.session.version.label)
+    facts.tlsCipher = channel.pointee.session.withCipherName { $0 }
+    facts.sni = channel.pointee.session.withServerName { $0 }
   }
 
   // MARK: Records
@@ -399,13 +399,4 @@ extension Journal {
     spaceAvailable(bytes: bytes, records: RecordWriter.exchangeRecords)
   }
   mutating func anchorLine(workers: Int) -> String? { anchor(workers: workers) }
-}
-
-extension TLSSession {
-  // For a session that is stored in an optional, which can only be mutated in place.
-  mutating func whyFailed() -> TLSFailure? { failure }
-  mutating func outputKept() -> Int { pendingOutput }
-  mutating func versionLabel() -> StaticString { version.label }
-  mutating func cipherName() -> UnsafeRawBufferPointer { withCipherName { $0 } }
-  mutating func serverName() -> UnsafeRawBufferPointer { withServerName { $0 } }
 }

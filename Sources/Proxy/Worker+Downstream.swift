@@ -14,9 +14,7 @@ extension Worker where E: ~Copyable {
   /// Arms a receive, unless one is in flight or nothing is to be read.
   @inline(__always)
   mutating func armDownstream(_ d: DownstreamPointer) {
-    let t = Self.transport(d)
-    guard !d.pointee.isStalled else { return }
-    t.pointee.arm(downstreamToken(.downstreamReceive, d.pointee.slot), &engine)
+    Self.transport(d).pointee.arm(downstreamToken(.downstreamReceive, d.pointee.slot), &engine)
   }
 
   @inline(__always)
@@ -47,7 +45,11 @@ extension Worker where E: ~Copyable {
     let t = Self.transport(d)
     switch t.pointee.closing {
     case .open:
-      if d.pointee.isTLS { decrypt(d, slice) } else { downstreamInput(d, slice) }
+      if let channel = t.pointee.tls {
+        decrypt(d, channel, slice)
+      } else {
+        downstreamInput(d, slice)
+      }
       flushDownstream(d)
     case .lingering:
       d.pointee.lingered += slice.count
@@ -81,7 +83,7 @@ extension Worker where E: ~Copyable {
   mutating func settleEnd(_ d: DownstreamPointer) {
     let t = Self.transport(d)
     // A TLS session that waits holds ciphertext from before the end; `resumeDecrypting` comes back.
-    guard t.pointee.readClosed, t.pointee.closing == .open, !d.pointee.isStalled else { return }
+    guard t.pointee.readClosed, t.pointee.closing == .open, !t.pointee.isStalled else { return }
     guard d.pointee.exchange >= 0 else {
       // Held and not a piece of a head: a request that waits for its turn (`resume`), or for room in
       // the audit log.
@@ -110,7 +112,7 @@ extension Worker where E: ~Copyable {
     var urgency = SendUrgency.awaited
     if d.pointee.exchange >= 0 && !d.pointee.closeAfterResponse
       && t.pointee.closing == .open && t.pointee.unread.isEmpty && !t.pointee.readClosed
-      && !d.pointee.isStalled
+      && !t.pointee.isStalled
     {
       let x = exchanges[UInt32(d.pointee.exchange)]
       if x.pointee.phase == .complete && x.pointee.heldBytes == 0 { urgency = .quiet }
@@ -137,7 +139,7 @@ extension Worker where E: ~Copyable {
     if d.pointee.exchange >= 0 {
       responseProgressed(exchanges[UInt32(d.pointee.exchange)], d)
     }
-    if d.pointee.isStalled { resumeDecrypting(d) }
+    if let channel = t.pointee.tls, channel.pointee.isStalled { resumeDecrypting(d, channel) }
     if t.pointee.closing == .flushing { advanceClosing(d) }
   }
 
@@ -231,7 +233,7 @@ extension Worker where E: ~Copyable {
       }
       return
     }
-    if hasBegun && (!d.pointee.isTLS || d.pointee.handshaken) {
+    if hasBegun && t.pointee.isEstablished {
       // A request was begun: say why it ends.
       rejectRequest(d, status: 408, label: "head_timeout")
       flushDownstream(d)
@@ -250,7 +252,9 @@ extension Worker where E: ~Copyable {
     guard t.pointee.closing == .open else { return }
     t.pointee.beginFlushing()
     d.pointee.lingers = linger
-    if d.pointee.isTLS { sayGoodbye(d) }
+    if let channel = t.pointee.tls {
+      t.pointee.sendCloseNotify(channel, scratch: channels.scratch, &engine)
+    }
     t.pointee.deadline = engine.now + plan.listeners[Int(d.pointee.listener)].bodyTimeout
     advanceClosing(d)
   }
@@ -270,7 +274,6 @@ extension Worker where E: ~Copyable {
     t.pointee.linger(&engine)
     d.pointee.lingered = 0
     d.pointee.phase = .linger
-    dropCiphertext(d)
     t.pointee.deadline = engine.now + Watermark.lingerNanoseconds
     wheel.arm(Int(d.pointee.slot), at: lookAt(t.pointee.deadline, engine.now))
     armDownstream(d)
@@ -298,6 +301,7 @@ extension Worker where E: ~Copyable {
     // chooses the way.
     precondition(d.pointee.exchange < 0, "a connection closed under its exchange")
     t.pointee.close(&engine)
+    channels.close(&t.pointee)
     wheel.disarm(Int(slot))
     leavePlan(d)
     d.deinitialize(count: 1)

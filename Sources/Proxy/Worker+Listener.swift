@@ -66,20 +66,20 @@ extension Worker where E: ~Copyable {
       counters.acceptedElsewhere += 1
     }
     noteQueue(socket)
-    let isTLS = plan.current.listeners[listener].tls != nil
-    var session: TLSSession?
+    let d = downstreams[slot]
+    d.initialize(
+      to: Downstream(socket: socket, slot: slot, listener: plan.listener(listener)))
     if let context = plan.current.listeners[listener].tls {
-      session = TLSSession(context: context.takeUnretainedValue())
-      if session == nil {
+      guard let session = TLSSession(context: context.takeUnretainedValue()),
+        channels.open(session, on: &d.pointee.transport)
+      else {
         counters.accepted -= 1
+        d.deinitialize(count: 1)
         downstreams.release(slot)
         return refuse(socket)
       }
     }
-    let d = downstreams[slot]
-    d.initialize(
-      to: Downstream(
-        socket: socket, slot: slot, listener: plan.join(listener), tls: session, isTLS: isTLS))
+    plan.join(listener)
     d.pointee.clientLength = textLength
     d.pointee.transport.deadline = engine.now + plan.current.listeners[listener].headTimeout
     wheel.arm(Int(slot), at: lookAt(d.pointee.transport.deadline, engine.now))

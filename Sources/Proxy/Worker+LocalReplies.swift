@@ -66,8 +66,7 @@ extension Worker where E: ~Copyable {
     let t = Self.transport(d)
     // An alert that the session has put there would stand before the status line.
     t.pointee.unsent.clear()
-    d.pointee.tls = nil
-    d.pointee.isTLS = false
+    channels.close(&t.pointee)
     counters.badRequests += 1
     rejectRequest(d, status: 400, label: "plain_http_on_tls_port")
   }

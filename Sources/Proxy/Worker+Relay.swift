@@ -124,9 +124,9 @@ extension Worker where E: ~Copyable {
       return
     }
     if x.pointee.phase != .request { x.pointee.committed = true }
-    if d.pointee.isTLS {
+    if let channel = t.pointee.tls {
       guard let frame = x.pointee.held.take() else { return }
-      if let ending = encrypt(d, frame) {
+      if let ending = encrypt(d, channel, frame) {
         counters.downstreamAborts += 1
         abortExchange(x, ending)
       }

@@ -296,8 +296,8 @@ extension Worker where E: ~Copyable {
     // TRAP: the text is made of our own constants, and about 230 bytes long.
     precondition(written > 0, "a refusal outgrew its room")
     let t = Self.transport(d)
-    if d.pointee.isTLS {
-      if encrypt(d, frame) != nil { return abortDownstream(d) }
+    if let channel = t.pointee.tls {
+      if encrypt(d, channel, frame) != nil { return abortDownstream(d) }
     } else {
       t.pointee.unsent.put(frame)
     }

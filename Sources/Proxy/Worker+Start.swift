@@ -81,7 +81,7 @@ extension Worker where E: ~Copyable {
     exchanges = Slab(capacity: streams)
     scratch = .allocate(byteCount: streams * ExchangeScratch.bytes, alignment: 64)
     clientText = .allocate(byteCount: connections * 64, alignment: 64)
-    tlsScratch = .allocate(byteCount: 32_768, alignment: 64)
+    channels = TLSChannels(capacity: connections)
     wheel = TimerWheel(capacity: downstreams.capacity + upstreams.capacity, now: now)
     let limits = plan.limits
     headLimits = HeadLimits(
@@ -154,7 +154,6 @@ extension Worker where E: ~Copyable {
   consuming func end() {
     scratch.deallocate()
     clientText.deallocate()
-    tlsScratch.deallocate()
     listeners.deallocate()
     pools.deallocate()
     plan.end()

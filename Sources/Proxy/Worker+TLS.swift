@@ -1,9 +1,5 @@
-// TLS between a downstream transport and its exchanges: ciphertext in, plaintext out, and back.
-// The session works on memory that it is lent for a call; nothing here outlives its turn but what
-// waits to be sent.
-//
-// TRAP: (file) `tls` is set while a connection with `isTLS` lives, and no other gets here;
-// sizes of areas are our own constants.
+// TLS between a downstream transport and its exchanges: what each step of its session means for the
+// connection. The steps themselves are the transport's.
 
 import Glibc
 import Logging
@@ -15,137 +11,95 @@ extension Worker where E: ~Copyable {
   /// Room for plaintext when no large buffer is free: one record.
   private static var coldPlaintext: Int { 16_384 }
 
-  /// Room at the end of an output buffer that is not worth a record of its own.
-  private static var worthwhileRoom: Int { 2048 }
-
   // MARK: In
 
   /// Decrypts what came from the wire and uses the plaintext; what the session cannot take yet is
   /// held.
-  mutating func decrypt(_ d: DownstreamPointer, _ slice: consuming BufferSlice) {
-    if d.pointee.isStalled { return holdCiphertext(d, slice) }
-    let used = decrypt(d, slice.bytes)
-    guard d.pointee.isStalled else { return }
-    slice.dropPrefix(used)
-    holdCiphertext(d, slice)
+  mutating func decrypt(
+    _ d: DownstreamPointer, _ channel: UnsafeMutablePointer<TLSChannel>,
+    _ slice: consuming BufferSlice
+  ) {
+    if !channel.pointee.isStalled {
+      let used = decrypt(d, channel, slice.bytes)
+      // The session may have ended, and its slot with it.
+      guard Self.transport(d).pointee.isStalled else { return }
+      slice.dropPrefix(used)
+    }
+    if !channel.pointee.hold(slice, &engine) { loseSession(d) }
   }
 
   /// Feeds the session until its input is used up, it stalls, or the connection ends.
   /// - Returns: bytes that are done with.
-  private mutating func decrypt(_ d: DownstreamPointer, _ bytes: UnsafeRawBufferPointer) -> Int {
+  private mutating func decrypt(
+    _ d: DownstreamPointer, _ channel: UnsafeMutablePointer<TLSChannel>,
+    _ bytes: UnsafeRawBufferPointer
+  ) -> Int {
     let t = Self.transport(d)
     var offset = 0
     while true {
-      if t.pointee.unsent.isFull() {
-        // Asked before the session speaks: what it has said cannot be taken back.
-        flushDownstream(d)
-        if t.pointee.unsent.isFull() {
-          stall(d)
-          return offset
-        }
-      }
+      if t.pointee.unsent.isFull() { flushDownstream(d) }
       var area = engine.lease() ?? engine.coldMemory(Self.coldPlaintext)
-      let transfer = d.pointee.tls!.receive(
-        UnsafeRawBufferPointer(rebasing: bytes[offset...]), plaintext: area.mutableBytes,
-        output: tlsScratch)
-      offset += transfer.consumed
-      if transfer.output > 0 && !appendWire(d, transfer.output) {
+      let step = t.pointee.decrypt(
+        channel, UnsafeRawBufferPointer(rebasing: bytes[offset...]),
+        plaintext: area.mutableBytes, scratch: channels.scratch, &engine)
+      offset += step.consumed
+      if step.stallBegan { counters.tlsStalls += 1 }
+      if step.outcome == .outputLost {
+        counters.framesExhausted += 1
         loseSession(d)
         return offset
       }
-      if transfer.handshakeCompleted {
-        counters.handshakes += 1
-        d.pointee.handshaken = true
-      }
-      if transfer.plaintext > 0 {
-        area.truncate(to: transfer.plaintext)
+      if step.handshakeCompleted { counters.handshakes += 1 }
+      if step.plaintext > 0 {
+        area.truncate(to: step.plaintext)
         downstreamInput(d, area)
       }
       guard t.pointee.closing == .open else { return offset }
-      switch transfer.progress {
-      case .wantsInput: return offset
-      case .plaintextFull: break
-      case .outputFull: flushDownstream(d)
-      case .peerClosed:
+      switch step.outcome {
+      case .wantsInput, .stalled, .outputLost: return offset
+      case .goesOn: break
+      case .mustFlush: flushDownstream(d)
+      case .peerFinished:
         t.pointee.peerHasFinished = true
         downstreamEnded(d, 0)
         return offset
       case .failed:
-        tlsFailed(d)
+        tlsFailed(d, channel)
         return offset
       }
-      if d.pointee.isStalled { return offset }
     }
-  }
-
-  /// Copies session output (handshake messages, answers, alerts) behind what already waits. Behind a
-  /// send in flight no more than one such output waits: the session stalls until it can leave.
-  /// - Returns: false if no frame can take it. It must not be left out: the peer counts records.
-  private mutating func appendWire(_ d: DownstreamPointer, _ count: Int) -> Bool {
-    let t = Self.transport(d)
-    guard ensurePending(t),
-      t.pointee.unsent.append(UnsafeRawBufferPointer(rebasing: tlsScratch[..<count]))
-    else { return false }
-    if t.pointee.sending && t.pointee.closing == .open { stall(d) }
-    return true
-  }
-
-  // MARK: Stalling
-
-  /// Stops reading and decrypting until what the session said has left. A peer that makes it speak and
-  /// does not listen would otherwise fill memory with answers.
-  private mutating func stall(_ d: DownstreamPointer) {
-    guard !d.pointee.isStalled else { return }
-    d.pointee.isStalled = true
-    counters.tlsStalls += 1
-    Self.transport(d).pointee.stopReceiving(&engine)
-    // The end of the send in flight is waited for now, also of one whose success is silent.
-    engine.expediteSends()
-  }
-
-  /// Keeps what arrives before the receive has stopped.
-  private mutating func holdCiphertext(_ d: DownstreamPointer, _ slice: consuming BufferSlice) {
-    guard slice.count > 0 else { return }
-    guard d.pointee.ciphertext.count + slice.count <= Watermark.high else { return loseSession(d) }
-    d.pointee.ciphertext.putBack(slice, &engine)
   }
 
   /// A send has ended: the session goes on with what is held.
-  mutating func resumeDecrypting(_ d: DownstreamPointer) {
+  mutating func resumeDecrypting(
+    _ d: DownstreamPointer, _ channel: UnsafeMutablePointer<TLSChannel>
+  ) {
     let t = Self.transport(d)
-    guard d.pointee.isStalled, t.pointee.closing == .open else { return }
-    d.pointee.isStalled = false
-    if var slice = d.pointee.ciphertext.takeAll() {
-      let used = decrypt(d, slice.bytes)
-      if d.pointee.isStalled {
-        slice.dropPrefix(used)
-        holdCiphertext(d, slice)
-      }
+    guard channel.pointee.isStalled, t.pointee.closing == .open else { return }
+    if let slice = channel.pointee.resume() {
+      decrypt(d, channel, slice)
     } else {
       // The session may still have output of its own to give.
-      _ = decrypt(d, UnsafeRawBufferPointer(start: nil, count: 0))
+      _ = decrypt(d, channel, UnsafeRawBufferPointer(start: nil, count: 0))
     }
     guard t.pointee.closing == .open else { return }
     flushDownstream(d)
-    if d.pointee.isStalled { return }
+    if t.pointee.isStalled { return }
     if t.pointee.readClosed { return downstreamEnded(d, 0) }
     armDownstream(d)
   }
 
-  /// Lets go of what a connection that ends has held.
-  mutating func dropCiphertext(_ d: DownstreamPointer) {
-    d.pointee.isStalled = false
-    _ = d.pointee.ciphertext.takeAll()
-  }
-
   // MARK: Ends
 
-  private mutating func tlsFailed(_ d: DownstreamPointer) {
-    if !d.pointee.handshaken { counters.handshakeFailures += 1 }
-    if let failure = d.pointee.tls!.whyFailed() {
+  private mutating func tlsFailed(
+    _ d: DownstreamPointer, _ channel: UnsafeMutablePointer<TLSChannel>
+  ) {
+    let isEstablished = channel.pointee.isEstablished
+    if !isEstablished { counters.handshakeFailures += 1 }
+    if let failure = channel.pointee.session.failure {
       if failure.kind == .tooManyMessages { counters.tlsFloods += 1 }
       logTLSFailure(d, failure)
-      if failure.isPlainHTTP, !d.pointee.handshaken, d.pointee.exchange < 0,
+      if failure.isPlainHTTP, !isEstablished, d.pointee.exchange < 0,
         !Self.transport(d).pointee.sending
       {
         return refusePlainHTTP(d)
@@ -171,89 +125,21 @@ extension Worker where E: ~Copyable {
     }
   }
 
-  /// Puts close_notify behind what is to be sent. Where no frame can take it the connection ends
-  /// without: nothing follows it, and to the peer such an end is a truncation, never a good one.
-  mutating func sayGoodbye(_ d: DownstreamPointer) {
-    guard d.pointee.handshaken else { return }
-    let transfer = d.pointee.tls!.close(output: tlsScratch)
-    if transfer.output > 0 { _ = appendWire(d, transfer.output) }
-  }
-
   // MARK: Out
 
   /// Encrypts a frame of plaintext into the transport's frame, which is empty.
   /// - Returns: why that failed, or nil.
-  mutating func encrypt(_ d: DownstreamPointer, _ frame: consuming SendFrame) -> Ending? {
-    let t = Self.transport(d)
-    guard ensurePending(t) else { return .resourcesExhausted }
-    let records = frame.segmentCount + frame.count / TLSSession.recordPlaintextMaximum + 1
-    let wire =
-      frame.count + records * TLSSession.recordOverheadMaximum + TLSSession.answerMaximum
-      + d.pointee.tls!.outputKept()
-    guard wire <= t.pointee.unsent.inlineRoom() else { return encryptLarge(d, frame, wire) }
-    let segments = frame.segmentCount
-    for i in 0..<segments {
-      let segment = frame.segment(i)
-      var isWhole = true
-      let written = t.pointee.unsent.write(capacity: 1) { room in
-        let transfer = d.pointee.tls!.send(segment, output: room)
-        isWhole = transfer.progress == .wantsInput
-        return transfer.output
-      }
-      guard isWhole, written >= 0 else { return .downstreamReset }
-    }
-    return nil
-  }
-
-  /// The same through large buffers, each filled over several segments.
-  private mutating func encryptLarge(
-    _ d: DownstreamPointer, _ frame: consuming SendFrame, _ wire: Int
+  mutating func encrypt(
+    _ d: DownstreamPointer, _ channel: UnsafeMutablePointer<TLSChannel>,
+    _ frame: consuming SendFrame
   ) -> Ending? {
-    let t = Self.transport(d)
-    var left = wire
-    var area = engine.lease() ?? engine.coldMemory(left)
-    var used = 0
-    let segments = frame.segmentCount
-    for i in 0..<segments {
-      let segment = frame.segment(i)
-      var sent = 0
-      while sent < segment.count {
-        let record = min(segment.count - sent, TLSSession.recordPlaintextMaximum)
-        // A record that does not fit what is left would be kept back in part by the session.
-        let isFull =
-          used > 0 && area.count - used < record + TLSSession.recordOverheadMaximum
-          && area.count - used < Self.worthwhileRoom
-        if !isFull {
-          let room = UnsafeMutableRawBufferPointer(rebasing: area.mutableBytes[used...])
-          let transfer = d.pointee.tls!.send(
-            UnsafeRawBufferPointer(rebasing: segment[sent...]), output: room)
-          if case .failed = transfer.progress { return .downstreamReset }
-          sent += transfer.consumed
-          used += transfer.output
-          left -= transfer.output
-        }
-        guard sent < segment.count else { break }
-        guard appendArea(t, area, used) else { return .resourcesExhausted }
-        area = engine.lease() ?? engine.coldMemory(max(left, Self.coldPlaintext * 2))
-        used = 0
-      }
+    switch Self.transport(d).pointee.encrypt(channel, frame, &engine) {
+    case .done: return nil
+    case .failed: return .downstreamReset
+    case .noRoom: return .resourcesExhausted
+    case .noFrame:
+      counters.framesExhausted += 1
+      return .resourcesExhausted
     }
-    guard appendArea(t, area, used) else { return .resourcesExhausted }
-    let kept = d.pointee.tls!.outputKept()
-    guard kept > 0 else { return nil }
-    // The answer to a KeyUpdate took the room of the last record's end.
-    area = engine.coldMemory(kept)
-    let rest = d.pointee.tls!.send(
-      UnsafeRawBufferPointer(start: nil, count: 0), output: area.mutableBytes)
-    guard rest.progress == .wantsInput else { return .downstreamReset }
-    return appendArea(t, area, rest.output) ? nil : .resourcesExhausted
-  }
-
-  /// Puts a filled buffer behind what waits; false when the frame has no room for it.
-  private func appendArea(
-    _ t: UnsafeMutablePointer<Transport>, _ area: consuming BufferSlice, _ used: Int
-  ) -> Bool {
-    area.truncate(to: used)
-    return t.pointee.unsent.append(area)
   }
 }

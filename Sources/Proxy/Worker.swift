@@ -66,8 +66,7 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
   let scratch: UnsafeMutableRawPointer
   /// The client's address as text, 64 bytes per downstream slot.
   let clientText: UnsafeMutableRawPointer
-  /// Output of a TLS session that is not the answer to a send: handshakes, alerts.
-  let tlsScratch: UnsafeMutableRawBufferPointer
+  var channels: TLSChannels
   var wheel: TimerWheel
   var requestHead: RequestHead
   var responseHead: ResponseHead

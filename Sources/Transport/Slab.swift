@@ -75,6 +75,12 @@ public struct Slab<Element: ~Copyable>: ~Copyable {
   @inlinable @inline(__always)
   public subscript(_ index: UInt32) -> UnsafeMutablePointer<Element> { base + Int(index) }
 
+  /// The slot of an element of this slab.
+  @inlinable
+  public func index(of element: UnsafeMutablePointer<Element>) -> UInt32 {
+    UInt32(truncatingIfNeeded: element - base)
+  }
+
   /// How often the slot has been released, modulo 2^24. - Parameter index: below `touched`.
   @inlinable @inline(__always)
   public func generation(_ index: UInt32) -> UInt32 { states[Int(index)] & Self.generationMask }

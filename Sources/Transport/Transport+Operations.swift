@@ -9,7 +9,7 @@ extension Transport {
   /// Starts a receive, unless one is in flight or nothing is to be read.
   @inlinable @inline(__always)
   public mutating func arm<E: Engine & ~Copyable>(_ token: Token, _ engine: inout E) {
-    guard receiveState.isIdle, !paused, !peerHasFinished,
+    guard receiveState.isIdle, !paused, !peerHasFinished, !isStalled,
       closing == .open || closing == .lingering
     else { return }
     receiveState = .armed(mode)
@@ -98,6 +98,7 @@ extension Transport {
     engine.shutdown(socket, .send)
     ladder.go(to: .lingering)
     unread.clear()
+    if let tls { tls.pointee.dropHeld() }
     paused = false
   }
 

@@ -20,6 +20,8 @@ public struct Transport: ~Copyable {
   public var peerHasFinished = false
   /// True while the owner's timer wheel is to look at the connection soon.
   public var isWatched = false
+  /// The TLS session, in its slot; nil: what is sent and received is plain.
+  public internal(set) var tls: UnsafeMutablePointer<TLSChannel>?
   /// What leaves next.
   public var unsent = SendBuffer()
   /// Input that could not be used yet.

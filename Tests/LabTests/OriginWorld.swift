@@ -7,6 +7,7 @@ import MillraceEngine
 import Synchronization
 import TLS
 import Testing
+import Transport
 
 @testable import Lab
 

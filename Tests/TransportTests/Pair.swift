@@ -2,6 +2,7 @@
 
 import Glibc
 import MillraceEngine
+import TLS
 import Testing
 import Transport
 
@@ -54,7 +55,22 @@ protocol PairOfTransports: AnyObject {
   func close(_ side: Int)
   func hasProgressed(_ side: Int) -> Bool
   func turn(until condition: () -> Bool)
+  /// Gives a side a TLS session. A client's says its first words at once.
+  func openTLS(_ side: Int, _ session: consuming TLSSession) -> Bool
+  /// Encrypts bytes behind what waits.
+  func encrypt(_ side: Int, _ bytes: [UInt8]) -> TLSSealing
+  func sendCloseNotify(_ side: Int)
+  /// What the last step of a side's session asked for, and how often the session has stalled.
+  func session(_ side: Int) -> (outcome: TLSOutcome, stalls: Int)
   var counters: EngineCounters { get }
+}
+
+extension PairOfTransports {
+  /// The session of a side that has one.
+  func channel(_ side: Int) throws -> UnsafeMutablePointer<TLSChannel> {
+    guard let channel = transport(side).pointee.tls else { throw Missing() }
+    return channel
+  }
 }
 
 final class Pair<E: Engine & ~Copyable>: PairOfTransports {
@@ -63,6 +79,8 @@ final class Pair<E: Engine & ~Copyable>: PairOfTransports {
   private var bytes: [[UInt8]] = [[], []]
   private var results: [(count: Int, result: Int32)] = [(0, 0), (0, 0)]
   private let listener: Descriptor
+  private var channels = TLSChannels(capacity: 2)
+  private var sessions: [(outcome: TLSOutcome, stalls: Int)] = [(.wantsInput, 0), (.wantsInput, 0)]
 
   private enum Kind: UInt8 {
     case accept = 1
@@ -104,6 +122,7 @@ final class Pair<E: Engine & ~Copyable>: PairOfTransports {
     return transports[side].unsent.append(slice)
   }
 
+  @discardableResult
   func flush(_ side: Int) -> Bool {
     transports[side].flush(
       .awaited, Token(kind: Kind.send.rawValue, generation: 0, slot: UInt32(side)), &engine)
@@ -136,11 +155,93 @@ final class Pair<E: Engine & ~Copyable>: PairOfTransports {
     case .connect: transports[0].connected()
     case .receive:
       transports[side].received(completion)
-      if completion.hasBytes { bytes[side] += Array(engine.takeSlice(completion).bytes) }
+      guard completion.hasBytes else { return }
+      let slice = engine.takeSlice(completion)
+      if let channel = transports[side].tls {
+        decrypt(side, channel, slice)
+      } else {
+        bytes[side] += Array(slice.bytes)
+      }
     case .send:
       transports[side].sent()
       results[side] = (results[side].count + 1, completion.result)
+      guard let channel = transports[side].tls, completion.result >= 0 else { return }
+      flush(side)
+      guard channel.pointee.isStalled else { return }
+      if let slice = channel.pointee.resume() {
+        decrypt(side, channel, slice)
+      } else {
+        _ = decrypt(side, channel, UnsafeRawBufferPointer(start: nil, count: 0))
+      }
+      flush(side)
+      arm(side)
     case nil: Issue.record("a completion of an unknown kind")
+    }
+  }
+
+  // MARK: TLS
+
+  func openTLS(_ side: Int, _ session: consuming TLSSession) -> Bool {
+    guard channels.open(session, on: &transports[side]), let channel = transports[side].tls else {
+      return false
+    }
+    _ = decrypt(side, channel, UnsafeRawBufferPointer(start: nil, count: 0))
+    flush(side)
+    return true
+  }
+
+  func encrypt(_ side: Int, _ bytes: [UInt8]) -> TLSSealing {
+    guard let channel = transports[side].tls, var frame = engine.frame() else { return .noFrame }
+    let slice = engine.coldMemory(max(1, bytes.count))
+    slice.mutableBytes.copyBytes(from: bytes)
+    frame.append(slice)
+    return transports[side].encrypt(channel, frame, &engine)
+  }
+
+  func sendCloseNotify(_ side: Int) {
+    guard let channel = transports[side].tls else { return }
+    transports[side].sendCloseNotify(channel, scratch: channels.scratch, &engine)
+  }
+
+  func session(_ side: Int) -> (outcome: TLSOutcome, stalls: Int) { sessions[side] }
+
+  private func decrypt(
+    _ side: Int, _ channel: UnsafeMutablePointer<TLSChannel>, _ slice: consuming BufferSlice
+  ) {
+    if !channel.pointee.isStalled {
+      let used = decrypt(side, channel, slice.bytes)
+      guard channel.pointee.isStalled else {
+        flush(side)
+        return
+      }
+      slice.dropPrefix(used)
+    }
+    let isHeld = channel.pointee.hold(slice, &engine)
+    #expect(isHeld)
+  }
+
+  private func decrypt(
+    _ side: Int, _ channel: UnsafeMutablePointer<TLSChannel>, _ input: UnsafeRawBufferPointer
+  ) -> Int {
+    var offset = 0
+    while true {
+      if transports[side].unsent.isFull() { flush(side) }
+      let area = engine.lease() ?? engine.coldMemory(16_384)
+      let step = transports[side].decrypt(
+        channel, UnsafeRawBufferPointer(rebasing: input[offset...]), plaintext: area.mutableBytes,
+        scratch: channels.scratch, &engine)
+      offset += step.consumed
+      bytes[side] += Array(area.bytes.prefix(step.plaintext))
+      sessions[side].outcome = step.outcome
+      if step.stallBegan { sessions[side].stalls += 1 }
+      switch step.outcome {
+      case .goesOn: break
+      case .mustFlush: flush(side)
+      case .peerFinished:
+        transports[side].peerHasFinished = true
+        return offset
+      case .wantsInput, .stalled, .failed, .outputLost: return offset
+      }
     }
   }
 
@@ -150,6 +251,7 @@ final class Pair<E: Engine & ~Copyable>: PairOfTransports {
       if transports[side].closing != .joining { transports[side].join(&engine) }
       turn(until: { transports[side].isJoined })
       transports[side].close(&engine)
+      channels.close(&transports[side])
       transports[side].unsent.clear()
       transports[side].unread.clear()
     }

@@ -5,6 +5,7 @@ import Glibc
 import HTTP
 import HTTP1
 import MillraceEngine
+import Transport
 
 extension OriginWorker where E: ~Copyable {
   /// Inline room that an answer may need: its head, and the heads of chunks that go into one send.
@@ -14,40 +15,42 @@ extension OriginWorker where E: ~Copyable {
 
   @inline(__always)
   func canCompose(_ c: OriginConnectionPointer) -> Bool {
-    c.pointee.plainBytes == 0
-      || (c.pointee.plainBytes < OriginLimits.copiedBytes && c.pointee.plain!.canTakeMore()
-        && c.pointee.plain!.freeInline() >= Self.answerRoom)
+    c.pointee.plain.count == 0
+      || (c.pointee.plain.count < OriginLimits.copiedBytes && c.pointee.plain.hasRoomForChunk()
+        && c.pointee.plain.inlineRoom() >= Self.answerRoom)
   }
 
   // MARK: Requests
 
   @inline(__always)
   mutating func http1Input(_ c: OriginConnectionPointer, _ bytes: UnsafeRawBufferPointer) {
-    if c.pointee.held.isEmpty {
+    if c.pointee.transport.unread.isEmpty {
       let used = use(c, bytes)
-      guard used < bytes.count, c.pointee.closing == .open else { return }
-      c.pointee.held.append(UnsafeRawBufferPointer(rebasing: bytes[used...]), &engine)
+      guard used < bytes.count, c.pointee.transport.closing == .open else { return }
+      c.pointee.transport.unread.append(UnsafeRawBufferPointer(rebasing: bytes[used...]), &engine)
     } else {
-      c.pointee.held.append(bytes, &engine)
+      c.pointee.transport.unread.append(bytes, &engine)
       useHeld(c)
     }
-    guard c.pointee.held.count > OriginLimits.heldBytes + headLimits.headBytes else { return }
-    c.pointee.paused = true
+    guard c.pointee.transport.unread.count > OriginLimits.heldBytes + headLimits.headBytes else {
+      return
+    }
+    c.pointee.transport.paused = true
     stopReceiving(c)
   }
 
   /// Uses input that had to wait.
   @inline(__always)
   mutating func useHeld(_ c: OriginConnectionPointer) {
-    guard !c.pointee.held.isEmpty, c.pointee.closing == .open else { return }
-    let used = use(c, c.pointee.held.peek())
-    c.pointee.held.drop(used)
+    guard !c.pointee.transport.unread.isEmpty, c.pointee.transport.closing == .open else { return }
+    let used = use(c, c.pointee.transport.unread.peek())
+    c.pointee.transport.unread.drop(used)
   }
 
   /// Uses as much input as can be used now. - Returns: how many bytes.
   private mutating func use(_ c: OriginConnectionPointer, _ bytes: UnsafeRawBufferPointer) -> Int {
     var offset = 0
-    while c.pointee.closing == .open {
+    while c.pointee.transport.closing == .open {
       switch c.pointee.phase {
       case .head:
         guard offset < bytes.count else { return offset }
@@ -104,8 +107,7 @@ extension OriginWorker where E: ~Copyable {
     }
     if requestHead.framing == .none { return complete(c) }
     if requestHead.expectsContinue, ensurePlain(c) {
-      c.pointee.plain!.append("HTTP/1.1 100 Continue\r\n\r\n")
-      c.pointee.plainBytes += 25
+      say(c, "HTTP/1.1 100 Continue\r\n\r\n")
     }
     c.pointee.decoder = BodyDecoder(requestHead.framing)
     c.pointee.isTooLarge = false
@@ -195,8 +197,7 @@ extension OriginWorker where E: ~Copyable {
       return false
     case .garbage:
       guard ensurePlain(c) else { return false }
-      c.pointee.plain!.append("\u{1}millrace origin: these bytes are no head\r\n\r\n")
-      c.pointee.plainBytes += 44
+      say(c, "\u{1}millrace origin: these bytes are no head\r\n\r\n")
       beginClose(c)
       return false
     case .resetContent, .truncate:
@@ -222,7 +223,7 @@ extension OriginWorker where E: ~Copyable {
   private mutating func writeHead(_ c: OriginConnectionPointer, _ declared: Int) {
     let status = c.pointee.answer.status
     let written = date.withBytes(wallMicroseconds: engine.wallMicroseconds) { date in
-      c.pointee.plain!.write(capacity: Self.headRoom) { room in
+      c.pointee.plain.write(capacity: Self.headRoom) { room in
         var w = HeadWriter(room)
         if status == 200 { w.append("HTTP/1.1 200 OK\r\n") } else { w.statusLine(status) }
         w.append("Server: millrace-origin\r\nDate: ")
@@ -247,7 +248,6 @@ extension OriginWorker where E: ~Copyable {
       }
     }
     precondition(written > 0, "an answer's head outgrew its room")
-    c.pointee.plainBytes += written
   }
 
   /// Puts content into the frame: as much as one send carries, or as the rate allows.
@@ -261,10 +261,10 @@ extension OriginWorker where E: ~Copyable {
         pumpSlowly(c, rate)
       } else {
         let most = c.pointee.usesTLS ? OriginLimits.copiedBytes : OriginLimits.sendBytes
-        while c.pointee.remaining > 0, c.pointee.plainBytes < most,
-          c.pointee.plain!.canTakeMore()
+        while c.pointee.remaining > 0, c.pointee.plain.count < most,
+          c.pointee.plain.hasRoomForChunk()
         {
-          appendPiece(c, most - c.pointee.plainBytes)
+          appendPiece(c, most - c.pointee.plain.count)
         }
       }
       guard c.pointee.remaining == 0 else { return }
@@ -277,7 +277,7 @@ extension OriginWorker where E: ~Copyable {
     let piece = min(max(1, rate / 20), OriginLimits.copiedBytes)
     let before = c.pointee.remaining
     // A client that does not keep up with the rate sets the pace.
-    if c.pointee.plainBytes < OriginLimits.copiedBytes, c.pointee.plain!.canTakeMore() {
+    if c.pointee.plain.count < OriginLimits.copiedBytes, c.pointee.plain.hasRoomForChunk() {
       appendPiece(c, piece)
     }
     guard c.pointee.remaining > 0 else { return }
@@ -293,7 +293,7 @@ extension OriginWorker where E: ~Copyable {
       piece = min(piece, Self.blockBytes - c.pointee.offset % Self.blockBytes)
     }
     if c.pointee.isChunked {
-      c.pointee.plainBytes += c.pointee.plain!.write(capacity: 24) { room in
+      _ = c.pointee.plain.write(capacity: 24) { room in
         var w = HeadWriter(room)
         w.append(hex: UInt64(piece))
         w.crlf()
@@ -305,19 +305,17 @@ extension OriginWorker where E: ~Copyable {
       let start = min(c.pointee.offset, max(0, c.pointee.echo.count - piece))
       if let slice = c.pointee.echo.share(start, min(piece, c.pointee.echo.count)) {
         piece = slice.count
-        c.pointee.plain!.append(slice)
+        say(c, slice)
       } else {
         piece = 0
         c.pointee.remaining = 0
       }
     } else {
-      c.pointee.plain!.append(
-        block.subslice(start: c.pointee.offset % Self.blockBytes, count: piece))
+      say(
+        c, block.subslice(start: c.pointee.offset % Self.blockBytes, count: piece))
     }
-    c.pointee.plainBytes += piece
     if c.pointee.isChunked {
-      c.pointee.plain!.append("\r\n")
-      c.pointee.plainBytes += 2
+      say(c, "\r\n")
     }
     c.pointee.offset += piece
     c.pointee.remaining -= min(piece, c.pointee.remaining)
@@ -329,8 +327,7 @@ extension OriginWorker where E: ~Copyable {
     if c.pointee.isChunked && c.pointee.ending != .reset
       && c.pointee.answer.fault != .unfinished && c.pointee.answer.fault != .truncate
     {
-      c.pointee.plain!.append("0\r\n\r\n")
-      c.pointee.plainBytes += 5
+      say(c, "0\r\n\r\n")
     }
     if c.pointee.answer.isEcho { c.pointee.echo.clear() }
     switch c.pointee.ending {

@@ -5,6 +5,7 @@ import Glibc
 import HTTP
 import HTTP2
 import MillraceEngine
+import Transport
 
 typealias OriginStreamPointer = UnsafeMutablePointer<OriginStream>
 
@@ -20,7 +21,7 @@ extension OriginWorker where E: ~Copyable {
 
   mutating func http2Input(_ c: OriginConnectionPointer, _ bytes: UnsafeRawBufferPointer) {
     var offset = 0
-    while c.pointee.closing == .open {
+    while c.pointee.transport.closing == .open {
       let transfer = c.pointee.http2!.receive(UnsafeRawBufferPointer(rebasing: bytes[offset...]))
       offset += transfer.consumed
       takeEvents(c)
@@ -203,24 +204,25 @@ extension OriginWorker where E: ~Copyable {
   /// Bytes whose length alone no endpoint accepts (RFC 9113, section 4.2).
   private mutating func sayGarbage(_ c: OriginConnectionPointer) {
     guard ensurePlain(c) else { return abort(c) }
+    var said = false
     withUnsafeTemporaryAllocation(byteCount: 32, alignment: 1) { room in
       memset(room.baseAddress!, 0xFF, room.count)
-      c.pointee.plain!.append(UnsafeRawBufferPointer(room))
+      said = c.pointee.plain.append(UnsafeRawBufferPointer(room))
     }
-    c.pointee.plainBytes += 32
+    guard said else { return abort(c) }
     beginClose(c)
   }
 
   /// A stream's moment has come: its answer, or the next piece of its content.
   mutating func streamDue(_ s: OriginStreamPointer) {
     let c = connections[s.pointee.connection]
-    guard c.pointee.closing == .open else { return }
+    guard c.pointee.transport.closing == .open else { return }
     if s.pointee.hasAnswered { supply(c, s) } else { respond(c, s) }
-    if c.pointee.closing == .open { http2Output(c) }
+    if c.pointee.transport.closing == .open { http2Output(c) }
     flush(c)
     settle(c)
     // A send that succeeded quietly is found out about now.
-    if c.pointee.sending { engine.expediteSends() }
+    if c.pointee.transport.sending { engine.expediteSends() }
   }
 
   /// A twentieth of a second's content.
@@ -240,37 +242,37 @@ extension OriginWorker where E: ~Copyable {
   /// Has the session say what it has to say, as much as one send carries; what it keeps back comes
   /// when that send has ended.
   mutating func http2Output(_ c: OriginConnectionPointer) {
-    guard c.pointee.closing == .open, !c.pointee.sending else { return }
+    guard c.pointee.transport.closing == .open, !c.pointee.transport.sending else { return }
     c.pointee.hasMore = false
-    while c.pointee.closing == .open, c.pointee.http2!.wantsToSpeak() {
-      guard c.pointee.plainBytes < OriginLimits.copiedBytes, ensurePlain(c),
-        c.pointee.plain!.canTakeMore()
+    while c.pointee.transport.closing == .open, c.pointee.http2!.wantsToSpeak() {
+      guard c.pointee.plain.count < OriginLimits.copiedBytes, ensurePlain(c),
+        c.pointee.plain.hasRoomForChunk()
       else {
         c.pointee.hasMore = true
         break
       }
       let written = give(c)
-      c.pointee.plainBytes += written
       takeEvents(c)
       if written == 0 { break }
     }
-    if c.pointee.closing == .open, c.pointee.http2!.isDone() { beginClose(c) }
+    if c.pointee.transport.closing == .open, c.pointee.http2!.isDone() { beginClose(c) }
   }
 
   /// Gives the session room once: the frame's own while there is enough, then a large buffer.
   private mutating func give(_ c: OriginConnectionPointer) -> Int {
-    if c.pointee.plain!.freeInline() >= Self.leastRoom {
-      return c.pointee.plain!.write(capacity: Self.leastRoom) {
+    if c.pointee.plain.inlineRoom() >= Self.leastRoom {
+      return c.pointee.plain.write(capacity: Self.leastRoom) {
         c.pointee.http2!.output(into: $0)
       }
     }
     var area = engine.lease() ?? engine.coldMemory(Self.scratchBytes)
-    let room = min(area.count, max(Self.leastRoom, OriginLimits.copiedBytes - c.pointee.plainBytes))
+    let room = min(
+      area.count, max(Self.leastRoom, OriginLimits.copiedBytes - c.pointee.plain.count))
     let written = c.pointee.http2!.output(
       into: UnsafeMutableRawBufferPointer(rebasing: area.mutableBytes[..<room]))
     guard written > 0 else { return 0 }
     area.truncate(to: written)
-    c.pointee.plain!.append(area)
+    say(c, area)
     return written
   }
 
@@ -294,7 +296,7 @@ extension OriginWorker where E: ~Copyable {
     if next >= 0 { streams[UInt32(next)].pointee.previous = previous }
     let slot = s.pointee.slot
     s.deinitialize(count: 1)
-    streams.giveBack(slot)
+    streams.release(slot)
   }
 
   /// The connection is gone, and its streams with it.

@@ -9,6 +9,7 @@ import HTTP2
 import MillraceEngine
 import Synchronization
 import TLS
+import Transport
 
 enum OriginToken: UInt8 {
   case accept = 1
@@ -93,8 +94,8 @@ struct OriginWorker<E: Engine & ~Copyable>: ~Copyable {
   let context: TLSContext?
   let shared: UnsafeMutablePointer<OriginShared>
   let board: OriginBoard
-  var connections: OriginSlots<OriginConnection>
-  var streams: OriginSlots<OriginStream>
+  var connections: Slab<OriginConnection>
+  var streams: Slab<OriginStream>
   var listeners: [OriginListening] = []
   /// When to accept again after descriptors ran out; Int64.max: not at all.
   var retryAt = Int64.max
@@ -106,9 +107,8 @@ struct OriginWorker<E: Engine & ~Copyable>: ~Copyable {
   var fields: HTTP2FieldList
   /// The content of all answers, over and over again.
   let block: BufferSlice
-  /// Output of a TLS session that is not the answer to a send.
-  let tlsScratch: UnsafeMutableRawBufferPointer
-  /// Plaintext on its way into a TLS session.
+  var channels: TLSChannels
+  /// Plaintext that has come out of a TLS session.
   let plainScratch: UnsafeMutableRawBufferPointer
   var date: HTTPDate
   /// Connections whose descriptor can be closed, once nothing is in flight.
@@ -135,9 +135,9 @@ struct OriginWorker<E: Engine & ~Copyable>: ~Copyable {
     context = seed.context
     shared = seed.shared
     board = seed.board
-    connections = OriginSlots(capacity: plan.connections)
+    connections = Slab(capacity: plan.connections)
     // One stream per connection and a full load of them on 512: more are refused one by one.
-    streams = OriginSlots(capacity: plan.connections + 512 * plan.streams)
+    streams = Slab(capacity: plan.connections + 512 * plan.streams)
     heap = MomentHeap(capacity: plan.connections)
     headLimits = HeadLimits(headBytes: plan.headBytes, targetBytes: plan.headBytes, fields: 256)
     requestHead = RequestHead(fieldCapacity: 256)
@@ -147,9 +147,13 @@ struct OriginWorker<E: Engine & ~Copyable>: ~Copyable {
     http2Configuration = http2
     http2Memory = HTTP2Memory()
     fields = HTTP2FieldList(lasting: false)
-    tlsScratch = .allocate(byteCount: Self.scratchBytes, alignment: 64)
+    channels = TLSChannels(capacity: plan.connections)
     plainScratch = .allocate(byteCount: Self.scratchBytes, alignment: 64)
     date = HTTPDate()
+    // The worker's threads end with the process: nothing is torn down.
+    connections.abandon()
+    streams.abandon()
+    channels.abandon()
   }
 
   // MARK: The loop
@@ -199,13 +203,13 @@ struct OriginWorker<E: Engine & ~Copyable>: ~Copyable {
     let now = engine.now
     while let entry = heap.takeDue(now) {
       if entry.isStream {
-        if streams.isInUse(entry.slot), streams.generation(entry.slot) == entry.generation {
+        if streams.isTaken(entry.slot), streams.generation(entry.slot) == entry.generation {
           streamDue(streams[entry.slot])
         }
       } else {
         // Entries of a slot's earlier connections have other numbers: the count goes on.
         let c = connections[entry.slot]
-        if connections.isInUse(entry.slot), c.pointee.timer == entry.generation {
+        if connections.isTaken(entry.slot), c.pointee.timer == entry.generation {
           connectionDue(c)
         }
       }
@@ -283,8 +287,9 @@ struct OriginWorker<E: Engine & ~Copyable>: ~Copyable {
         socket: socket, slot: slot, number: number, usesTLS: usesTLS))
     let c = connections[slot]
     if usesTLS {
-      if let context { c.pointee.tls = TLSSession(context: context) }
-      if c.pointee.tls == nil { return abort(c) }
+      guard let context, let session = TLSSession(context: context),
+        channels.open(session, on: &c.pointee.transport)
+      else { return abort(c) }
     }
     armReceive(c)
   }
@@ -300,16 +305,14 @@ struct OriginWorker<E: Engine & ~Copyable>: ~Copyable {
   private mutating func reap() {
     while let slot = reapable.popLast() {
       // The list may name a slot twice.
-      guard connections.isInUse(slot) else { continue }
+      guard connections.isTaken(slot) else { continue }
       let c = connections[slot]
-      guard c.pointee.closing == .joining, !c.pointee.receiving, !c.pointee.sending else {
-        continue
-      }
-      if c.pointee.reset { engine.resetOnClose(c.pointee.socket) }
-      engine.close(c.pointee.socket)
+      guard c.pointee.transport.isJoined else { continue }
+      c.pointee.transport.close(&engine)
+      channels.close(&c.pointee.transport)
       endStreams(c)
       c.deinitialize(count: 1)
-      connections.giveBack(slot)
+      connections.release(slot)
     }
   }
 
@@ -318,7 +321,9 @@ struct OriginWorker<E: Engine & ~Copyable>: ~Copyable {
     endAt = engine.now + OriginLimits.endNanoseconds
     retryAt = .max
     for listener in listeners where listener.isAccepting { engine.stopAccepting(listener.socket) }
-    for slot in connections.all where connections.isInUse(slot) { finishSoon(connections[slot]) }
+    for slot in 0..<connections.touched where connections.isTaken(slot) {
+      finishSoon(connections[slot])
+    }
   }
 
   // MARK: The report

@@ -88,6 +88,7 @@ struct LivePlan: ~Copyable {
   // MARK: Users
 
   /// A connection begins on the current plan. - Returns: its listener's index.
+  @discardableResult
   mutating func join(_ place: Int) -> Int32 {
     users[window] += 1
     return listener(place)
