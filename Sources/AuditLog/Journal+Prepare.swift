@@ -297,6 +297,8 @@ extension Journal {
       prepare.step = .unlinkFailed
       return
     }
+    // Where it could not be removed, that is tried again with the next attempt.
+    prepare.collided = false
     let directRefused =
       code == EINVAL && prepare.isDirect
       && (prepare.step == .openFile || prepare.step == .prefill || prepare.step == .fillFront)

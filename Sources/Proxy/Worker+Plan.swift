@@ -29,7 +29,8 @@ extension Worker where E: ~Copyable {
       if d.pointee.exchange < 0 { adoptPlan(d) }
     }
     lookAtAll()
-    if plan.isUnused(before) { retirePlan(before) }
+    // Moving its connections may have retired it already.
+    if plan.isAlive(before) && plan.isUnused(before) { retirePlan(before) }
   }
 
   /// Idle connections follow their servers into the current plan; those of servers that are not in it

@@ -110,7 +110,10 @@ extension Worker where E: ~Copyable {
   mutating func upstreamSendFailed(_ u: UpstreamPointer) {
     let t = Self.transport(u)
     t.pointee.unsent.clear()
-    if !t.pointee.receiving && t.pointee.unread.isEmpty { upstreamEnded(u, -EPIPE) }
+    // A paused one is read again when the client has taken what it has.
+    if !t.pointee.receiving && !t.pointee.paused && t.pointee.unread.isEmpty {
+      upstreamEnded(u, -EPIPE)
+    }
   }
 
   @inline(__always)

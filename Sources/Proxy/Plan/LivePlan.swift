@@ -145,6 +145,8 @@ struct LivePlan: ~Copyable {
     return waiting
   }
 
+  func isAlive(_ place: Int) -> Bool { generations[place] != nil }
+
   /// Plans in use.
   var alive: Int { (0..<Self.windows).count { generations[$0] != nil } }
 }
