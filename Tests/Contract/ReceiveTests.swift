@@ -267,8 +267,13 @@ func pattern(_ count: Int) -> [UInt8] {
 
 /// What a stream may bring before a stop that is asked for at its first arrival.
 private func floodBound(_ kind: EngineKind) -> Int {
-  guard kind == .uring else { return 65_536 }
+  guard kind == .uring else {
+    // A receive that is tried where it is armed, and one more for readiness.
+    return Stage.features.contains(.speculativeReceive) ? 2 * 65_536 : 65_536
+  }
+  // A bundle takes all buffers that the kernel has.
+  if Stage.features.contains(.receiveBundles) { return Uring.smallRingDepth * 4096 }
   // Before Linux 6.17: three runs of 33 buffers in one enter.
   let isLimited = KernelRelease.current.map { ($0.major, $0.minor) >= (6, 17) } ?? false
-  return isLimited && !Stage.features.contains(.receiveBundles) ? 2 * (65_536 + 4096) : 99 * 4096
+  return isLimited ? 2 * (65_536 + 4096) : 99 * 4096
 }
