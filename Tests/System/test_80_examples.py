@@ -388,7 +388,8 @@ class StaticServer(ExampleCase):
         self.assertEqual(idle.recv(10), b"")
         received += slow.makefile("rb").read()
         self.assertSameBytes(received.partition(b"\r\n\r\n")[2], data)
-        example.stop()
+        # A second signal, while it still closes, would end it at once.
+        example.end()
 
 
 class Tutorial(ExampleCase):

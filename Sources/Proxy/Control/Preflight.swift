@@ -124,6 +124,16 @@ public struct Preflight: Sendable {
   }
 
   /// Looks at every address; one start at a time, where the addresses are to be bound.
+  /// The same for a UNIX socket, whose listener answers for as long as its ring lives.
+  private static func lookPatiently(_ path: String) -> UnixPathTrial.Finding {
+    var finding = UnixPathTrial.look(path)
+    for _ in 0..<10 where finding == .inUse {
+      Pause.microseconds(50_000)
+      finding = UnixPathTrial.look(path)
+    }
+    return finding
+  }
+
   private static func tryBinding(
     _ addresses: [SocketAddress], _ configuration: ProxyConfiguration, _ binding: Bool,
     _ problems: inout [Problem]
@@ -160,7 +170,7 @@ public struct Preflight: Sendable {
   ) {
     func words(_ code: Int32) -> String { String(cString: strerror(code)) }
     let (message, cure): (String, String)
-    switch UnixPathTrial.look(path) {
+    switch binding ? lookPatiently(path) : UnixPathTrial.look(path) {
     case .free: return
     // `check` runs beside a proxy that serves.
     case .inUse where !binding: return

@@ -78,6 +78,10 @@ class Example:
         """The signal, then the end: exit code 0."""
         if self.process.poll() is None:
             self.process.send_signal(number)
+        self.end(number)
+
+    def end(self, number=signal.SIGTERM):
+        """Waits for the end that a signal has begun: exit code 0."""
         try:
             code = self.process.wait(settings.HANG)
         except subprocess.TimeoutExpired:
