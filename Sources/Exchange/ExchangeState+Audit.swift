@@ -187,7 +187,7 @@ extension ExchangeState {
   /// A record is lost, be it only the first of two: the response must not be seen.
   public mutating func recordFailed() -> Actions {
     // TRAP: only records that are waited for are told.
-    precondition(stage != .ended && audit.gate != .none, "a record that nobody waited for")
+    precondition(stage != .ended && audit.gate != .none, "no record is awaited")
     var actions = Actions(.auditFailed, .count)
     ending = .auditFailed
     audit.gate = .none

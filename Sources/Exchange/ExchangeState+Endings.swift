@@ -23,7 +23,7 @@ extension ExchangeState {
     stage = .running
     release(keep: false, &actions)
     if delivery == .none {
-      // Nobody reads one: the exchange ends with the failure.
+      // There is no client to answer: the exchange ends with the failure.
       actions.insert(cut(kind, .none).effects)
       actions.failure = kind
       return

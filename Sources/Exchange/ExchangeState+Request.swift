@@ -58,7 +58,7 @@ extension ExchangeState {
 
   // MARK: The expectation
 
-  /// Somebody here needs the content before a server is asked (RFC 9110 10.1.1): `writeInterim`, with
+  /// The proxy itself needs the content before it asks a server (RFC 9110 10.1.1): `writeInterim`, with
   /// status 100, if the client waits for it.
   public mutating func contentWanted() -> Actions {
     guard expectation == .awaited, response < .relaying, stage != .ended else { return Actions() }
@@ -77,7 +77,7 @@ extension ExchangeState {
   @inline(__always)
   public mutating func requestContent(_ content: Int, buffered: Int) {
     // TRAP: the driver asks `takesRequestContent` before it gives anything.
-    precondition(takesRequestContent, "content that nobody takes")
+    precondition(takesRequestContent, "request content is not accepted in this state")
     if expectation == .awaited { expectation = .settled }
     requestBytes &+= UInt64(truncatingIfNeeded: content)
     requestFlow.produce(buffered)
@@ -91,7 +91,7 @@ extension ExchangeState {
     requestFlow.produce(buffered)
   }
 
-  /// There is content, and nobody to take it or no room for it.
+  /// Content has arrived for which there is no upstream connection or no room.
   public mutating func requestBlocked() -> Actions {
     guard request == .open, stage != .ended, response < .replying || isTunnel else {
       return Actions()
@@ -114,7 +114,8 @@ extension ExchangeState {
   /// - Parameter buffered: what the upstream's buffer grew by.
   public mutating func requestEnd(buffered: Int) -> Actions {
     // TRAP: the driver gives the end behind all content, to a connection that takes it.
-    precondition(request == .open && upstream.hasBuffer, "an end that nobody takes")
+    precondition(
+      request == .open && upstream.hasBuffer, "the request's end is not accepted in this state")
     precondition(response < .replying || isTunnel, "an end behind the response")
     if isTunnel { return requestTunnelEnded() }
     request = .whole

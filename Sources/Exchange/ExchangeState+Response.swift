@@ -58,7 +58,7 @@ extension ExchangeState {
   @inline(__always)
   public mutating func responseContent(_ content: Int, buffered: Int) {
     // TRAP: the driver asks `takesResponseContent` before it gives anything.
-    precondition(takesResponseContent, "content that nobody takes")
+    precondition(takesResponseContent, "response content is not accepted in this state")
     responseBytes &+= UInt64(truncatingIfNeeded: content)
     produceResponse(buffered)
   }

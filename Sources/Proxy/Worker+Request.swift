@@ -293,8 +293,7 @@ extension Worker where E: ~Copyable {
         return w.overflowed ? -1 : w.count
       }
     }
-    // TRAP: the text is made of our own constants, and about 230 bytes long.
-    precondition(written > 0, "a refusal outgrew its room")
+    guard written > 0 else { return abortDownstream(d) }
     let t = Self.transport(d)
     if let channel = t.pointee.tls {
       if encrypt(d, channel, frame) != nil { return abortDownstream(d) }
