@@ -19,7 +19,7 @@ private struct Harness: ~Copyable {
     engine = Simulated(EngineOptions(), world: world)
     let settings = AuditConfiguration(directory: "/log", whenFull: whenFull)
     let seed = JournalSeed(
-      settings, worker: 0, connections: 8, run: RunIdentity(high: 1, low: 1),
+      settings, worker: 0, exchanges: 8, run: RunIdentity(high: 1, low: 1),
       recovered: RecoveredLog())
     audit = AuditDriver(
       seed, settings, exchanges: 8, worker: 0, tokenKind: TokenKind.journal.rawValue,
