@@ -180,15 +180,12 @@ extension Worker where E: ~Copyable {
     account.plans = plan.alive
     account.timers = wheel.armed
     account.counted = connectionCount.pointee.load(ordering: .relaxed)
-    account.isGated = !gated.isEmpty
-    account.exchangesRecorded = exchangesRecorded
+    account.isGated = audit.hasGated
+    account.exchangesRecorded = audit.exchangesRecorded
     account.counters = counters
-    account.hasAbandonedJournal = hasAbandonedJournal
-    if audits {
-      account.journal = auditTotals
-      // TRAP: `journal` is set where `audits` is true.
-      account.anchor = journal!.anchorLine(workers: workerCount)
-    }
+    account.hasAbandonedJournal = audit.isAbandoned
+    account.journal = audit.totals()
+    account.anchor = audit.anchor(workers: workerCount)
     return account
   }
 }

@@ -1,9 +1,6 @@
 // The audit's part of an exchange: room claimed before the upstream sees the request, records
-// written as the response takes shape, responses released when their records are durable. The
-// journal decides what is written where; this file runs its file operations on the engine.
-//
-// TRAP: (file) `journal` is set from the worker's making to its end where `audits` is true, and
-// nothing here is reached otherwise.
+// written as the response takes shape, responses released when their records are durable. It gathers
+// the facts for `AuditDriver` and does to exchanges and connections what its results say.
 
 import AuditLog
 import Configuration
@@ -14,17 +11,6 @@ import Logging
 import MillraceEngine
 import TLS
 import Transport
-
-/// The answer to a claim on the audit log.
-enum AuditClaim {
-  case granted
-  /// `when_full: reject`.
-  case refused
-  /// The log can never take its record.
-  case tooLarge
-  /// `when_full: block`: not now.
-  case blocked
-}
 
 extension Worker where E: ~Copyable {
   // MARK: Claims
@@ -43,41 +29,20 @@ extension Worker where E: ~Copyable {
     x.pointee.requestPartLength = length
     let bytes = RecordWriter.exchangeMaximum(requestPart: length)
     let d = downstreams[x.pointee.downstream]
-    switch journal!.reserve(bytes: bytes, records: RecordWriter.exchangeRecords) {
-    case .granted(let reservation):
-      x.pointee.reservation = reservation
-      d.pointee.auditWaitSince = 0
-      return .granted
-    case .full(let reason):
-      return auditIsFull(d, reason, bytes)
-    }
-  }
-
-  /// How long a request waits for room while the log is only behind, whatever `when_full` says: a
-  /// segment takes some milliseconds to make, and a log that is about to have room is not full.
-  private static var auditPatience: Int64 { 2_000_000_000 }
-
-  private mutating func auditIsFull(
-    _ d: DownstreamPointer, _ reason: JournalFullReason, _ bytes: Int
-  ) -> AuditClaim {
-    let policy = plan.audit?.whenFull ?? .reject
-    // Whatever `when_full` says: no client can avoid its record by what it sends.
-    if reason == .recordTooLarge { return .tooLarge }
-    if reason != .shuttingDown {
-      let now = engine.now
+    let now = engine.now
+    let claim = audit.claim(
+      bytes: bytes, waitingSince: d.pointee.auditWaitSince, now: now, &x.pointee.reservation)
+    switch claim {
+    case .blocked:
       if d.pointee.auditWaitSince == 0 { d.pointee.auditWaitSince = now }
       d.pointee.auditWaitBytes = bytes
-      let behind =
-        journal!.prepareError() == 0
-        && now - d.pointee.auditWaitSince < Self.auditPatience
-      if policy == .block || behind { return .blocked }
+    case .unrecorded:
+      counters.auditDrops += 1
+      d.pointee.auditWaitSince = 0
+    case .granted, .refused, .tooLarge:
+      d.pointee.auditWaitSince = 0
     }
-    d.pointee.auditWaitSince = 0
-    // The log has room for all but large requests: to send many of them is no way around it either.
-    guard policy == .drop && reason != .large else { return .refused }
-    counters.auditDrops += 1
-    journal!.countDropped()
-    return .granted
+    return claim
   }
 
   /// Claims room for the record of a refusal, which says who was refused and no more. It tells nothing
@@ -86,7 +51,7 @@ extension Worker where E: ~Copyable {
     var facts = RequestFacts()
     fillConnectionFacts(d, &facts)
     switch reserveAudit(x, facts) {
-    case .granted: break
+    case .granted, .unrecorded: break
     case .blocked, .refused, .tooLarge:
       counters.auditRejects += 1
       d.pointee.auditWaitSince = 0
@@ -98,26 +63,20 @@ extension Worker where E: ~Copyable {
     scratch + Int(x.pointee.slot) * ExchangeScratch.bytes
   }
 
-  mutating func releaseReservation(_ x: ExchangePointer) {
-    if !x.pointee.reservation.isEmpty { journal!.release(&x.pointee.reservation) }
-  }
-
   /// Tries the requests again that waited for room.
   mutating func retryBlockedByAudit() {
-    var waiting: [UInt32] = []
-    swap(&waiting, &auditBlocked)
-    let impatient = engine.now - Self.auditPatience
-    for slot in waiting {
+    guard audit.beginRetries() else { return }
+    while let slot = audit.takeWaiting() {
       let d = downstreams[slot]
       let t = Self.transport(d)
       guard t.pointee.socket.isValid, t.pointee.closing == .open, d.pointee.exchange < 0 else {
         continue
       }
-      // First come, first served; who has waited for long is looked at in any case.
-      if d.pointee.auditWaitSince > impatient, journal!.prepareError() == 0,
-        !journal!.hasSpace(d.pointee.auditWaitBytes)
-      {
-        auditBlocked.append(slot)
+      guard
+        audit.mayHaveRoom(
+          d.pointee.auditWaitBytes, waitingSince: d.pointee.auditWaitSince, now: engine.now)
+      else {
+        audit.wait(slot)
         continue
       }
       t.pointee.paused = false
@@ -162,7 +121,8 @@ extension Worker where E: ~Copyable {
   }
 
   private mutating func append(
-    _ kind: RecordKind, _ x: ExchangePointer, withRequest: Bool, _ response: ResponseFacts?
+    _ kind: RecordKind, _ x: ExchangePointer, withRequest: Bool, _ response: ResponseFacts?,
+    isLast: Bool
   ) -> UInt64 {
     var part = UnsafeRawBufferPointer(start: nil, count: 0)
     let cold = x.pointee.requestPartCold.take()
@@ -171,8 +131,8 @@ extension Worker where E: ~Copyable {
         start: requestPartMemory(x), count: x.pointee.requestPartLength)
       if x.pointee.requestPartLength > ExchangeScratch.requestPart { part = Self.bytes(cold) }
     }
-    let sequence = journal!.append(
-      kind, exchangeID: x.pointee.id, requestPart: part, response: response,
+    let sequence = audit.append(
+      kind, exchangeID: x.pointee.id, requestPart: part, response, isLast: isLast,
       wallMicroseconds: engine.wallMicroseconds, charging: &x.pointee.reservation)
     x.pointee.requestPartCold = cold
     return sequence
@@ -188,19 +148,18 @@ extension Worker where E: ~Copyable {
   /// A streamed response is about to begin.
   mutating func recordBegin(_ x: ExchangePointer) {
     x.pointee.hasBegun = true
-    holds.remove(x.pointee.slot)
+    audit.endHold(x.pointee.slot)
     guard !x.pointee.reservation.isEmpty else { return }
-    gate(x, .begin, append(.begin, x, withRequest: true, nil))
+    gate(x, .begin, append(.begin, x, withRequest: true, nil, isLast: false))
   }
 
   /// The response is whole: its only record, or the one that ends it.
   mutating func recordEnd(_ x: ExchangePointer) {
     guard !x.pointee.reservation.isEmpty, !x.pointee.hasRecord else { return }
     x.pointee.hasRecord = true
-    exchangesRecorded += 1
     let begun = x.pointee.hasBegun
     let sequence = append(
-      begun ? .end : .exchange, x, withRequest: !begun, responseFacts(x))
+      begun ? .end : .exchange, x, withRequest: !begun, responseFacts(x), isLast: true)
     if waitsForAudit { gate(x, begun ? .end : .exchange, sequence) }
   }
 
@@ -208,8 +167,9 @@ extension Worker where E: ~Copyable {
   mutating func recordAbort(_ x: ExchangePointer) {
     guard !x.pointee.reservation.isEmpty else { return }
     let known = x.pointee.hasBegun || x.pointee.hasRecord
-    if !x.pointee.hasRecord { exchangesRecorded += 1 }
-    _ = append(known ? .abort : .exchange, x, withRequest: !known, responseFacts(x))
+    _ = append(
+      known ? .abort : .exchange, x, withRequest: !known, responseFacts(x),
+      isLast: !x.pointee.hasRecord)
     x.pointee.hasRecord = true
     x.pointee.gate = .none
   }
@@ -217,21 +177,17 @@ extension Worker where E: ~Copyable {
   private mutating func gate(_ x: ExchangePointer, _ gate: AuditGate, _ sequence: UInt64) {
     x.pointee.gate = gate
     x.pointee.gateSequence = sequence
-    gated.append(
-      GateQueue.Entry(
-        sequence: sequence, slot: x.pointee.slot,
-        generation: exchanges.generation(x.pointee.slot)))
+    audit.gate(
+      x.pointee.slot, generation: exchanges.generation(x.pointee.slot), until: sequence)
   }
 
   /// Lets the responses leave whose records are durable, in the order of the records.
   mutating func releaseAudited() {
-    guard waitsForAudit, !gated.isEmpty else { return }
-    let (durable, failedFirst, failedThrough) = journal!.marks()
-    while let entry = gated.popFirst(through: max(durable, failedThrough)) {
-      guard exchanges.generation(entry.slot) == entry.generation else { continue }
-      let x = exchanges[entry.slot]
+    while let settled = audit.takeSettled() {
+      guard exchanges.generation(settled.slot) == settled.generation else { continue }
+      let x = exchanges[settled.slot]
       let d = downstreams[x.pointee.downstream]
-      if entry.sequence >= failedFirst && entry.sequence <= failedThrough {
+      if settled.isLost {
         // A record is lost, be it only the first of two: the response must not be seen.
         counters.unansweredByAudit += 1
         x.pointee.ending = .auditFailed
@@ -239,164 +195,45 @@ extension Worker where E: ~Copyable {
         abortDownstream(d)
         continue
       }
-      guard x.pointee.gate != .none, x.pointee.gateSequence == entry.sequence else { continue }
+      guard x.pointee.gate != .none, x.pointee.gateSequence == settled.sequence else { continue }
       x.pointee.gate = .none
       responseProgressed(x, d)
     }
   }
+
+  // MARK: The journal
 
   /// Runs the journal until it can take a first exchange, so that a proxy that says it is ready
   /// does not turn its first requests away.
   mutating func prepareJournal() {
     guard audits else { return }
     engine.refreshClocks()
-    let deadline = engine.now + Self.auditPatience
-    let bytes = RecordWriter.exchangeMaximum(requestPart: ExchangeScratch.requestPart)
-    while !journal!.hasSpace(bytes), journal!.prepareError() == 0, engine.now < deadline {
+    let deadline = engine.now + AuditDriver.startNanoseconds
+    while audit.isPreparing(requestPart: ExchangeScratch.requestPart), engine.now < deadline {
       driveJournal()
-      engine.wait(until: min(deadline, journalDeadline))
+      engine.wait(until: min(deadline, audit.nextDeadline(now: engine.now)))
       while let completion = engine.next() { dispatch(completion) }
     }
   }
 
-  // MARK: The journal's file operations
-
   /// Submits what the journal wants done; asked once per turn, before waiting.
   mutating func driveJournal() {
     guard audits else { return }
-    drive(.commit)
-    if journal!.takeFailure() { releaseAudited() }
-    drive(.prepare)
-    drive(.retire)
-    drive(.fill)
-    drive(.watch)
-    if journal!.hasCandidate() { adoptAuditDirectory() }
-    journalDeadline = journal!.deadline() ?? .max
-    while let notice = journal!.takeNotice() { logNotice(notice) }
-  }
-
-  @inline(__always)
-  private mutating func drive(_ lane: JournalLane) {
-    if let operation = journal!.nextOperation(lane, now: engine.now) { submit(operation, lane) }
-  }
-
-  private mutating func submit(_ operation: consuming JournalOperation, _ lane: JournalLane) {
-    let token = Token(
-      kind: TokenKind.journal.rawValue, generation: 0, slot: UInt32(lane.rawValue))
-    switch consume operation {
-    case .open(let path, let flags, let mode):
-      engine.open(String(cString: path), flags: flags, mode: mode, token)
-    case .allocate(let file, let offset, let length):
-      engine.allocate(
-        Descriptor(rawValue: file), offset: Int64(offset), length: Int64(length),
-        keepsSize: true, token)
-    case .write(let file, let buffer, let count, let offset, let durable):
-      engine.write(
-        Descriptor(rawValue: file), from: buffer, count: count, offset: Int64(offset),
-        durable: durable, token)
-    case .sync(let file, let dataOnly):
-      engine.synchronize(Descriptor(rawValue: file), dataOnly: dataOnly, token)
-    case .truncate(let file, let length):
-      engine.truncate(Descriptor(rawValue: file), length: Int64(length), token)
-    case .rename(let from, let to):
-      engine.rename(String(cString: from), to: String(cString: to), token)
-    case .unlink(let path):
-      engine.unlink(String(cString: path), token)
-    case .close(let file):
-      engine.closeFile(Descriptor(rawValue: file), token)
-    case .status(let path):
-      engine.status(path: String(cString: path), token)
-    }
+    if audit.commit(&engine) { releaseAudited() }
+    audit.maintain(&engine)
   }
 
   mutating func journalCompleted(_ lane: UInt32, _ completion: Completion) {
-    guard let lane = JournalLane(rawValue: Int(lane)) else { return }
-    if lane == .watch {
-      let status = completion.hasStatus ? engine.takeStatus(completion) : nil
-      return journal!.completedWatch(result: completion.result, status: status)
-    }
-    var buffer: FileBuffer?
-    if completion.hasFileBuffer { buffer = engine.takeFileBuffer(completion) }
-    journal!.completed(lane, result: completion.result, buffer: buffer, now: engine.now)
-    // At once: a later failure must not cover this one's range.
-    _ = journal!.takeFailure()
-    releaseAudited()
-  }
-
-  /// The directory of the audit log was replaced. One blocking look, as at the start: nothing can be
-  /// recorded before.
-  private mutating func adoptAuditDirectory() {
-    let problem = auditDirectory?.takeAgain()
-    if let problem, problem != auditDirectoryProblem {
-      logger.error(
-        """
-        audit directory could not be used again worker=\(index) cause="\(problem)" \
-        hint="see that no other millrace uses it and that it is writable"
-        """)
-    }
-    auditDirectoryProblem = problem
-    journal!.adoptDirectory(problem == nil)
-  }
-
-  private func logNotice(_ notice: JournalNotice) {
-    func reason(_ code: Int32) -> String { String(cString: strerror(code)) }
-    switch notice {
-    case .directIOUnavailable(let code):
-      logger.notice(
-        "audit writes are buffered worker=\(index) cause=\"O_DIRECT: \(reason(code))\"")
-    case .durableWriteUnavailable(let code):
-      logger.notice(
-        "audit writes are synced apart worker=\(index) cause=\"RWF_DSYNC: \(reason(code))\"")
-    case .commitFailed(let code, let first, let last):
-      logger.error(
-        """
-        audit commit failed worker=\(index) first=\(first) last=\(last) \
-        cause="\(reason(code))" consequence="these exchanges are closed unanswered"
-        """)
-    case .prepareFailed(let code):
-      logger.error(
-        """
-        audit segment could not be made worker=\(index) cause="\(reason(code))" \
-        consequence="tried again; requests get what when_full says once the log is full"
-        """)
-    case .retireFailed(let code):
-      logger.warning(
-        "audit segment could not be closed worker=\(index) cause=\"\(reason(code))\"")
-    case .logLost(let code, let isDirectory, let last):
-      let directory = plan.audit?.directory ?? ""
-      logger.error(
-        """
-        audit log is gone worker=\(index) directory=\(directory) \
-        missing=\(isDirectory ? "directory" : "segment") last=\(last) cause="\(reason(code))" \
-        effect="\(isDirectory ? "requests get what when_full says" : "a new segment is begun")" \
-        hint="\(isDirectory ? "create the directory again or mount it; " : "")records up to last may \
-        be lost; do not delete or move files of a running proxy's log"
-        """)
-    case .logFound:
-      logger.notice("audit log is back worker=\(index) directory=\(plan.audit?.directory ?? "")")
-    }
+    if audit.completed(lane, completion, &engine) { releaseAudited() }
   }
 
   /// Says where the chain stands, for `millrace audit verify --anchor`.
   mutating func logAnchor() {
-    guard audits, let text = journal!.anchorLine(workers: workerCount) else { return }
+    guard let text = audit.anchor(workers: workerCount) else { return }
     logger.info("audit anchor \(text)")
   }
-}
 
-extension Journal {
-  // For a journal that is stored in an optional, which can only be mutated in place.
-  @inline(__always)
-  mutating func marks() -> (durable: UInt64, failedFirst: UInt64, failedThrough: UInt64) {
-    (durableSequence, failedFirst, failedThrough)
-  }
-  mutating func deadline() -> Int64? { nextDeadline }
-  mutating func hasCandidate() -> Bool { wantsDirectory }
-  mutating func hasShutDown() -> Bool { isShutDown }
-  mutating func prepareError() -> Int32 { lastPrepareError }
-  @inline(__always)
-  mutating func hasSpace(_ bytes: Int) -> Bool {
-    spaceAvailable(bytes: bytes, records: RecordWriter.exchangeRecords)
-  }
-  mutating func anchorLine(workers: Int) -> String? { anchor(workers: workers) }
+  @inline(__always) var audits: Bool { audit.isOn }
+  /// True when responses wait for their records.
+  @inline(__always) var waitsForAudit: Bool { audit.waitsForRecords }
 }

@@ -1,10 +1,7 @@
 // The orderly end: listeners close without losing a connection that the kernel has accepted,
 // exchanges finish, idle connections get one more request or a grace period, the audit log is
 // finished; past the deadline what is left is cut.
-//
-// TRAP: (file) `journal` is set where `audits` is true, and the log's end is reached with one only.
 
-import AuditLog
 import Glibc
 import Logging
 import MillraceEngine
@@ -25,15 +22,8 @@ extension Worker where E: ~Copyable {
     drainDeadline = now + plan.drainDeadline
     grace = min(Self.graceNanoseconds, plan.drainDeadline / 2)
     nextDrainSweep = now
-    for i in listeners.indices {
-      listeners[i].retryAt = .max
-      if listeners[i].accepting {
-        // Its terminal completion empties the queue and closes it.
-        engine.stopAccepting(listeners[i].socket)
-      } else if listeners[i].socket.isValid {
-        emptyListener(i)
-      }
-    }
+    listeners.stop()
+    for i in 0..<listeners.count where listeners.stopAccepting(i, &engine) { emptyListener(i) }
     for slot in 0..<downstreams.touched where isActive(slot) {
       let d = downstreams[slot]
       if d.pointee.exchange >= 0 { announceClose(d) } else { grantGrace(d) }
@@ -70,27 +60,20 @@ extension Worker where E: ~Copyable {
       guard now >= nextDrainSweep else { return }
       nextDrainSweep = now + Self.sweepNanoseconds
       sweep(now)
-      guard downstreams.inUse == 0, upstreams.inUse == 0, handOvers == 0, listenersClosed else {
-        return
-      }
+      guard downstreams.inUse == 0, upstreams.inUse == 0, listeners.isClosed else { return }
       // Connections that other workers pass on come in messages: those that were sent are served
       // before this worker is done, and nobody sends another.
-      if board != nil && !refusesHandOvers {
-        refusesHandOvers = true
-        return engine.mailbox.refuse()
-      }
+      if listeners.refuseHandOvers(&engine) { return }
       drain = .closingJournal
       drainDeadline = now + Self.journalNanoseconds
-      if audits { journal!.beginShutdown() }
+      audit.beginShutdown()
       advanceDrain()
     case .closingJournal:
       nextDrainSweep = now + Self.sweepNanoseconds
-      guard audits else { return finish() }
-      if journal!.hasShutDown() { return finish() }
+      if audit.hasShutDown() { return finish() }
       guard now >= drainDeadline else { return }
-      if hasAbandonedJournal { return finish() }
-      journal!.abandonPending()
-      hasAbandonedJournal = true
+      if audit.isAbandoned { return finish() }
+      audit.abandon()
       logger.error("audit log could not be finished in time worker=\(index)")
       drainDeadline = now + Self.journalNanoseconds
     }
@@ -99,11 +82,6 @@ extension Worker where E: ~Copyable {
   private mutating func finish() {
     drain = .finished
     nextDrainSweep = .max
-  }
-
-  private var listenersClosed: Bool {
-    for listener in listeners where listener.socket.isValid { return false }
-    return true
   }
 
   private mutating func sweep(_ now: Int64) {

@@ -108,7 +108,7 @@ extension Worker where E: ~Copyable {
     let d = downstreams[x.pointee.downstream]
     x.pointee.status = status
     x.pointee.phase = .complete
-    holds.remove(x.pointee.slot)
+    audit.endHold(x.pointee.slot)
     // Content that nobody reads must never be taken for the next request.
     if !x.pointee.requestComplete { d.pointee.closeAfterResponse = true }
     guard ensureHeld(x) else { return abortExchange(x, .resourcesExhausted) }

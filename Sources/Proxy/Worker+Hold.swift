@@ -10,20 +10,10 @@ import HTTP1
 import MillraceEngine
 import Transport
 
-/// The bounds of holding.
-enum ResponseHold {
-  /// Bytes of content above which a response is no longer small. Half of the low watermark: with any
-  /// head, what is held does not pause the server.
-  static let contentBytes = 65_536
-  /// Bytes that one worker holds at most; beyond that a response begins at once, and is counted. The
-  /// same as the records that wait for the disk may take.
-  static let workerBytes = 16 << 20
-}
-
 extension Worker where E: ~Copyable {
   /// Whether the response whose head is in `responseHead` may be held for its content.
   func mayHold(_ bytes: UnsafeRawBufferPointer, _ framing: BodyFraming) -> Bool {
-    guard holdNanoseconds > 0 else { return false }
+    guard audit.holdsResponses else { return false }
     if case .length(let size) = framing, size > UInt64(ResponseHold.contentBytes) { return false }
     return !responseHead.view(in: bytes).isStream
   }
@@ -41,10 +31,7 @@ extension Worker where E: ~Copyable {
   /// - Returns: false if it has to begin now.
   mutating func hold(_ x: ExchangePointer) -> Bool {
     guard mayHoldOn(x) else { return false }
-    guard
-      holds.hold(
-        x.pointee.slot, bytes: x.pointee.heldBytes, until: engine.now + holdNanoseconds)
-    else {
+    guard audit.hold(x.pointee.slot, bytes: x.pointee.heldBytes, now: engine.now) else {
       counters.holdsRefused += 1
       x.pointee.mayBeHeld = false
       return false
@@ -55,7 +42,7 @@ extension Worker where E: ~Copyable {
   /// Lets the responses begin that have been held for as long as they may be.
   mutating func expireHolds() {
     let now = engine.now
-    while let slot = holds.takeDue(now: now) {
+    while let slot = audit.takeExpiredHold(now: now) {
       counters.holdsExpired += 1
       let x = exchanges[slot]
       x.pointee.mayBeHeld = false

@@ -1,4 +1,4 @@
-// Accepting connections, and refusing them at the limit.
+// Taking in the connections that `Listeners` brings, and refusing them at the limit.
 
 import Configuration
 import Glibc
@@ -9,41 +9,45 @@ import TLS
 import Transport
 
 extension Worker where E: ~Copyable {
-  /// How long accepting rests after the process ran out of descriptors or memory.
-  private static var acceptPause: Int64 { 100_000_000 }
-
-  mutating func startAccepting(_ listener: Int) {
-    listeners[listener].retryAt = .max
-    guard drain == .serving, listeners[listener].socket.isValid,
-      !listeners[listener].accepting
-    else { return }
-    listeners[listener].accepting = true
-    engine.accept(
-      listeners[listener].socket,
-      Token(kind: TokenKind.accept.rawValue, generation: 0, slot: UInt32(listener)))
-  }
-
   mutating func accepted(_ listener: UInt32, _ completion: Completion) {
-    if completion.result >= 0 {
-      let socket = Descriptor(rawValue: completion.result)
-      if board != nil && handOver(socket, Int(listener)) { return }
-      return admit(socket, Int(listener))
+    switch listeners.accepted(Int(listener), completion, &engine) {
+    case .accepted(let socket): admit(socket, Int(listener))
+    case .stopped: emptyListener(Int(listener))
+    case .none: break
     }
-    guard completion.isTerminal else { return }
-    listeners[Int(listener)].accepting = false
-    guard drain == .serving else { return emptyListener(Int(listener)) }
-    // EMFILE, ENFILE, ENOMEM, ENOBUFS: the connections wait in the backlog.
-    listeners[Int(listener)].retryAt = engine.now + Self.acceptPause
   }
 
-  /// Takes what waits in a listener's queue, then closes it: closing it full would reset clients
-  /// that the kernel has already greeted.
+  /// Takes what waits in a listener's queue, then closes it.
   mutating func emptyListener(_ listener: Int) {
-    let socket = listeners[listener].socket
-    guard socket.isValid else { return }
-    while let accepted = engine.acceptNow(socket) { admit(accepted, listener) }
-    engine.close(socket)
-    listeners[listener].socket = .none
+    while let socket = listeners.takeWaiting(listener, &engine) { admit(socket, listener) }
+  }
+
+  /// A connection that was to go to another worker: where that one did not take it, it stays.
+  mutating func handOverEnded(_ completion: Completion) {
+    guard let (number, listener) = listeners.handOverEnded(completion) else {
+      counters.handedOver += 1
+      return
+    }
+    takeOver(number, listener)
+  }
+
+  /// A connection of another worker's, or one that nobody else could take.
+  mutating func takeOver(_ number: Int32, _ listener: Int) {
+    guard let socket = try? engine.adopt(number) else {
+      // A number beyond the table, or a peer that has gone since; it sees an end, as at the accept.
+      Glibc.close(number)
+      counters.refused += 1
+      return
+    }
+    // A worker that drains still serves what the kernel had accepted; one that has finished with
+    // its connections does not begin again.
+    guard drain == .serving || drain == .draining else {
+      engine.resetOnClose(socket)
+      engine.close(socket)
+      counters.refused += 1
+      return
+    }
+    admit(socket, listener)
   }
 
   /// Takes a new connection in, or refuses it with a reset when the process is full.
@@ -65,7 +69,7 @@ extension Worker where E: ~Copyable {
     if let cpu, let arrived = engine.incomingCPU(socket), arrived != cpu {
       counters.acceptedElsewhere += 1
     }
-    noteQueue(socket)
+    listeners.noteQueue(socket, engine)
     let d = downstreams[slot]
     d.initialize(
       to: Downstream(socket: socket, slot: slot, listener: plan.listener(listener)))

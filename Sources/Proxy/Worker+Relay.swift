@@ -85,7 +85,7 @@ extension Worker where E: ~Copyable {
     _ x: ExchangePointer, _ d: DownstreamPointer, clean: Bool
   ) {
     x.pointee.phase = .complete
-    holds.remove(x.pointee.slot)
+    audit.endHold(x.pointee.slot)
     if x.pointee.chunked {
       guard ensureHeld(x), appendContentEnd(&x.pointee.held, &x.pointee.responseBody) else {
         return abortExchange(x, .resourcesExhausted)
@@ -208,8 +208,8 @@ extension Worker where E: ~Copyable {
   /// Ends an exchange's slot; its connection and its record are settled.
   mutating func dropExchange(_ x: ExchangePointer, _ d: DownstreamPointer) {
     releaseUpstream(x, keep: false)
-    holds.remove(x.pointee.slot)
-    if audits { releaseReservation(x) }
+    audit.endHold(x.pointee.slot)
+    audit.release(&x.pointee.reservation)
     d.pointee.exchange = -1
     let slot = x.pointee.slot
     x.deinitialize(count: 1)

@@ -212,7 +212,7 @@ extension Worker where E: ~Copyable {
       fillConnectionFacts(d, &facts)
       fillRequestFacts(request, &facts)
       switch reserveAudit(x, facts) {
-      case .granted: break
+      case .granted, .unrecorded: break
       case .refused:
         counters.auditRejects += 1
         if !requestHead.isPersistent || drain != .serving { d.pointee.closeAfterResponse = true }
@@ -225,7 +225,7 @@ extension Worker where E: ~Copyable {
         counters.auditWaits += 1
         dropExchange(x, d)
         counters.requests -= 1
-        auditBlocked.append(d.pointee.slot)
+        audit.wait(d.pointee.slot)
         // `block` waits for as long as an idle connection may.
         d.pointee.phase = .idle
         Self.transport(d).pointee.deadline =

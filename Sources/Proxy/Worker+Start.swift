@@ -30,32 +30,6 @@ struct WorkerSeed: @unchecked Sendable {
   let gate: EngineGate
 }
 
-struct JournalSeed: Sendable {
-  var configuration: JournalConfiguration
-  let recovered: ChainState
-  /// nil: no other process can reach the directory.
-  var directory: AuditDirectory?
-
-  /// - Parameter exchanges: `limits.exchanges`; any worker may have all of them.
-  init(
-    _ audit: AuditConfiguration, worker: Int, exchanges: Int, run: RunIdentity,
-    recovered: RecoveredLog
-  ) {
-    configuration = JournalConfiguration(directory: audit.directory, worker: worker, run: run)
-    switch audit.durability {
-    case .beforeResponse: configuration.durability = .beforeResponse
-    case .interval: configuration.durability = .interval
-    case .none: configuration.durability = .none
-    }
-    configuration.intervalNanoseconds = audit.intervalNanoseconds
-    configuration.segmentSize = audit.segmentSize
-    configuration.firstSegmentSize = min(configuration.firstSegmentSize, audit.segmentSize)
-    configuration.segmentAgeNanoseconds = audit.segmentAgeNanoseconds
-    configuration.fit(exchanges: exchanges)
-    self.recovered = recovered.chain(worker: worker)
-  }
-}
-
 /// A worker that could not start.
 struct WorkerFailure: Error, CustomStringConvertible {
   let description: String
@@ -75,7 +49,6 @@ extension Worker where E: ~Copyable {
     connectionCount = seed.connectionCount
     logger = seed.logger
     cpu = seed.cpu
-    board = seed.board
     downstreams = Slab(capacity: connections)
     upstreams = Slab(capacity: streams + Self.idleTotal(plan))
     exchanges = Slab(capacity: streams)
@@ -92,24 +65,11 @@ extension Worker where E: ~Copyable {
       headBytes: limits.requestHead, targetBytes: 0, fields: max(limits.requestFields, 256))
     requestHead = RequestHead(fieldCapacity: limits.requestFields)
     responseHead = ResponseHead(fieldCapacity: max(limits.requestFields, 256))
-    listeners = .allocate(capacity: plan.listeners.count)
-    listeners.initialize(
-      repeating: ListenerState(socket: .none, accepting: false, retryAt: .max))
+    listeners = Listeners(count: plan.listeners.count, worker: seed.index, board: seed.board)
     pools = ServerPools(plan)
-    if let journalSeed = seed.journal {
-      journal = Journal(
-        configuration: journalSeed.configuration, recovered: journalSeed.recovered)
-      audits = true
-      auditDirectory = journalSeed.directory
-      waitsForAudit = plan.audit?.durability == .beforeResponse
-    } else {
-      journal = nil
-      audits = false
-      waitsForAudit = false
-    }
-    gated = GateQueue(capacity: streams)
-    holdNanoseconds = waitsForAudit ? plan.audit?.holdNanoseconds ?? 0 : 0
-    holds = HoldQueue(capacity: streams, byteLimit: ResponseHold.workerBytes)
+    audit = AuditDriver(
+      seed.journal, plan.audit, exchanges: streams, worker: seed.index,
+      tokenKind: TokenKind.journal.rawValue, logger: seed.logger)
     // Unique within a run: the worker in the high bits, a count in the low ones.
     nextExchangeID = UInt64(seed.index) << 48
   }
@@ -125,24 +85,17 @@ extension Worker where E: ~Copyable {
     for (i, listener) in plan.current.listeners.enumerated() {
       // A UNIX socket has one queue: one worker serves it.
       if listener.address.isUnix && index > 0 { continue }
+      let placedBy = plan.current.placesByCPU && !listener.address.isUnix ? cpu : nil
       do {
-        listeners[i].socket = try engine.listen(
-          listener.address, backlog: 4096, reusePort: true)
-        if plan.current.placesByCPU, let cpu, !listener.address.isUnix {
-          preferCPU(listeners[i].socket, cpu, listener)
-        }
+        let code = try listeners.open(i, listener.address, cpu: placedBy, &engine)
+        if code < 0 { logUnplaced(listener, code) }
       } catch {
         throw WorkerFailure(description: "\(error)")
       }
-      startAccepting(i)
     }
   }
 
-  /// SO_INCOMING_CPU rather than a program for the group (SO_ATTACH_REUSEPORT_CBPF): a program
-  /// names listeners by the order in which they were bound, which is whichever worker was faster.
-  private mutating func preferCPU(_ socket: Descriptor, _ cpu: Int, _ listener: ListenerPlan) {
-    let code = engine.preferCPU(socket, cpu: cpu)
-    guard code < 0 else { return }
+  private func logUnplaced(_ listener: ListenerPlan, _ code: Int32) {
     logger.warning(
       """
       connections are not placed worker=\(index) address=\(listener.address) \
@@ -154,7 +107,6 @@ extension Worker where E: ~Copyable {
   consuming func end() {
     scratch.deallocate()
     clientText.deallocate()
-    listeners.deallocate()
     pools.deallocate()
     plan.end()
   }

@@ -2,7 +2,6 @@
 // with another worker but the process-wide limits. The loop takes completions in batches and calls
 // one method per kind; the methods live in files of their own, by what they serve.
 
-import AuditLog
 import Configuration
 import Glibc
 import HTTP
@@ -12,24 +11,6 @@ import MillraceEngine
 import Synchronization
 import TLS
 import Transport
-
-/// What a token is about.
-enum TokenKind: UInt8 {
-  case accept = 1
-  case downstreamReceive, downstreamSend
-  case upstreamConnect, upstreamReceive, upstreamSend
-  case journal
-  /// A connection that goes to another worker, and one that came from there.
-  case handOver, handedOver
-}
-
-/// A listening socket of this worker.
-struct ListenerState {
-  var socket: Descriptor
-  var accepting: Bool
-  /// When to try accepting again after the process ran out of descriptors; Int64.max: not at all.
-  var retryAt: Int64
-}
 
 /// How far the end of the worker has got.
 enum DrainStep: UInt8 {
@@ -51,13 +32,6 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
   let logger: Logger
   /// The CPU that this worker is pinned to, or nil.
   let cpu: Int?
-  /// With `placement: queue`: who serves which queue.
-  let board: QueueBoard?
-  /// Connections whose hand-over has not ended.
-  var handOvers = 0
-  /// No other worker can pass a connection on to this one any more.
-  var refusesHandOvers = false
-  var queuesSeen: [Int] = []
 
   var downstreams: Slab<Downstream>
   var upstreams: Slab<Upstream>
@@ -72,28 +46,11 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
   var responseHead: ResponseHead
   let headLimits: HeadLimits
   let responseLimits: HeadLimits
-  let listeners: UnsafeMutableBufferPointer<ListenerState>
+  var listeners: Listeners
   let pools: ServerPools
   var counters = WorkerCounters()
 
-  var journal: Journal?
-  let audits: Bool
-  /// True when responses wait for their records.
-  let waitsForAudit: Bool
-  var gated: GateQueue
-  /// How long a response may be held for its end, in nanoseconds; 0: not at all.
-  let holdNanoseconds: Int64
-  var holds: HoldQueue
-  var journalDeadline = Int64.max
-  /// Takes the directory again when another one has its place.
-  var auditDirectory: AuditDirectory?
-  /// Why it could not be taken, as it was said last.
-  var auditDirectoryProblem: String?
-  /// Exchanges whose end is recorded: one by one the same as `counters.responses` once all is
-  /// quiet, however many records each took.
-  var exchangesRecorded: UInt64 = 0
-  /// Connections whose request waits for room in the audit log.
-  var auditBlocked: [UInt32] = []
+  var audit: AuditDriver
 
   /// Connections whose held input may be used now.
   var resumable: [UInt32] = []
@@ -104,8 +61,6 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
   var nextExchangeID: UInt64
   var drain = DrainStep.serving
   var drainDeadline = Int64.max
-  /// True once the audit log was given up at the end: the device does not answer.
-  var hasAbandonedJournal = false
   /// How long an idle connection may still bring a request, in nanoseconds.
   var grace: Int64 = 0
   var nextDrainSweep = Int64.max
@@ -143,11 +98,8 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
   private func nextDeadline() -> Int64? {
     var deadline = Int64.max
     if let due = wheel.nextDeadline { deadline = min(deadline, due) }
-    if audits { deadline = min(deadline, journalDeadline, holds.nextDeadline) }
-    for listener in listeners { deadline = min(deadline, listener.retryAt) }
-    deadline = min(deadline, nextDrainSweep)
-    // Who waits for the audit log is looked at again even if nothing else happens.
-    if !auditBlocked.isEmpty { deadline = min(deadline, engine.now + 20_000_000) }
+    deadline = min(deadline, audit.nextDeadline(now: engine.now))
+    deadline = min(deadline, listeners.nextRetry, nextDrainSweep)
     if !resumable.isEmpty || !reapDownstreams.isEmpty || !reapUpstreams.isEmpty { return 0 }
     return deadline == .max ? nil : deadline
   }
@@ -213,7 +165,7 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
 
   /// Lets connections go on whose input had to wait.
   private mutating func resume() {
-    if !auditBlocked.isEmpty { retryBlockedByAudit() }
+    retryBlockedByAudit()
     guard !resumable.isEmpty else { return }
     var waiting: [UInt32] = []
     swap(&waiting, &resumable)
@@ -233,7 +185,7 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
         upstreamDue(UInt32(node - upstreamTimerBase), now)
       }
     }
-    for i in listeners.indices where listeners[i].retryAt <= now { startAccepting(i) }
+    listeners.retry(now: now, &engine)
   }
 
   /// When the wheel has to look at a connection that is due at `deadline`: not later than the

@@ -63,7 +63,7 @@ extension Worker where E: ~Copyable {
     let c = engine.counters
     let w = counters
     let idle = pools.idleTotal
-    let audit = auditTotals
+    let log = audit.totals()
     let text =
       "counters worker=\(index) engine=\(engine.kind.rawValue)"
       + " connections=\(downstreams.inUse) exchanges=\(exchanges.inUse)"
@@ -71,10 +71,10 @@ extension Worker where E: ~Copyable {
       + " leases=\(c.leasedBuffers) frames=\(c.framesInUse) operations=\(c.operationsInFlight)"
       + " timers=\(wheel.armed) cold_bytes=\(c.coldBytes)"
       + " descriptors=\(DescriptorLimit.open())"
-      + " records=\(exchangesRecorded) responses=\(w.responses) requests=\(w.requests)"
+      + " records=\(audit.exchangesRecorded) responses=\(w.responses) requests=\(w.requests)"
       + " accepted=\(w.accepted) refused=\(w.refused)"
       + " streams_refused=\(w.streamsRefused) accepted_elsewhere=\(w.acceptedElsewhere)"
-      + " handed_over=\(w.handedOver) queues=\(queuesSeen.count) bad_requests=\(w.badRequests)"
+      + " handed_over=\(w.handedOver) queues=\(listeners.queueCount) bad_requests=\(w.badRequests)"
       + " fields_dropped=\(w.fieldsDropped)"
       + " upstream_connects=\(w.upstreamConnects) upstream_reuses=\(w.upstreamReuses)"
       + " upstream_stale=\(w.upstreamStale)"
@@ -84,23 +84,17 @@ extension Worker where E: ~Copyable {
       + " tls_floods=\(w.tlsFloods) tls_stalls=\(w.tlsStalls) audit_rejects=\(w.auditRejects)"
       + " audit_drops=\(w.auditDrops) audit_waits=\(w.auditWaits)"
       + " unanswered_by_audit=\(w.unansweredByAudit)"
-      + " holds_expired=\(w.holdsExpired) holds_refused=\(w.holdsRefused) held_responses=\(holds.count)"
+      + " holds_expired=\(w.holdsExpired) holds_refused=\(w.holdsRefused) held_responses=\(audit.heldResponses)"
       + " plans=\(plan.alive) plans_installed=\(w.plansInstalled) plans_delayed=\(w.plansDelayed)"
       + " frames_exhausted=\(w.framesExhausted)"
       + " turns=\(c.turns) system_calls=\(c.systemCalls) completions=\(c.completions)"
       + " receives_starved=\(c.receivesStarved) sends_short=\(c.sendsShort)"
       + " frames_evacuated=\(c.framesEvacuated) sq_full=\(c.submissionQueueFull)"
       + " cq_overflows=\(c.completionQueueOverflows)"
-      + " audit_records=\(audit.records) audit_commits=\(audit.commits)"
+      + " audit_records=\(log.records) audit_commits=\(log.commits)"
     logger.info("\(text)")
     guard logger.logLevel <= .debug else { return }
     for slot in 0..<downstreams.touched where isActive(slot) { describe(downstreams[slot]) }
-  }
-
-  /// What the journal counted; zeros without an audit log.
-  var auditTotals: JournalCounters {
-    // TRAP: `journal` is set where `audits` is true.
-    mutating get { audits ? journal!.totals() : JournalCounters() }
   }
 
   /// One line with all that a connection and its exchange are waiting for.
@@ -133,9 +127,4 @@ extension Worker where E: ~Copyable {
       + " sending=\(t.pointee.sending) in_flight=\(t.pointee.send.bytes)"
       + " pending=\(t.pointee.unsent.count) held=\(t.pointee.unread.count)"
   }
-}
-
-extension Journal {
-  // For a journal that is stored in an optional, which can only be mutated in place.
-  fileprivate mutating func totals() -> JournalCounters { counters }
 }

@@ -177,6 +177,14 @@ extension Transport {
     return .done
   }
 
+  /// A large buffer for records, or cold memory where the engine has none to lease or only small ones:
+  /// a frame holds few slices.
+  @inlinable
+  func sealingArea<E: Engine & ~Copyable>(_ left: Int, _ engine: inout E) -> BufferSlice {
+    let area = engine.lease() ?? engine.coldMemory(left)
+    return area.count < min(left, Self.coldArea) ? engine.coldMemory(left) : area
+  }
+
   /// The same through large buffers, each filled over several segments.
   @inlinable
   mutating func encryptLarge<E: Engine & ~Copyable>(
@@ -184,7 +192,7 @@ extension Transport {
     _ engine: inout E
   ) -> TLSSealing {
     var left = wire
-    var area = engine.lease() ?? engine.coldMemory(left)
+    var area = sealingArea(left, &engine)
     var used = 0
     let segments = frame.segmentCount
     for i in 0..<segments {
@@ -208,7 +216,7 @@ extension Transport {
         guard sent < segment.count else { break }
         area.truncate(to: used)
         guard unsent.append(area) else { return .noRoom }
-        area = engine.lease() ?? engine.coldMemory(max(left, Self.coldArea))
+        area = sealingArea(max(left, Self.coldArea), &engine)
         used = 0
       }
     }

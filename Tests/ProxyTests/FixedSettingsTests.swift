@@ -66,6 +66,7 @@ struct FixedSettingsTests {
     #expect(changes { $0.directory = "/b" } == ["audit.directory"])
     #expect(changes { $0.durability = .none } == ["audit.durability"])
     #expect(changes { $0.intervalNanoseconds += 1 } == ["audit.interval"])
+    #expect(changes { $0.whenFull = .drop } == ["audit.when_full"])
     #expect(changes { $0.holdNanoseconds += 1 } == ["audit.hold"])
     #expect(changes { $0.segmentSize += 4096 } == ["audit.segment.size"])
     #expect(changes { $0.segmentAgeNanoseconds += 1 } == ["audit.segment.age"])

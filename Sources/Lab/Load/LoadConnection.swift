@@ -5,7 +5,7 @@
 import HTTP1
 import HTTP2
 import MillraceEngine
-import TLS
+import Transport
 
 /// How far a connection has got. Each step can only be followed by a later one, or by `ending`.
 enum LoadPhase: UInt8 {
@@ -49,22 +49,15 @@ struct Answer {
 }
 
 struct LoadConnection: ~Copyable {
-  var socket = Descriptor.none
+  var transport = Transport(socket: .none)
   var phase = LoadPhase.vacant
   var reading = ReadingState.head
-  /// True exactly while a receive is in flight; likewise a connect, and a send.
-  var receiving = false
-  var connecting = false
-  var sending = false
-  /// True while the receive in flight is being stopped.
-  var stopping = false
   /// True while it stands in its lane's queue.
   var isQueued = false
   /// True after the first result of a slot: a connection, or none.
   var hasReported = false
   /// Reads no faster than the plan says, on requests of its own.
   let isSlow: Bool
-  var mode = ReceiveMode.stream
   let lane: Int32
   /// Requests that this connection may still send; .max: without end.
   var requestsLeft = Int.max
@@ -78,19 +71,15 @@ struct LoadConnection: ~Copyable {
   var keepsConnection = true
   var remaining: UInt64 = 0
   var decoder = BodyDecoder(.none)
-  /// The part of a head that has come; nil between heads.
-  var held: BufferSlice?
-  var heldCount = 0
   var scanner = HeadScanner()
 
   /// Content of a request that is still to be sent: its template, and how much has left. -1: none.
   var uploadTemplate: Int32 = -1
   var uploadSent = 0
 
-  var tls: TLSSession?
   var http2: HTTP2Session?
-  /// Output that waits for the send in flight.
-  var pending: SendFrame?
+  /// Output that waits for the send in flight; over TLS it is encrypted when it leaves.
+  var plain = SendBuffer()
   var hasKeptSession = false
 
   /// When the connect began; monotonic nanoseconds.
@@ -111,42 +100,19 @@ struct LoadConnection: ~Copyable {
 typealias LoadConnectionPointer = UnsafeMutablePointer<LoadConnection>
 
 extension LoadConnection {
-  // For members that are optional: an optional that is not copied can only be used in place.
-
   /// Forgets what belonged to the connection that has ended.
   mutating func reset() {
-    socket = .none
+    transport = Transport(socket: .none)
     phase = .vacant
     reading = .head
-    mode = .stream
     firstFlight = 0
     flightCount = 0
-    held = nil
-    heldCount = 0
     scanner = HeadScanner()
     uploadTemplate = -1
     uploadSent = 0
-    tls = nil
     http2 = nil
-    pending = nil
+    plain.clear()
     hasKeptSession = false
     deadline = .max
   }
-
-  /// The bytes of the head so far.
-  mutating func heldBytes() -> UnsafeRawBufferPointer {
-    guard held != nil else { return UnsafeRawBufferPointer(start: nil, count: 0) }
-    return UnsafeRawBufferPointer(rebasing: held!.room()[..<heldCount])
-  }
-
-  /// Adds bytes to the head so far, which has room for them.
-  mutating func hold(_ bytes: UnsafeRawBufferPointer) {
-    UnsafeMutableRawBufferPointer(rebasing: held!.room()[heldCount...]).copyMemory(from: bytes)
-    heldCount += bytes.count
-  }
-}
-
-extension BufferSlice {
-  /// All bytes of a slice that is stored in an optional.
-  mutating func room() -> UnsafeMutableRawBufferPointer { mutableBytes }
 }

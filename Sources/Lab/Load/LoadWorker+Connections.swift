@@ -8,6 +8,7 @@ import Histogram
 import MillraceEngine
 import Synchronization
 import TLS
+import Transport
 
 extension LoadWorker where E: ~Copyable {
   /// The longest pause between two attempts to connect.
@@ -28,22 +29,23 @@ extension LoadWorker where E: ~Copyable {
     let lane = lanes[Int(c.pointee.lane)]
     c.pointee.connectStart = engine.now
     do throws(SystemFailure) {
-      c.pointee.socket = try engine.connect(
+      let socket = try engine.connect(
         addresses[lane.server],
         Token(kind: LoadTokenKind.connect.rawValue, generation: 0, slot: slot(c)))
+      c.pointee.transport = Transport(socket: socket, connecting: true)
+      if c.pointee.isSlow { c.pointee.transport.mode = .once }
     } catch {
       return connectFailed(c, error.description)
     }
     inUse += 1
     connectsInFlight += 1
     c.pointee.phase = .connecting
-    c.pointee.connecting = true
     c.pointee.deadline = engine.now + timeout
   }
 
   mutating func connected(_ slot: UInt32, _ result: Int32) {
     let c = connections.baseAddress! + Int(slot)
-    c.pointee.connecting = false
+    c.pointee.transport.connected()
     connectsInFlight -= 1
     if c.pointee.phase == .ending { return reapable.append(slot) }
     guard result == 0 else {
@@ -158,16 +160,9 @@ extension LoadWorker where E: ~Copyable {
     c.pointee.phase = .ending
     c.pointee.deadline = .max
     if kind == nil { closeTLS(c) }
-    c.pointee.pending = nil
-    if c.pointee.connecting { engine.cancelConnect(c.pointee.socket) }
-    if c.pointee.receiving && !c.pointee.stopping {
-      c.pointee.stopping = true
-      engine.stopReceiving(c.pointee.socket)
-    }
-    if c.pointee.sending {
-      engine.shutdown(c.pointee.socket, .both)
-      engine.expediteSends()
-    }
+    c.pointee.plain.clear()
+    c.pointee.transport.unsent.clear()
+    c.pointee.transport.join(&engine)
     reapable.append(slot(c))
   }
 
@@ -209,7 +204,9 @@ extension LoadWorker where E: ~Copyable {
       lane.pointee.resend.append(flight)
     }
     let isAnnounced = !speaksHTTP2 && !c.pointee.keepsConnection
-    if !isAnnounced || c.pointee.sending || c.pointee.uploadTemplate >= 0 || !c.pointee.receiving {
+    if !isAnnounced || c.pointee.transport.sending || c.pointee.uploadTemplate >= 0
+      || !c.pointee.transport.receiving
+    {
       // What is still being sent will never be read.
       return end(c, nil)
     }
@@ -221,10 +218,9 @@ extension LoadWorker where E: ~Copyable {
   mutating func reap() {
     while let slot = reapable.popLast() {
       let c = connections.baseAddress! + Int(slot)
-      guard c.pointee.phase == .ending, !c.pointee.receiving, !c.pointee.sending,
-        !c.pointee.connecting
-      else { continue }
-      engine.close(c.pointee.socket)
+      guard c.pointee.phase == .ending, c.pointee.transport.isJoined else { continue }
+      c.pointee.transport.close(&engine)
+      channels.close(&c.pointee.transport)
       c.pointee.reset()
       inUse -= 1
       reopen(c)

@@ -5,6 +5,7 @@
 import HTTP1
 import Histogram
 import MillraceEngine
+import Transport
 
 extension LoadWorker where E: ~Copyable {
   /// After so many sends in a row the clock is read again. On epoll each is a system call of some
@@ -125,7 +126,7 @@ extension LoadWorker where E: ~Copyable {
       c.pointee.requestsLeft > 0
     else { return false }
     if speaksHTTP2 { return c.pointee.canRequest() }
-    return !c.pointee.sending && c.pointee.uploadTemplate < 0
+    return !c.pointee.transport.sending && c.pointee.uploadTemplate < 0
   }
 
   /// The connection that has waited longest; those that ended meanwhile are passed over.
@@ -187,14 +188,14 @@ extension LoadWorker where E: ~Copyable {
     }
     if speaksHTTP2 { return launchStream(c, flight) }
     // Frames are as many as connections twice over; without one the engine is at its end.
-    guard ensurePending(c) else { return end(c, .reset, "no send frame is free") }
+    guard c.pointee.plain.prepare(&engine) else {
+      return end(c, .reset, "no send frame is free")
+    }
     if c.pointee.requestsLeft != .max { c.pointee.requestsLeft -= 1 }
     let request = prepared.baseAddress! + Int(flight.template)
     let head = c.pointee.requestsLeft == 0 ? request.pointee.lastHead : request.pointee.head
-    if c.pointee.tls == nil {
-      c.pointee.pending!.append(head)
-    } else if !seal(c, head) {
-      return end(c, .tls, "a request could not be encrypted")
+    guard c.pointee.plain.append(head) else {
+      return end(c, .reset, "a request has no room in its send frame")
     }
     if request.pointee.contentCount > 0 {
       c.pointee.uploadTemplate = Int32(flight.template)
@@ -210,56 +211,61 @@ extension LoadWorker where E: ~Copyable {
     let piece = request.pointee.content.subslice(start: c.pointee.uploadSent, count: count)
     c.pointee.uploadSent += count
     if c.pointee.uploadSent == request.pointee.contentCount { c.pointee.uploadTemplate = -1 }
-    if c.pointee.tls == nil {
-      c.pointee.pending!.append(piece)
-    } else if !seal(c, piece.bytes) {
-      end(c, .tls, "a request's content could not be encrypted")
+    if !c.pointee.plain.append(piece) {
+      end(c, .reset, "a request's content has no room in its send frame")
     }
-  }
-
-  @inline(__always)
-  mutating func ensurePending(_ c: LoadConnectionPointer) -> Bool {
-    if c.pointee.pending != nil { return true }
-    guard let frame = engine.frame() else { return false }
-    c.pointee.pending = consume frame
-    return true
   }
 
   /// Sends what is pending, if nothing is in flight.
   @inline(__always)
   mutating func flush(_ c: LoadConnectionPointer) {
-    guard !c.pointee.sending, c.pointee.phase != .ending else { return }
+    guard !c.pointee.transport.sending, c.pointee.phase != .ending else { return }
     if c.pointee.http2 != nil { gatherFrames(c) }
-    guard c.pointee.hasPendingBytes(),
-      let frame = c.pointee.pending.take()
-    else { return }
-    if isCounting { tally.bytesSent += frame.count }
-    c.pointee.sending = true
+    if !c.pointee.plain.isEmpty, !movePlain(c) {
+      return end(c, .tls, "what is sent could not be encrypted")
+    }
+    if isCounting { tally.bytesSent += c.pointee.transport.unsent.count }
     // Nothing waits for the success of a send whose response tells it.
     let isWhole =
       depth == 1 && !speaksHTTP2 && c.pointee.uploadTemplate < 0 && c.pointee.phase == .open
-    engine.send(
-      c.pointee.socket, frame, isWhole ? .quiet : .awaited,
-      Token(kind: LoadTokenKind.send.rawValue, generation: 0, slot: slot(c)))
+    _ = c.pointee.transport.flush(
+      isWhole ? .quiet : .awaited,
+      Token(kind: LoadTokenKind.send.rawValue, generation: 0, slot: slot(c)), &engine)
+  }
+
+  /// Moves what is to be said to what leaves next; over TLS in records. - Returns: false if it cannot.
+  @inline(__always)
+  private mutating func movePlain(_ c: LoadConnectionPointer) -> Bool {
+    guard let channel = c.pointee.transport.tls else {
+      c.pointee.transport.unsent.replace(with: &c.pointee.plain)
+      return true
+    }
+    guard let frame = c.pointee.plain.take() else { return true }
+    return c.pointee.transport.encrypt(channel, frame, &engine) == .done
   }
 
   mutating func sent(_ slot: UInt32, _ result: Int32) {
     let c = connections.baseAddress! + Int(slot)
-    c.pointee.sending = false
+    c.pointee.transport.sent()
     if c.pointee.phase == .ending { return reapable.append(slot) }
     if result < 0 {
       // The server may have answered before it closed: what it sent is read first, and its end
       // decides. Where nothing is being read any more, this was the end.
-      c.pointee.pending = nil
+      c.pointee.plain.clear()
+      c.pointee.transport.unsent.clear()
       c.pointee.uploadTemplate = -1
       c.pointee.requestsLeft = 0
-      if !c.pointee.receiving {
+      if !c.pointee.transport.receiving {
         end(c, .reset, SystemFailure(code: -result, operation: "send").description)
       }
       return
     }
+    if let channel = c.pointee.transport.tls, channel.pointee.isStalled {
+      resumeDecrypting(c, channel)
+      if c.pointee.phase == .ending { return }
+    }
     if c.pointee.uploadTemplate >= 0 && c.pointee.phase == .open {
-      guard ensurePending(c) else { return end(c, .reset, "no send frame is free") }
+      guard c.pointee.plain.prepare(&engine) else { return end(c, .reset, "no send frame is free") }
       appendContent(c)
     } else if c.pointee.phase == .open {
       c.pointee.deadline = .max

@@ -8,6 +8,7 @@ import HTTP1
 import HTTP2
 import MillraceEngine
 import TLS
+import Transport
 
 /// A stream's place among those of its connection. It is free again when the session has said the
 /// last of the stream, which may be later than the request's outcome.
@@ -93,27 +94,27 @@ extension LoadWorker where E: ~Copyable {
   mutating func gatherFrames(_ c: LoadConnectionPointer) {
     var gathered = 0
     while gathered < Self.gatherLimit {
-      guard ensurePending(c) else { return }
+      guard c.pointee.plain.prepare(&engine), c.pointee.plain.hasRoomForOne() else { return }
       let count = c.pointee.gather(into: frames)
       guard count > 0 else { return }
       gathered += count
       let bytes = UnsafeRawBufferPointer(rebasing: frames[..<count])
-      if c.pointee.tls != nil {
-        guard seal(c, bytes) else { return end(c, .tls, "frames could not be encrypted") }
-      } else {
-        appendFrames(c, bytes)
+      guard appendFrames(c, bytes) else {
+        return end(c, .reset, "frames have no room in their send frame")
       }
       if count < frames.count { return }
     }
   }
 
-  private mutating func appendFrames(_ c: LoadConnectionPointer, _ bytes: UnsafeRawBufferPointer) {
-    if bytes.count <= c.pointee.inlineRoom() { return c.pointee.pending!.append(bytes) }
+  private mutating func appendFrames(
+    _ c: LoadConnectionPointer, _ bytes: UnsafeRawBufferPointer
+  ) -> Bool {
+    if bytes.count <= c.pointee.plain.inlineRoom() { return c.pointee.plain.append(bytes) }
     var area = engine.lease() ?? engine.coldMemory(bytes.count)
     if area.count < bytes.count { area = engine.coldMemory(bytes.count) }
     area.mutableBytes.copyMemory(from: bytes)
     area.truncate(to: bytes.count)
-    c.pointee.pending!.append(area)
+    return c.pointee.plain.append(area)
   }
 
   // MARK: Responses
@@ -177,7 +178,9 @@ extension LoadWorker where E: ~Copyable {
       if place(c, index).pointee.answer.status == 0 { return refuseStatus(c, index, event) }
       let flight = decide(c, index)
       settle(c, flight, place(c, index).pointee.answer)
-      if resumesSessions && !c.pointee.hasKeptSession && c.pointee.tls != nil { keepSession(c) }
+      if resumesSessions && !c.pointee.hasKeptSession && c.pointee.transport.tls != nil {
+        keepSession(c)
+      }
     case .closed: streamClosed(c, event)
     }
   }
@@ -255,20 +258,11 @@ extension LoadConnection {
   mutating func isOver() -> Bool { http2!.hasEnded() }
 
   mutating func resetStream(_ stream: Int32, _ code: HTTP2ErrorCode) { http2!.reset(stream, code) }
-
-  mutating func hasPendingBytes() -> Bool { pending != nil && !pending!.isBlank() }
-
-  mutating func inlineRoom() -> Int { pending!.roomInline() }
 }
 
 extension HTTP2Session {
   mutating func mayRequest() -> Bool { canRequest }
   mutating func hasEnded() -> Bool { isOver }
-}
-
-extension SendFrame {
-  mutating func isBlank() -> Bool { isEmpty }
-  mutating func roomInline() -> Int { inlineRemaining }
 }
 
 extension HTTP2FieldList {

@@ -8,6 +8,7 @@ import HTTP1
 import Histogram
 import MillraceEngine
 import TLS
+import Transport
 
 extension LoadWorker where E: ~Copyable {
   /// Content from which on a connection reads in large buffers; the proxy's own figure.
@@ -18,29 +19,26 @@ extension LoadWorker where E: ~Copyable {
   /// Starts a receive, unless one is in flight or a slow reader pauses.
   @inline(__always)
   mutating func arm(_ c: LoadConnectionPointer) {
-    guard !c.pointee.receiving, c.pointee.phase != .ending, c.pointee.phase != .vacant else {
-      return
-    }
+    guard c.pointee.phase != .ending, c.pointee.phase != .vacant else { return }
     if c.pointee.isSlow && c.pointee.readAt > engine.now { return }
-    c.pointee.receiving = true
-    engine.receive(
-      c.pointee.socket, c.pointee.isSlow ? .once : c.pointee.mode,
-      Token(kind: LoadTokenKind.receive.rawValue, generation: 0, slot: slot(c)))
+    c.pointee.transport.arm(
+      Token(kind: LoadTokenKind.receive.rawValue, generation: 0, slot: slot(c)), &engine)
   }
 
   @inline(__always)
   mutating func received(_ slot: UInt32, _ completion: Completion) {
     let c = connections.baseAddress! + Int(slot)
-    if completion.isTerminal {
-      c.pointee.receiving = false
-      c.pointee.stopping = false
-    }
+    c.pointee.transport.received(completion)
     if completion.hasBytes {
       let slice = engine.takeSlice(completion)
       if isCounting { tally.bytesReceived += slice.count }
       if c.pointee.isSlow { pace(c, slice.count) }
       if c.pointee.phase != .ending {
-        if c.pointee.tls == nil { read(c, slice.bytes) } else { decrypt(c, slice.bytes) }
+        if let channel = c.pointee.transport.tls {
+          decrypt(c, channel, slice)
+        } else {
+          read(c, slice.bytes)
+        }
       }
     } else if completion.isTerminal && completion.result != -ECANCELED {
       if c.pointee.phase != .ending { streamEnded(c, completion.result) }
@@ -60,7 +58,7 @@ extension LoadWorker where E: ~Copyable {
 
   /// The end of the stream, or an error: what it means depends on what was being read.
   mutating func streamEnded(_ c: LoadConnectionPointer, _ result: Int32) {
-    let isClean = result == 0 && (c.pointee.tls == nil || c.pointee.endTLS())
+    let isClean = result == 0 && endsInOrder(c)
     if c.pointee.phase == .open, c.pointee.flightCount > 0 {
       if c.pointee.reading == .untilClose && isClean {
         c.pointee.keepsConnection = false
@@ -121,7 +119,7 @@ extension LoadWorker where E: ~Copyable {
   private mutating func readHead(
     _ c: LoadConnectionPointer, _ bytes: UnsafeRawBufferPointer
   ) -> Int? {
-    if c.pointee.heldCount > 0 { return readHeldHead(c, bytes) }
+    if !c.pointee.transport.unread.isEmpty { return readHeldHead(c, bytes) }
     let request = prepared.baseAddress! + Int(oldestFlight(c).pointee.template)
     if request.pointee.remembered.begins(bytes) {
       let known = request.pointee.remembered
@@ -137,7 +135,6 @@ extension LoadWorker where E: ~Copyable {
       headArrived(c)
       return length
     case .incomplete:
-      c.pointee.held = engine.coldMemory(responseLimits.headBytes)
       return readHeldHead(c, bytes)
     case .rejected(let rejection):
       end(c, .protocolError, "a response head was refused: \(rejection)")
@@ -150,11 +147,11 @@ extension LoadWorker where E: ~Copyable {
   private mutating func readHeldHead(
     _ c: LoadConnectionPointer, _ bytes: UnsafeRawBufferPointer
   ) -> Int? {
-    let before = c.pointee.heldCount
+    let before = c.pointee.transport.unread.count
     let room = responseLimits.headBytes - before
     let part = UnsafeRawBufferPointer(rebasing: bytes[..<min(room, bytes.count)])
-    c.pointee.hold(part)
-    let held = c.pointee.heldBytes()
+    c.pointee.transport.unread.append(part, &engine)
+    let held = c.pointee.transport.unread.peek()
     switch c.pointee.scanner.scan(held, limits: responseLimits, isRequest: false) {
     case .complete(let length):
       guard case .complete = responseHead.parse(held, limits: responseLimits) else {
@@ -162,8 +159,7 @@ extension LoadWorker where E: ~Copyable {
         return nil
       }
       headArrived(c)
-      c.pointee.held = nil
-      c.pointee.heldCount = 0
+      c.pointee.transport.unread.clear()
       c.pointee.scanner = HeadScanner()
       return length - before
     case .incomplete: return nil
@@ -324,12 +320,12 @@ extension LoadWorker where E: ~Copyable {
   @inline(__always)
   mutating func chooseMode(_ c: LoadConnectionPointer) {
     let wanted: ReceiveMode = c.pointee.answer.contentCount > Self.largeContent ? .once : .stream
-    if wanted == c.pointee.mode || c.pointee.isSlow { return }
-    c.pointee.mode = wanted
-    // The next receive has the new mode; one that stays armed has to be ended for it.
-    if wanted == .once && c.pointee.receiving && !c.pointee.stopping {
-      c.pointee.stopping = true
-      engine.stopReceiving(c.pointee.socket)
+    if c.pointee.isSlow { return }
+    if wanted == .once {
+      c.pointee.transport.setMode(.once, &engine)
+    } else {
+      // A receive of one buffer ends by itself.
+      c.pointee.transport.mode = .stream
     }
   }
 }

@@ -6,6 +6,7 @@ import HTTP1
 import HTTP2
 import MillraceEngine
 import TLS
+import Transport
 
 /// A thread's share of the plan; crosses to it.
 struct LoadSeed: Sendable {
@@ -33,7 +34,8 @@ struct LoadSeed: Sendable {
     connections = share(plan.connections)
     closedLimit = plan.pacing.isOpen ? .max : plan.requestLimit.map(share) ?? .max
     var options = options
-    options.frames = connections * 2 + 64
+    // Of each: the send in flight, what follows it, and what is to be encrypted behind that.
+    options.frames = connections * 3 + 64
     if slowReaders > 0 {
       // A slow reader takes a buffer at once and then pauses: small ones keep the pace even.
       options.largeBufferSize = max(4096, min(65_536, plan.slowReaderBytesPerSecond / 4 & ~4095))
@@ -101,7 +103,7 @@ extension LoadWorker where E: ~Copyable {
       fieldLists = UnsafeMutableBufferPointer(start: nil, count: 0)
     }
     plaintext = .allocate(byteCount: Self.scratchBytes, alignment: 64)
-    wire = .allocate(byteCount: Self.scratchBytes, alignment: 64)
+    channels = TLSChannels(capacity: connections.count)
     frames = .allocate(byteCount: Self.scratchBytes, alignment: 64)
     responseHead = ResponseHead(fieldCapacity: responseLimits.fields)
     tally = LoadTally(
@@ -155,7 +157,6 @@ extension LoadWorker where E: ~Copyable {
     prepared.baseAddress!.deinitialize(count: prepared.count)
     prepared.deallocate()
     plaintext.deallocate()
-    wire.deallocate()
     frames.deallocate()
     toOpen.deallocate()
     return tally

@@ -8,6 +8,7 @@ import HTTP2
 import MillraceEngine
 import Synchronization
 import TLS
+import Transport
 
 /// What a token is about.
 enum LoadTokenKind: UInt8 {
@@ -57,7 +58,7 @@ struct LoadWorker<E: Engine & ~Copyable>: ~Copyable {
   let fieldLists: UnsafeMutableBufferPointer<HTTP2FieldList>
   let http2Memory: HTTP2Memory?
   let plaintext: UnsafeMutableRawBufferPointer
-  let wire: UnsafeMutableRawBufferPointer
+  var channels: TLSChannels
   /// Output of HTTP/2 sessions.
   let frames: UnsafeMutableRawBufferPointer
   var responseHead: ResponseHead

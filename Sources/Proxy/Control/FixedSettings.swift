@@ -31,6 +31,7 @@ enum FixedSettings {
       compare("audit.directory", old.directory, new.directory)
       compare("audit.durability", old.durability, new.durability)
       compare("audit.interval", old.intervalNanoseconds, new.intervalNanoseconds)
+      compare("audit.when_full", old.whenFull, new.whenFull)
       compare("audit.hold", old.holdNanoseconds, new.holdNanoseconds)
       compare("audit.segment.size", old.segmentSize, new.segmentSize)
       compare("audit.segment.age", old.segmentAgeNanoseconds, new.segmentAgeNanoseconds)

@@ -74,11 +74,3 @@ public enum AuditRoom {
     return (served, (configuration.segmentSize(serving: exchanges) + (1 << 20) - 1) >> 20)
   }
 }
-
-extension JournalSeed {
-  func using(_ directory: AuditDirectory) -> JournalSeed {
-    var seed = self
-    seed.directory = directory
-    return seed
-  }
-}
