@@ -41,7 +41,8 @@ let package = Package(
     .target(
       name: "Proxy",
       dependencies: [
-        "MillraceEngine", "TLS", "Transport", "HTTP", "HTTP1", "AuditLog", "Configuration",
+        "MillraceEngine", "TLS", "Transport", "HTTP", "HTTP1", "Exchange", "AuditLog",
+        "Configuration",
         .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: settings),

@@ -1,0 +1,35 @@
+// Requests that go to no server by what their head says: methods that are not forwarded, protocols
+// that are not spoken, loops, and OPTIONS that asks this hop.
+
+import Exchange
+import HTTP
+
+enum LocalReplies {
+  /// Own pseudonyms in Via from which a request is taken to go in circles. Every instance has the
+  /// same pseudonym unless it is configured, so one or two of them are an edge in front of a
+  /// sidecar; ten hops through one proxy are no architecture.
+  private static let viaLoopLimit = 10
+
+  /// Why the proxy answers a request itself; nil: a server is asked.
+  @inline(__always)
+  static func reason(_ request: RequestView, _ plan: borrowing LivePlan) -> Failure.Kind? {
+    if request.method == .connect || request.method == .trace { return .methodRefused }
+    if request.presentFields.isDisjoint(with: [.via, .upgrade, .maxForwards]) { return nil }
+    return reasonInFields(request, plan)
+  }
+
+  @inline(never)
+  private static func reasonInFields(
+    _ request: RequestView, _ plan: borrowing LivePlan
+  ) -> Failure.Kind? {
+    if request.offersWebSocket { return .upgradeNotSupported }
+    if plan.via.count > 0, request.presentFields.has(.via),
+      request.viaCount(of: plan.via.raw) >= viaLoopLimit
+    {
+      return .loopDetected
+    }
+    // RFC 9110 7.6.2: for TRACE and OPTIONS; TRACE is refused.
+    if request.method == .options, request.maxForwards == 0 { return .maxForwards }
+    return nil
+  }
+}

@@ -1,0 +1,190 @@
+// What the state of an exchange asks for, done at once and in the order of `Actions.Effects`. An effect
+// that fails is reported to the state, and what that asks for takes the place of the rest.
+
+import Exchange
+import Glibc
+import HTTP
+import HTTP1
+import MillraceEngine
+import Transport
+
+extension Actions.Effects {
+  fileprivate static var counting: Actions.Effects {
+    .countRequest | .count | .countTimeout | .countRetry | .countStale | .countAuditReject | .log
+  }
+  fileprivate static var recording: Actions.Effects {
+    .recordBegin | .recordExchange | .recordEnd | .recordAbort
+  }
+  fileprivate static var reading: Actions.Effects {
+    .pauseRequest | .resumeRequest | .pauseResponse | .resumeResponse
+  }
+}
+
+extension Relay where E: ~Copyable {
+  /// Does what the state asks for. - Returns: whether the exchange is still there.
+  @inline(__always)
+  mutating func perform(_ x: ExchangePointer, _ actions: Actions) -> Bool {
+    actions.isEmpty || execute(x, actions)
+  }
+
+  private mutating func execute(_ x: ExchangePointer, _ actions: Actions) -> Bool {
+    if actions.has(.counting) { count(x, actions) }
+    // Before anything is written that may say so.
+    if actions.has(.last) { downstream(of: x).pointee.http1.closeAfterResponse = true }
+    if actions.has(.claimRefusalRoom) { return perform(x, claimRefusalRoom(x)) }
+    if actions.has(.releaseUpstream | .attach) {
+      guard changeUpstream(x, actions) else { return false }
+    }
+    if actions.has(.discardResponse) { x.pointee.held.clear() }
+    if actions.has(.unhold) { audit.endHold(x.pointee.slot) }
+    if actions.has(.reply) { return reply(x, actions) }
+    if actions.has(.recording) { record(x, actions) }
+    if actions.has(.hold) && !hold(x) {
+      // What else was asked for in this turn is still to be done.
+      if actions.has(.pauseResponse) { pauseResponse(x) }
+      return perform(x, x.pointee.state.holdRefused(bulk: isReadInBulk(x)))
+    }
+    if actions.has(.send) {
+      guard pushHeld(x, downstream(of: x)) else { return false }
+    }
+    if actions.has(.reading) {
+      guard read(x, actions) else { return false }
+    }
+    guard actions.isLast else { return true }
+    end(x, actions)
+    return false
+  }
+
+  /// Pauses or resumes one of the two sides.
+  private mutating func read(_ x: ExchangePointer, _ actions: Actions) -> Bool {
+    if actions.has(.pauseRequest) { downstreams.pause(downstream(of: x), &loop) }
+    if actions.has(.resumeRequest) {
+      guard resumeRequest(x) else { return false }
+    }
+    if actions.has(.pauseResponse) { pauseResponse(x) }
+    if actions.has(.resumeResponse) { return resumeResponse(x) }
+    return true
+  }
+
+  private mutating func pauseResponse(_ x: ExchangePointer) {
+    if let u = upstream(of: x) { upstreams.pause(u, &loop) }
+  }
+
+  func isReadInBulk(_ x: ExchangePointer) -> Bool {
+    guard let u = upstream(of: x) else { return false }
+    return u.transport.pointee.mode == .once
+  }
+
+  // MARK: The upstream connection
+
+  /// Lets the exchange's connection go, and gets another one where that is asked for.
+  @inline(__always)
+  private mutating func changeUpstream(_ x: ExchangePointer, _ actions: Actions) -> Bool {
+    if actions.has(.carryUnsent), let u = upstream(of: x),
+      let frame = u.transport.pointee.unsent.take()
+    {
+      carried.put(frame)
+    }
+    if actions.has(.releaseUpstream), let u = upstream(of: x) {
+      x.pointee.upstream = -1
+      upstreams.release(
+        u, keep: actions.has(.keepUpstream),
+        isLarge: x.pointee.state.responseBytes > Watermark.largeBody, &loop)
+    }
+    guard actions.has(.attach) else { return true }
+    return attachAgain(x, actions)
+  }
+
+  private mutating func attachAgain(_ x: ExchangePointer, _ actions: Actions) -> Bool {
+    if actions.has(.carryCopy) {
+      _ = carried.append(
+        UnsafeRawBufferPointer(start: exchanges.copy(x), count: x.pointee.copyLength))
+      x.pointee.copyLength = 0
+    }
+    let next = attach(
+      x, avoid: actions.has(.avoidServer) ? x.pointee.server : -1,
+      anew: actions.has(.newConnection))
+    if actions.has(.carryCopy), let u = upstream(of: x) {
+      x.pointee.state.requestWritten(u.transport.pointee.unsent.count)
+    }
+    return perform(x, next)
+  }
+
+  // MARK: The response
+
+  /// Writes a response in the proxy's own name: a short text with the reason.
+  private mutating func reply(_ x: ExchangePointer, _ actions: Actions) -> Bool {
+    let d = downstream(of: x)
+    guard loop.prepare(&x.pointee.held) else {
+      return perform(x, x.pointee.state.outputExhausted())
+    }
+    let before = x.pointee.held.count
+    var content: Int?
+    if x.pointee.repliesInHTTP2 {
+      content = x.pointee.held.append(HTTP1Server.http2Refusal) ? 0 : nil
+    } else {
+      content = server.writeReply(
+        status: actions.status, label: x.pointee.replyLabel ?? Failure(actions.failure).label,
+        to: &x.pointee.held, d, version: x.pointee.request.version,
+        isHead: x.pointee.method == .head, &loop)
+    }
+    guard let content else { return perform(x, x.pointee.state.outputExhausted()) }
+    return perform(
+      x,
+      x.pointee.state.replyWritten(content: content, buffered: x.pointee.held.count - before))
+  }
+
+  /// Moves what is held to the client's transport, if that has room.
+  mutating func pushHeld(_ x: ExchangePointer, _ d: DownstreamPointer) -> Bool {
+    let t = d.transport
+    let count = x.pointee.held.count
+    guard count > 0, t.pointee.unsent.isEmpty, t.pointee.closing == .open else {
+      // What waits for a slow peer pins no hot buffer while they are few.
+      if count > 0 && loop.engine.isLowOnBuffers { x.pointee.held.evacuate() }
+      return true
+    }
+    if let channel = t.pointee.tls {
+      guard let frame = x.pointee.held.take() else { return true }
+      if let kind = downstreams.encrypt(d, channel, frame, &loop) {
+        return perform(x, x.pointee.state.downstreamGone(kind))
+      }
+    } else {
+      t.pointee.unsent.replace(with: &x.pointee.held)
+    }
+    x.pointee.state.responseLeft(count, as: t.pointee.unsent.count)
+    if t.pointee.sending && loop.engine.isLowOnBuffers { t.pointee.unsent.evacuate() }
+    return true
+  }
+
+  /// Holds an incomplete response for its end. - Returns: false if the worker holds too much.
+  private mutating func hold(_ x: ExchangePointer) -> Bool {
+    // What waits for a slow server pins no hot buffer while they are few.
+    if loop.engine.isLowOnBuffers { x.pointee.held.evacuate() }
+    if audit.hold(x.pointee.slot, bytes: x.pointee.held.count, now: loop.engine.now) {
+      return true
+    }
+    loop.counters.holdsRefused += 1
+    return false
+  }
+
+  // MARK: The end
+
+  /// Ends an exchange, and with it or not its client's connection.
+  private mutating func end(_ x: ExchangePointer, _ actions: Actions) {
+    assert(x.pointee.upstream < 0, "an exchange ended with its upstream connection")
+    let d = downstream(of: x)
+    if actions.has(.releaseRoom) { audit.release(&x.pointee.record.reservation) }
+    let isLarge = x.pointee.state.requestBytes > Watermark.largeBody
+    d.pointee.http1.exchange = -1
+    exchanges.end(x)
+    if actions.has(.cut) { return downstreams.join(d, resets: true, &loop) }
+    if actions.has(.close) { return downstreams.close(d, linger: false, &loop) }
+    loop.counters.responses += 1
+    if d.pointee.http1.closeAfterResponse {
+      let linger = actions.has(.linger) || !d.transport.pointee.unread.isEmpty
+      downstreams.close(d, linger: linger, &loop)
+    } else {
+      downstreams.becomeIdle(d, largeRequest: isLarge, &loop)
+    }
+  }
+}

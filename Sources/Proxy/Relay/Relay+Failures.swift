@@ -1,0 +1,114 @@
+// What is counted and logged of an exchange, and the refusal of one for which there is no room.
+
+import Exchange
+import Glibc
+import HTTP
+import HTTP1
+import Logging
+import MillraceEngine
+import TLS
+import Transport
+
+extension Relay where E: ~Copyable {
+  // MARK: Counting
+
+  /// Counts and logs what the state asks for.
+  @inline(__always)
+  mutating func count(_ x: ExchangePointer, _ actions: Actions) {
+    if actions.has(.countRequest) { loop.counters.requests += 1 }
+    if actions.has(
+      .count | .countTimeout | .countRetry | .countStale | .countAuditReject | .log)
+    {
+      countFailure(x, actions)
+    }
+  }
+
+  private mutating func countFailure(_ x: ExchangePointer, _ actions: Actions) {
+    if actions.has(.count) {
+      let metrics = Failure(actions.failure).metrics
+      if metrics.has(.badRequests) { loop.counters.badRequests += 1 }
+      if metrics.has(.upstreamFailures) { loop.counters.upstreamFailures += 1 }
+      if metrics.has(.timeouts) { loop.counters.timeouts += 1 }
+      if metrics.has(.downstreamAborts) { loop.counters.downstreamAborts += 1 }
+      if metrics.has(.auditRejects) { loop.counters.auditRejects += 1 }
+      if metrics.has(.unansweredByAudit) { loop.counters.unansweredByAudit += 1 }
+    }
+    if actions.has(.countTimeout) { loop.counters.timeouts += 1 }
+    if actions.has(.countRetry) { loop.counters.retries += 1 }
+    if actions.has(.countStale) { loop.counters.upstreamStale += 1 }
+    if actions.has(.countAuditReject) { loop.counters.auditRejects += 1 }
+    if actions.has(.log) { logFailure(x, actions.failure) }
+  }
+
+  // MARK: Logging
+
+  private mutating func logFailure(_ x: ExchangePointer, _ kind: Failure.Kind) {
+    let (admitted, withheld) = failureLog.admit(now: loop.engine.now)
+    guard admitted else { return }
+    var server = "-"
+    if x.pointee.group >= 0 && x.pointee.server >= 0 {
+      let upstream = loop.plan.upstreams[Int(x.pointee.group)]
+      server = String(
+        decoding: upstream.servers[Int(x.pointee.server)].text.raw, as: UTF8.self)
+    }
+    let state = x.pointee.state
+    let cut = state.delivery == .committed || state.audit.hold == .begun
+    let failure = Failure(kind)
+    let client = downstreams.clientName(downstream(of: x))
+    loop.logger.warning(
+      """
+      exchange failed reason=\(failure.label) status=\(cut ? state.status : failure.status) \
+      upstream=\(server) client=\(client) id=\(exchangeText(x.pointee.id)) cut=\(cut) withheld=\(withheld)
+      """)
+  }
+
+  /// Logs why a TLS session failed. What an operator has to mend, since clients that are in order
+  /// fail by it, is told at `info`, with a bound on the lines; the rest at `debug`.
+  mutating func logTLSFailure(_ d: DownstreamPointer, _ failure: TLSFailure) {
+    let client = downstreams.clientName(d)
+    guard failure.isPlainHTTP || failure.kind == .noApplicationProtocol else {
+      loop.logger.debug(
+        "tls failed reason=\(failure.label) client=\(client) detail=\"\(failure)\"")
+      return
+    }
+    let (admitted, suppressed) = tlsFailureLog.admit(now: loop.engine.now)
+    guard admitted else { return }
+    loop.logger.info(
+      """
+      tls failed reason=\(failure.label) client=\(client) detail=\"\(failure)\" \
+      suppressed=\(suppressed)
+      """)
+  }
+
+  // MARK: No room for an exchange
+
+  /// Answers a request beyond `limits.streams`, which gets no exchange and so no record, and ends
+  /// the connection.
+  mutating func refuseStream(_ d: DownstreamPointer, isHead: Bool) {
+    loop.counters.streamsRefused += 1
+    let (admitted, suppressed) = failureLog.admit(now: loop.engine.now)
+    if admitted {
+      loop.logger.warning(
+        """
+        request refused reason=streams_exhausted client=\(downstreams.clientName(d)) \
+        limit=\(exchanges.capacity) suppressed=\(suppressed)
+        """)
+    }
+    d.pointee.http1.closeAfterResponse = true
+    var reply = SendBuffer()
+    guard loop.prepare(&reply),
+      server.writeReply(
+        status: 503, label: "streams_exhausted", to: &reply, d, version: .http11, isHead: isHead,
+        &loop) != nil,
+      let frame = reply.take()
+    else { return downstreams.join(d, resets: true, &loop) }
+    if let channel = d.transport.pointee.tls {
+      if downstreams.encrypt(d, channel, frame, &loop) != nil {
+        return downstreams.join(d, resets: true, &loop)
+      }
+    } else {
+      d.transport.pointee.unsent.put(frame)
+    }
+    downstreams.close(d, linger: true, &loop)
+  }
+}

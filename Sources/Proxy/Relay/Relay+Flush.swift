@@ -1,0 +1,96 @@
+// Sending on both sides, with the deadline that goes with it: what is waited for is known by the
+// exchange.
+//
+// TRAP: (file) no segment of a frame is empty.
+
+import Exchange
+import Glibc
+import HTTP1
+import MillraceEngine
+import Transport
+
+extension Relay where E: ~Copyable {
+  // MARK: To the client
+
+  /// Sends what waits. Success is reported quietly when nothing waits for it: the response is whole,
+  /// and the client will be heard of again.
+  @inline(__always)
+  mutating func flush(_ d: DownstreamPointer) {
+    let t = d.transport
+    guard !t.pointee.unsent.isEmpty, !t.pointee.sending, t.pointee.closing != .joining
+    else { return }
+    var urgency = SendUrgency.awaited
+    if let x = exchange(of: d) {
+      if x.pointee.state.isLeaving && !d.pointee.http1.closeAfterResponse
+        && t.pointee.closing == .open && t.pointee.unread.isEmpty && !t.pointee.readClosed
+        && !t.pointee.isStalled
+      {
+        urgency = .quiet
+      }
+      setSendDeadline(d)
+    } else if t.pointee.closing != .open {
+      // Without an exchange it is a handshake's turn otherwise: that has the head's time.
+      setSendDeadline(d)
+    }
+    downstreams.send(d, urgency, &loop)
+  }
+
+  @inline(__always)
+  func setSendDeadline(_ d: DownstreamPointer) {
+    d.transport.pointee.deadline =
+      loop.engine.now + loop.plan.listeners[Int(d.pointee.listener)].bodyTimeout
+  }
+
+  // MARK: To the server
+
+  /// Sends what waits, once the connection is there.
+  @inline(__always)
+  mutating func flush(_ u: UpstreamPointer) {
+    let t = u.transport
+    guard u.pointee.phase == .busy, t.pointee.closing == .open else { return }
+    var urgency = SendUrgency.awaited
+    if let x = exchange(of: u) {
+      setResponseDeadline(u, x)
+      // Success of a whole request is quiet: the response tells it.
+      if x.pointee.state.request == .whole && x.pointee.state.response < .relaying
+        && !t.pointee.unsent.isEmpty
+      {
+        if x.pointee.state.wantsCopy { copyRequest(x, t) }
+        urgency = .quiet
+      }
+    }
+    upstreams.send(u, urgency, &loop)
+  }
+
+  /// The server's time runs while it owes something.
+  @inline(__always)
+  func setResponseDeadline(_ u: UpstreamPointer, _ x: ExchangePointer) {
+    u.transport.pointee.deadline =
+      x.pointee.state.awaitsServer
+      ? loop.engine.now + loop.plan.upstreams[Int(u.pointee.group)].responseTimeout : .max
+  }
+
+  /// Keeps a copy of a request that may be sent again: whole, small, and idempotent
+  /// (RFC 9110 9.2.2).
+  @inline(__always)
+  private func copyRequest(_ x: ExchangePointer, _ t: UnsafeMutablePointer<Transport>) {
+    guard !t.pointee.sending, t.pointee.unsent.count <= Exchanges.copyBytes,
+      // A chunked request that has begun to leave cannot be told from a whole one by its length.
+      x.pointee.request.framing != .chunked, let frame = t.pointee.unsent.take()
+    else { return }
+    // A frame that is only the rest of a request (its beginning has left) is no copy of it; a whole
+    // one has its head before its content.
+    if frame.count > Int(x.pointee.state.requestBytes) {
+      var at = exchanges.copy(x)
+      let segments = frame.segmentCount
+      for i in 0..<segments {
+        let segment = frame.segment(i)
+        memcpy(at, segment.baseAddress!, segment.count)
+        at += segment.count
+      }
+      x.pointee.copyLength = frame.count
+      x.pointee.state.requestCopied()
+    }
+    t.pointee.unsent.put(frame)
+  }
+}

@@ -1,0 +1,265 @@
+// From a server's bytes to a response: heads parsed and written anew into what is held for the client,
+// content moved behind them, and the end of the server's stream. Each function says whether the
+// exchange is still there; what has become of its response, its state knows.
+
+import Exchange
+import Glibc
+import HTTP
+import HTTP1
+import Logging
+import MillraceEngine
+import Transport
+
+/// Room for another piece of content.
+private enum Room {
+  case some, none
+  /// Making room has ended the exchange.
+  case ended
+}
+
+extension Relay where E: ~Copyable {
+  // MARK: Bytes
+
+  /// New bytes from the server of an exchange.
+  @inline(__always)
+  mutating func response(
+    _ u: UpstreamPointer, _ x: ExchangePointer, _ slice: consuming BufferSlice
+  ) -> Bool {
+    let t = u.transport
+    if t.pointee.unread.isEmpty { return use(u, x, slice) }
+    t.pointee.unread.append(slice.bytes, &loop.engine)
+    return useUnread(u, x)
+  }
+
+  private mutating func useUnread(_ u: UpstreamPointer, _ x: ExchangePointer) -> Bool {
+    let t = u.transport
+    guard !t.pointee.unread.isEmpty, t.pointee.closing == .open,
+      !x.pointee.state.responseFlow.isPaused
+    else { return true }
+    if u.pointee.isScanning {
+      switch client.search(u) {
+      case .incomplete: return true
+      case .rejected(let rejection): return malformed(x, rejection.label)
+      case .found: break
+      }
+    }
+    guard let slice = t.pointee.unread.takeAll() else { return true }
+    return use(u, x, slice)
+  }
+
+  /// The loop over one piece of the response. Nothing is unread when it is entered.
+  private mutating func use(
+    _ u: UpstreamPointer, _ x: ExchangePointer, _ input: consuming BufferSlice
+  ) -> Bool {
+    var slice = input
+    let d = downstream(of: x)
+    setResponseDeadline(u, x)
+    while x.pointee.state.response < .relaying {
+      switch client.parse(slice.bytes) {
+      case .complete(let length):
+        guard takeHead(u, x, d, slice.bytes) else { return false }
+        slice.dropPrefix(length)
+        if slice.count == 0 && x.pointee.state.response < .relaying {
+          return responseTurnEnded(u, x)
+        }
+      case .incomplete: return keepIncompleteHead(u, x, slice)
+      case .rejected(let rejection): return malformed(x, rejection.label)
+      }
+    }
+    return relayContent(u, x, d, slice)
+  }
+
+  private mutating func keepIncompleteHead(
+    _ u: UpstreamPointer, _ x: ExchangePointer, _ slice: consuming BufferSlice
+  ) -> Bool {
+    x.pointee.state.responseBegan()
+    if let rejection = client.keepIncompleteHead(u, slice, &loop) {
+      return malformed(x, rejection.label)
+    }
+    // An interim response may have come before it.
+    return responseTurnEnded(u, x)
+  }
+
+  private mutating func malformed(_ x: ExchangePointer, _ label: StaticString) -> Bool {
+    loop.logger.debug("upstream malformed reason=\(label)")
+    return perform(x, x.pointee.state.fail(.upstreamMalformed))
+  }
+
+  // MARK: Heads
+
+  /// Takes an interim or final head.
+  private mutating func takeHead(
+    _ u: UpstreamPointer, _ x: ExchangePointer, _ d: DownstreamPointer,
+    _ bytes: UnsafeRawBufferPointer
+  ) -> Bool {
+    guard loop.prepare(&x.pointee.held) else {
+      return perform(x, x.pointee.state.fail(.resourcesExhausted))
+    }
+    let status = client.head.status
+    if client.head.isInterim {
+      // Nobody asked for an upgrade: it was not passed on.
+      if status == 101 { return perform(x, x.pointee.state.upgradeAccepted(status)) }
+      return takeInterimHead(x, d, bytes)
+    }
+    x.pointee.times.firstByte = loop.engine.now
+    let framing = client.head.framing(for: x.pointee.method)
+    client.begin(&x.pointee.response, framing, bytes)
+    let response = client.head.view(in: bytes)
+    if let line = response.first(.keepAlive) {
+      u.pointee.keepAlive = KeepAlive.idleTime(response.slice(line.value))
+    }
+    switch framing {
+    case .chunked, .untilClose:
+      x.pointee.request.sendsChunks = x.pointee.request.version == .http11
+      if !x.pointee.request.sendsChunks { d.pointee.http1.closeAfterResponse = true }
+    case .length(let size):
+      if size > Watermark.largeBody { u.transport.pointee.setMode(.once, &loop.engine) }
+    case .none: break
+    }
+    let mayBeHeld = audit.holdsResponses && ResponseHold.mayHold(response, framing)
+    guard perform(x, x.pointee.state.responseHead(status, mayBeHeld: mayBeHeld)) else {
+      return false
+    }
+    let before = x.pointee.held.count
+    guard
+      server.writeHead(
+        response, to: &x.pointee.held, d, x.pointee.request, method: x.pointee.method, &loop)
+    else { return malformed(x, "head_too_large") }
+    x.pointee.state.responseWritten(x.pointee.held.count - before)
+    return true
+  }
+
+  private mutating func takeInterimHead(
+    _ x: ExchangePointer, _ d: DownstreamPointer, _ bytes: UnsafeRawBufferPointer
+  ) -> Bool {
+    let actions = x.pointee.state.interimHead(client.head.status)
+    guard actions.has(.writeInterim) else { return perform(x, actions) }
+    if !x.pointee.held.hasRoomForChunk() && x.pointee.state.mayLeave {
+      guard pushHeld(x, d) else { return false }
+    }
+    // An interim response is a courtesy: a client that does not read loses it.
+    guard loop.prepare(&x.pointee.held), x.pointee.held.hasRoomForChunk() else { return true }
+    let before = x.pointee.held.count
+    server.writeInterimHead(client.head.view(in: bytes), to: &x.pointee.held, &loop)
+    x.pointee.state.responseWritten(x.pointee.held.count - before)
+    return true
+  }
+
+  // MARK: Content
+
+  /// Moves content from the server's bytes into the response.
+  private mutating func relayContent(
+    _ u: UpstreamPointer, _ x: ExchangePointer, _ d: DownstreamPointer,
+    _ input: consuming BufferSlice
+  ) -> Bool {
+    var slice = input
+    var offset = 0
+    reading: while x.pointee.state.response == .relaying {
+      // With all bytes used the decoder is still asked: it may know that this was the end.
+      if offset < slice.count {
+        switch room(x, d) {
+        case .some: break
+        case .ended: return false
+        case .none:
+          slice.dropPrefix(offset)
+          u.transport.pointee.unread.putBack(slice, &loop.engine)
+          guard perform(x, x.pointee.state.responseBlocked()) else { return false }
+          return responseTurnEnded(u, x)
+        }
+      }
+      let before = x.pointee.held.count
+      switch x.pointee.response.body.next(slice.bytes, at: &offset) {
+      case .content(let start, let count):
+        let isAdded = x.pointee.held.appendContent(
+          slice.subslice(start: start, count: count), chunked: x.pointee.request.sendsChunks)
+        guard isAdded else { return perform(x, x.pointee.state.fail(.resourcesExhausted)) }
+        x.pointee.state.responseContent(count, buffered: x.pointee.held.count - before)
+      case .needsMore: break reading
+      case .complete: return responseEnded(x, clean: offset == slice.count)
+      case .rejected(let rejection): return malformed(x, rejection.label)
+      }
+    }
+    return responseTurnEnded(u, x)
+  }
+
+  /// Room for another piece of content: in bytes for the client, in pieces for the frame.
+  @inline(__always)
+  private mutating func room(_ x: ExchangePointer, _ d: DownstreamPointer) -> Room {
+    guard x.pointee.state.takesResponseContent, x.pointee.state.responseFlow.hasRoom,
+      loop.prepare(&x.pointee.held)
+    else { return .none }
+    if x.pointee.held.hasRoomForChunk() { return .some }
+    return makeRoom(x, d)
+  }
+
+  private mutating func makeRoom(_ x: ExchangePointer, _ d: DownstreamPointer) -> Room {
+    if audit.holdsResponses && x.pointee.state.canHoldOn {
+      x.pointee.held.compact()
+      return .some
+    }
+    guard x.pointee.state.mayLeave else { return .none }
+    guard pushHeld(x, d) else { return .ended }
+    return loop.prepare(&x.pointee.held) && x.pointee.held.hasRoomForChunk() ? .some : .none
+  }
+
+  /// The input of the turn is used up: what there is of the response is held, begun, or sent.
+  private mutating func responseTurnEnded(_ u: UpstreamPointer, _ x: ExchangePointer) -> Bool {
+    perform(x, x.pointee.state.responseTurnEnded(bulk: u.transport.pointee.mode == .once))
+  }
+
+  // MARK: The end
+
+  /// The response has been read whole. - Parameter clean: nothing came behind it.
+  private mutating func responseEnded(_ x: ExchangePointer, clean: Bool) -> Bool {
+    let before = x.pointee.held.count
+    if x.pointee.request.sendsChunks {
+      guard loop.prepare(&x.pointee.held),
+        x.pointee.held.appendContentEnd(&x.pointee.response.body)
+      else { return perform(x, x.pointee.state.outputExhausted()) }
+    }
+    return perform(
+      x,
+      x.pointee.state.responseEnd(
+        buffered: x.pointee.held.count - before,
+        reusable: clean && x.pointee.response.persists))
+  }
+
+  /// The server's stream has ended. - Parameter result: 0, or a negated errno.
+  mutating func responseStreamEnded(
+    _ u: UpstreamPointer, _ x: ExchangePointer, _ result: Int32
+  ) -> Bool {
+    let response = x.pointee.state.response
+    if response == .relaying, result == 0, x.pointee.response.body.endOfInput() {
+      guard loop.prepare(&x.pointee.held) else {
+        return perform(x, x.pointee.state.fail(.resourcesExhausted))
+      }
+      return responseEnded(x, clean: false)
+    }
+    if x.pointee.state.isUntouched {
+      let now = loop.engine.now
+      let moment = u.pointee.phase == .assigned ? now : x.pointee.times.connected
+      upstreams.noteIdleEnd(u, at: moment, now: now)
+    }
+    let canResend = x.pointee.state.hasCopy && loop.prepare(&carried)
+    let isThere = perform(
+      x, x.pointee.state.upstreamClosed(reset: result != 0, canResend: canResend))
+    carried.clear()
+    return isThere
+  }
+
+  /// The client has room again for response content.
+  mutating func resumeResponse(_ x: ExchangePointer) -> Bool {
+    guard let u = upstream(of: x) else { return true }
+    let t = u.transport
+    t.pointee.paused = false
+    setResponseDeadline(u, x)
+    guard useUnread(u, x) else { return false }
+    // The response may be whole by now, or have failed.
+    guard x.pointee.upstream >= 0, t.pointee.closing == .open else { return true }
+    if t.pointee.readClosed && t.pointee.unread.isEmpty {
+      return responseStreamEnded(u, x, t.pointee.endResult)
+    }
+    upstreams.arm(u, &loop)
+    return true
+  }
+}

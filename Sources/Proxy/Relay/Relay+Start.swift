@@ -1,0 +1,219 @@
+// The first steps of an exchange, in their order: room in the audit log, policies and router, a
+// connection, and the request's head on its way. Each asks the state what comes next; a request that is
+// refused at any of them is answered here, before a server has heard of it.
+
+import AuditLog
+import Exchange
+import Glibc
+import HTTP
+import HTTP1
+import MillraceEngine
+import Transport
+
+extension Relay where E: ~Copyable {
+  // MARK: A request
+
+  /// Begins the exchange whose head was just parsed. - Parameter bytes: that it was parsed from.
+  mutating func start(_ d: DownstreamPointer, _ bytes: UnsafeRawBufferPointer) {
+    let request = server.head.view(in: bytes)
+    let stream = HTTP1ServerStream(framing: server.head.framing, version: request.version)
+    guard let x = makeExchange(d, request.method, stream, expects: request.expectsContinue) else {
+      return refuseStream(d, isHead: request.method == .head)
+    }
+    if !server.head.isPersistent || !loop.isServing { d.pointee.http1.closeAfterResponse = true }
+    let drops = loop.plan.listeners[Int(d.pointee.listener)].dropsUnderscores
+    server.settleFields(bytes, &x.pointee.request, dropsUnderscores: drops, &loop)
+    var actions = x.pointee.state.requestHead()
+    if actions.has(.claimRoom) {
+      writeRequestPart(x, d, request)
+      actions = claimRoom(x)
+      if actions.has(.waitForRoom) { return waitForRoom(x, d, request) }
+    }
+    serve(x, d, request, actions)
+  }
+
+  /// Makes an exchange for a connection that has none. - Returns: nil if there is no room for one.
+  private mutating func makeExchange(
+    _ d: DownstreamPointer, _ method: HTTPMethod, _ stream: consuming HTTP1ServerStream,
+    expects: Bool
+  ) -> ExchangePointer? {
+    var options = ExchangeState.Options.hasDownstream
+    if audit.isOn { options = options | .audits }
+    if audit.waitsForRecords { options = options | .awaitsRecords }
+    if method.isIdempotent { options = options | .isIdempotent }
+    if stream.version == .http11 { options = options | .takesInterims }
+    if expects { options = options | .expectsContinue }
+    let state = ExchangeState(options, hasContent: !stream.body.isComplete)
+    let reference = StreamReference(connection: d.pointee.slot, stream: 0)
+    guard
+      let x = exchanges.make(
+        state, reference, method: method, request: stream, started: loop.engine.now)
+    else { return nil }
+    d.pointee.http1.exchange = Int32(bitPattern: x.pointee.slot)
+    d.pointee.phase = .response
+    d.transport.pointee.deadline = .max
+    return x
+  }
+
+  /// Goes on with a request whose record has its room, or needs none.
+  private mutating func serve(
+    _ x: ExchangePointer, _ d: DownstreamPointer, _ request: RequestView, _ granted: Actions
+  ) {
+    var actions = granted
+    if actions.has(.route) {
+      count(x, actions)
+      actions = route(x, d, request)
+      if actions.has(.attach) { actions = attachFirst(x, d, request) }
+    }
+    _ = perform(x, actions)
+  }
+
+  // MARK: Room in the audit log
+
+  /// No room now: the head is kept, and the room claimed again later. That may take as long as a
+  /// connection may be idle.
+  private mutating func waitForRoom(
+    _ x: ExchangePointer, _ d: DownstreamPointer, _ request: RequestView
+  ) {
+    loop.counters.auditWaits += 1
+    let memory = loop.engine.coldMemory(OwnedHead.byteCount(for: request))
+    x.pointee.record.head = OwnedHead(copying: request, into: memory.mutableBytes)
+    x.pointee.record.headMemory = consume memory
+    x.pointee.record.waitingSince = loop.engine.now
+    d.transport.pointee.deadline =
+      loop.engine.now + loop.plan.listeners[Int(d.pointee.listener)].idleTimeout
+    audit.wait(d.pointee.slot)
+  }
+
+  /// Claims room again for a request that waits, and goes on with it where there is some.
+  mutating func resumeWaiting(_ x: ExchangePointer, _ d: DownstreamPointer) {
+    let actions = claimRoom(x)
+    if actions.has(.waitForRoom) { return audit.wait(d.pointee.slot) }
+    x.pointee.record.waitingSince = 0
+    d.transport.pointee.deadline = .max
+    // The copy of the head must outlive the exchange, which may end here.
+    let memory = x.pointee.record.headMemory.take()
+    if let request = x.pointee.record.head?.view {
+      x.pointee.record.head = nil
+      // The plan may have been replaced meanwhile: from here on it is the new one.
+      loop.adoptPlan(&d.pointee.listener)
+      serve(x, d, request, actions)
+    } else {
+      _ = perform(x, x.pointee.state.fail(.resourcesExhausted))
+    }
+    _ = consume memory
+    guard d.transport.pointee.closing == .open else { return }
+    d.transport.pointee.paused = false
+    if let x = exchange(of: d) { requestTurnEnded(x, d) }
+    useUnread(d)
+    flush(d)
+    downstreams.arm(d, &loop)
+  }
+
+  // MARK: A route
+
+  /// Asks policies and router.
+  private mutating func route(
+    _ x: ExchangePointer, _ d: DownstreamPointer, _ request: RequestView
+  ) -> Actions {
+    if let reason = LocalReplies.reason(request, loop.plan) {
+      // What a client sends behind CONNECT is for a tunnel that there will not be.
+      if request.method == .connect { d.pointee.http1.closeAfterResponse = true }
+      return x.pointee.state.replyLocally(reason)
+    }
+    guard
+      let place = Router.route(
+        loop.plan.current, listener: Int32(loop.plan.place(ofListener: d.pointee.listener)),
+        authority: request.authority, path: Self.path(request))
+    else { return x.pointee.state.replyLocally(.noRoute) }
+    x.pointee.group = loop.plan.upstream(place)
+    let upstream = loop.plan.upstreams[Int(x.pointee.group)]
+    return x.pointee.state.routed(
+      RetryBudget(
+        attempts: UInt8(clamping: upstream.attempts),
+        onConnectFailure: upstream.retryOnConnectFailure, onReset: upstream.retryOnReset))
+  }
+
+  /// The path to route by: an absolute form without a path means "/", RFC 9110 4.2.3.
+  private static func path(_ request: RequestView) -> UnsafeRawBufferPointer {
+    request.path.isEmpty ? staticBytes("/") : request.path
+  }
+
+  // MARK: A connection
+
+  /// Gets the first connection of an exchange and gives it the request's head.
+  private mutating func attachFirst(
+    _ x: ExchangePointer, _ d: DownstreamPointer, _ request: RequestView
+  ) -> Actions {
+    _ = loop.prepare(&carried)
+    let actions = attach(x, avoid: -1, anew: false)
+    guard let u = upstream(of: x) else { return actions }
+    let forwarding = RequestForwarding(
+      request, client: downstreams.client(d), isSecure: d.pointee.isTLS,
+      defaultAuthority: loop.plan.upstreams[Int(x.pointee.group)].defaultHost.raw,
+      pseudonym: loop.plan.via.raw)
+    guard client.writeHead(forwarding, to: &u.transport.pointee.unsent) else {
+      return x.pointee.state.fail(.resourcesExhausted)
+    }
+    x.pointee.state.requestWritten(u.transport.pointee.unsent.count)
+    if let remaining = x.pointee.request.body.remainingContentLength,
+      remaining > Watermark.largeBody
+    {
+      d.transport.pointee.setMode(.once, &loop.engine)
+    }
+    return actions
+  }
+
+  /// Gets a connection, and gives it what is carried.
+  /// - Parameters:
+  ///   - avoid: the server that just failed, or -1.
+  ///   - anew: not one that was idle.
+  mutating func attach(_ x: ExchangePointer, avoid: Int32, anew: Bool) -> Actions {
+    guard let frame = carried.take() else {
+      return x.pointee.state.attachFailed(.resourcesExhausted)
+    }
+    switch upstreams.attach(
+      x.pointee.slot, x.pointee.group, server: &x.pointee.server, avoid: avoid, anew: anew, &loop)
+    {
+    case .assigned(let u):
+      u.transport.pointee.unsent.put(frame)
+      x.pointee.upstream = Int32(bitPattern: u.pointee.slot)
+      x.pointee.times.connected = loop.engine.now
+      return x.pointee.state.upstreamAssigned()
+    case .connecting(let u):
+      u.transport.pointee.unsent.put(frame)
+      x.pointee.upstream = Int32(bitPattern: u.pointee.slot)
+      return x.pointee.state.upstreamConnecting()
+    case .failed(let kind): return x.pointee.state.attachFailed(kind)
+    }
+  }
+
+  // MARK: Refusals
+
+  /// Answers a request that could not be understood, and ends the connection.
+  mutating func reject(_ d: DownstreamPointer, _ rejection: HeadRejection) {
+    reject(
+      d, .badRequest, status: rejection.status, label: rejection.label,
+      inHTTP2: rejection == .http2Preface)
+  }
+
+  /// The same for any rule. - Parameters:
+  ///   - status: of the reply.
+  ///   - label: of the rule that was broken; the reply says it.
+  ///   - inHTTP2: the client speaks HTTP/2, and is answered in it.
+  mutating func reject(
+    _ d: DownstreamPointer, _ kind: Failure.Kind, status: UInt16, label: StaticString,
+    inHTTP2: Bool = false
+  ) {
+    d.transport.pointee.unread.clear()
+    d.pointee.http1.isScanning = false
+    let stream = HTTP1ServerStream(framing: .none, version: .http11)
+    guard let x = makeExchange(d, .other, stream, expects: false) else {
+      return refuseStream(d, isHead: false)
+    }
+    x.pointee.replyLabel = label
+    x.pointee.repliesInHTTP2 = inHTTP2
+    _ = perform(x, x.pointee.state.requestRejected(kind, status: status))
+    flush(d)
+  }
+}

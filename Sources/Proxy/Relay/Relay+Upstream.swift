@@ -1,0 +1,190 @@
+// What happens on a server's connection: completions, its end, and its deadline. What its bytes mean is
+// in Relay+Response.swift.
+
+import Exchange
+import Glibc
+import HTTP1
+import MillraceEngine
+import Transport
+
+extension Relay where E: ~Copyable {
+  // MARK: Connecting
+
+  mutating func upstreamConnected(_ slot: UInt32, _ result: Int32) {
+    let u = upstreams[slot]
+    guard upstreams.connectEnded(u) else { return }
+    guard result == 0 else {
+      return connectFailed(u, AddressChoice.failure(ofConnect: result), timedOut: false)
+    }
+    upstreams.connected(u)
+    if let x = exchange(of: u) {
+      let now = loop.engine.now
+      x.pointee.times.connected = now
+      x.pointee.times.connectMicroseconds = (now - u.pointee.connectStart) / 1000
+      _ = perform(x, x.pointee.state.upstreamReady())
+    }
+    upstreams.arm(u, &loop)
+    flush(u)
+  }
+
+  /// A server could not be reached at one of its addresses: at another one it may be, or another server
+  /// may be.
+  private mutating func connectFailed(
+    _ u: UpstreamPointer, _ kind: Failure.Kind, timedOut: Bool
+  ) {
+    guard let x = exchange(of: u) else { return upstreams.close(u, &loop) }
+    let d = downstream(of: x)
+    switch upstreams.tryNextAddress(u, &loop) {
+    case .connecting(let next):
+      // This address has failed, the attempt has not.
+      loop.counters.upstreamFailures += 1
+      if timedOut { loop.counters.timeouts += 1 }
+      x.pointee.upstream = Int32(bitPattern: next.pointee.slot)
+    case .failed(let failure):
+      x.pointee.upstream = -1
+      _ = perform(x, x.pointee.state.connectFailed(failure, keepsUnsent: false))
+      flush(d)
+    case .none:
+      upstreams.noteUnreachable(u, loop)
+      let keepsUnsent = !u.transport.pointee.unsent.isEmpty
+      _ = perform(
+        x,
+        timedOut
+          ? x.pointee.state.connectTimedOut(keepsUnsent: keepsUnsent)
+          : x.pointee.state.connectFailed(kind, keepsUnsent: keepsUnsent))
+      flush(d)
+    }
+  }
+
+  // MARK: Requests on kept connections
+
+  /// Sends the requests that kept connections were given in this turn. Everything that had arrived by
+  /// the turn's beginning has been looked at by now: a connection on which its server had spoken
+  /// unasked, or which it had closed, no longer has its request.
+  @inline(__always)
+  mutating func submitAssigned() {
+    let count = upstreams.assignedCount
+    guard count > 0 else { return }
+    for i in 0..<count {
+      guard let u = upstreams.assigned(at: i) else { continue }
+      u.pointee.phase = .busy
+      if let x = exchange(of: u) { _ = perform(x, x.pointee.state.upstreamReady()) }
+      flush(u)
+    }
+    upstreams.removeAssigned(count)
+  }
+
+  // MARK: Sending
+
+  @inline(__always)
+  mutating func upstreamSent(_ slot: UInt32, _ result: Int32) {
+    let u = upstreams[slot]
+    let t = u.transport
+    guard upstreams.sendEnded(u) else { return }
+    if result < 0 { return upstreamSendFailed(u) }
+    if !t.pointee.unsent.isEmpty { flush(u) }
+    guard let x = exchange(of: u) else { return }
+    let taken = max(0, Int(x.pointee.state.requestFlow.waiting) - t.pointee.outstanding)
+    guard perform(x, x.pointee.state.requestTaken(taken)) else { return }
+    if !x.pointee.state.awaitsServer { t.pointee.deadline = .max }
+  }
+
+  /// The server takes no more of the request. It may have answered already: what it sent is read
+  /// first; its end decides.
+  private mutating func upstreamSendFailed(_ u: UpstreamPointer) {
+    let t = u.transport
+    guard let x = exchange(of: u) else { return }
+    let d = downstream(of: x)
+    if u.pointee.phase == .assigned {
+      // It was the request before this one.
+      _ = perform(x, x.pointee.state.upstreamStale())
+      return flush(d)
+    }
+    t.pointee.unsent.clear()
+    guard perform(x, x.pointee.state.requestSendFailed()) else { return }
+    // A paused one is read again when the client has taken what it has.
+    if !t.pointee.receiving && !t.pointee.paused && t.pointee.unread.isEmpty {
+      _ = responseStreamEnded(u, x, -EPIPE)
+      flush(d)
+    }
+  }
+
+  // MARK: Receiving
+
+  @inline(__always)
+  mutating func upstreamReceived(_ slot: UInt32, _ completion: Completion) {
+    let u = upstreams[slot]
+    let t = u.transport
+    t.pointee.received(completion)
+    if completion.hasBytes {
+      let slice = loop.engine.takeSlice(completion)
+      if t.pointee.closing == .open { upstreamBytes(u, slice) }
+    } else if completion.isTerminal && completion.result != -ECANCELED {
+      // What is unread for a slow client is used first; half a head will never be whole.
+      if t.pointee.closing == .open && (t.pointee.unread.isEmpty || u.pointee.isScanning) {
+        upstreamEnded(u, completion.result)
+      }
+    }
+    if completion.isTerminal { upstreams.receiveEnded(u, &loop) }
+  }
+
+  @inline(__always)
+  private mutating func upstreamBytes(_ u: UpstreamPointer, _ slice: consuming BufferSlice) {
+    guard let x = exchange(of: u) else {
+      // A server that speaks without being asked cannot be trusted with the next request.
+      return upstreams.close(u, &loop)
+    }
+    let d = downstream(of: x)
+    if u.pointee.phase == .assigned {
+      // Nor with the one that it was just given.
+      _ = perform(x, x.pointee.state.upstreamStale())
+    } else {
+      _ = response(u, x, slice)
+    }
+    flush(d)
+  }
+
+  /// The server's stream has ended. - Parameter result: 0, or a negated errno.
+  private mutating func upstreamEnded(_ u: UpstreamPointer, _ result: Int32) {
+    guard let x = exchange(of: u) else {
+      upstreams.noteIdleEnd(u, at: loop.engine.now, now: loop.engine.now)
+      return upstreams.close(u, &loop)
+    }
+    let d = downstream(of: x)
+    _ = responseStreamEnded(u, x, result)
+    flush(d)
+  }
+
+  // MARK: Deadlines
+
+  /// - Parameter slot: of the connection, not of its node.
+  mutating func upstreamDue(_ slot: UInt32) {
+    let u = upstreams[slot]
+    let t = u.transport
+    // Without a deadline it is the client that is slow: the server owes nothing.
+    if t.pointee.sending && t.pointee.deadline != .max && t.pointee.hasProgressed(loop.engine) {
+      t.pointee.deadline =
+        loop.engine.now + loop.plan.upstreams[Int(u.pointee.group)].responseTimeout
+    }
+    let isDue = loop.engine.now >= t.pointee.deadline
+    if isDue { t.pointee.deadline = .max }
+    loop.rearmTimer(t, upstreams.node(u))
+    if isDue && t.pointee.closing == .open { upstreamTimedOut(u) }
+  }
+
+  private mutating func upstreamTimedOut(_ u: UpstreamPointer) {
+    switch u.pointee.phase {
+    case .connecting:
+      // The connection is closed once its connect has been joined.
+      u.transport.pointee.cancelConnect(&loop.engine)
+      connectFailed(u, .connectTimeout, timedOut: true)
+    case .idle: upstreams.close(u, &loop)
+    case .assigned: break  // It has no deadline before its request has left.
+    case .busy:
+      guard let x = exchange(of: u) else { return upstreams.close(u, &loop) }
+      let d = downstream(of: x)
+      _ = perform(x, x.pointee.state.responseTimedOut())
+      flush(d)
+    }
+  }
+}

@@ -1,0 +1,94 @@
+// The relay of a worker: it owns the exchanges, feeds each one's state with what happens on its two
+// connections, does what the state answers, and moves content from one connection to the other. It is
+// the one place where a client's connection and a server's meet.
+//
+// A request read top to bottom:
+//
+//     Relay+Request    bytes from the client: a head, then content
+//     Relay+Start      room in the audit log, a route, a connection, the request's head on its way
+//     Relay+Response   bytes from the server: heads, then content, and their end
+//     Relay+Actions    what the state asks for: send, pause, record, reply, retry, finish
+//
+// Beside them stand the completions and timeouts of both kinds of connection (Relay+Downstream,
+// Relay+Upstream), TLS, and what waits for the audit log (Relay+AuditWaits). A function that can end
+// an exchange says whether it is still there; nobody asks a second time.
+
+import Configuration
+import Exchange
+import Glibc
+import HTTP
+import HTTP1
+import Logging
+import MillraceEngine
+import Transport
+
+struct Relay<E: Engine & ~Copyable>: ~Copyable {
+  var loop: Loop<E>
+  var downstreams: Downstreams
+  var upstreams: Upstreams
+  var audit: AuditDriver
+  var exchanges: Exchanges
+  var server: HTTP1Server
+  var client: HTTP1Client
+  /// What a request that changes its connection takes along: the unsent bytes, or a copy.
+  var carried = SendBuffer()
+  var failureLog = FailureLog()
+  var tlsFailureLog = FailureLog()
+
+  init(
+    _ loop: consuming Loop<E>, downstreams: consuming Downstreams, upstreams: consuming Upstreams,
+    audit: consuming AuditDriver, streams: Int
+  ) {
+    let limits = loop.plan.limits
+    exchanges = Exchanges(capacity: streams, worker: loop.worker)
+    server = HTTP1Server(limits)
+    client = HTTP1Client(limits)
+    self.loop = loop
+    self.downstreams = downstreams
+    self.upstreams = upstreams
+    self.audit = audit
+  }
+
+  // MARK: Who belongs to whom
+
+  /// The exchange in progress on a connection from a client.
+  @inline(__always)
+  func exchange(of d: DownstreamPointer) -> ExchangePointer? {
+    let slot = d.pointee.http1.exchange
+    return slot >= 0 ? exchanges[UInt32(bitPattern: slot)] : nil
+  }
+
+  /// The exchange that a connection to a server has.
+  @inline(__always)
+  func exchange(of u: UpstreamPointer) -> ExchangePointer? {
+    let slot = u.pointee.exchange
+    return slot >= 0 ? exchanges[UInt32(bitPattern: slot)] : nil
+  }
+
+  @inline(__always)
+  func downstream(of x: ExchangePointer) -> DownstreamPointer {
+    downstreams[x.pointee.downstream.connection]
+  }
+
+  @inline(__always)
+  func upstream(of x: ExchangePointer) -> UpstreamPointer? {
+    let slot = x.pointee.upstream
+    return slot >= 0 ? upstreams[UInt32(bitPattern: slot)] : nil
+  }
+
+  // MARK: Turns
+
+  /// Whether something is to be done at once.
+  @inline(__always)
+  var isPressing: Bool {
+    downstreams.resumableCount > 0 || downstreams.hasJoining || upstreams.hasJoining
+  }
+
+  /// Closes connections that have nothing in flight. - Returns: whether one from a client was closed.
+  @inline(__always)
+  mutating func reap() -> Bool {
+    let closed = downstreams.reap(&loop)
+    upstreams.reap(&loop)
+    return closed
+  }
+}

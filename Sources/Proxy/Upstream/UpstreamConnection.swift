@@ -1,0 +1,58 @@
+// A connection to a server of an upstream: idle in its worker's pool, or serving one exchange.
+
+import Glibc
+import HTTP1
+import MillraceEngine
+import Transport
+
+enum UpstreamPhase: UInt8 {
+  case connecting
+  case idle
+  /// Taken from the pool in this turn: its request leaves when all that has arrived was looked at.
+  case assigned
+  /// A request is on its way or its response is.
+  case busy
+}
+
+struct UpstreamConnection: ~Copyable {
+  var transport: Transport
+  let slot: UInt32
+  /// Index of the upstream in `LivePlan`, and the server's place in it.
+  var group: Int32
+  var server: Int32
+  var phase = UpstreamPhase.connecting
+  /// The address that it connects, or is connected, to.
+  var choice = AddressChoice(index: 0, left: 0)
+  /// Slot of the exchange that it serves, or -1.
+  var exchange: Int32 = -1
+  /// True once a response was read whole here: the next request reuses the connection.
+  var isReused = false
+  /// Since when it is idle, or was when it was last taken from the pool.
+  var idleSince: Int64 = 0
+  /// For how long the server keeps it between requests, as far as it said so (Keep-Alive).
+  var keepAlive = Int64.max
+  var connectStart: Int64 = 0
+  /// Resumable search for a head's end in unread bytes.
+  var scanner = HeadScanner()
+  var isScanning = false
+  /// Neighbours in the idle list of its server; -1 at the ends.
+  var idleNext: Int32 = -1
+  var idlePrevious: Int32 = -1
+
+  init(socket: Descriptor, slot: UInt32, group: Int32, server: Int32) {
+    transport = Transport(socket: socket, connecting: true)
+    self.slot = slot
+    self.group = group
+    self.server = server
+  }
+}
+
+typealias UpstreamPointer = UnsafeMutablePointer<UpstreamConnection>
+
+extension UnsafeMutablePointer where Pointee == UpstreamConnection {
+  @inline(__always)
+  var transport: UnsafeMutablePointer<Transport> {
+    // SAFETY: the transport is the first stored property, and the slot does not move.
+    UnsafeMutableRawPointer(self).assumingMemoryBound(to: Transport.self)
+  }
+}

@@ -1,0 +1,89 @@
+// The idle connections of each server, the most recently used first: it is the likeliest to be alive.
+
+import Glibc
+import MillraceEngine
+import Transport
+
+extension Upstreams {
+  /// The most recently used idle connection whose time has not passed. The timer wheel closes those
+  /// whose time has, but not to the moment.
+  @inline(__always)
+  mutating func takeIdle<E: Engine & ~Copyable>(
+    _ state: UnsafeMutablePointer<ServerState>, _ loop: inout Loop<E>
+  ) -> UpstreamPointer? {
+    while state.pointee.idleHead >= 0 {
+      let u = self[UInt32(state.pointee.idleHead)]
+      if u.transport.pointee.deadline > loop.engine.now {
+        unlinkIdle(u)
+        return u
+      }
+      close(u, &loop)
+    }
+    return nil
+  }
+
+  func linkIdle(_ u: UpstreamPointer) {
+    let state = server(of: u)
+    let slot = Int32(u.pointee.slot)
+    u.pointee.idlePrevious = -1
+    u.pointee.idleNext = state.pointee.idleHead
+    if state.pointee.idleHead >= 0 {
+      self[UInt32(state.pointee.idleHead)].pointee.idlePrevious = slot
+    } else {
+      state.pointee.idleTail = slot
+    }
+    state.pointee.idleHead = slot
+    pools.countIdle(state, 1)
+  }
+
+  func unlinkIdle(_ u: UpstreamPointer) {
+    let state = server(of: u)
+    let next = u.pointee.idleNext
+    let previous = u.pointee.idlePrevious
+    if next >= 0 {
+      self[UInt32(next)].pointee.idlePrevious = previous
+    } else {
+      state.pointee.idleTail = previous
+    }
+    if previous >= 0 {
+      self[UInt32(previous)].pointee.idleNext = next
+    } else {
+      state.pointee.idleHead = next
+    }
+    u.pointee.idleNext = -1
+    u.pointee.idlePrevious = -1
+    pools.countIdle(state, -1)
+  }
+
+  func isLinked(_ u: UpstreamPointer) -> Bool {
+    u.pointee.idlePrevious >= 0 || u.pointee.idleNext >= 0
+      || server(of: u).pointee.idleHead == Int32(u.pointee.slot)
+  }
+
+  /// Settles the idle connections of a plan that was replaced: those to servers that stay are kept.
+  mutating func adoptIdle<E: Engine & ~Copyable>(of place: Int, _ loop: inout Loop<E>) {
+    var unwanted: [UInt32] = []
+    for state in pools.states(place) {
+      var slot = state.pointee.idleHead
+      while slot >= 0 {
+        let u = self[UInt32(slot)]
+        if state.pointee.group >= 0 {
+          u.pointee.group = state.pointee.group
+          u.pointee.server = state.pointee.place
+        } else {
+          unwanted.append(u.pointee.slot)
+        }
+        slot = u.pointee.idleNext
+      }
+    }
+    for slot in unwanted { close(self[slot], &loop) }
+  }
+
+  /// Learns from a server that closed a connection before it was sent another request, or instead of
+  /// answering one. - Parameter moment: when it was idle last.
+  func noteIdleEnd(_ u: UpstreamPointer, at moment: Int64, now: Int64) {
+    guard u.pointee.isReused else { return }
+    let since = u.pointee.idleSince
+    server(of: u).pointee.noteIdleEnd(age: moment - since, since: since, now: now)
+  }
+}

@@ -1,0 +1,88 @@
+// The orderly end: listeners close without losing a connection that the kernel has accepted,
+// exchanges finish, idle connections get one more request or a grace period, the audit log is
+// finished; past the deadline what is left is cut.
+
+import Exchange
+import Glibc
+import Logging
+import MillraceEngine
+import Transport
+
+extension Worker where E: ~Copyable {
+  mutating func beginDrain() {
+    guard drain.isServing else { return }
+    relay.loop.isServing = false
+    relay.loop.grace = drain.begin(
+      now: relay.loop.engine.now, time: relay.loop.plan.drainDeadline)
+    listeners.stop()
+    for i in 0..<listeners.count where listeners.stopAccepting(i, &relay.loop.engine) {
+      emptyListener(i)
+    }
+    for slot in 0..<relay.downstreams.touched where relay.downstreams.isActive(slot) {
+      relay.drainBegan(relay.downstreams[slot])
+    }
+  }
+
+  /// One step of the drain; called every turn once it has begun.
+  mutating func advanceDrain() {
+    let now = relay.loop.engine.now
+    guard drain.isDue(now: now) else { return }
+    switch drain.step {
+    case .serving, .finished: break
+    case .draining:
+      sweep(isOverdue: drain.isOverdue(now: now))
+      guard relay.downstreams.inUse == 0, relay.upstreams.inUse == 0, listeners.isClosed
+      else { return }
+      // Connections that other workers pass on come in messages: those that were sent are served
+      // before this worker is done, and nobody sends another.
+      if listeners.refuseHandOvers(&relay.loop.engine) { return }
+      relay.audit.beginShutdown()
+      drain.closeLog(now: now)
+      if relay.audit.hasShutDown() { drain.finish() }
+    case .closingLog:
+      if relay.audit.hasShutDown() { return drain.finish() }
+      guard drain.isOverdue(now: now) else { return }
+      if relay.audit.isAbandoned { return drain.finish() }
+      relay.audit.abandon()
+      relay.loop.logger.error(
+        "audit log could not be finished in time worker=\(relay.loop.worker)")
+      drain.closeLog(now: now)
+    }
+  }
+
+  private mutating func sweep(isOverdue: Bool) {
+    if isOverdue {
+      for slot in 0..<relay.downstreams.touched where relay.downstreams.isActive(slot) {
+        relay.drainEnded(relay.downstreams[slot])
+      }
+    }
+    for slot in 0..<relay.upstreams.touched where relay.upstreams.isActive(slot) {
+      let u = relay.upstreams[slot]
+      if u.pointee.exchange < 0 { relay.upstreams.close(u, &relay.loop) }
+    }
+  }
+}
+
+extension Relay where E: ~Copyable {
+  /// A connection from a client learns that the worker drains: the response that is still to begin says
+  /// that it is the last one, an idle connection may bring one more request for a while.
+  mutating func drainBegan(_ d: DownstreamPointer) {
+    if let x = exchange(of: d) {
+      let isWaiting = x.pointee.state.stage == .waiting
+      _ = perform(x, x.pointee.state.drainBegan())
+      // A request that waits for room in the log is not owed more time than one that is still to come.
+      if isWaiting { downstreams.grantGrace(d, &loop) }
+    } else {
+      downstreams.grantGrace(d, &loop)
+    }
+  }
+
+  /// The time of all connections is over.
+  mutating func drainEnded(_ d: DownstreamPointer) {
+    if let x = exchange(of: d) {
+      _ = perform(x, x.pointee.state.drainDeadline())
+    } else {
+      downstreams.join(d, resets: true, &loop)
+    }
+  }
+}

@@ -1,0 +1,152 @@
+// Making a worker: everything that it will ever need is allocated here, sized by the configured
+// limits. Memory is reserved, and touched only as connections come.
+
+import AuditLog
+import Configuration
+import Glibc
+import HTTP1
+import Logging
+import MillraceEngine
+import Synchronization
+import TLS
+import Transport
+
+/// What a worker is made from; crosses to its thread.
+struct WorkerSeed: @unchecked Sendable {
+  // Sendable: plain values, and pointers to memory that is made for sharing.
+  let generation: PlanGeneration
+  let index: Int
+  let workerCount: Int
+  let options: EngineOptions
+  let control: UnsafeMutablePointer<WorkerControl>
+  let connectionCount: UnsafeMutablePointer<Atomic<Int>>
+  let logger: Logger
+  let journal: JournalSeed?
+  /// The CPU that the worker is pinned to, or nil.
+  let cpu: Int?
+  /// With `placement: queue`.
+  var board: QueueBoard?
+  /// Where the workers wait until each has its engine.
+  let gate: EngineGate
+}
+
+/// A worker that could not start.
+struct WorkerFailure: Error, CustomStringConvertible {
+  let description: String
+}
+
+extension Worker where E: ~Copyable {
+  init(_ seed: WorkerSeed, engine: consuming E) {
+    let plan = seed.generation.plan
+    let connections = plan.limits.connections
+    let streams = plan.limits.exchanges
+    let upstreams = Upstreams(plan, exchanges: streams, timerBase: connections)
+    let loop = Loop(
+      engine, LivePlan(seed.generation), timers: connections + upstreams.capacity,
+      logger: seed.logger, worker: seed.index)
+    relay = Relay(
+      loop, downstreams: Downstreams(capacity: connections, connectionCount: seed.connectionCount),
+      upstreams: upstreams,
+      audit: AuditDriver(
+        seed.journal, plan.audit, exchanges: streams, worker: seed.index,
+        tokenKind: TokenKind.journal.rawValue, logger: seed.logger),
+      streams: streams)
+    listeners = Listeners(count: plan.listeners.count, worker: seed.index, board: seed.board)
+    workerCount = seed.workerCount
+    control = seed.control
+    cpu = seed.cpu
+  }
+
+  /// Opens the listeners of this worker.
+  mutating func listen() throws(WorkerFailure) {
+    let plan = relay.loop.plan.current
+    for (i, listener) in plan.listeners.enumerated() {
+      // A UNIX socket has one queue: one worker serves it.
+      if listener.address.isUnix && relay.loop.worker > 0 { continue }
+      let placedBy = plan.placesByCPU && !listener.address.isUnix ? cpu : nil
+      do {
+        let code = try listeners.open(i, listener.address, cpu: placedBy, &relay.loop.engine)
+        if code < 0 { logUnplaced(listener, code) }
+      } catch {
+        throw WorkerFailure(description: "\(error)")
+      }
+    }
+  }
+
+  private func logUnplaced(_ listener: ListenerPlan, _ code: Int32) {
+    relay.loop.logger.warning(
+      """
+      connections are not placed worker=\(relay.loop.worker) address=\(listener.address) \
+      cause="SO_INCOMING_CPU: \(String(cString: strerror(-code)))"
+      """)
+  }
+
+  /// Runs the audit log until it can take a first exchange, so that a proxy that says it is ready
+  /// does not turn its first requests away.
+  mutating func prepareAudit() {
+    guard relay.audit.isOn else { return }
+    relay.loop.engine.refreshClocks()
+    let deadline = relay.loop.engine.now + AuditDriver.startNanoseconds
+    while relay.audit.isPreparing(requestPart: Exchanges.requestPartBytes),
+      relay.loop.engine.now < deadline
+    {
+      relay.driveAudit()
+      let now = relay.loop.engine.now
+      relay.loop.engine.wait(until: min(deadline, relay.audit.nextDeadline(now: now)))
+      while let completion = relay.loop.engine.next() { dispatch(completion) }
+    }
+  }
+
+  /// Frees what the plans hold. After `run`.
+  consuming func end() {
+    relay.upstreams.pools.deallocate()
+    relay.loop.plan.end()
+  }
+}
+
+/// Runs one worker on the current thread, from its making to its end.
+private func runWorker<E: Engine & ~Copyable>(_ seed: WorkerSeed, _ engine: consuming E) {
+  seed.board?.set(seed.index, engine.mailbox)
+  var worker = Worker<E>(seed, engine: engine)
+  worker.prepareAudit()
+  do {
+    try worker.listen()
+  } catch {
+    seed.logger.critical("worker could not start worker=\(seed.index) cause=\"\(error)\"")
+    seed.control.pointee.state.store(WorkerControl.failed, ordering: .releasing)
+    worker.beginDrain()
+    worker.run()
+    worker.end()
+    return
+  }
+  seed.control.pointee.state.store(WorkerControl.ready, ordering: .releasing)
+  worker.run()
+  worker.logAnchor()
+  worker.end()
+  seed.control.pointee.finished.store(true, ordering: .releasing)
+}
+
+/// The one place where the engine's type is chosen: below it everything is specialised.
+func startWorker(_ kind: EngineKind, _ seed: WorkerSeed, _ wakers: WakerBoard) {
+  defer { wakers.set(seed.index, nil) }
+  let gate = seed.gate
+  do throws(EngineFailure) {
+    switch kind {
+    case .uring:
+      let engine = try Uring(seed.options)
+      guard gate.pass(seed.index) else { return }
+      wakers.set(seed.index, engine.waker)
+      runWorker(seed, engine)
+    case .epoll:
+      let engine = try Epoll(seed.options)
+      guard gate.pass(seed.index) else { return }
+      wakers.set(seed.index, engine.waker)
+      runWorker(seed, engine)
+    case .simulated:
+      // TRAP: the configuration cannot name this engine.
+      preconditionFailure("a simulated worker runs in a world, not on a thread")
+    }
+  } catch {
+    gate.fail(error)
+  }
+}

@@ -1,0 +1,133 @@
+// One worker: a thread, an engine, and what its connections need. Nothing here is shared with another
+// worker but the process-wide limits. The worker is put together here and does nothing itself but turn:
+// it takes completions in batches and gives each to the component that it is for.
+
+import Configuration
+import Glibc
+import Logging
+import MillraceEngine
+import Synchronization
+import Transport
+
+struct Worker<E: Engine & ~Copyable>: ~Copyable {
+  var relay: Relay<E>
+  var listeners: Listeners
+  var drain = Drain()
+  let workerCount: Int
+  let control: UnsafeMutablePointer<WorkerControl>
+  /// The CPU that this worker is pinned to, or nil.
+  let cpu: Int?
+
+  // MARK: The loop
+
+  mutating func run() {
+    while !drain.isFinished { turn() }
+  }
+
+  mutating func turn() {
+    relay.driveAudit()
+    if relay.reap() { drain.lookSoon(now: relay.loop.engine.now) }
+    relay.loop.engine.wait(until: nextDeadline())
+    while let completion = relay.loop.engine.next() { dispatch(completion) }
+    expireTimers()
+    relay.expireHolds()
+    relay.releaseAudited()
+    relay.retryWaiting()
+    relay.resume()
+    relay.submitAssigned()
+    obeyControl()
+    if !relay.loop.unusedPlans.isEmpty { retirePlans() }
+    if !drain.isServing { advanceDrain() }
+  }
+
+  private func nextDeadline() -> Int64? {
+    if relay.isPressing { return 0 }
+    var deadline = min(listeners.nextRetry, drain.nextLook)
+    if let due = relay.loop.wheel.nextDeadline { deadline = min(deadline, due) }
+    deadline = min(deadline, relay.audit.nextDeadline(now: relay.loop.engine.now))
+    return deadline == .max ? nil : deadline
+  }
+
+  @inline(__always)
+  mutating func dispatch(_ completion: Completion) {
+    let slot = completion.token.slot
+    switch TokenKind(rawValue: completion.token.kind) {
+    case .downstreamReceive: relay.downstreamReceived(slot, completion)
+    case .upstreamReceive: relay.upstreamReceived(slot, completion)
+    case .downstreamSend: relay.downstreamSent(slot, completion.result)
+    case .upstreamSend: relay.upstreamSent(slot, completion.result)
+    case .accept: accepted(slot, completion)
+    case .upstreamConnect: relay.upstreamConnected(slot, completion.result)
+    case .journal: relay.auditCompleted(slot, completion)
+    case .handOver: handOverEnded(completion)
+    case .handedOver: takeOver(completion.result, Int(slot))
+    case nil: assertionFailure("a completion of an unknown kind")
+    }
+  }
+
+  private mutating func expireTimers() {
+    let now = relay.loop.engine.now
+    let clients = relay.downstreams.capacity
+    while let node = relay.loop.wheel.takeDue(now: now) {
+      if node < clients {
+        relay.downstreamDue(UInt32(node))
+      } else {
+        relay.upstreamDue(UInt32(node - clients))
+      }
+    }
+    listeners.retry(now: now, &relay.loop.engine)
+  }
+
+  // MARK: New connections
+
+  private mutating func accepted(_ listener: UInt32, _ completion: Completion) {
+    switch listeners.accepted(Int(listener), completion, &relay.loop.engine) {
+    case .accepted(let socket): admit(socket, Int(listener))
+    case .stopped: emptyListener(Int(listener))
+    case .none: break
+    }
+  }
+
+  /// Takes what waits in a listener's queue, then closes it.
+  mutating func emptyListener(_ listener: Int) {
+    while let socket = listeners.takeWaiting(listener, &relay.loop.engine) {
+      admit(socket, listener)
+    }
+  }
+
+  private mutating func admit(_ socket: Descriptor, _ listener: Int) {
+    if let cpu, let arrived = relay.loop.engine.incomingCPU(socket), arrived != cpu {
+      relay.loop.counters.acceptedElsewhere += 1
+    }
+    listeners.noteQueue(socket, relay.loop.engine)
+    relay.downstreams.admit(socket, listener, &relay.loop)
+  }
+
+  /// A connection that was to go to another worker: where that one did not take it, it stays.
+  private mutating func handOverEnded(_ completion: Completion) {
+    guard let (number, listener) = listeners.handOverEnded(completion) else {
+      relay.loop.counters.handedOver += 1
+      return
+    }
+    takeOver(number, listener)
+  }
+
+  /// A connection of another worker's, or one that nobody else could take.
+  private mutating func takeOver(_ number: Int32, _ listener: Int) {
+    guard let socket = try? relay.loop.engine.adopt(number) else {
+      // A number beyond the table, or a peer that has gone since; it sees an end, as at the accept.
+      Glibc.close(number)
+      relay.loop.counters.refused += 1
+      return
+    }
+    // A worker that drains still serves what the kernel had accepted; one that has finished with
+    // its connections does not begin again.
+    guard drain.step == .serving || drain.step == .draining else {
+      relay.loop.engine.resetOnClose(socket)
+      relay.loop.engine.close(socket)
+      relay.loop.counters.refused += 1
+      return
+    }
+    admit(socket, listener)
+  }
+}

@@ -1,0 +1,100 @@
+// What the process asks of a worker, and its report: one line with every gauge and counter, and at
+// `debug` one line for each connection.
+
+import AuditLog
+import Exchange
+import Glibc
+import Logging
+import MillraceEngine
+import Synchronization
+import Transport
+
+extension Worker where E: ~Copyable {
+  /// Does what the process has asked for, between two turns.
+  mutating func obeyControl() {
+    guard control.pointee.requests.load(ordering: .relaxed) != 0 else { return }
+    let requests = control.pointee.requests.exchange(0, ordering: .acquiring)
+    if requests & WorkerRequest.plan != 0 { takePlan() }
+    if requests & WorkerRequest.drain != 0 { beginDrain() }
+    if requests & WorkerRequest.report != 0 { report() }
+    if requests & WorkerRequest.anchor != 0 { logAnchor() }
+  }
+
+  /// Says where the chain of the audit log stands, for `millrace audit verify --anchor`.
+  mutating func logAnchor() {
+    guard let text = relay.audit.anchor(workers: workerCount) else { return }
+    relay.loop.logger.info("audit anchor \(text)")
+  }
+
+  /// Writes one line with every gauge and counter.
+  private mutating func report() {
+    let c = relay.loop.engine.counters
+    let w = relay.loop.counters
+    let log = relay.audit.totals()
+    let text =
+      "counters worker=\(relay.loop.worker) engine=\(relay.loop.engine.kind.rawValue)"
+      + " connections=\(relay.downstreams.inUse) exchanges=\(relay.exchanges.inUse)"
+      + " upstream_connections=\(relay.upstreams.inUse)"
+      + " upstream_idle=\(relay.upstreams.pools.idleTotal)"
+      + " leases=\(c.leasedBuffers) frames=\(c.framesInUse) operations=\(c.operationsInFlight)"
+      + " timers=\(relay.loop.wheel.armed) cold_bytes=\(c.coldBytes)"
+      + " descriptors=\(DescriptorLimit.open())"
+      + " records=\(relay.audit.exchangesRecorded) responses=\(w.responses) requests=\(w.requests)"
+      + " accepted=\(w.accepted) refused=\(w.refused)"
+      + " streams_refused=\(w.streamsRefused) accepted_elsewhere=\(w.acceptedElsewhere)"
+      + " handed_over=\(w.handedOver) queues=\(listeners.queueCount) bad_requests=\(w.badRequests)"
+      + " fields_dropped=\(w.fieldsDropped)"
+      + " upstream_connects=\(w.upstreamConnects) upstream_reuses=\(w.upstreamReuses)"
+      + " upstream_stale=\(w.upstreamStale)"
+      + " upstream_failures=\(w.upstreamFailures) retries=\(w.retries) timeouts=\(w.timeouts)"
+      + " downstream_aborts=\(w.downstreamAborts) handshakes=\(w.handshakes)"
+      + " handshake_failures=\(w.handshakeFailures)"
+      + " tls_floods=\(w.tlsFloods) tls_stalls=\(w.tlsStalls) audit_rejects=\(w.auditRejects)"
+      + " audit_drops=\(w.auditDrops) audit_waits=\(w.auditWaits)"
+      + " unanswered_by_audit=\(w.unansweredByAudit)"
+      + " holds_expired=\(w.holdsExpired) holds_refused=\(w.holdsRefused)"
+      + " held_responses=\(relay.audit.heldResponses)"
+      + " plans=\(relay.loop.plan.alive) plans_installed=\(w.plansInstalled)"
+      + " plans_delayed=\(w.plansDelayed)"
+      + " frames_exhausted=\(w.framesExhausted)"
+      + " turns=\(c.turns) system_calls=\(c.systemCalls) completions=\(c.completions)"
+      + " receives_starved=\(c.receivesStarved) sends_short=\(c.sendsShort)"
+      + " frames_evacuated=\(c.framesEvacuated) sq_full=\(c.submissionQueueFull)"
+      + " cq_overflows=\(c.completionQueueOverflows)"
+      + " audit_records=\(log.records) audit_commits=\(log.commits)"
+    relay.loop.logger.info("\(text)")
+    guard relay.loop.logger.logLevel <= .debug else { return }
+    for slot in 0..<relay.downstreams.touched where relay.downstreams.isActive(slot) {
+      relay.loop.logger.debug("\(describe(relay.downstreams[slot]))")
+    }
+  }
+
+  /// All that a connection and its exchange are waiting for.
+  private func describe(_ d: DownstreamPointer) -> String {
+    var text =
+      "connection worker=\(relay.loop.worker) slot=\(d.pointee.slot) phase=\(d.pointee.phase)"
+      + " closing=\(d.transport.pointee.closing) \(Self.describe(d.transport))"
+      + " close_after=\(d.pointee.http1.closeAfterResponse)"
+      + " scanning=\(d.pointee.http1.isScanning)"
+    guard let x = relay.exchange(of: d) else { return text }
+    let state = x.pointee.state
+    text +=
+      " exchange=\(exchangeText(x.pointee.id)) stage=\(state.stage) request=\(state.request)"
+      + " response=\(state.response) status=\(state.status)"
+      + " request_blocked=\(state.requestFlow.isPaused)"
+      + " response_blocked=\(state.responseFlow.isPaused) waiting=\(state.audit.heldBytes)"
+      + " gate=\(state.audit.gate) response_bytes=\(state.responseBytes)"
+    if let u = relay.upstream(of: x) {
+      text += " upstream=\(u.pointee.phase) \(Self.describe(u.transport))"
+    }
+    return text
+  }
+
+  private static func describe(_ t: UnsafeMutablePointer<Transport>) -> String {
+    "receiving=\(t.pointee.receiving) mode=\(t.pointee.mode)"
+      + " stopping=\(t.pointee.receive == .stopping)"
+      + " paused=\(t.pointee.paused) ended=\(t.pointee.readClosed)"
+      + " sending=\(t.pointee.sending) in_flight=\(t.pointee.send.bytes)"
+      + " unsent=\(t.pointee.unsent.count) unread=\(t.pointee.unread.count)"
+  }
+}
