@@ -131,6 +131,17 @@ extension ExchangeState {
     hasCopy = true
   }
 
+  /// Bytes went from the upstream's buffer into its transport.
+  /// - Parameters:
+  ///   - count: bytes of the buffer.
+  ///   - wire: what they became there; TLS adds to them.
+  @inline(__always)
+  public mutating func requestLeft(_ count: Int, as wire: Int) {
+    // TRAP: the driver sends on a connection that it has, and no more than there is.
+    precondition(upstream.isAttached, "bytes that left by no connection")
+    if wire != count { requestFlow.adjust(by: wire - count) }
+  }
+
   /// The upstream connection took bytes.
   @inline(__always)
   public mutating func requestTaken(_ count: Int) -> Actions {

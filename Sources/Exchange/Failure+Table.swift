@@ -32,6 +32,9 @@ extension Failure.Kind {
     case .connectUnreachable: upstream(502, "connect_unreachable", .unsent)
     case .connectTimeout: upstream(504, "connect_timeout", .unsent)
     case .connectFailed: upstream(502, "connect_failed", .unsent)
+    case .tlsFailed:
+      // The handshake with the server, or what its certificate says.
+      upstream(502, "upstream_tls_failed", .unsent)
 
     // A server that was asked.
     case .upstreamReset: upstream(502, "upstream_reset", .replayable)

@@ -52,7 +52,7 @@ public struct Failure: Sendable {
     case badRequest, headTimeout
     case noRoute, methodRefused, upgradeNotSupported, loopDetected, maxForwards
     case auditFull, auditRecordTooLarge, auditFailed
-    case connectRefused, connectUnreachable, connectTimeout, connectFailed
+    case connectRefused, connectUnreachable, connectTimeout, connectFailed, tlsFailed
     case upstreamReset, upstreamClosedEarly, upstreamTruncated, upstreamMalformed
     case upstreamUpgrade, streamRefused, responseTimeout
     case downstreamReset, downstreamClosed, downstreamTimeout, downstreamUnsendable

@@ -53,6 +53,8 @@ struct ServerPlan {
   /// At least one, in the resolver's order (RFC 6724): ways to the one server.
   let addresses: UnsafeBufferPointer<SocketAddress>
   let text: PlanBytes
+  /// Its name without the port: what its certificate must be for.
+  let host: PlanBytes
   let weight: Int32
 }
 
@@ -71,6 +73,8 @@ struct UpstreamPlan {
   let defaultHost: PlanBytes
   /// The local end of connections, or nil where the kernel chooses it.
   let origin: ConnectionOrigin?
+  /// Connections to its servers have TLS. Retained by the generation.
+  let tls: Unmanaged<TLSClientContext>?
 }
 
 /// Everything that workers read.
@@ -97,7 +101,8 @@ struct Plan: @unchecked Sendable {
 
   init(
     _ configuration: ProxyConfiguration, listenerAddresses: [SocketAddress],
-    serverAddresses: [[[SocketAddress]]], contexts: [TLSContext?], memory: inout PlanMemory
+    serverAddresses: [[[SocketAddress]]], contexts: [TLSContext?],
+    clientContexts: [TLSClientContext?], memory: inout PlanMemory
   ) {
     var shortest = Int64.max
     func timeout(_ value: Int64) -> Int64 {
@@ -126,6 +131,7 @@ struct Plan: @unchecked Sendable {
                 addresses: memory.keep(
                   reachable(serverAddresses[index][serverIndex], from: source)),
                 text: PlanBytes(server.address.description, &memory),
+                host: PlanBytes(host(of: server.address), &memory),
                 weight: Int32(server.weight))
             }),
           balance: upstream.balance, attempts: upstream.retries.attempts,
@@ -137,7 +143,9 @@ struct Plan: @unchecked Sendable {
           idleLimit: upstream.idleConnections,
           defaultHost: PlanBytes(
             upstream.defaultHost ?? UpstreamConfiguration.fallbackHost, &memory),
-          origin: source)
+          origin: source,
+          tls: index < clientContexts.count
+            ? clientContexts[index].map { Unmanaged.passRetained($0) } : nil)
       })
     limits = configuration.limits
     via =
@@ -156,6 +164,12 @@ struct Plan: @unchecked Sendable {
     placesByCPU = configuration.placement == .cpu
     placesByQueue = configuration.placement == .queue
   }
+}
+
+/// A UNIX socket's server has no name.
+private func host(of address: EndpointAddress) -> String {
+  if case .ip(let host, _) = address { return host }
+  return ""
 }
 
 /// The address was checked to be one when it was read.

@@ -30,19 +30,24 @@ package final class PlanGeneration: @unchecked Sendable {
   let plan: Plan
   private let memory: PlanMemory
 
+  /// - Parameters:
+  ///   - contexts: by listener; nil: plain.
+  ///   - clientContexts: by upstream; nil, or none: plain.
   init(
     _ configuration: ProxyConfiguration, listenerAddresses: [SocketAddress],
-    serverAddresses: [[[SocketAddress]]], contexts: [TLSContext?]
+    serverAddresses: [[[SocketAddress]]], contexts: [TLSContext?],
+    clientContexts: [TLSClientContext?] = []
   ) {
     var memory = PlanMemory()
     plan = Plan(
       configuration, listenerAddresses: listenerAddresses, serverAddresses: serverAddresses,
-      contexts: contexts, memory: &memory)
+      contexts: contexts, clientContexts: clientContexts, memory: &memory)
     self.memory = memory
   }
 
   deinit {
     for listener in plan.listeners { listener.tls?.release() }
+    for upstream in plan.upstreams { upstream.tls?.release() }
     memory.free()
   }
 }

@@ -81,7 +81,7 @@ extension Relay where E: ~Copyable {
   @inline(__always)
   private mutating func changeUpstream(_ x: ExchangePointer, _ actions: Actions) -> Bool {
     if actions.has(.carryUnsent), let u = upstream(of: x),
-      let frame = u.transport.pointee.unsent.take()
+      let frame = u.pointee.outgoing.take()
     {
       carried.put(frame)
     }
@@ -105,7 +105,7 @@ extension Relay where E: ~Copyable {
       x, avoid: actions.has(.avoidServer) ? x.pointee.server : -1,
       anew: actions.has(.newConnection))
     if actions.has(.carryCopy), let u = upstream(of: x) {
-      x.pointee.state.requestWritten(u.transport.pointee.unsent.count)
+      x.pointee.state.requestWritten(u.pointee.outgoing.count)
     }
     return perform(x, next)
   }

@@ -80,6 +80,20 @@ extension Relay where E: ~Copyable {
       """)
   }
 
+  /// The same for a server's: an operator has to mend it in any case.
+  mutating func logTLSFailure(_ u: UpstreamPointer, _ failure: TLSFailure) {
+    let (admitted, suppressed) = tlsFailureLog.admit(now: loop.engine.now)
+    guard admitted else { return }
+    let upstream = loop.plan.upstreams + Int(u.pointee.group)
+    let text = upstream.pointee.servers[Int(u.pointee.server)].text
+    loop.logger.warning(
+      """
+      upstream tls failed reason=\(failure.label) \
+      upstream=\(String(decoding: text.raw, as: UTF8.self)) detail=\"\(failure)\" \
+      suppressed=\(suppressed)
+      """)
+  }
+
   // MARK: No room for an exchange
 
   /// Answers a request beyond `limits.streams`, which gets no exchange and so no record, and ends

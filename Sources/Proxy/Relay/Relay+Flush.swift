@@ -53,13 +53,38 @@ extension Relay where E: ~Copyable {
       setResponseDeadline(u, x)
       // Success of a whole request is quiet: the response tells it.
       if x.pointee.state.request == .whole && x.pointee.state.response < .relaying
-        && !t.pointee.unsent.isEmpty
+        && !u.pointee.outgoing.isEmpty
       {
-        if x.pointee.state.wantsCopy { copyRequest(x, t) }
+        if x.pointee.state.wantsCopy { copyRequest(x, u) }
         urgency = .quiet
       }
+      if !t.pointee.sending && t.pointee.unsent.isEmpty { pushOutgoing(u, x) }
     }
     upstreams.send(u, urgency, &loop)
+  }
+
+  /// Moves what is to be sent to the server's transport, which has room.
+  @inline(__always)
+  private mutating func pushOutgoing(_ u: UpstreamPointer, _ x: ExchangePointer) {
+    guard let channel = u.transport.pointee.tls else {
+      u.transport.pointee.unsent.replace(with: &u.pointee.outgoing)
+      return
+    }
+    if !u.pointee.outgoing.isEmpty { encryptOutgoing(u, x, channel) }
+  }
+
+  private mutating func encryptOutgoing(
+    _ u: UpstreamPointer, _ x: ExchangePointer, _ channel: UnsafeMutablePointer<TLSChannel>
+  ) {
+    let count = u.pointee.outgoing.count
+    guard let frame = u.pointee.outgoing.take() else { return }
+    switch u.transport.pointee.encrypt(channel, frame, &loop.engine) {
+    case .done: x.pointee.state.requestLeft(count, as: u.transport.pointee.unsent.count)
+    case .noFrame:
+      loop.counters.framesExhausted += 1
+      upstreams.noteLost(u)
+    case .noRoom, .failed: upstreams.noteLost(u)
+    }
   }
 
   /// The server's time runs while it owes something.
@@ -73,10 +98,10 @@ extension Relay where E: ~Copyable {
   /// Keeps a copy of a request that may be sent again: whole, small, and idempotent
   /// (RFC 9110 9.2.2).
   @inline(__always)
-  private func copyRequest(_ x: ExchangePointer, _ t: UnsafeMutablePointer<Transport>) {
-    guard !t.pointee.sending, t.pointee.unsent.count <= Exchanges.copyBytes,
+  private func copyRequest(_ x: ExchangePointer, _ u: UpstreamPointer) {
+    guard !u.transport.pointee.sending, u.pointee.outgoing.count <= Exchanges.copyBytes,
       // A chunked request that has begun to leave cannot be told from a whole one by its length.
-      x.pointee.request.framing != .chunked, let frame = t.pointee.unsent.take()
+      x.pointee.request.framing != .chunked, let frame = u.pointee.outgoing.take()
     else { return }
     // A frame that is only the rest of a request (its beginning has left) is no copy of it; a whole
     // one has its head before its content.
@@ -91,6 +116,6 @@ extension Relay where E: ~Copyable {
       x.pointee.copyLength = frame.count
       x.pointee.state.requestCopied()
     }
-    t.pointee.unsent.put(frame)
+    u.pointee.outgoing.put(frame)
   }
 }

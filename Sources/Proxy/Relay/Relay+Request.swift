@@ -97,26 +97,25 @@ extension Relay where E: ~Copyable {
     _ x: ExchangePointer, _ slice: inout BufferSlice
   ) -> ContentUse {
     guard let u = upstream(of: x) else { return .blocked }
-    let t = u.transport
     let chunked = x.pointee.request.framing == .chunked
     var offset = 0
     while true {
       // With all bytes used the decoder is still asked: it may know that this was the end.
-      guard loop.prepare(&t.pointee.unsent),
+      guard loop.prepare(&u.pointee.outgoing),
         offset == slice.count
-          || (t.pointee.unsent.hasRoomForChunk() && x.pointee.state.requestFlow.hasRoom)
+          || (u.pointee.outgoing.hasRoomForChunk() && x.pointee.state.requestFlow.hasRoom)
       else {
         slice.dropPrefix(offset)
         let isThere = perform(x, x.pointee.state.requestBlocked())
         return isThere && x.pointee.state.response < .replying ? .blocked : .failed
       }
-      let before = t.pointee.unsent.count
+      let before = u.pointee.outgoing.count
       switch x.pointee.request.body.next(slice.bytes, at: &offset) {
       case .content(let start, let count):
-        let isAdded = t.pointee.unsent.appendContent(
+        let isAdded = u.pointee.outgoing.appendContent(
           slice.subslice(start: start, count: count), chunked: chunked)
         guard isAdded else { return failRequest(x, .resourcesExhausted) }
-        x.pointee.state.requestContent(count, buffered: t.pointee.unsent.count - before)
+        x.pointee.state.requestContent(count, buffered: u.pointee.outgoing.count - before)
       case .needsMore:
         slice.dropPrefix(slice.count)
         return .used
@@ -124,11 +123,11 @@ extension Relay where E: ~Copyable {
         slice.dropPrefix(offset)
         if chunked {
           loop.counters.fieldsDropped += x.pointee.request.body.ambiguousTrailers
-          guard t.pointee.unsent.appendContentEnd(&x.pointee.request.body) else {
+          guard u.pointee.outgoing.appendContentEnd(&x.pointee.request.body) else {
             return failRequest(x, .resourcesExhausted)
           }
         }
-        let end = x.pointee.state.requestEnd(buffered: t.pointee.unsent.count - before)
+        let end = x.pointee.state.requestEnd(buffered: u.pointee.outgoing.count - before)
         return perform(x, end) ? .used : .failed
       case .rejected: return failRequest(x, .requestBodyMalformed)
       }
@@ -146,10 +145,10 @@ extension Relay where E: ~Copyable {
     if let u = upstream(of: x) {
       flush(u)
       // What waits behind a send or a connect pins no hot buffer while they are few.
-      if !u.transport.pointee.unsent.isEmpty && u.pointee.phase != .assigned
+      if !u.pointee.outgoing.isEmpty && u.pointee.phase != .assigned
         && loop.engine.isLowOnBuffers
       {
-        u.transport.pointee.unsent.evacuate()
+        u.pointee.outgoing.evacuate()
       }
       if x.pointee.state.requestTurnEnded(bulk: t.pointee.mode == .once).has(.pauseRequest) {
         downstreams.pause(d, &loop)

@@ -247,6 +247,16 @@ extension Relay where E: ~Copyable {
     return isThere
   }
 
+  /// How the server's stream has ended: 0, or a negated errno. Under TLS an end without close_notify is
+  /// a truncation (RFC 9112 9.8).
+  @inline(__always)
+  func upstreamEnd(_ u: UpstreamPointer) -> Int32 {
+    let t = u.transport
+    if t.pointee.peerHasFinished { return 0 }
+    let result = t.pointee.endResult
+    return t.pointee.tls != nil && result == 0 ? -ECONNRESET : result
+  }
+
   /// The client has room again for response content.
   mutating func resumeResponse(_ x: ExchangePointer) -> Bool {
     guard let u = upstream(of: x) else { return true }
@@ -257,7 +267,7 @@ extension Relay where E: ~Copyable {
     // The response may be whole by now, or have failed.
     guard x.pointee.upstream >= 0, t.pointee.closing == .open else { return true }
     if t.pointee.readClosed && t.pointee.unread.isEmpty {
-      return responseStreamEnded(u, x, t.pointee.endResult)
+      return responseStreamEnded(u, x, upstreamEnd(u))
     }
     upstreams.arm(u, &loop)
     return true

@@ -127,11 +127,12 @@ extension Relay where E: ~Copyable {
         authority: request.authority, path: Self.path(request))
     else { return x.pointee.state.replyLocally(.noRoute) }
     x.pointee.group = loop.plan.upstream(place)
-    let upstream = loop.plan.upstreams[Int(x.pointee.group)]
+    let upstream = loop.plan.upstreams + Int(x.pointee.group)
     return x.pointee.state.routed(
       RetryBudget(
-        attempts: UInt8(clamping: upstream.attempts),
-        onConnectFailure: upstream.retryOnConnectFailure, onReset: upstream.retryOnReset))
+        attempts: UInt8(clamping: upstream.pointee.attempts),
+        onConnectFailure: upstream.pointee.retryOnConnectFailure,
+        onReset: upstream.pointee.retryOnReset))
   }
 
   /// The path to route by: an absolute form without a path means "/", RFC 9110 4.2.3.
@@ -152,10 +153,10 @@ extension Relay where E: ~Copyable {
       request, client: downstreams.client(d), isSecure: d.pointee.isTLS,
       defaultAuthority: loop.plan.upstreams[Int(x.pointee.group)].defaultHost.raw,
       pseudonym: loop.plan.via.raw)
-    guard client.writeHead(forwarding, to: &u.transport.pointee.unsent) else {
+    guard client.writeHead(forwarding, to: &u.pointee.outgoing) else {
       return x.pointee.state.fail(.resourcesExhausted)
     }
-    x.pointee.state.requestWritten(u.transport.pointee.unsent.count)
+    x.pointee.state.requestWritten(u.pointee.outgoing.count)
     if let remaining = x.pointee.request.body.remainingContentLength,
       remaining > Watermark.largeBody
     {
@@ -176,12 +177,12 @@ extension Relay where E: ~Copyable {
       x.pointee.slot, x.pointee.group, server: &x.pointee.server, avoid: avoid, anew: anew, &loop)
     {
     case .assigned(let u):
-      u.transport.pointee.unsent.put(frame)
+      u.pointee.outgoing.put(frame)
       x.pointee.upstream = Int32(bitPattern: u.pointee.slot)
       x.pointee.times.connected = loop.engine.now
       return x.pointee.state.upstreamAssigned()
     case .connecting(let u):
-      u.transport.pointee.unsent.put(frame)
+      u.pointee.outgoing.put(frame)
       x.pointee.upstream = Int32(bitPattern: u.pointee.slot)
       return x.pointee.state.upstreamConnecting()
     case .failed(let kind): return x.pointee.state.attachFailed(kind)

@@ -16,22 +16,31 @@ extension Relay where E: ~Copyable {
     guard result == 0 else {
       return connectFailed(u, AddressChoice.failure(ofConnect: result), timedOut: false)
     }
-    upstreams.connected(u)
+    if let channel = u.transport.pointee.tls {
+      u.pointee.phase = .handshaking
+      decrypt(u, channel)
+      upstreams.send(u, .awaited, &loop)
+    } else {
+      upstreamEstablished(u)
+    }
+    upstreams.arm(u, &loop)
+  }
+
+  /// The connection is made, and its handshake done where it has one: the request leaves.
+  mutating func upstreamEstablished(_ u: UpstreamPointer) {
+    upstreams.established(u)
     if let x = exchange(of: u) {
       let now = loop.engine.now
       x.pointee.times.connected = now
       x.pointee.times.connectMicroseconds = (now - u.pointee.connectStart) / 1000
       _ = perform(x, x.pointee.state.upstreamReady())
     }
-    upstreams.arm(u, &loop)
     flush(u)
   }
 
   /// A server could not be reached at one of its addresses: at another one it may be, or another server
   /// may be.
-  private mutating func connectFailed(
-    _ u: UpstreamPointer, _ kind: Failure.Kind, timedOut: Bool
-  ) {
+  mutating func connectFailed(_ u: UpstreamPointer, _ kind: Failure.Kind, timedOut: Bool) {
     guard let x = exchange(of: u) else { return upstreams.close(u, &loop) }
     let d = downstream(of: x)
     switch upstreams.tryNextAddress(u, &loop) {
@@ -46,7 +55,7 @@ extension Relay where E: ~Copyable {
       flush(d)
     case .none:
       upstreams.noteUnreachable(u, loop)
-      let keepsUnsent = !u.transport.pointee.unsent.isEmpty
+      let keepsUnsent = !u.pointee.outgoing.isEmpty
       _ = perform(
         x,
         timedOut
@@ -80,13 +89,24 @@ extension Relay where E: ~Copyable {
   mutating func upstreamSent(_ slot: UInt32, _ result: Int32) {
     let u = upstreams[slot]
     let t = u.transport
-    guard upstreams.sendEnded(u) else { return }
+    guard upstreams.sendEnded(u, &loop) else { return }
     if result < 0 { return upstreamSendFailed(u) }
-    if !t.pointee.unsent.isEmpty { flush(u) }
+    if let channel = t.pointee.tls { return tlsUpstreamSent(u, channel) }
+    if !u.pointee.outgoing.isEmpty { flush(u) }
+    requestTaken(u)
+  }
+
+  /// The server's transport took bytes of the request.
+  @inline(__always)
+  mutating func requestTaken(_ u: UpstreamPointer) {
     guard let x = exchange(of: u) else { return }
-    let taken = max(0, Int(x.pointee.state.requestFlow.waiting) - t.pointee.outstanding)
+    // What is outstanding may be TLS's own: the request counts as taken when no more than that is.
+    let given = Int(x.pointee.state.requestFlow.waiting) - u.pointee.outgoing.count
+    let taken = max(0, given - u.transport.pointee.outstanding)
     guard perform(x, x.pointee.state.requestTaken(taken)) else { return }
-    if !x.pointee.state.awaitsServer { t.pointee.deadline = .max }
+    if !x.pointee.state.awaitsServer && u.pointee.phase == .busy {
+      u.transport.pointee.deadline = .max
+    }
   }
 
   /// The server takes no more of the request. It may have answered already: what it sent is read
@@ -95,12 +115,16 @@ extension Relay where E: ~Copyable {
     let t = u.transport
     guard let x = exchange(of: u) else { return }
     let d = downstream(of: x)
-    if u.pointee.phase == .assigned {
+    switch u.pointee.phase {
+    case .connecting, .handshaking: return connectFailed(u, .tlsFailed, timedOut: false)
+    case .assigned:
       // It was the request before this one.
       _ = perform(x, x.pointee.state.upstreamStale())
       return flush(d)
+    case .idle, .busy: break
     }
     t.pointee.unsent.clear()
+    u.pointee.outgoing.clear()
     guard perform(x, x.pointee.state.requestSendFailed()) else { return }
     // A paused one is read again when the client has taken what it has.
     if !t.pointee.receiving && !t.pointee.paused && t.pointee.unread.isEmpty {
@@ -118,18 +142,24 @@ extension Relay where E: ~Copyable {
     t.pointee.received(completion)
     if completion.hasBytes {
       let slice = loop.engine.takeSlice(completion)
-      if t.pointee.closing == .open { upstreamBytes(u, slice) }
+      if t.pointee.closing == .open {
+        if let channel = t.pointee.tls {
+          decrypt(u, channel, slice)
+        } else {
+          upstreamBytes(u, slice)
+        }
+      }
     } else if completion.isTerminal && completion.result != -ECANCELED {
       // What is unread for a slow client is used first; half a head will never be whole.
       if t.pointee.closing == .open && (t.pointee.unread.isEmpty || u.pointee.isScanning) {
-        upstreamEnded(u, completion.result)
+        upstreamEnded(u, upstreamEnd(u))
       }
     }
     if completion.isTerminal { upstreams.receiveEnded(u, &loop) }
   }
 
   @inline(__always)
-  private mutating func upstreamBytes(_ u: UpstreamPointer, _ slice: consuming BufferSlice) {
+  mutating func upstreamBytes(_ u: UpstreamPointer, _ slice: consuming BufferSlice) {
     guard let x = exchange(of: u) else {
       // A server that speaks without being asked cannot be trusted with the next request.
       return upstreams.close(u, &loop)
@@ -145,14 +175,20 @@ extension Relay where E: ~Copyable {
   }
 
   /// The server's stream has ended. - Parameter result: 0, or a negated errno.
-  private mutating func upstreamEnded(_ u: UpstreamPointer, _ result: Int32) {
+  mutating func upstreamEnded(_ u: UpstreamPointer, _ result: Int32) {
     guard let x = exchange(of: u) else {
       upstreams.noteIdleEnd(u, at: loop.engine.now, now: loop.engine.now)
       return upstreams.close(u, &loop)
     }
+    if u.pointee.phase == .handshaking { return connectFailed(u, .tlsFailed, timedOut: false) }
     let d = downstream(of: x)
     _ = responseStreamEnded(u, x, result)
     flush(d)
+  }
+
+  /// Ends the exchanges whose request can no longer be sent.
+  mutating func endLost() {
+    while let u = upstreams.takeLost() { upstreamEnded(u, -EPIPE) }
   }
 
   // MARK: Deadlines
@@ -169,7 +205,9 @@ extension Relay where E: ~Copyable {
     let isDue = loop.engine.now >= t.pointee.deadline
     if isDue { t.pointee.deadline = .max }
     loop.rearmTimer(t, upstreams.node(u))
-    if isDue && t.pointee.closing == .open { upstreamTimedOut(u) }
+    guard isDue else { return }
+    if t.pointee.closing == .flushing { return upstreams.join(u, &loop) }
+    if t.pointee.closing == .open { upstreamTimedOut(u) }
   }
 
   private mutating func upstreamTimedOut(_ u: UpstreamPointer) {
@@ -178,6 +216,7 @@ extension Relay where E: ~Copyable {
       // The connection is closed once its connect has been joined.
       u.transport.pointee.cancelConnect(&loop.engine)
       connectFailed(u, .connectTimeout, timedOut: true)
+    case .handshaking: connectFailed(u, .connectTimeout, timedOut: true)
     case .idle: upstreams.close(u, &loop)
     case .assigned: break  // It has no deadline before its request has left.
     case .busy:

@@ -82,6 +82,7 @@ struct Relay<E: Engine & ~Copyable>: ~Copyable {
   @inline(__always)
   var isPressing: Bool {
     downstreams.resumableCount > 0 || downstreams.hasJoining || upstreams.hasJoining
+      || upstreams.hasLost
   }
 
   /// Closes connections that have nothing in flight. - Returns: whether one from a client was closed.

@@ -7,6 +7,8 @@ import Transport
 
 enum UpstreamPhase: UInt8 {
   case connecting
+  /// The TLS handshake.
+  case handshaking
   case idle
   /// Taken from the pool in this turn: its request leaves when all that has arrived was looked at.
   case assigned
@@ -32,6 +34,8 @@ struct UpstreamConnection: ~Copyable {
   /// For how long the server keeps it between requests, as far as it said so (Keep-Alive).
   var keepAlive = Int64.max
   var connectStart: Int64 = 0
+  /// What is to be sent and has not gone to the transport: a request, or a part of one.
+  var outgoing = SendBuffer()
   /// Resumable search for a head's end in unread bytes.
   var scanner = HeadScanner()
   var isScanning = false

@@ -6,6 +6,7 @@ import Exchange
 import Glibc
 import HTTP1
 import MillraceEngine
+import TLS
 import Transport
 
 /// What came of asking for a connection.
@@ -29,10 +30,13 @@ enum NextAddress {
 struct Upstreams: ~Copyable {
   private var slab: Slab<UpstreamConnection>
   let pools: ServerPools
+  private var channels: TLSChannels
   /// Connections that may have nothing in flight any more.
   private var joining: [UInt32] = []
   /// Connections that were given a request in this turn: it leaves at the turn's end.
   private var assigned: [UInt32] = []
+  /// Connections whose request can no longer be sent; settled at the turn's end.
+  private var lost: [UInt32] = []
   /// Where the nodes of these connections begin in the timer wheel.
   private let timerBase: Int
   /// Idle connections that leave a slot to each exchange, however many servers a later plan has.
@@ -45,6 +49,7 @@ struct Upstreams: ~Copyable {
     let idle = Self.idleTotal(plan)
     slab = Slab(capacity: exchanges + idle)
     pools = ServerPools(plan)
+    channels = TLSChannels(capacity: slab.capacity)
     idleLimit = idle
     self.timerBase = timerBase
   }
@@ -94,12 +99,12 @@ struct Upstreams: ~Copyable {
     _ exchange: UInt32, _ group: Int32, server: inout Int32, avoid: Int32, anew: Bool,
     _ loop: inout Loop<E>
   ) -> Attachment {
-    let plan = loop.plan.upstreams[Int(group)]
+    let plan = loop.plan.upstreams + Int(group)
     var random: UInt32 = 0
-    if plan.balance == .randomTwo {
+    if plan.pointee.balance == .randomTwo {
       withUnsafeMutableBytes(of: &random) { loop.engine.randomBytes($0) }
     }
-    server = pools.choose(group, plan, avoid: avoid, now: loop.engine.now, random: random)
+    server = pools.choose(group, plan.pointee, avoid: avoid, now: loop.engine.now, random: random)
     let state = pools.server(group, server)
     if !anew, let u = takeIdle(state, &loop) {
       state.pointee.active += 1
@@ -111,7 +116,7 @@ struct Upstreams: ~Copyable {
       return .assigned(u)
     }
     let first = AddressChoice(
-      index: state.pointee.address, left: Int32(plan.servers[Int(server)].addresses.count) - 1)
+      index: state.pointee.address, left: Int32(plan.pointee.servers[Int(server)].addresses.count) - 1)
     return connect(exchange, group, server, first, &loop)
   }
 
@@ -120,12 +125,23 @@ struct Upstreams: ~Copyable {
     _ loop: inout Loop<E>
   ) -> Attachment {
     guard let slot = slab.take() else { return .failed(.resourcesExhausted) }
-    let plan = loop.plan.upstreams[Int(group)]
+    let plan = loop.plan.upstreams + Int(group)
+    var session: TLSSession?
+    if let context = plan.pointee.tls {
+      // The certificate must be for the server's name, which is asked for too (SNI).
+      let host = String(decoding: plan.pointee.servers[Int(server)].host.raw, as: UTF8.self)
+      session = TLSSession(client: context.takeUnretainedValue(), host: host)
+      guard session != nil else {
+        slab.release(slot)
+        return .failed(.resourcesExhausted)
+      }
+    }
     var choice = start
     let socket: Descriptor
     do throws(SystemFailure) {
       socket = try choice.connect(
-        plan.servers[Int(server)], from: plan.origin, token(.upstreamConnect, slot), &loop.engine)
+        plan.pointee.servers[Int(server)], from: plan.pointee.origin,
+        token(.upstreamConnect, slot), &loop.engine)
     } catch {
       slab.release(slot)
       return .failed(
@@ -133,15 +149,19 @@ struct Upstreams: ~Copyable {
     }
     loop.counters.upstreamConnects += 1
     let state = pools.server(group, server)
-    state.pointee.active += 1
     let u = slab[slot]
     u.initialize(
       to: UpstreamConnection(socket: socket, slot: slot, group: group, server: server))
     u.pointee.choice = choice
+    if let made = session.take(), !channels.open(made, on: &u.pointee.transport) {
+      close(u, &loop)
+      return .failed(.resourcesExhausted)
+    }
+    state.pointee.active += 1
     u.pointee.exchange = Int32(bitPattern: exchange)
     if state.pointee.prefersLarge { u.pointee.transport.mode = .once }
     u.pointee.connectStart = loop.engine.now
-    u.pointee.transport.deadline = loop.engine.now + plan.connectTimeout
+    u.pointee.transport.deadline = loop.engine.now + plan.pointee.connectTimeout
     loop.armTimer(u.transport, node(u))
     return .connecting(u)
   }
@@ -152,7 +172,7 @@ struct Upstreams: ~Copyable {
     _ u: UpstreamPointer, _ loop: inout Loop<E>
   ) -> NextAddress {
     guard u.pointee.exchange >= 0, u.pointee.choice.left > 0,
-      let frame = u.transport.pointee.unsent.take()
+      let frame = u.pointee.outgoing.take()
     else { return .none }
     let (group, server) = (u.pointee.group, u.pointee.server)
     let exchange = UInt32(bitPattern: u.pointee.exchange)
@@ -163,14 +183,15 @@ struct Upstreams: ~Copyable {
     close(u, &loop)
     switch connect(exchange, group, server, choice, &loop) {
     case .connecting(let next), .assigned(let next):
-      next.transport.pointee.unsent.put(frame)
+      next.pointee.outgoing.put(frame)
       return .connecting(next)
     case .failed(let kind): return .failed(kind)
     }
   }
 
-  /// A connection is made: its address is the first to be tried from now on.
-  func connected(_ u: UpstreamPointer) {
+  /// A connection is made, and its handshake done where it has one: its address is the first to be
+  /// tried from now on.
+  func established(_ u: UpstreamPointer) {
     u.pointee.phase = .busy
     server(of: u).pointee.address = u.pointee.choice.index
   }
@@ -232,10 +253,28 @@ struct Upstreams: ~Copyable {
 
   /// The send in flight has ended. - Returns: false if the connection waited for no more than that.
   @inline(__always)
-  mutating func sendEnded(_ u: UpstreamPointer) -> Bool {
+  mutating func sendEnded<E: Engine & ~Copyable>(
+    _ u: UpstreamPointer, _ loop: inout Loop<E>
+  ) -> Bool {
     u.transport.pointee.sent()
+    // It has said goodbye.
+    if u.transport.pointee.closing == .flushing { join(u, &loop) }
     return isInUse(u)
   }
+
+  /// Remembers a connection whose request can no longer be sent.
+  mutating func noteLost(_ u: UpstreamPointer) { lost.append(u.pointee.slot) }
+
+  @inline(__always) var hasLost: Bool { !lost.isEmpty }
+  mutating func takeLost() -> UpstreamPointer? {
+    while let slot = lost.popLast() {
+      if isActive(slot), slab[slot].transport.pointee.closing == .open { return slab[slot] }
+    }
+    return nil
+  }
+
+  /// Memory in which a TLS session speaks.
+  @inline(__always) var scratch: UnsafeMutableRawBufferPointer { channels.scratch }
 
   /// The connect has ended. - Returns: false if the connection waited for no more than that.
   mutating func connectEnded(_ u: UpstreamPointer) -> Bool {
@@ -280,15 +319,15 @@ struct Upstreams: ~Copyable {
     let state = server(of: u)
     // A server that is no longer configured keeps no connection.
     guard keep, u.pointee.phase == .busy, loop.isServing, !t.pointee.readClosed,
-      t.pointee.unread.isEmpty, t.pointee.unsent.isEmpty, state.pointee.group >= 0,
-      pools.idleTotal < idleLimit
+      t.pointee.unread.isEmpty, t.pointee.unsent.isEmpty, u.pointee.outgoing.isEmpty,
+      state.pointee.group >= 0, pools.idleTotal < idleLimit
     else { return close(u, &loop) }
     u.pointee.group = state.pointee.group
     u.pointee.server = state.pointee.place
-    let plan = loop.plan.upstreams[Int(u.pointee.group)]
-    guard plan.idleLimit > 0 else { return close(u, &loop) }
+    let plan = loop.plan.upstreams + Int(u.pointee.group)
+    guard plan.pointee.idleLimit > 0 else { return close(u, &loop) }
     let now = loop.engine.now
-    let time = min(plan.idleTimeout, u.pointee.keepAlive, state.pointee.idleTime(now: now))
+    let time = min(plan.pointee.idleTimeout, u.pointee.keepAlive, state.pointee.idleTime(now: now))
     guard time > 0 else { return close(u, &loop) }
     u.pointee.phase = .idle
     u.pointee.isReused = true
@@ -300,18 +339,41 @@ struct Upstreams: ~Copyable {
     linkIdle(u)
     state.pointee.prefersLarge = isLarge
     t.pointee.setMode(isLarge ? .once : .stream, &loop.engine)
-    if state.pointee.idleCount > plan.idleLimit {
+    if state.pointee.idleCount > plan.pointee.idleLimit {
       close(slab[UInt32(state.pointee.idleTail)], &loop)
     }
     arm(u, &loop)
   }
 
-  /// Ends a connection that serves no exchange: joined first, closed when nothing is in flight.
+  /// Ends a connection that serves no exchange: TLS says goodbye where nothing is in the way, then it
+  /// is joined, and closed when nothing is in flight.
   mutating func close<E: Engine & ~Copyable>(_ u: UpstreamPointer, _ loop: inout Loop<E>) {
     let t = u.transport
     guard t.pointee.closing == .open else { return }
     if isLinked(u) { unlinkIdle(u) }
-    t.pointee.join(&loop.engine)
+    u.pointee.outgoing.clear()
+    if let channel = t.pointee.tls, channel.pointee.isEstablished, t.pointee.isIdle,
+      !t.pointee.readClosed
+    {
+      t.pointee.beginFlushing()
+      t.pointee.sendCloseNotify(channel, scratch: channels.scratch, &loop.engine)
+      send(u, .awaited, &loop)
+      if t.pointee.sending {
+        t.pointee.deadline = loop.engine.now + Self.goodbyeNanoseconds
+        loop.armTimer(t, node(u))
+        return loop.engine.expediteSends()
+      }
+    }
+    join(u, &loop)
+  }
+
+  /// How long close_notify may take to leave, in nanoseconds.
+  private static var goodbyeNanoseconds: Int64 { 1_000_000_000 }
+
+  /// Closes a connection when nothing is in flight any more.
+  mutating func join<E: Engine & ~Copyable>(_ u: UpstreamPointer, _ loop: inout Loop<E>) {
+    guard u.transport.pointee.closing != .joining else { return }
+    u.transport.pointee.join(&loop.engine)
     joining.append(u.pointee.slot)
   }
 
@@ -330,6 +392,7 @@ struct Upstreams: ~Copyable {
     // TRAP: a connection is closed behind `detach`, or has no exchange.
     precondition(u.pointee.exchange < 0, "an upstream connection closed under its exchange")
     t.pointee.close(&loop.engine)
+    channels.close(&t.pointee)
     loop.wheel.disarm(node(u))
     u.deinitialize(count: 1)
     // The list may name a slot twice: a free slot is told by its socket.

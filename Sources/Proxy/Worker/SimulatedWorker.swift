@@ -46,6 +46,8 @@ package struct SimulatedWorkerParts {
   package var servers: [[[SocketAddress]]]
   /// By listener; nil: plain.
   package var contexts: [TLSContext?]
+  /// By upstream; nil, or none: plain.
+  package var clientContexts: [TLSClientContext?] = []
   package var options: EngineOptions
   package var logger: Logger
   package var run: RunIdentity
@@ -99,7 +101,7 @@ package final class SimulatedWorkerRemote {
   package func replacePlan(_ parts: SimulatedWorkerParts) {
     let generation = PlanGeneration(
       parts.configuration, listenerAddresses: parts.listeners, serverAddresses: parts.servers,
-      contexts: parts.contexts)
+      contexts: parts.contexts, clientContexts: parts.clientContexts)
     control.pointee.leave(generation)
     request(WorkerRequest.plan)
   }
@@ -124,7 +126,7 @@ package enum SimulatedWorker {
   ) -> WorkerAccount? {
     let generation = PlanGeneration(
       parts.configuration, listenerAddresses: parts.listeners, serverAddresses: parts.servers,
-      contexts: parts.contexts)
+      contexts: parts.contexts, clientContexts: parts.clientContexts)
     let connections = UnsafeMutablePointer<Atomic<Int>>.allocate(capacity: 1)
     connections.initialize(to: Atomic(0))
     defer { connections.deallocate() }

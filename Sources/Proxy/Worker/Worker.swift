@@ -35,6 +35,7 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
     relay.retryWaiting()
     relay.resume()
     relay.submitAssigned()
+    if relay.upstreams.hasLost { relay.endLost() }
     obeyControl()
     if !relay.loop.unusedPlans.isEmpty { retirePlans() }
     if !drain.isServing { advanceDrain() }
