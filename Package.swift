@@ -110,7 +110,7 @@ let package = Package(
     .testTarget(
       name: "ProxyTests",
       dependencies: [
-        "Proxy", "Transport", "AuditLog", "Configuration", "MillraceEngine",
+        "Proxy", "Transport", "TLS", "AuditLog", "Configuration", "MillraceEngine",
         .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: settings),

@@ -5,6 +5,7 @@ import AuditLog
 import Configuration
 import Logging
 import MillraceEngine
+import TLS
 
 @testable import Proxy
 
@@ -81,6 +82,10 @@ final class FlowWorld {
   private var unsent: [ObjectIdentifier: [UInt8]] = [:]
   /// The server reads nothing.
   var isDeaf = false
+  /// What the proxy believes of its servers; nil: connections to them are plain.
+  var upstreamTLS: TLSClientContext?
+  /// Called for each new connection to a server, instead of what the world does with it.
+  var onServerPeer: ((SimulatedPeer) -> Void)?
   /// Ports of servers beside the usual one.
   var morePorts: [Int] = []
 
@@ -158,15 +163,18 @@ final class FlowWorld {
         return [address(Int(port))]
       }
     }
-    return SimulatedWorkerParts(
+    var parts = SimulatedWorkerParts(
       configuration: configuration, listeners: [listener], servers: servers, contexts: [nil],
       options: options, logger: Logger(label: "flow") { _ in SwiftLogNoOpLogHandler() },
       run: RunIdentity(high: 1, low: 1), recovered: RecoveredLog())
+    parts.clientContexts = configuration.upstreams.map { _ in upstreamTLS }
+    return parts
   }
 
   private func listen(_ address: SocketAddress) {
     world.listen(address) { [unowned self] peer in
       serverPeers.append(peer)
+      if let onServerPeer { return onServerPeer(peer) }
       peer.onEvent = { [unowned self] peer, event in
         if event == .writable { flush(peer) }
         guard event == .readable, !isDeaf else { return }

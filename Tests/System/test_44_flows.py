@@ -199,7 +199,8 @@ class HalfClose(SystemCase):
         proxy = self.start_proxy(config)
         tls_port = int(config["listeners"][1]["address"].rpartition(":")[2])
         ballast = disk.fill(leave=4 << 20)
-        self.fill_log(proxy)
+        self.fill_log(proxy, "/" + '"' * 7000)  # each is escaped
+        self.fill_log(proxy, "/plain")  # what the large ones have left
         waiting = proxy.counters()["audit_waits"]
         plain = [self.connect(proxy) for _ in range(20)]
         for connection in plain:
@@ -220,13 +221,13 @@ class HalfClose(SystemCase):
             self.assertIn(b"\r\n\r\n/secret", connection.read_all())
             connection.socket.close()
 
-    def fill_log(self, proxy):
-        """Asks until a request has to wait."""
+    def fill_log(self, proxy, path):
+        """Asks until a request for `path` has to wait."""
         connection = self.connect(proxy)
         self.addCleanup(connection.close)
         connection.socket.settimeout(2)
         for _ in range(20_000):
-            connection.send(wire.get("/" + '"' * 7000))  # each is escaped
+            connection.send(wire.get(path))
             try:
                 connection.response()
             except TimeoutError:
