@@ -2,7 +2,6 @@
 // the bytes mean is for others to say; nothing here knows of an exchange but that one is there.
 
 import Configuration
-import Exchange
 import Glibc
 import HTTP1
 import MillraceEngine
@@ -12,6 +11,8 @@ import Transport
 
 struct Downstreams: ~Copyable {
   private var slab: Slab<DownstreamConnection>
+  /// The protocol that is spoken on them.
+  var http1: HTTP1Server
   /// The client's address as text, `clientTextBytes` per slot.
   private let clientText: UnsafeMutableRawPointer
   private var channels: TLSChannels
@@ -24,8 +25,10 @@ struct Downstreams: ~Copyable {
 
   private static var clientTextBytes: Int { 64 }
 
-  init(capacity: Int, connectionCount: UnsafeMutablePointer<Atomic<Int>>) {
+  init(_ limits: LimitsConfiguration, connectionCount: UnsafeMutablePointer<Atomic<Int>>) {
+    let capacity = limits.connections
     slab = Slab(capacity: capacity)
+    http1 = HTTP1Server(limits)
     clientText = .allocate(byteCount: capacity * Self.clientTextBytes, alignment: 64)
     channels = TLSChannels(capacity: capacity)
     self.connectionCount = connectionCount
@@ -37,6 +40,9 @@ struct Downstreams: ~Copyable {
 
   @inline(__always)
   subscript(slot: UInt32) -> DownstreamPointer { slab[slot] }
+  /// The connection of a stream.
+  @inline(__always)
+  subscript(stream: StreamReference) -> DownstreamPointer { slab[stream.connection] }
   var capacity: Int { slab.capacity }
   var inUse: Int { slab.inUse }
   /// Slots that were ever in use are below.
@@ -153,22 +159,6 @@ struct Downstreams: ~Copyable {
   func pause<E: Engine & ~Copyable>(_ d: DownstreamPointer, _ loop: inout Loop<E>) {
     d.transport.pointee.paused = true
     loop.watch(d.transport, Int(d.pointee.slot))
-  }
-
-  /// Encrypts a frame of plaintext into what is to be sent next, which is empty.
-  /// - Returns: why that failed, or nil.
-  func encrypt<E: Engine & ~Copyable>(
-    _ d: DownstreamPointer, _ channel: UnsafeMutablePointer<TLSChannel>,
-    _ frame: consuming SendFrame, _ loop: inout Loop<E>
-  ) -> Failure.Kind? {
-    switch d.transport.pointee.encrypt(channel, frame, &loop.engine) {
-    case .done: return nil
-    case .failed: return .downstreamReset
-    case .noRoom: return .downstreamUnsendable
-    case .noFrame:
-      loop.counters.framesExhausted += 1
-      return .downstreamUnsendable
-    }
   }
 
   /// Ends TLS on a connection whose client does not speak it: what leaves from now on is plain.

@@ -127,20 +127,21 @@ struct HTTP1Server: ~Copyable {
   /// What the response says of its connection.
   @inline(__always)
   private static func connectionField(
-    _ d: DownstreamPointer, _ version: HTTPVersion
+    _ closes: Bool, _ version: HTTPVersion
   ) -> HeadWriter.ConnectionField {
-    d.pointee.http1.closeAfterResponse ? .close : version == .http10 ? .keepAlive : .none
+    closes ? .close : version == .http10 ? .keepAlive : .none
   }
 
   /// Writes the head of a response that comes from a server.
+  /// - Parameter closes: the connection ends behind the response.
   /// - Returns: false if it has no room.
   @inline(__always)
   mutating func writeHead<E: Engine & ~Copyable>(
-    _ response: ResponseView, to buffer: inout SendBuffer, _ d: DownstreamPointer,
+    _ response: ResponseView, to buffer: inout SendBuffer, closes: Bool,
     _ stream: borrowing HTTP1ServerStream, method: HTTPMethod, _ loop: inout Loop<E>
   ) -> Bool {
     let forwarding = ResponseForwarding(response, pseudonym: loop.plan.via.raw)
-    let connection = Self.connectionField(d, stream.version)
+    let connection = Self.connectionField(closes, stream.version)
     if forwarding.addsDate { date.refresh(wallMicroseconds: loop.engine.wallMicroseconds) }
     let written = buffer.write(capacity: HeadWriter.capacity(for: forwarding)) { room in
       var w = HeadWriter(room)
@@ -166,13 +167,13 @@ struct HTTP1Server: ~Copyable {
   /// Writes a response of the proxy's own: a short text with the reason.
   /// - Returns: bytes of its content; nil if it has no room.
   mutating func writeReply<E: Engine & ~Copyable>(
-    status: UInt16, label: StaticString, to buffer: inout SendBuffer, _ d: DownstreamPointer,
+    status: UInt16, label: StaticString, to buffer: inout SendBuffer, closes: Bool,
     version: HTTPVersion, isHead: Bool, _ loop: inout Loop<E>
   ) -> Int? {
     let reason = staticBytes(reasonPhrase(status))
     let labelBytes = staticBytes(label)
     let size = 4 + reason.count + 3 + labelBytes.count + 1
-    let connection = Self.connectionField(d, version)
+    let connection = Self.connectionField(closes, version)
     let wall = loop.engine.wallMicroseconds
     let written = date.withBytes(wallMicroseconds: wall) { date in
       buffer.write(capacity: 640) { room in

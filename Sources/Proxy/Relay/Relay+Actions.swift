@@ -30,7 +30,7 @@ extension Relay where E: ~Copyable {
   private mutating func execute(_ x: ExchangePointer, _ actions: Actions) -> Bool {
     if actions.has(.counting) { count(x, actions) }
     // Before anything is written that may say so.
-    if actions.has(.last) { downstream(of: x).pointee.http1.closeAfterResponse = true }
+    if actions.has(.last) { downstreams.announceLast(x.pointee.downstream) }
     if actions.has(.claimRefusalRoom) { return perform(x, claimRefusalRoom(x)) }
     if actions.has(.releaseUpstream | .attach) {
       guard changeUpstream(x, actions) else { return false }
@@ -45,7 +45,7 @@ extension Relay where E: ~Copyable {
       return perform(x, x.pointee.state.holdRefused(bulk: isReadInBulk(x)))
     }
     if actions.has(.send) {
-      guard pushHeld(x, downstream(of: x)) else { return false }
+      guard pushHeld(x) else { return false }
     }
     if actions.has(.reading) {
       guard read(x, actions) else { return false }
@@ -57,7 +57,7 @@ extension Relay where E: ~Copyable {
 
   /// Pauses or resumes one of the two sides.
   private mutating func read(_ x: ExchangePointer, _ actions: Actions) -> Bool {
-    if actions.has(.pauseRequest) { downstreams.pause(downstream(of: x), &loop) }
+    if actions.has(.pauseRequest) { downstreams.pause(x.pointee.downstream, &loop) }
     if actions.has(.resumeRequest) {
       guard resumeRequest(x) else { return false }
     }
@@ -114,7 +114,6 @@ extension Relay where E: ~Copyable {
 
   /// Writes a response in the proxy's own name: a short text with the reason.
   private mutating func reply(_ x: ExchangePointer, _ actions: Actions) -> Bool {
-    let d = downstream(of: x)
     guard loop.prepare(&x.pointee.held) else {
       return perform(x, x.pointee.state.outputExhausted())
     }
@@ -123,10 +122,11 @@ extension Relay where E: ~Copyable {
     if x.pointee.repliesInHTTP2 {
       content = x.pointee.held.append(HTTP1Server.http2Refusal) ? 0 : nil
     } else {
-      content = server.writeReply(
-        status: actions.status, label: x.pointee.replyLabel ?? Failure(actions.failure).label,
-        to: &x.pointee.held, d, version: x.pointee.request.version,
-        isHead: x.pointee.method == .head, &loop)
+      content = downstreams.reply(
+        x.pointee.downstream, status: actions.status,
+        label: x.pointee.replyLabel ?? Failure(actions.failure).label,
+        version: x.pointee.request.version, isHead: x.pointee.method == .head,
+        into: &x.pointee.held, &loop)
     }
     guard let content else { return perform(x, x.pointee.state.outputExhausted()) }
     return perform(
@@ -134,26 +134,18 @@ extension Relay where E: ~Copyable {
       x.pointee.state.replyWritten(content: content, buffered: x.pointee.held.count - before))
   }
 
-  /// Moves what is held to the client's transport, if that has room.
-  mutating func pushHeld(_ x: ExchangePointer, _ d: DownstreamPointer) -> Bool {
-    let t = d.transport
+  /// Gives what is held to the client's connection, if that has room.
+  @inline(__always)
+  mutating func pushHeld(_ x: ExchangePointer) -> Bool {
     let count = x.pointee.held.count
-    guard count > 0, t.pointee.unsent.isEmpty, t.pointee.closing == .open else {
-      // What waits for a slow peer pins no hot buffer while they are few.
-      if count > 0 && loop.engine.isLowOnBuffers { x.pointee.held.evacuate() }
+    guard count > 0 else { return true }
+    switch downstreams.send(x.pointee.downstream, &x.pointee.held, &loop) {
+    case .given(let wire):
+      x.pointee.state.responseLeft(count, as: wire)
       return true
+    case .busy: return true
+    case .failed(let kind): return perform(x, x.pointee.state.downstreamGone(kind))
     }
-    if let channel = t.pointee.tls {
-      guard let frame = x.pointee.held.take() else { return true }
-      if let kind = downstreams.encrypt(d, channel, frame, &loop) {
-        return perform(x, x.pointee.state.downstreamGone(kind))
-      }
-    } else {
-      t.pointee.unsent.replace(with: &x.pointee.held)
-    }
-    x.pointee.state.responseLeft(count, as: t.pointee.unsent.count)
-    if t.pointee.sending && loop.engine.isLowOnBuffers { t.pointee.unsent.evacuate() }
-    return true
   }
 
   /// Holds an incomplete response for its end. - Returns: false if the worker holds too much.
@@ -169,22 +161,16 @@ extension Relay where E: ~Copyable {
 
   // MARK: The end
 
-  /// Ends an exchange, and with it or not its client's connection.
+  /// Ends an exchange; what becomes of its client's connection is the protocol's.
   private mutating func end(_ x: ExchangePointer, _ actions: Actions) {
     assert(x.pointee.upstream < 0, "an exchange ended with its upstream connection")
-    let d = downstream(of: x)
-    if actions.has(.releaseRoom) { audit.release(&x.pointee.record.reservation) }
+    let stream = x.pointee.downstream
     let isLarge = x.pointee.state.requestBytes > Watermark.largeBody
-    d.pointee.http1.exchange = -1
+    if actions.has(.releaseRoom) { audit.release(&x.pointee.record.reservation) }
     exchanges.end(x)
-    if actions.has(.cut) { return downstreams.join(d, resets: true, &loop) }
-    if actions.has(.close) { return downstreams.close(d, linger: false, &loop) }
+    if actions.has(.cut) { return downstreams.reset(stream, &loop) }
+    if actions.has(.close) { return downstreams.dismiss(stream, &loop) }
     loop.counters.responses += 1
-    if d.pointee.http1.closeAfterResponse {
-      let linger = actions.has(.linger) || !d.transport.pointee.unread.isEmpty
-      downstreams.close(d, linger: linger, &loop)
-    } else {
-      downstreams.becomeIdle(d, largeRequest: isLarge, &loop)
-    }
+    downstreams.finish(stream, linger: actions.has(.linger), isLarge: isLarge, &loop)
   }
 }

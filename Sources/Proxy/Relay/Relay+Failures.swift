@@ -108,21 +108,17 @@ extension Relay where E: ~Copyable {
         limit=\(exchanges.capacity) suppressed=\(suppressed)
         """)
     }
-    d.pointee.http1.closeAfterResponse = true
-    var reply = SendBuffer()
-    guard loop.prepare(&reply),
-      server.writeReply(
-        status: 503, label: "streams_exhausted", to: &reply, d, version: .http11, isHead: isHead,
-        &loop) != nil,
-      let frame = reply.take()
-    else { return downstreams.join(d, resets: true, &loop) }
-    if let channel = d.transport.pointee.tls {
-      if downstreams.encrypt(d, channel, frame, &loop) != nil {
-        return downstreams.join(d, resets: true, &loop)
-      }
-    } else {
-      d.transport.pointee.unsent.put(frame)
-    }
-    downstreams.close(d, linger: true, &loop)
+    let stream = StreamReference(connection: d.pointee.slot, stream: 0)
+    downstreams.announceLast(stream)
+    // What TLS has said goes first.
+    flush(d)
+    var output = SendBuffer()
+    guard loop.prepare(&output),
+      downstreams.reply(
+        stream, status: 503, label: "streams_exhausted", version: .http11, isHead: isHead,
+        into: &output, &loop) != nil,
+      case .given = downstreams.send(stream, &output, &loop)
+    else { return downstreams.reset(stream, &loop) }
+    downstreams.finish(stream, linger: true, isLarge: false, &loop)
   }
 }

@@ -58,33 +58,12 @@ extension Relay where E: ~Copyable {
         if x.pointee.state.wantsCopy { copyRequest(x, u) }
         urgency = .quiet
       }
-      if !t.pointee.sending && t.pointee.unsent.isEmpty { pushOutgoing(u, x) }
+      let count = u.pointee.outgoing.count
+      if case .given(let wire) = upstreams.push(u, &loop) {
+        x.pointee.state.requestLeft(count, as: wire)
+      }
     }
     upstreams.send(u, urgency, &loop)
-  }
-
-  /// Moves what is to be sent to the server's transport, which has room.
-  @inline(__always)
-  private mutating func pushOutgoing(_ u: UpstreamPointer, _ x: ExchangePointer) {
-    guard let channel = u.transport.pointee.tls else {
-      u.transport.pointee.unsent.replace(with: &u.pointee.outgoing)
-      return
-    }
-    if !u.pointee.outgoing.isEmpty { encryptOutgoing(u, x, channel) }
-  }
-
-  private mutating func encryptOutgoing(
-    _ u: UpstreamPointer, _ x: ExchangePointer, _ channel: UnsafeMutablePointer<TLSChannel>
-  ) {
-    let count = u.pointee.outgoing.count
-    guard let frame = u.pointee.outgoing.take() else { return }
-    switch u.transport.pointee.encrypt(channel, frame, &loop.engine) {
-    case .done: x.pointee.state.requestLeft(count, as: u.transport.pointee.unsent.count)
-    case .noFrame:
-      loop.counters.framesExhausted += 1
-      upstreams.noteLost(u)
-    case .noRoom, .failed: upstreams.noteLost(u)
-    }
   }
 
   /// The server's time runs while it owes something.

@@ -49,7 +49,7 @@ extension Relay where E: ~Copyable {
         return downstreams.pauseInput(d, &loop)
       }
     } else if d.pointee.http1.isScanning {
-      switch server.search(d, &loop) {
+      switch downstreams.http1.search(d, &loop) {
       case .incomplete: return
       case .rejected(let rejection): return reject(d, rejection)
       case .found: break
@@ -77,12 +77,14 @@ extension Relay where E: ~Copyable {
         }
       }
       if d.pointee.http1.closeAfterResponse { return }
-      switch server.parse(slice.bytes) {
+      switch downstreams.http1.parse(slice.bytes) {
       case .complete(let length):
         start(d, slice.bytes)
         slice.dropPrefix(length)
       case .incomplete:
-        if let rejection = server.keepIncompleteHead(d, slice, &loop) { reject(d, rejection) }
+        if let rejection = downstreams.http1.keepIncompleteHead(d, slice, &loop) {
+          reject(d, rejection)
+        }
         return
       case .rejected(let rejection): return reject(d, rejection)
       }

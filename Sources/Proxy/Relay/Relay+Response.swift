@@ -37,7 +37,7 @@ extension Relay where E: ~Copyable {
       !x.pointee.state.responseFlow.isPaused
     else { return true }
     if u.pointee.isScanning {
-      switch client.search(u) {
+      switch upstreams.http1.search(u) {
       case .incomplete: return true
       case .rejected(let rejection): return malformed(x, rejection.label)
       case .found: break
@@ -52,12 +52,11 @@ extension Relay where E: ~Copyable {
     _ u: UpstreamPointer, _ x: ExchangePointer, _ input: consuming BufferSlice
   ) -> Bool {
     var slice = input
-    let d = downstream(of: x)
     setResponseDeadline(u, x)
     while x.pointee.state.response < .relaying {
-      switch client.parse(slice.bytes) {
+      switch upstreams.http1.parse(slice.bytes) {
       case .complete(let length):
-        guard takeHead(u, x, d, slice.bytes) else { return false }
+        guard takeHead(u, x, slice.bytes) else { return false }
         slice.dropPrefix(length)
         if slice.count == 0 && x.pointee.state.response < .relaying {
           return responseTurnEnded(u, x)
@@ -66,14 +65,14 @@ extension Relay where E: ~Copyable {
       case .rejected(let rejection): return malformed(x, rejection.label)
       }
     }
-    return relayContent(u, x, d, slice)
+    return relayContent(u, x, slice)
   }
 
   private mutating func keepIncompleteHead(
     _ u: UpstreamPointer, _ x: ExchangePointer, _ slice: consuming BufferSlice
   ) -> Bool {
     x.pointee.state.responseBegan()
-    if let rejection = client.keepIncompleteHead(u, slice, &loop) {
+    if let rejection = upstreams.http1.keepIncompleteHead(u, slice, &loop) {
       return malformed(x, rejection.label)
     }
     // An interim response may have come before it.
@@ -89,29 +88,28 @@ extension Relay where E: ~Copyable {
 
   /// Takes an interim or final head.
   private mutating func takeHead(
-    _ u: UpstreamPointer, _ x: ExchangePointer, _ d: DownstreamPointer,
-    _ bytes: UnsafeRawBufferPointer
+    _ u: UpstreamPointer, _ x: ExchangePointer, _ bytes: UnsafeRawBufferPointer
   ) -> Bool {
     guard loop.prepare(&x.pointee.held) else {
       return perform(x, x.pointee.state.fail(.resourcesExhausted))
     }
-    let status = client.head.status
-    if client.head.isInterim {
+    let status = upstreams.http1.head.status
+    if upstreams.http1.head.isInterim {
       // Nobody asked for an upgrade: it was not passed on.
       if status == 101 { return perform(x, x.pointee.state.upgradeAccepted(status)) }
-      return takeInterimHead(x, d, bytes)
+      return takeInterimHead(x, bytes)
     }
     x.pointee.times.firstByte = loop.engine.now
-    let framing = client.head.framing(for: x.pointee.method)
-    client.begin(&x.pointee.response, framing, bytes)
-    let response = client.head.view(in: bytes)
+    let framing = upstreams.http1.head.framing(for: x.pointee.method)
+    upstreams.http1.begin(&x.pointee.response, framing, bytes)
+    let response = upstreams.http1.head.view(in: bytes)
     if let line = response.first(.keepAlive) {
       u.pointee.keepAlive = KeepAlive.idleTime(response.slice(line.value))
     }
     switch framing {
     case .chunked, .untilClose:
       x.pointee.request.sendsChunks = x.pointee.request.version == .http11
-      if !x.pointee.request.sendsChunks { d.pointee.http1.closeAfterResponse = true }
+      if !x.pointee.request.sendsChunks { downstreams.announceLast(x.pointee.downstream) }
     case .length(let size):
       if size > Watermark.largeBody { u.transport.pointee.setMode(.once, &loop.engine) }
     case .none: break
@@ -122,25 +120,27 @@ extension Relay where E: ~Copyable {
     }
     let before = x.pointee.held.count
     guard
-      server.writeHead(
-        response, to: &x.pointee.held, d, x.pointee.request, method: x.pointee.method, &loop)
+      downstreams.respond(
+        x.pointee.downstream, response, x.pointee.request, method: x.pointee.method,
+        into: &x.pointee.held, &loop)
     else { return malformed(x, "head_too_large") }
     x.pointee.state.responseWritten(x.pointee.held.count - before)
     return true
   }
 
   private mutating func takeInterimHead(
-    _ x: ExchangePointer, _ d: DownstreamPointer, _ bytes: UnsafeRawBufferPointer
+    _ x: ExchangePointer, _ bytes: UnsafeRawBufferPointer
   ) -> Bool {
-    let actions = x.pointee.state.interimHead(client.head.status)
+    let actions = x.pointee.state.interimHead(upstreams.http1.head.status)
     guard actions.has(.writeInterim) else { return perform(x, actions) }
     if !x.pointee.held.hasRoomForChunk() && x.pointee.state.mayLeave {
-      guard pushHeld(x, d) else { return false }
+      guard pushHeld(x) else { return false }
     }
     // An interim response is a courtesy: a client that does not read loses it.
     guard loop.prepare(&x.pointee.held), x.pointee.held.hasRoomForChunk() else { return true }
     let before = x.pointee.held.count
-    server.writeInterimHead(client.head.view(in: bytes), to: &x.pointee.held, &loop)
+    downstreams.respondInterim(
+      upstreams.http1.head.view(in: bytes), into: &x.pointee.held, &loop)
     x.pointee.state.responseWritten(x.pointee.held.count - before)
     return true
   }
@@ -149,15 +149,14 @@ extension Relay where E: ~Copyable {
 
   /// Moves content from the server's bytes into the response.
   private mutating func relayContent(
-    _ u: UpstreamPointer, _ x: ExchangePointer, _ d: DownstreamPointer,
-    _ input: consuming BufferSlice
+    _ u: UpstreamPointer, _ x: ExchangePointer, _ input: consuming BufferSlice
   ) -> Bool {
     var slice = input
     var offset = 0
     reading: while x.pointee.state.response == .relaying {
       // With all bytes used the decoder is still asked: it may know that this was the end.
       if offset < slice.count {
-        switch room(x, d) {
+        switch room(x) {
         case .some: break
         case .ended: return false
         case .none:
@@ -184,21 +183,21 @@ extension Relay where E: ~Copyable {
 
   /// Room for another piece of content: in bytes for the client, in pieces for the frame.
   @inline(__always)
-  private mutating func room(_ x: ExchangePointer, _ d: DownstreamPointer) -> Room {
+  private mutating func room(_ x: ExchangePointer) -> Room {
     guard x.pointee.state.takesResponseContent, x.pointee.state.responseFlow.hasRoom,
       loop.prepare(&x.pointee.held)
     else { return .none }
     if x.pointee.held.hasRoomForChunk() { return .some }
-    return makeRoom(x, d)
+    return makeRoom(x)
   }
 
-  private mutating func makeRoom(_ x: ExchangePointer, _ d: DownstreamPointer) -> Room {
+  private mutating func makeRoom(_ x: ExchangePointer) -> Room {
     if audit.holdsResponses && x.pointee.state.canHoldOn {
       x.pointee.held.compact()
       return .some
     }
     guard x.pointee.state.mayLeave else { return .none }
-    guard pushHeld(x, d) else { return .ended }
+    guard pushHeld(x) else { return .ended }
     return loop.prepare(&x.pointee.held) && x.pointee.held.hasRoomForChunk() ? .some : .none
   }
 

@@ -15,14 +15,17 @@ extension Relay where E: ~Copyable {
 
   /// Begins the exchange whose head was just parsed. - Parameter bytes: that it was parsed from.
   mutating func start(_ d: DownstreamPointer, _ bytes: UnsafeRawBufferPointer) {
-    let request = server.head.view(in: bytes)
-    let stream = HTTP1ServerStream(framing: server.head.framing, version: request.version)
+    let request = downstreams.http1.head.view(in: bytes)
+    let stream = HTTP1ServerStream(
+      framing: downstreams.http1.head.framing, version: request.version)
     guard let x = makeExchange(d, request.method, stream, expects: request.expectsContinue) else {
       return refuseStream(d, isHead: request.method == .head)
     }
-    if !server.head.isPersistent || !loop.isServing { d.pointee.http1.closeAfterResponse = true }
+    if !downstreams.http1.head.isPersistent || !loop.isServing {
+      downstreams.announceLast(x.pointee.downstream)
+    }
     let drops = loop.plan.listeners[Int(d.pointee.listener)].dropsUnderscores
-    server.settleFields(bytes, &x.pointee.request, dropsUnderscores: drops, &loop)
+    downstreams.http1.settleFields(bytes, &x.pointee.request, dropsUnderscores: drops, &loop)
     var actions = x.pointee.state.requestHead()
     if actions.has(.claimRoom) {
       writeRequestPart(x, d, request)
@@ -118,7 +121,7 @@ extension Relay where E: ~Copyable {
   ) -> Actions {
     if let reason = LocalReplies.reason(request, loop.plan) {
       // What a client sends behind CONNECT is for a tunnel that there will not be.
-      if request.method == .connect { d.pointee.http1.closeAfterResponse = true }
+      if request.method == .connect { downstreams.announceLast(x.pointee.downstream) }
       return x.pointee.state.replyLocally(reason)
     }
     guard
@@ -153,7 +156,7 @@ extension Relay where E: ~Copyable {
       request, client: downstreams.client(d), isSecure: d.pointee.isTLS,
       defaultAuthority: loop.plan.upstreams[Int(x.pointee.group)].defaultHost.raw,
       pseudonym: loop.plan.via.raw)
-    guard client.writeHead(forwarding, to: &u.pointee.outgoing) else {
+    guard upstreams.request(u, forwarding) else {
       return x.pointee.state.fail(.resourcesExhausted)
     }
     x.pointee.state.requestWritten(u.pointee.outgoing.count)

@@ -28,8 +28,6 @@ struct Relay<E: Engine & ~Copyable>: ~Copyable {
   var upstreams: Upstreams
   var audit: AuditDriver
   var exchanges: Exchanges
-  var server: HTTP1Server
-  var client: HTTP1Client
   /// What a request that changes its connection takes along: the unsent bytes, or a copy.
   var carried = SendBuffer()
   var failureLog = FailureLog()
@@ -39,10 +37,7 @@ struct Relay<E: Engine & ~Copyable>: ~Copyable {
     _ loop: consuming Loop<E>, downstreams: consuming Downstreams, upstreams: consuming Upstreams,
     audit: consuming AuditDriver, streams: Int
   ) {
-    let limits = loop.plan.limits
     exchanges = Exchanges(capacity: streams, worker: loop.worker)
-    server = HTTP1Server(limits)
-    client = HTTP1Client(limits)
     self.loop = loop
     self.downstreams = downstreams
     self.upstreams = upstreams

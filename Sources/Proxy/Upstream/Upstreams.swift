@@ -29,6 +29,8 @@ enum NextAddress {
 
 struct Upstreams: ~Copyable {
   private var slab: Slab<UpstreamConnection>
+  /// The protocol that is spoken on them.
+  var http1: HTTP1Client
   let pools: ServerPools
   private var channels: TLSChannels
   /// Connections that may have nothing in flight any more.
@@ -48,6 +50,7 @@ struct Upstreams: ~Copyable {
   init(_ plan: Plan, exchanges: Int, timerBase: Int) {
     let idle = Self.idleTotal(plan)
     slab = Slab(capacity: exchanges + idle)
+    http1 = HTTP1Client(plan.limits)
     pools = ServerPools(plan)
     channels = TLSChannels(capacity: slab.capacity)
     idleLimit = idle
@@ -116,7 +119,8 @@ struct Upstreams: ~Copyable {
       return .assigned(u)
     }
     let first = AddressChoice(
-      index: state.pointee.address, left: Int32(plan.pointee.servers[Int(server)].addresses.count) - 1)
+      index: state.pointee.address,
+      left: Int32(plan.pointee.servers[Int(server)].addresses.count) - 1)
     return connect(exchange, group, server, first, &loop)
   }
 
@@ -287,14 +291,6 @@ struct Upstreams: ~Copyable {
     guard u.transport.pointee.closing == .joining else { return true }
     joining.append(u.pointee.slot)
     return false
-  }
-
-  /// Stops reading from the server until the client has taken what it has; then it is read in pieces,
-  /// as in `Downstreams.pauseInput`. The server owes nothing meanwhile.
-  func pause<E: Engine & ~Copyable>(_ u: UpstreamPointer, _ loop: inout Loop<E>) {
-    u.transport.pointee.paused = true
-    u.transport.pointee.deadline = .max
-    u.transport.pointee.setMode(.once, &loop.engine)
   }
 
   // MARK: Letting go

@@ -45,7 +45,7 @@ extension Worker where E: ~Copyable {
       engine, LivePlan(seed.generation), timers: connections + upstreams.capacity,
       logger: seed.logger, worker: seed.index)
     relay = Relay(
-      loop, downstreams: Downstreams(capacity: connections, connectionCount: seed.connectionCount),
+      loop, downstreams: Downstreams(plan.limits, connectionCount: seed.connectionCount),
       upstreams: upstreams,
       audit: AuditDriver(
         seed.journal, plan.audit, exchanges: streams, worker: seed.index,

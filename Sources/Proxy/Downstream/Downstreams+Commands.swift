@@ -1,0 +1,138 @@
+// What an exchange asks of its client's stream. These are the commands that each protocol answers in its
+// own way: with HTTP/1.1 a connection has one stream, an abort is a reset of the socket, and the end of an
+// exchange may be the connection's.
+
+import Exchange
+import Glibc
+import HTTP
+import HTTP1
+import MillraceEngine
+import Transport
+
+/// What came of giving output to a connection.
+enum Sending {
+  /// It is with the transport now. - wire: the bytes that it has become there.
+  case given(wire: Int)
+  /// The transport still has what it was given before.
+  case busy
+  case failed(Failure.Kind)
+}
+
+extension Downstreams {
+  // MARK: Writing a response
+
+  /// Writes the head of a response that comes from a server. - Returns: false if it has no room.
+  @inline(__always)
+  mutating func respond<E: Engine & ~Copyable>(
+    _ stream: StreamReference, _ response: ResponseView, _ message: borrowing HTTP1ServerStream,
+    method: HTTPMethod, into output: inout SendBuffer, _ loop: inout Loop<E>
+  ) -> Bool {
+    http1.writeHead(
+      response, to: &output, closes: self[stream].pointee.http1.closeAfterResponse, message,
+      method: method, &loop)
+  }
+
+  /// Writes an interim head, if there is room.
+  func respondInterim<E: Engine & ~Copyable>(
+    _ response: ResponseView, into output: inout SendBuffer, _ loop: inout Loop<E>
+  ) {
+    http1.writeInterimHead(response, to: &output, &loop)
+  }
+
+  /// Writes a response of the proxy's own: a short text with the reason.
+  /// - Returns: bytes of its content; nil if it has no room.
+  mutating func reply<E: Engine & ~Copyable>(
+    _ stream: StreamReference, status: UInt16, label: StaticString, version: HTTPVersion,
+    isHead: Bool, into output: inout SendBuffer, _ loop: inout Loop<E>
+  ) -> Int? {
+    http1.writeReply(
+      status: status, label: label, to: &output,
+      closes: self[stream].pointee.http1.closeAfterResponse, version: version, isHead: isHead,
+      &loop)
+  }
+
+  // MARK: Sending
+
+  /// Gives what is written to the transport, where that has room. It leaves when the connection is
+  /// flushed.
+  @inline(__always)
+  func send<E: Engine & ~Copyable>(
+    _ stream: StreamReference, _ output: inout SendBuffer, _ loop: inout Loop<E>
+  ) -> Sending {
+    let t = self[stream].transport
+    guard t.pointee.unsent.isEmpty, t.pointee.closing == .open else {
+      // What waits for a slow peer pins no hot buffer while they are few.
+      if loop.engine.isLowOnBuffers { output.evacuate() }
+      return .busy
+    }
+    if let channel = t.pointee.tls {
+      guard let frame = output.take() else { return .busy }
+      if let failure = encrypt(t, channel, frame, &loop) { return .failed(failure) }
+    } else {
+      t.pointee.unsent.replace(with: &output)
+    }
+    let wire = t.pointee.unsent.count
+    if t.pointee.sending && loop.engine.isLowOnBuffers { t.pointee.unsent.evacuate() }
+    return .given(wire: wire)
+  }
+
+  /// Encrypts a frame of plaintext into what is to be sent next, which is empty.
+  /// - Returns: why that failed, or nil.
+  private func encrypt<E: Engine & ~Copyable>(
+    _ t: UnsafeMutablePointer<Transport>, _ channel: UnsafeMutablePointer<TLSChannel>,
+    _ frame: consuming SendFrame, _ loop: inout Loop<E>
+  ) -> Failure.Kind? {
+    switch t.pointee.encrypt(channel, frame, &loop.engine) {
+    case .done: return nil
+    case .failed: return .downstreamReset
+    case .noRoom: return .downstreamUnsendable
+    case .noFrame:
+      loop.counters.framesExhausted += 1
+      return .downstreamUnsendable
+    }
+  }
+
+  // MARK: Reading
+
+  /// Reads no more of the request until it is resumed.
+  func pause<E: Engine & ~Copyable>(_ stream: StreamReference, _ loop: inout Loop<E>) {
+    pause(self[stream], &loop)
+  }
+
+  // MARK: The end
+
+  /// No further request is read on the connection; a head that is still to be written says so.
+  @inline(__always)
+  func announceLast(_ stream: StreamReference) {
+    self[stream].pointee.http1.closeAfterResponse = true
+  }
+
+  /// The response is delivered. - Parameters:
+  ///   - linger: the request was not read to its end, or not understood.
+  ///   - isLarge: the request's content was.
+  mutating func finish<E: Engine & ~Copyable>(
+    _ stream: StreamReference, linger: Bool, isLarge: Bool, _ loop: inout Loop<E>
+  ) {
+    let d = self[stream]
+    d.pointee.http1.exchange = -1
+    if d.pointee.http1.closeAfterResponse {
+      close(d, linger: linger || !d.transport.pointee.unread.isEmpty, &loop)
+    } else {
+      becomeIdle(d, largeRequest: isLarge, &loop)
+    }
+  }
+
+  /// The response cannot be whole: its end must not be taken for one.
+  mutating func reset<E: Engine & ~Copyable>(_ stream: StreamReference, _ loop: inout Loop<E>) {
+    let d = self[stream]
+    d.pointee.http1.exchange = -1
+    join(d, resets: true, &loop)
+  }
+
+  /// The request was never begun, and its client has no more time.
+  mutating func dismiss<E: Engine & ~Copyable>(_ stream: StreamReference, _ loop: inout Loop<E>) {
+    let d = self[stream]
+    d.pointee.http1.exchange = -1
+    close(d, linger: false, &loop)
+  }
+}

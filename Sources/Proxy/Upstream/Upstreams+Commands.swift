@@ -1,0 +1,65 @@
+// What an exchange asks of its server's stream: the commands that each protocol answers in its own way.
+// With HTTP/1.1 a connection has one stream.
+
+import Exchange
+import Glibc
+import HTTP
+import HTTP1
+import MillraceEngine
+import Transport
+
+/// What came of giving output to a connection.
+enum RequestSending {
+  /// It is with the transport now. - wire: the bytes that it has become there.
+  case given(wire: Int)
+  /// The transport still has what it was given before.
+  case busy
+  /// It is lost: the connection is settled at the turn's end.
+  case lost
+}
+
+extension Upstreams {
+  /// Writes a request's head. - Returns: false if it has no room.
+  @inline(__always)
+  func request(_ u: UpstreamPointer, _ forwarding: RequestForwarding) -> Bool {
+    http1.writeHead(forwarding, to: &u.pointee.outgoing)
+  }
+
+  /// Gives what is written to the transport, where that has room. It leaves when the connection is
+  /// flushed.
+  @inline(__always)
+  mutating func push<E: Engine & ~Copyable>(
+    _ u: UpstreamPointer, _ loop: inout Loop<E>
+  ) -> RequestSending {
+    let t = u.transport
+    guard !t.pointee.sending, t.pointee.unsent.isEmpty, !u.pointee.outgoing.isEmpty else {
+      return .busy
+    }
+    guard let channel = t.pointee.tls else {
+      t.pointee.unsent.replace(with: &u.pointee.outgoing)
+      return .given(wire: t.pointee.unsent.count)
+    }
+    return encrypt(u, channel, &loop)
+  }
+
+  private mutating func encrypt<E: Engine & ~Copyable>(
+    _ u: UpstreamPointer, _ channel: UnsafeMutablePointer<TLSChannel>, _ loop: inout Loop<E>
+  ) -> RequestSending {
+    guard let frame = u.pointee.outgoing.take() else { return .busy }
+    switch u.transport.pointee.encrypt(channel, frame, &loop.engine) {
+    case .done: return .given(wire: u.transport.pointee.unsent.count)
+    case .noFrame: loop.counters.framesExhausted += 1
+    case .noRoom, .failed: break
+    }
+    noteLost(u)
+    return .lost
+  }
+
+  /// Stops reading from the server until the client has taken what it has; then it is read in pieces,
+  /// as in `Downstreams.pauseInput`. The server owes nothing meanwhile.
+  func pause<E: Engine & ~Copyable>(_ u: UpstreamPointer, _ loop: inout Loop<E>) {
+    u.transport.pointee.paused = true
+    u.transport.pointee.deadline = .max
+    u.transport.pointee.setMode(.once, &loop.engine)
+  }
+}
