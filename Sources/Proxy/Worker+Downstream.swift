@@ -163,7 +163,6 @@ extension Worker where E: ~Copyable {
   /// The connection is ready for its next request.
   mutating func becomeIdle(_ d: DownstreamPointer, largeRequest: Bool) {
     let t = Self.transport(d)
-    d.pointee.hasServed = true
     d.pointee.phase = .idle
     t.pointee.deadline = engine.now + plan.listeners[Int(d.pointee.listener)].idleTimeout
     // An upload tends to be followed by another: the mode changes back after a small request.
