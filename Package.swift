@@ -29,6 +29,7 @@ let package = Package(
     .target(name: "MillraceEngine", dependencies: ["CLinux"], swiftSettings: settings),
     .target(name: "MillraceAsync", dependencies: ["MillraceEngine"], swiftSettings: settings),
     .target(name: "TLS", dependencies: ["COpenSSL"], swiftSettings: settings),
+    .target(name: "Metrics", dependencies: ["CLinux"], swiftSettings: settings),
     .target(name: "HTTP1", swiftSettings: settings),
     .target(name: "HTTP2", dependencies: ["CNghttp2"], swiftSettings: settings),
     .target(
@@ -37,14 +38,14 @@ let package = Package(
     .target(
       name: "Proxy",
       dependencies: [
-        "MillraceEngine", "TLS", "HTTP1", "AuditLog", "Configuration",
+        "MillraceEngine", "TLS", "HTTP1", "AuditLog", "Configuration", "Metrics",
         .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: settings),
     .target(
       name: "Lab",
       dependencies: [
-        "MillraceEngine", "TLS", "HTTP1", "HTTP2", "AuditLog", "Configuration", "CLinux",
+        "MillraceEngine", "TLS", "HTTP1", "HTTP2", "AuditLog", "Configuration", "Metrics", "CLinux",
         .product(name: "Histogram", package: "hdrhistogram-swift"),
       ],
       swiftSettings: settings),
@@ -81,11 +82,13 @@ let package = Package(
       name: "MillraceAsyncTests", dependencies: ["MillraceAsync", "MillraceEngine"],
       swiftSettings: settings),
     .testTarget(name: "TLSTests", dependencies: ["TLS", "COpenSSL"], swiftSettings: settings),
+    .testTarget(
+      name: "MetricsTests", dependencies: ["Metrics", "CLinux"], swiftSettings: settings),
     .testTarget(name: "HTTP1Tests", dependencies: ["HTTP1"], swiftSettings: settings),
     .testTarget(name: "HTTP2Tests", dependencies: ["HTTP2"], swiftSettings: settings),
     .testTarget(
       name: "LabTests",
-      dependencies: ["Lab", "MillraceEngine", "TLS", "HTTP1", "HTTP2", "Configuration"],
+      dependencies: ["Lab", "MillraceEngine", "TLS", "HTTP1", "HTTP2", "Configuration", "Metrics"],
       swiftSettings: settings),
     .testTarget(
       name: "AuditLogTests", dependencies: ["AuditLog", "MillraceEngine"],
@@ -95,7 +98,7 @@ let package = Package(
     .testTarget(
       name: "ProxyTests",
       dependencies: [
-        "Proxy", "AuditLog", "Configuration", "MillraceEngine",
+        "Proxy", "AuditLog", "Configuration", "MillraceEngine", "Metrics",
         .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: settings),

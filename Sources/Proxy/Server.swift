@@ -5,6 +5,7 @@ import AuditLog
 public import Configuration
 import Glibc
 public import Logging
+import Metrics
 import MillraceEngine
 import Synchronization
 import TLS
@@ -14,12 +15,18 @@ public struct Server {
   private let configuration: ProxyConfiguration
   private let preflight: Preflight
   private let logger: Logger
+  /// An inherited file in memory in which another process reads the metrics; nil: nobody does.
+  private let metricsDescriptor: Int32?
 
   /// How often ticket keys are looked at and anchors are written while nothing happens.
   private static let housekeepingNanoseconds: Int64 = 60_000_000_000
   private static let endingPollNanoseconds: Int64 = 10_000_000
 
-  public init(_ configuration: ProxyConfiguration, _ preflight: Preflight, logger: Logger) {
+  public init(
+    _ configuration: ProxyConfiguration, _ preflight: Preflight, logger: Logger,
+    metricsDescriptor: Int32? = nil
+  ) {
+    self.metricsDescriptor = metricsDescriptor
     self.configuration = configuration
     self.preflight = preflight
     self.logger = logger
@@ -184,12 +191,17 @@ public struct Server {
     for i in 0..<count { (controls + i).initialize(to: WorkerControl()) }
     let controlBoard = ControlBoard(
       controls: controls, count: count, wakers: WakerBoard(count: count))
-    let threads = startWorkers(choice, controlBoard) { i, options, gate in
+    guard let metrics = makeMetrics(plan, count) else { return 1 }
+    // For the life of the process: a worker that is not waited for counts until its end.
+    _ = Unmanaged.passRetained(metrics)
+    let rows = MetricRows(plan, metrics)
+    let threads = startWorkers(choice, controlBoard, metrics) { i, options, gate in
       let cpu = pins ? processors.allowed[i % processors.allowed.count] : nil
       return WorkerSeed(
         plan: plan, index: i, workerCount: count, options: options, control: controls + i,
         connectionCount: connections, logger: logger,
-        journal: journals.isEmpty ? nil : journals[i], cpu: cpu, board: board, gate: gate)
+        journal: journals.isEmpty ? nil : journals[i], cpu: cpu, board: board, gate: gate,
+        counters: WorkerCounters(metrics.block(i), rows, isWatched: metricsDescriptor != nil))
     }
     guard let threads else { return 1 }
     guard controlBoard.allReady() else {
@@ -209,10 +221,27 @@ public struct Server {
     return status
   }
 
+  /// - Returns: nil without memory for them, which is logged.
+  private func makeMetrics(_ plan: Plan, _ count: Int) -> MetricBoard? {
+    let layout = MetricGroups.layout(of: plan, workers: count)
+    do throws(MetricMemoryFailure) {
+      let memory =
+        if let metricsDescriptor {
+          try MetricMemory.shared(metricsDescriptor, layout.size)
+        } else {
+          try MetricMemory.own(layout.size)
+        }
+      return MetricBoard(layout, in: memory)
+    } catch {
+      logger.critical("metrics could not be set up cause=\"\(error)\"")
+      return nil
+    }
+  }
+
   /// Starts the workers' threads. They go on once each of them has its engine; where one fails, all
   /// try with less, and then with epoll.
   private func startWorkers(
-    _ choice: EngineSelection, _ board: ControlBoard,
+    _ choice: EngineSelection, _ board: ControlBoard, _ metrics: MetricBoard,
     _ makeSeed: (Int, EngineOptions, EngineGate) -> WorkerSeed
   ) -> [WorkerThread]? {
     var attempts = choice.attempts
@@ -234,6 +263,7 @@ public struct Server {
       }
       guard let failure = gate.result() else {
         choice.log(attempts, logger)
+        choice.note(attempts, in: metrics)
         gate.open()
         return threads
       }

@@ -6,6 +6,7 @@ package import AuditLog
 package import Configuration
 import Glibc
 package import Logging
+import Metrics
 package import MillraceEngine
 import Synchronization
 package import TLS
@@ -24,7 +25,7 @@ package struct WorkerAccount: Sendable {
   /// True while an exchange waits for its record.
   package var isGated = false
   package var exchangesRecorded: UInt64 = 0
-  package var counters = WorkerCounters()
+  package var counters = WorkerCounts()
   package var engine: EngineCounters
   /// Empty counters without an audit log.
   package var journal = JournalCounters()
@@ -124,10 +125,18 @@ package enum SimulatedWorker {
       parts.adjustJournal(&seed.configuration)
       journal = seed
     }
+    let layout = MetricGroups.layout(of: plan, workers: 1)
+    guard let memory = try? MetricMemory.own(layout.size) else { return nil }
+    // Alive for as long as the worker counts in it.
+    let board = MetricBoard(layout, in: memory)
+    let rows = MetricRows(plan, board)
+    defer { rows.deallocate() }
     let seed = WorkerSeed(
       plan: plan, index: 0, workerCount: 1, options: parts.options, control: remote.control,
       connectionCount: connections, logger: parts.logger, journal: journal, cpu: nil,
-      gate: EngineGate(count: 1))
+      gate: EngineGate(count: 1),
+      counters: WorkerCounters(board.block(0), rows, isWatched: false))
+    defer { withExtendedLifetime(board) {} }
     var worker = Worker<Simulated>(seed, engine: Simulated(parts.options, world: world))
     remote.waker = worker.engine.waker
     defer { remote.waker = nil }
@@ -168,7 +177,7 @@ extension Worker where E: ~Copyable {
     account.counted = connectionCount.pointee.load(ordering: .relaxed)
     account.isGated = !gated.isEmpty
     account.exchangesRecorded = exchangesRecorded
-    account.counters = counters
+    account.counters = counters.snapshot
     account.hasAbandonedJournal = hasAbandonedJournal
     if audits {
       account.journal = auditTotals

@@ -60,7 +60,6 @@ extension Worker where E: ~Copyable {
       downstreams.release(slot)
       return refuse(socket)
     }
-    counters.accepted += 1
     if let cpu, let arrived = engine.incomingCPU(socket), arrived != cpu {
       counters.acceptedElsewhere += 1
     }
@@ -70,11 +69,12 @@ extension Worker where E: ~Copyable {
     if let context = plan.listeners[listener].tls {
       session = TLSSession(context: context.takeUnretainedValue())
       if session == nil {
-        counters.accepted -= 1
         downstreams.release(slot)
         return refuse(socket)
       }
     }
+    counters.accepted += 1
+    counters[listener: Int32(listener), .accepted] += 1
     let d = downstreams[slot]
     d.initialize(
       to: Downstream(

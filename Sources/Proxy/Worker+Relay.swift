@@ -222,6 +222,7 @@ extension Worker where E: ~Copyable {
 
   /// Ends an exchange's slot; its connection and its record are settled.
   mutating func dropExchange(_ x: ExchangePointer, _ d: DownstreamPointer) {
+    counters.countEnd(x)
     releaseUpstream(x, keep: false)
     holds.remove(x.pointee.slot)
     if audits { releaseReservation(x) }

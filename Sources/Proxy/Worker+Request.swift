@@ -164,6 +164,7 @@ extension Worker where E: ~Copyable {
     d.pointee.isScanning = false
     let x = makeExchange(d, method: .other, version: .http11, framing: .none)
     x.pointee.ending = .badRequest
+    counters.countRequest(x)
     if audits { reserveAuditOfRefusal(x, d) }
     d.pointee.closeAfterResponse = true
     return x
@@ -187,7 +188,6 @@ extension Worker where E: ~Copyable {
     d.pointee.exchange = Int32(slot)
     d.pointee.phase = .response
     Self.transport(d).pointee.deadline = .max
-    counters.requests += 1
     return x
   }
 
@@ -207,16 +207,17 @@ extension Worker where E: ~Copyable {
       case .granted: break
       case .refused:
         counters.auditRejects += 1
+        counters.countRequest(x)
         if !requestHead.isPersistent || drain != .serving { d.pointee.closeAfterResponse = true }
         return refuse(d, x, .auditFull)
       case .tooLarge:
+        counters.countRequest(x)
         reserveAuditOfRefusal(x, d)
         if !requestHead.isPersistent || drain != .serving { d.pointee.closeAfterResponse = true }
         return refuse(d, x, .auditRecordTooLarge)
       case .blocked:
         counters.auditWaits += 1
         dropExchange(x, d)
-        counters.requests -= 1
         auditBlocked.append(d.pointee.slot)
         // `block` waits for as long as an idle connection may.
         d.pointee.phase = .idle
@@ -225,6 +226,7 @@ extension Worker where E: ~Copyable {
         return false
       }
     }
+    counters.countRequest(x)
     if !requestHead.isPersistent || drain != .serving { d.pointee.closeAfterResponse = true }
     if requestHead.method == .connect || requestHead.method == .trace {
       // What a client sends behind CONNECT is for a tunnel that there will not be.

@@ -27,6 +27,7 @@ struct WorkerSeed: @unchecked Sendable {
   var board: QueueBoard?
   /// Where the workers wait until each has its engine.
   let gate: EngineGate
+  let counters: WorkerCounters
 }
 
 struct JournalSeed: Sendable {
@@ -93,6 +94,7 @@ extension Worker where E: ~Copyable {
     listeners.initialize(
       repeating: ListenerState(socket: .none, accepting: false, retryAt: .max))
     pools = ServerPools(seed.plan)
+    counters = seed.counters
     if let journalSeed = seed.journal {
       journal = Journal(
         configuration: journalSeed.configuration, recovered: journalSeed.recovered)
@@ -175,6 +177,7 @@ private func runWorker<E: Engine & ~Copyable>(_ seed: WorkerSeed, _ engine: cons
   seed.control.pointee.state.store(WorkerControl.ready, ordering: .releasing)
   worker.run()
   worker.logAnchor()
+  worker.publishMetrics()
   worker.end()
   seed.control.pointee.finished.store(true, ordering: .releasing)
 }

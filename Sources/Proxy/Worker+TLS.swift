@@ -54,6 +54,7 @@ extension Worker where E: ~Copyable {
       }
       if transfer.handshakeCompleted {
         counters.handshakes += 1
+        counters.countHandshake(d.pointee.listener, d.pointee.tls!.negotiated())
         d.pointee.handshaken = true
       }
       if transfer.plaintext > 0 {
@@ -139,7 +140,10 @@ extension Worker where E: ~Copyable {
   // MARK: Ends
 
   private mutating func tlsFailed(_ d: DownstreamPointer) {
-    if !d.pointee.handshaken { counters.handshakeFailures += 1 }
+    if !d.pointee.handshaken {
+      counters.handshakeFailures += 1
+      counters[listener: d.pointee.listener, .handshakeFailures] += 1
+    }
     if let failure = d.pointee.tls!.whyFailed() {
       if failure.kind == .tooManyMessages { counters.tlsFloods += 1 }
       logTLSFailure(d, failure)

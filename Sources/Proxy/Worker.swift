@@ -73,7 +73,7 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
   let responseLimits: HeadLimits
   let listeners: UnsafeMutableBufferPointer<ListenerState>
   let pools: ServerPools
-  var counters = WorkerCounters()
+  var counters: WorkerCounters
 
   var journal: Journal?
   let audits: Bool
@@ -132,6 +132,7 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
     resume()
     submitAssigned()
     obeyControl()
+    if counters.isWatched { publishWhenDue() }
     if drain != .serving { advanceDrain() }
   }
 
@@ -140,7 +141,7 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
     if let due = wheel.nextDeadline { deadline = min(deadline, due) }
     if audits { deadline = min(deadline, journalDeadline, holds.nextDeadline) }
     for listener in listeners { deadline = min(deadline, listener.retryAt) }
-    deadline = min(deadline, nextDrainSweep)
+    deadline = min(deadline, nextDrainSweep, counters.publishAt)
     // Who waits for the audit log is looked at again even if nothing else happens.
     if !auditBlocked.isEmpty { deadline = min(deadline, engine.now + 20_000_000) }
     if !resumable.isEmpty || !reapDownstreams.isEmpty || !reapUpstreams.isEmpty { return 0 }
