@@ -1,6 +1,6 @@
 // What a worker does not count itself is published: read where it is kept, and written to the
 // worker's block in one go. When somebody asks (SIGUSR1), and where another process reads along (the
-// lab does), ten times a second while anything happens.
+// lab does), every 10 ms while anything happens.
 
 import AuditLog
 import Metrics

@@ -132,7 +132,7 @@ struct WorkerCounters: WorkerCounting {
   /// When to publish next, in monotonic nanoseconds; Int64.max: nothing has happened since.
   var publishAt = Int64.max
 
-  static let publishInterval: Int64 = 100_000_000
+  static let publishInterval: Int64 = 10_000_000
 
   init(_ block: MetricBlock, _ rows: MetricRows, isWatched: Bool) {
     self.block = block
