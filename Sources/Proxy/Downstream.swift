@@ -37,8 +37,6 @@ struct Downstream: ~Copyable {
   var auditWaitSince: Int64 = 0
   /// How much room it waits for, in bytes.
   var auditWaitBytes = 0
-  /// True once a request was answered here.
-  var hasServed = false
   /// True when the close is to wait for the peer's end; see `closeDownstream`.
   var lingers = false
   /// Bytes dropped while lingering.

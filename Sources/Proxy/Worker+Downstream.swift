@@ -157,7 +157,6 @@ extension Worker where E: ~Copyable {
   /// The connection is ready for its next request.
   mutating func becomeIdle(_ d: DownstreamPointer, largeRequest: Bool) {
     let t = Self.transport(d)
-    d.pointee.hasServed = true
     d.pointee.phase = .idle
     adoptPlan(d)
     t.pointee.deadline = engine.now + plan.listeners[Int(d.pointee.listener)].idleTimeout

@@ -55,6 +55,7 @@ extension Worker where E: ~Copyable {
   /// for the end of the content.
   mutating func failExchange(_ x: ExchangePointer, _ ending: Ending) {
     logFailure(x, ending)
+    countFailure(x, ending)
     releaseUpstream(x, keep: false)
     if x.pointee.committed || x.pointee.hasBegun || x.pointee.phase == .complete {
       return abortExchange(x, ending)

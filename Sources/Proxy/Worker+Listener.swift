@@ -65,7 +65,6 @@ extension Worker where E: ~Copyable {
       downstreams.release(slot)
       return refuse(socket)
     }
-    counters.accepted += 1
     if let cpu, let arrived = engine.incomingCPU(socket), arrived != cpu {
       counters.acceptedElsewhere += 1
     }
@@ -77,13 +76,14 @@ extension Worker where E: ~Copyable {
       guard let session = TLSSession(context: context.takeUnretainedValue()),
         channels.open(session, on: &d.pointee.transport)
       else {
-        counters.accepted -= 1
         d.deinitialize(count: 1)
         downstreams.release(slot)
         return refuse(socket)
       }
     }
     plan.join(listener)
+    counters.accepted += 1
+    counters[listener: plan.row(ofListener: d.pointee.listener), .accepted] += 1
     d.pointee.clientLength = textLength
     d.pointee.transport.deadline = engine.now + plan.current.listeners[listener].headTimeout
     wheel.arm(Int(slot), at: lookAt(d.pointee.transport.deadline, engine.now))

@@ -207,6 +207,7 @@ extension Worker where E: ~Copyable {
 
   /// Ends an exchange's slot; its connection and its record are settled.
   mutating func dropExchange(_ x: ExchangePointer, _ d: DownstreamPointer) {
+    countEnd(x)
     releaseUpstream(x, keep: false)
     audit.endHold(x.pointee.slot)
     audit.release(&x.pointee.reservation)

@@ -171,6 +171,7 @@ extension Worker where E: ~Copyable {
       return nil
     }
     x.pointee.ending = .badRequest
+    countRequest(x)
     if audits { reserveAuditOfRefusal(x, d) }
     d.pointee.closeAfterResponse = true
     return x
@@ -190,7 +191,6 @@ extension Worker where E: ~Copyable {
     d.pointee.exchange = Int32(slot)
     d.pointee.phase = .response
     Self.transport(d).pointee.deadline = .max
-    counters.requests += 1
     return x
   }
 
@@ -215,16 +215,17 @@ extension Worker where E: ~Copyable {
       case .granted, .unrecorded: break
       case .refused:
         counters.auditRejects += 1
+        countRequest(x)
         if !requestHead.isPersistent || drain != .serving { d.pointee.closeAfterResponse = true }
         return refuse(d, x, .auditFull)
       case .tooLarge:
+        countRequest(x)
         reserveAuditOfRefusal(x, d)
         if !requestHead.isPersistent || drain != .serving { d.pointee.closeAfterResponse = true }
         return refuse(d, x, .auditRecordTooLarge)
       case .blocked:
         counters.auditWaits += 1
         dropExchange(x, d)
-        counters.requests -= 1
         audit.wait(d.pointee.slot)
         // `block` waits for as long as an idle connection may.
         d.pointee.phase = .idle
@@ -233,6 +234,7 @@ extension Worker where E: ~Copyable {
         return false
       }
     }
+    countRequest(x)
     if !requestHead.isPersistent || drain != .serving { d.pointee.closeAfterResponse = true }
     if request.method == .connect || request.method == .trace {
       // What a client sends behind CONNECT is for a tunnel that there will not be.

@@ -28,6 +28,7 @@ struct WorkerSeed: @unchecked Sendable {
   var board: QueueBoard?
   /// Where the workers wait until each has its engine.
   let gate: EngineGate
+  let counters: WorkerCounters
 }
 
 /// A worker that could not start.
@@ -67,6 +68,7 @@ extension Worker where E: ~Copyable {
     responseHead = ResponseHead(fieldCapacity: max(limits.requestFields, 256))
     listeners = Listeners(count: plan.listeners.count, worker: seed.index, board: seed.board)
     pools = ServerPools(plan)
+    counters = seed.counters
     audit = AuditDriver(
       seed.journal, plan.audit, exchanges: streams, worker: seed.index,
       tokenKind: TokenKind.journal.rawValue, logger: seed.logger)
@@ -130,6 +132,7 @@ private func runWorker<E: Engine & ~Copyable>(_ seed: WorkerSeed, _ engine: cons
   seed.control.pointee.state.store(WorkerControl.ready, ordering: .releasing)
   worker.run()
   worker.logAnchor()
+  worker.publishMetrics()
   worker.end()
   seed.control.pointee.finished.store(true, ordering: .releasing)
 }

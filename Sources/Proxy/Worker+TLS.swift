@@ -49,7 +49,12 @@ extension Worker where E: ~Copyable {
         loseSession(d)
         return offset
       }
-      if step.handshakeCompleted { counters.handshakes += 1 }
+      if step.handshakeCompleted {
+        counters.handshakes += 1
+        counters.countHandshake(
+          listener: plan.row(ofListener: d.pointee.listener),
+          isTLS13: channel.pointee.session.version == .tls13)
+      }
       if step.plaintext > 0 {
         area.truncate(to: step.plaintext)
         downstreamInput(d, area)
@@ -95,7 +100,10 @@ extension Worker where E: ~Copyable {
     _ d: DownstreamPointer, _ channel: UnsafeMutablePointer<TLSChannel>
   ) {
     let isEstablished = channel.pointee.isEstablished
-    if !isEstablished { counters.handshakeFailures += 1 }
+    if !isEstablished {
+      counters.handshakeFailures += 1
+      counters[listener: plan.row(ofListener: d.pointee.listener), .handshakeFailures] += 1
+    }
     if let failure = channel.pointee.session.failure {
       if failure.kind == .tooManyMessages { counters.tlsFloods += 1 }
       logTLSFailure(d, failure)

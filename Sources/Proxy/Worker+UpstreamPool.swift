@@ -26,11 +26,13 @@ extension Worker where E: ~Copyable {
     x.pointee.server = server
     let state = pools.server(group, server)
     state.pointee.active += 1
+    counters[server: state.pointee.row, .requests] += 1
     if !fresh, let u = takeIdle(state) {
       u.pointee.phase = .assigned
       u.pointee.exchange = Int32(x.pointee.slot)
       u.pointee.transport.deadline = .max
       counters.upstreamReuses += 1
+      counters[server: state.pointee.row, .reuses] += 1
       x.pointee.upstream = Int32(u.pointee.slot)
       x.pointee.connected = engine.now
       give(frame, to: u)
@@ -119,6 +121,7 @@ extension Worker where E: ~Copyable {
         x, Self.isExhaustion(error.code) ? .resourcesExhausted : .connectFailed)
     }
     counters.upstreamConnects += 1
+    counters[server: pools.row(x.pointee.group, x.pointee.server), .connects] += 1
     let u = upstreams[slot]
     u.initialize(
       to: Upstream(
@@ -170,6 +173,7 @@ extension Worker where E: ~Copyable {
   /// A server could not be reached: another one may be, and nothing was sent yet.
   mutating func connectFailed(_ u: UpstreamPointer, _ ending: Ending) {
     counters.upstreamFailures += 1
+    counters[server: pools.row(u.pointee.group, u.pointee.server), .connectFailures] += 1
     if tryNextAddress(u) { return }
     let upstream = plan.upstreams[Int(u.pointee.group)]
     let state = pools.server(u.pointee.group, u.pointee.server)
@@ -188,6 +192,7 @@ extension Worker where E: ~Copyable {
     {
       x.pointee.attemptsLeft -= 1
       counters.retries += 1
+      counters[server: state.pointee.row, .retries] += 1
       attach(x, frame, avoid: u.pointee.server)
       return flushAttached(x, d)
     }
@@ -330,6 +335,7 @@ extension Worker where E: ~Copyable {
     x.pointee.replayLength = 0
     counters.retries += 1
     let failed = x.pointee.server
+    counters[server: pools.row(x.pointee.group, failed), .retries] += 1
     let d = downstreams[x.pointee.downstream]
     releaseUpstream(x, keep: false)
     let several = plan.upstreams[Int(x.pointee.group)].servers.count > 1

@@ -48,7 +48,7 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
   let responseLimits: HeadLimits
   var listeners: Listeners
   let pools: ServerPools
-  var counters = WorkerCounters()
+  var counters: WorkerCounters
 
   var audit: AuditDriver
 
@@ -92,6 +92,7 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
     resume()
     submitAssigned()
     obeyControl()
+    if counters.isWatched { publishWhenDue() }
     if drain != .serving { advanceDrain() }
   }
 
@@ -100,6 +101,7 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
     if let due = wheel.nextDeadline { deadline = min(deadline, due) }
     deadline = min(deadline, audit.nextDeadline(now: engine.now))
     deadline = min(deadline, listeners.nextRetry, nextDrainSweep)
+    deadline = min(deadline, counters.publishAt)
     if !resumable.isEmpty || !reapDownstreams.isEmpty || !reapUpstreams.isEmpty { return 0 }
     return deadline == .max ? nil : deadline
   }

@@ -32,12 +32,12 @@ package final class PlanGeneration: @unchecked Sendable {
 
   init(
     _ configuration: ProxyConfiguration, listenerAddresses: [SocketAddress],
-    serverAddresses: [[[SocketAddress]]], contexts: [TLSContext?]
+    serverAddresses: [[[SocketAddress]]], contexts: [TLSContext?], metrics: ProxyMetrics
   ) {
     var memory = PlanMemory()
     plan = Plan(
       configuration, listenerAddresses: listenerAddresses, serverAddresses: serverAddresses,
-      contexts: contexts, memory: &memory)
+      contexts: contexts, metrics: metrics, memory: &memory)
     self.memory = memory
   }
 
