@@ -76,7 +76,8 @@ package struct SimulatedWorkerParts {
 package final class SimulatedWorkerRemote {
   fileprivate let control: UnsafeMutablePointer<WorkerControl>
   fileprivate var waker: Waker?
-  fileprivate var metrics: ProxyMetrics?
+  /// The metrics of the worker that runs, or has run.
+  fileprivate(set) var metrics: ProxyMetrics?
   fileprivate var asked: [(WorkerAccount) -> Void] = []
 
   package init() {
@@ -142,10 +143,8 @@ package enum SimulatedWorker {
     }
     let seed = WorkerSeed(
       generation: generation, index: 0, workerCount: 1, options: parts.options,
-      control: remote.control,
-      connectionCount: connections, logger: parts.logger, journal: journal, cpu: nil,
-      gate: EngineGate(count: 1),
-      counters: metrics.counters(0))
+      control: remote.control, connectionCount: connections, logger: parts.logger,
+      journal: journal, cpu: nil, gate: EngineGate(count: 1), counters: metrics.counters(0))
     // Alive for as long as the worker counts in it.
     defer { withExtendedLifetime(metrics) {} }
     var worker = Worker<Simulated>(seed, engine: Simulated(parts.options, world: world))

@@ -10,6 +10,17 @@ from harness import configuration, ports, settings, wire
 from harness.case import SystemCase, on_both_engines
 from harness.metrics import VARIABLE, MetricFile
 
+# Scripts read these by name.
+KEYS = """
+    connections exchanges upstream_connections upstream_idle leases frames operations timers cold_bytes
+    descriptors records responses requests accepted refused streams_refused accepted_elsewhere handed_over
+    queues bad_requests fields_dropped upstream_connects upstream_reuses upstream_stale upstream_failures
+    retries timeouts downstream_aborts handshakes handshake_failures tls_floods tls_stalls audit_rejects
+    audit_drops audit_waits unanswered_by_audit holds_expired holds_refused held_responses plans
+    plans_installed plans_delayed frames_exhausted turns system_calls completions receives_starved
+    sends_short frames_evacuated sq_full cq_overflows audit_records audit_commits
+""".split()
+
 
 def total(figures, name, **labels):
     """The sum of a family over its rows and workers, of those with these labels."""
@@ -67,6 +78,7 @@ class Metrics(SystemCase):
                     self.assertEqual(sum(figures[(key,)]), value, key)
                 compared += 1
         self.assertGreater(compared, 40)
+        self.assertEqual(sorted(line.keys() - {"worker", "engine"}), sorted(KEYS))
         self.assertEqual(line["requests"], 25)
         self.assertEqual(notes["engine"], self.engine)
         listener = {"listener": f"127.0.0.1:{proxy.port}"}
