@@ -161,9 +161,7 @@ struct WorkerCounters: WorkerCounting {
     nonmutating set { block[Self.publishedCell + metric.rawValue] = newValue }
   }
 
-  private static var publishedCell: Int {
-    MetricLayout.blockHead + WorkerMetric.allCases.count
-  }
+  private static let publishedCell = MetricLayout.blockHead + WorkerMetric.allCases.count
 
   /// A figure of a listener.
   @inline(__always) subscript(listener row: Int32, _ metric: ListenerMetric) -> Int {
