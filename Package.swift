@@ -31,6 +31,7 @@ let package = Package(
     .target(name: "TLS", dependencies: ["COpenSSL"], swiftSettings: settings),
     .target(
       name: "Transport", dependencies: ["MillraceEngine", "TLS"], swiftSettings: settings),
+    .target(name: "Metrics", dependencies: ["CLinux"], swiftSettings: settings),
     .target(name: "HTTP", swiftSettings: settings),
     .target(name: "Exchange", swiftSettings: settings),
     .target(name: "HTTP1", dependencies: ["HTTP"], swiftSettings: settings),
@@ -42,7 +43,7 @@ let package = Package(
       name: "Proxy",
       dependencies: [
         "MillraceEngine", "TLS", "Transport", "HTTP", "HTTP1", "Exchange", "AuditLog",
-        "Configuration",
+        "Configuration", "Metrics",
         .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: settings),
@@ -50,7 +51,7 @@ let package = Package(
       name: "Lab",
       dependencies: [
         "MillraceEngine", "TLS", "Transport", "HTTP", "HTTP1", "HTTP2", "AuditLog",
-        "Configuration",
+        "Configuration", "Metrics",
         "CLinux",
         .product(name: "Histogram", package: "hdrhistogram-swift"),
       ],
@@ -91,6 +92,8 @@ let package = Package(
     .testTarget(
       name: "TransportTests", dependencies: ["Transport", "MillraceEngine", "TLS"],
       swiftSettings: settings),
+    .testTarget(
+      name: "MetricsTests", dependencies: ["Metrics", "CLinux"], swiftSettings: settings),
     .testTarget(name: "ExchangeTests", dependencies: ["Exchange"], swiftSettings: settings),
     .testTarget(name: "HTTPTests", dependencies: ["HTTP"], swiftSettings: settings),
     .testTarget(name: "HTTP1Tests", dependencies: ["HTTP", "HTTP1"], swiftSettings: settings),
@@ -100,6 +103,7 @@ let package = Package(
       name: "LabTests",
       dependencies: [
         "Lab", "MillraceEngine", "TLS", "Transport", "HTTP", "HTTP1", "HTTP2", "Configuration",
+        "Metrics",
       ],
       swiftSettings: settings),
     .testTarget(
@@ -110,7 +114,7 @@ let package = Package(
     .testTarget(
       name: "ProxyTests",
       dependencies: [
-        "Proxy", "Transport", "TLS", "AuditLog", "Configuration", "MillraceEngine",
+        "Proxy", "Transport", "TLS", "AuditLog", "Configuration", "MillraceEngine", "Metrics",
         .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: settings),

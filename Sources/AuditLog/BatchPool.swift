@@ -178,10 +178,6 @@ struct BatchPool: ~Copyable {
 
   func base(_ index: Int) -> UnsafeMutableRawPointer { bases[index] }
 
-  mutating func setUsed(_ used: Int, of index: Int) {
-    batches[index].used = used
-  }
-
   mutating func lend(_ index: Int) -> FileBuffer {
     memory[index].take()!
   }

@@ -3,6 +3,7 @@
 #include "CLinux.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/perf_event.h>
 #include <linux/seccomp.h>
@@ -13,6 +14,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/vfs.h>
@@ -247,3 +249,29 @@ int clinux_wtermsig(int s) { return WIFSIGNALED(s) ? WTERMSIG(s) : 0; }
 void clinux_name_self(const char *name) { pthread_setname_np(pthread_self(), name); }
 
 void clinux_timer_slack(unsigned long nanoseconds) { prctl(PR_SET_TIMERSLACK, nanoseconds); }
+
+/* F_SEAL_FUTURE_WRITE of linux/fcntl.h (Linux 5.1), which glibc's fcntl.h has only since 2.31. */
+static const int CLINUX_SEAL_FUTURE_WRITE = 0x0010;
+
+int clinux_memory_file(const char *name) {
+  return memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+}
+
+int clinux_is_unsealed(int descriptor) {
+  int seals = fcntl(descriptor, F_GET_SEALS);
+  /* F_SEAL_EXEC may be there by vm.memfd_noexec. */
+  const int ours =
+      F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | CLINUX_SEAL_FUTURE_WRITE;
+  return seals >= 0 && (seals & ours) == 0;
+}
+
+int clinux_seal(int descriptor) {
+  const int size = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+  if (fcntl(descriptor, F_ADD_SEALS, size | CLINUX_SEAL_FUTURE_WRITE) == 0) return 0;
+  return errno == EINVAL ? fcntl(descriptor, F_ADD_SEALS, size) : -1;
+}
+
+int clinux_is_sealed(int descriptor) {
+  int seals = fcntl(descriptor, F_GET_SEALS);
+  return seals >= 0 && (seals & F_SEAL_SHRINK) != 0;
+}

@@ -75,8 +75,6 @@ struct CompletionQueue: ~Copyable {
   @usableFromInline var mask: Int
   @usableFromInline var head = 0
   @usableFromInline var tail = 0
-  /// How often the ring had to grow: an operator's hint that the first size was too small.
-  @usableFromInline private(set) var growths = 0
 
   /// - Parameter capacity: entries, a power of two.
   init(capacity: Int) {
@@ -138,6 +136,5 @@ struct CompletionQueue: ~Copyable {
     mask = capacity - 1
     head = 0
     tail = waiting
-    growths += 1
   }
 }

@@ -80,12 +80,19 @@ struct Run: ParsableCommand {
     let writer = LineWriter(descriptor: 2, lossLine: LineLogHandler.lossLine)
     var logger = Logger(label: "millrace") { _ in LineLogHandler(writer: writer) }
     logger.logLevel = level
-    let server = Server(configuration, preflight, logger: logger)
+    let server = Server(
+      configuration, preflight, logger: logger, metricsDescriptor: metricsDescriptor())
     // The probe forks; the log's thread starts after it.
     let status = server.run(afterProbe: { writer.start() })
     writer.drain(milliseconds: 1000)
     // Not exit(3): threads may still run, and everything durable has been made so.
     _exit(status)
+  }
+
+  /// What `millrace compare` sets so that it can read the metrics while the proxy runs. A value that is
+  /// no number is a descriptor that is none, which is told at the start.
+  private func metricsDescriptor() -> Int32? {
+    getenv("MILLRACE_METRICS_DESCRIPTOR").map { Int32(String(cString: $0)) ?? -1 }
   }
 
   private func load(_ problems: inout [Problem]) -> ProxyConfiguration? {

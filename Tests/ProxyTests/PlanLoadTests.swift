@@ -142,6 +142,7 @@ private final class RunningWorker {
   private let board: ControlBoard
   private let thread: WorkerThread
   private let connections: UnsafeMutablePointer<Atomic<Int>>
+  private let metrics: ProxyMetrics
   /// Every plan but the first.
   private(set) var generations: [Weakly] = []
 
@@ -157,11 +158,12 @@ private final class RunningWorker {
     board = ControlBoard(count: 1)
     let gate = EngineGate(count: 1)
     running = Self.configuration(port, ports)
+    metrics = try ProxyMetrics(running, workers: 1)
     let seed = WorkerSeed(
-      generation: try Self.generation(running, ports), index: 0, workerCount: 1,
+      generation: try Self.generation(running, ports, metrics), index: 0, workerCount: 1,
       options: EngineOptions(), control: board.controls, connectionCount: connections,
       logger: Logger(label: "plans") { _ in SwiftLogNoOpLogHandler() }, journal: nil, cpu: nil,
-      gate: gate)
+      gate: gate, counters: metrics.counters(0))
     let wakers = board.wakers
     thread = try WorkerThread.start(name: "plans", cpu: nil) { startWorker(kind, seed, wakers) }
     guard gate.result() == nil else {
@@ -187,7 +189,7 @@ private final class RunningWorker {
   }
 
   private static func generation(
-    _ configuration: ProxyConfiguration, _ ports: [UInt16]
+    _ configuration: ProxyConfiguration, _ ports: [UInt16], _ metrics: ProxyMetrics
   ) throws -> PlanGeneration {
     func address(_ port: UInt16) throws -> SocketAddress {
       try SocketAddress.resolve(host: "127.0.0.1", port: port)[0]
@@ -197,7 +199,8 @@ private final class RunningWorker {
     }
     return PlanGeneration(
       configuration, listenerAddresses: [try address(port)],
-      serverAddresses: [try ports.map { [try address($0)] }], contexts: [nil])
+      serverAddresses: [try ports.map { [try address($0)] }], contexts: [nil],
+      metrics: metrics)
   }
 
   func replacePlan(ports: [UInt16], which: Int) throws {
@@ -205,7 +208,7 @@ private final class RunningWorker {
     let chosen = which == 0 ? ports : which == 1 ? [ports[0]] : ports.reversed()
     let wanted = Self.configuration(port, chosen)
     let refused = try Supervisor.replacePlan(of: running, with: wanted, board) {
-      let generation = try Self.generation(wanted, chosen)
+      let generation = try Self.generation(wanted, chosen, metrics)
       generations.append(Weakly(generation: generation))
       return generation
     }

@@ -406,6 +406,16 @@ int clinux_may_write(const char *directory);
 
 static const int32_t CLINUX_O_DIRECT = 040000;
 
+/* A file in memory that can be sealed, closed at exec: its descriptor, or -1 and errno. */
+int clinux_memory_file(const char *name);
+/* Whether a descriptor is such a file, without any seal on its size or its content. */
+int clinux_is_unsealed(int descriptor);
+/* Seals its size, and where the kernel can (Linux 5.1) its content against all but those who have
+   mapped it: 0, or -1 and errno. */
+int clinux_seal(int descriptor);
+/* Whether it can never get shorter. */
+int clinux_is_sealed(int descriptor);
+
 static inline uint32_t clinux_load_acquire(const uint32_t *p) {
   return __atomic_load_n(p, __ATOMIC_ACQUIRE);
 }

@@ -4,6 +4,7 @@
 
 import CLinux
 import Glibc
+import Metrics
 import MillraceEngine
 
 /// What a process is started with.
@@ -18,6 +19,8 @@ struct Launch {
   var output: String
   /// CPUs that it may run on; empty: those of this process.
   var processors: [Int] = []
+  /// Where the process is to keep its metrics, for a program that can.
+  var metrics: MetricFile?
 }
 
 /// A running or ended process.
@@ -38,7 +41,7 @@ final class ChildProcess {
         cure: "name another directory with --keep")
     }
     defer { close(output) }
-    let pid = Self.spawn(launch, output)
+    let pid = Self.spawnWithMetrics(launch, output)
     guard pid > 0 else {
       throw CompareFailure(
         "\(launch.command[0]) cannot be started: \(String(cString: strerror(-pid)))",
@@ -48,6 +51,13 @@ final class ChildProcess {
   }
 
   deinit { kill() }
+
+  private static func spawnWithMetrics(_ launch: Launch, _ output: Int32) -> Int32 {
+    guard let metrics = launch.metrics else { return spawn(launch, output) }
+    var launch = launch
+    launch.environment.append((MetricFile.variable, "\(metrics.descriptor)"))
+    return metrics.handingOver { spawn(launch, output) }
+  }
 
   private static func spawn(_ launch: Launch, _ output: Int32) -> Int32 {
     let words = ProcessorMask.words(launch.processors)

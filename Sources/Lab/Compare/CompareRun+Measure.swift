@@ -3,6 +3,7 @@
 // comparison from going on is thrown.
 
 import Glibc
+import Metrics
 import MillraceEngine
 
 /// What is looked at twice within the counted part, because looking costs more than a few reads.
@@ -12,6 +13,8 @@ private struct Look {
   var involuntary: Int
   /// nil where they are not counted.
   var systemCalls: Int?
+  /// What Millrace said of itself; nil of another subject.
+  var metrics: MetricReading?
 }
 
 /// Everything that was seen while a load ran.
@@ -38,6 +41,8 @@ extension CompareRun {
       _ = unlink(path)
     }
     _ = unlink(trial.launch.output)
+    trial.launch.metrics = trial.hasMetrics ? MetricFile() : nil
+    defer { trial.launch.metrics = nil }
     do {
       let process = try ChildProcess(trial.launch)
       let port = trial.port
@@ -48,7 +53,7 @@ extension CompareRun {
         measurement.failure = Self.words("did not start", process)
         return measurement
       }
-      try load(&measurement, trial, process, stage, scene)
+      try load(&measurement, &trial, process, stage, scene)
       process.send(SIGTERM)
       _ = try attention.wait(seconds: Self.patience) { !process.isRunning }
       process.kill()
@@ -57,7 +62,6 @@ extension CompareRun {
       measurement.failure = error.description
       return measurement
     }
-    if trial.hasCounters { readLog(&measurement, &trial) }
     return measurement
   }
 
@@ -71,7 +75,7 @@ extension CompareRun {
   // MARK: The load
 
   private func load(
-    _ measurement: inout Measurement, _ trial: Trial, _ process: ChildProcess,
+    _ measurement: inout Measurement, _ trial: inout Trial, _ process: ChildProcess,
     _ stage: StageFacts, _ scene: Scene
   ) throws(CompareFailure) {
     let request = LabTools.Load(
@@ -85,7 +89,7 @@ extension CompareRun {
     let load = try tools.startLoad(request)
     // Counting system calls costs each of them some 100 ns, so it is done where nothing is timed.
     let sight = try watch(
-      load, process, trial, isRehearsal: measurement.round == 0 && !trial.hasCounters)
+      load, process, trial, isRehearsal: measurement.round == 0 && !trial.hasMetrics)
     guard let result = LabTools.result(request.result) else {
       throw CompareFailure(Self.words("the load gave no result", load), cure: "")
     }
@@ -96,6 +100,7 @@ extension CompareRun {
     }
     fill(&measurement, sight)
     judge(&measurement)
+    fill(&measurement, &trial, MetricsView(sight.looks.compactMap(\.metrics)))
   }
 
   /// A result as a comparison keeps it: some kilobytes.
@@ -143,8 +148,8 @@ extension CompareRun {
         sight.looks.append(
           Look(
             wallMicroseconds: SystemClock.wallMicroseconds(), voluntary: switches.voluntary,
-            involuntary: switches.involuntary, systemCalls: Self.count(counter)))
-        if trial.hasCounters { process.send(SIGUSR1) }
+            involuntary: switches.involuntary, systemCalls: Self.count(counter),
+            metrics: trial.launch.metrics?.reading()))
         if isSecond { sight.residentBytes = tree.residentBytes() }
       }
       try attention.wait(milliseconds: 10)
@@ -208,17 +213,16 @@ extension CompareRun {
   /// One in a thousand: above that, p99.9 is that of the failures.
   private static let failedShare = 0.001
 
-  // MARK: Millrace's log
+  // MARK: Millrace's own figures
 
-  private func readLog(_ measurement: inout Measurement, _ trial: inout Trial) {
-    let log = ProxyLog(TextFile.read(trial.launch.output))
-    if let engine = log.engine { trial.facts.engine = engine }
+  private func fill(_ measurement: inout Measurement, _ trial: inout Trial, _ view: MetricsView) {
+    if let engine = view.engine { trial.facts.engine = engine }
     // A variant whose option the kernel refused is another variant.
-    for (feature, cause) in log.refused where trial.facts.options[feature] == "true" {
+    for (feature, cause) in view.refused where trial.facts.options[feature] == "true" {
       measurement.failure = measurement.failure ?? "\(feature) is refused here: \(cause)"
     }
-    guard let counted = log.counted else { return }
-    // Counters are those between two reports; the load counts a little longer.
+    guard let counted = view.counted else { return }
+    // Figures are those between two looks; the load counts a little longer.
     let share = measurement.requestsInTime / Double(counted.responses)
     func scaled(_ name: String) -> Int? {
       counted.differences[name].map { Int((Double($0) * share).rounded()) }

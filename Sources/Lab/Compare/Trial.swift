@@ -12,8 +12,8 @@ struct Trial {
   var port: UInt16
   /// Emptied before each start: audit logs and access logs would grow without end.
   var scratch: [String] = []
-  /// Millrace writes counters to its log at SIGUSR1.
-  var hasCounters: Bool { facts.kind == .variant }
+  /// Millrace shares its metrics; a build that is too old for it leaves them empty.
+  var hasMetrics: Bool { facts.kind == .variant }
 
   /// A variant of Millrace.
   static func variant(

@@ -3,6 +3,7 @@
 
 import Configuration
 import Logging
+import Metrics
 import MillraceEngine
 
 /// The choice before the workers start, with what the log will say of it.
@@ -14,6 +15,9 @@ struct EngineSelection {
   /// What an engine that works does without.
   private let uringDetails: String
   private let epollDetails: String
+  /// Features that the kernel refused each engine, and why.
+  private let uringRefused: [(name: String, cause: String)]
+  private let epollRefused: [(name: String, cause: String)]
 
   /// Runs the self-tests, which fork: before any thread exists.
   /// - Returns: nil where io_uring was asked for by name and cannot be used, which is logged.
@@ -26,18 +30,22 @@ struct EngineSelection {
       cause = "configured"
       refusal = nil
       uringDetails = ""
-      epollDetails = Self.refused(trials)
+      epollRefused = Self.refusals(trials)
+      uringRefused = []
+      epollDetails = Self.refused(epollRefused)
       return
     }
     var epoll = options
     let report = ProbeReport.run(reducing: &options)
     epoll.apply(report.trials, to: .epoll)
-    epollDetails = Self.refused(report.trials)
+    epollRefused = Self.refusals(report.trials)
+    epollDetails = Self.refused(epollRefused)
+    uringRefused = report.features.filter { $0.state == .refused }.map { ($0.name, $0.cause) }
     refusal = report.refusal
     if report.usable {
       options.apply(report)
       cause = choice == .uring ? "configured" : "probed"
-      uringDetails = Self.details(report)
+      uringDetails = Self.details(report, uringRefused)
       attempts = EngineAttempts(
         .uring, options, threads: threads, orEpollWith: choice == .uring ? nil : epoll)
       return
@@ -93,18 +101,31 @@ struct EngineSelection {
       """)
   }
 
-  private static func details(_ report: ProbeReport) -> String {
+  private static func details(
+    _ report: ProbeReport, _ refused: [(name: String, cause: String)]
+  ) -> String {
     let off = report.features.filter { $0.state == .off }.map(\.name)
-    let refused = report.features.filter { $0.state == .refused }
-      .map { "\($0.name) (\($0.cause))" }
-    return " setup=\(report.setup) off=\"\(off.joined(separator: " "))\""
-      + (refused.isEmpty ? "" : " refused=\"\(refused.joined(separator: ", "))\"")
+    return " setup=\(report.setup) off=\"\(off.joined(separator: " "))\"" + Self.refused(refused)
   }
 
-  /// What epoll must do without.
-  private static func refused(_ trials: FeatureTrials) -> String {
-    let refused = trials.results.filter { $0.engine == .epoll && $0.isRefusal }
-      .map { "\($0.name) (\($0.cause))" }
-    return refused.isEmpty ? "" : " refused=\"\(refused.joined(separator: ", "))\""
+  private static func refusals(_ trials: FeatureTrials) -> [(name: String, cause: String)] {
+    trials.results.filter { $0.engine == .epoll && $0.isRefusal }.map { ($0.name, $0.cause) }
+  }
+
+  /// What an engine must do without.
+  private static func refused(_ refused: [(name: String, cause: String)]) -> String {
+    if refused.isEmpty { return "" }
+    let texts = refused.map { "\($0.name) (\($0.cause))" }
+    return " refused=\"\(texts.joined(separator: ", "))\""
+  }
+
+  // MARK: The metrics
+
+  /// Tells readers of the metrics what came of it: `engine`, and `refused.NAME` with the cause.
+  func note(_ attempts: EngineAttempts, in metrics: MetricBoard) {
+    metrics.note("engine", attempts.kind.rawValue)
+    for refusal in attempts.kind == .uring ? uringRefused : epollRefused {
+      metrics.note("refused.\(refusal.name)", refusal.cause)
+    }
   }
 }

@@ -5,6 +5,7 @@ import AuditLog
 public import Configuration
 import Glibc
 public import Logging
+import Metrics
 import MillraceEngine
 import Synchronization
 import TLS
@@ -14,8 +15,14 @@ public struct Server {
   private let configuration: ProxyConfiguration
   private let preflight: Preflight
   private let logger: Logger
+  /// An inherited file in memory in which another process reads the metrics; nil: nobody does.
+  private let metricsDescriptor: Int32?
 
-  public init(_ configuration: ProxyConfiguration, _ preflight: Preflight, logger: Logger) {
+  public init(
+    _ configuration: ProxyConfiguration, _ preflight: Preflight, logger: Logger,
+    metricsDescriptor: Int32? = nil
+  ) {
+    self.metricsDescriptor = metricsDescriptor
     self.configuration = configuration
     self.preflight = preflight
     self.logger = logger
@@ -48,11 +55,13 @@ public struct Server {
       logger.critical("tls could not be set up cause=\"\(error)\"")
       return 1
     }
+    guard let metrics = makeMetrics(configuration, workers: count) else { return 1 }
     let generation = PlanGeneration(
       configuration, listenerAddresses: preflight.listenerAddresses,
-      serverAddresses: preflight.serverAddresses, contexts: contexts)
+      serverAddresses: preflight.serverAddresses, contexts: contexts, metrics: metrics)
     let supervisor = Supervisor(
-      configuration: configuration, logger: logger, processors: processors, count: count)
+      configuration: configuration, logger: logger, processors: processors, metrics: metrics,
+      count: count)
     let serve = { (journals: [JournalSeed]) in
       supervisor.serve(generation, choice, journals, tickets, signals) { preflight.lock?.release() }
     }
@@ -112,6 +121,22 @@ public struct Server {
       connections: configuration.limits.connections,
       exchanges: configuration.limits.exchanges,
       idleUpstreams: FrameBudget.idleUpstreams(configuration))
+  }
+
+  /// - Returns: nil without memory for them, which is logged.
+  private func makeMetrics(
+    _ configuration: ProxyConfiguration, workers: Int
+  ) -> ProxyMetrics? {
+    do throws(MetricMemoryFailure) {
+      let metrics = try ProxyMetrics(
+        configuration, workers: workers, sharedBy: metricsDescriptor)
+      // For the life of the process: a worker that is not waited for counts until its end.
+      _ = Unmanaged.passRetained(metrics.board)
+      return metrics
+    } catch {
+      logger.critical("metrics could not be set up cause=\"\(error)\"")
+      return nil
+    }
   }
 
   private func makeTicketKeys() -> TicketKeys {

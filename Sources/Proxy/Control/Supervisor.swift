@@ -15,6 +15,7 @@ struct Supervisor {
   let configuration: ProxyConfiguration
   let logger: Logger
   let processors: Processors
+  let metrics: ProxyMetrics
   /// How many workers.
   let count: Int
 
@@ -42,7 +43,8 @@ struct Supervisor {
       return WorkerSeed(
         generation: generation, index: i, workerCount: count, options: options,
         control: board.controls + i, connectionCount: connections, logger: logger,
-        journal: journals.isEmpty ? nil : journals[i], cpu: cpu, board: queues, gate: gate)
+        journal: journals.isEmpty ? nil : journals[i], cpu: cpu, board: queues, gate: gate,
+        counters: metrics.counters(i))
     }
     guard let threads else { return 1 }
     guard board.allReady() else {
@@ -101,6 +103,7 @@ struct Supervisor {
       }
       guard let failure = gate.result() else {
         choice.log(attempts, logger)
+        choice.note(attempts, in: metrics.board)
         gate.open()
         return threads
       }

@@ -112,6 +112,7 @@ struct Downstreams: ~Copyable {
     }
     loop.plan.join(listener)
     loop.counters.accepted += 1
+    loop.counters[listener: loop.plan.row(ofListener: d.pointee.listener), .accepted] += 1
     d.pointee.clientLength = textLength
     d.pointee.transport.deadline =
       loop.engine.now + loop.plan.current.listeners[listener].headTimeout

@@ -11,7 +11,7 @@ struct Loop<E: Engine & ~Copyable>: ~Copyable {
   var engine: E
   var plan: LivePlan
   var wheel: TimerWheel
-  var counters = WorkerCounters()
+  var counters: WorkerCounters
   let logger: Logger
   let worker: Int
   /// False once the worker drains: no connection is kept for a request to come.
@@ -23,8 +23,10 @@ struct Loop<E: Engine & ~Copyable>: ~Copyable {
 
   /// - Parameter timers: nodes of the wheel: one for each connection that there may be.
   init(
-    _ engine: consuming E, _ plan: consuming LivePlan, timers: Int, logger: Logger, worker: Int
+    _ engine: consuming E, _ plan: consuming LivePlan, timers: Int, counters: WorkerCounters,
+    logger: Logger, worker: Int
   ) {
+    self.counters = counters
     wheel = TimerWheel(capacity: timers, now: engine.now)
     self.engine = engine
     self.plan = plan

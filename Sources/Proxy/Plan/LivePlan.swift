@@ -85,6 +85,10 @@ struct LivePlan: ~Copyable {
   /// A listener's place among those of its plan, which is the same in all plans.
   func place(ofListener index: Int32) -> Int { Int(index) % listenersPerWindow }
 
+  /// Where a listener's figures are in a worker's block of metrics.
+  @inline(__always)
+  func row(ofListener index: Int32) -> Int32 { listeners[Int(index)].row }
+
   // MARK: Users
 
   /// A connection begins on the current plan. - Returns: its listener's index.

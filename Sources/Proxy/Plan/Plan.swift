@@ -34,6 +34,8 @@ struct ListenerPlan {
   let idleTimeout: Int64
   /// Fields with an underscore in their name are dropped.
   let dropsUnderscores: Bool
+  /// Where its figures are in each worker's block of metrics: the same in every plan that has it.
+  let row: Int32
 }
 
 struct RoutePlan {
@@ -56,6 +58,8 @@ struct ServerPlan {
   /// Its name without the port: what its certificate must be for.
   let host: PlanBytes
   let weight: Int32
+  /// Where its figures are in each worker's block of metrics: the same in every plan that has it.
+  let row: Int32
 }
 
 struct UpstreamPlan {
@@ -102,7 +106,7 @@ struct Plan: @unchecked Sendable {
   init(
     _ configuration: ProxyConfiguration, listenerAddresses: [SocketAddress],
     serverAddresses: [[[SocketAddress]]], contexts: [TLSContext?],
-    clientContexts: [TLSClientContext?], memory: inout PlanMemory
+    clientContexts: [TLSClientContext?], metrics: ProxyMetrics, memory: inout PlanMemory
   ) {
     var shortest = Int64.max
     func timeout(_ value: Int64) -> Int64 {
@@ -117,7 +121,8 @@ struct Plan: @unchecked Sendable {
           headTimeout: timeout(listener.timeouts.headNanoseconds),
           bodyTimeout: timeout(listener.timeouts.bodyNanoseconds),
           idleTimeout: timeout(listener.timeouts.idleNanoseconds),
-          dropsUnderscores: listener.underscores == .drop)
+          dropsUnderscores: listener.underscores == .drop,
+          row: metrics.row(listener: listenerAddresses[index].description))
       })
     routes = memory.keep(configuration.routes.map { RoutePlan($0, &memory) })
     upstreams = memory.keep(
@@ -132,7 +137,9 @@ struct Plan: @unchecked Sendable {
                   reachable(serverAddresses[index][serverIndex], from: source)),
                 text: PlanBytes(server.address.description, &memory),
                 host: PlanBytes(host(of: server.address), &memory),
-                weight: Int32(server.weight))
+                weight: Int32(server.weight),
+                row: metrics.row(
+                  upstream: upstream.name, server: server.address.description))
             }),
           balance: upstream.balance, attempts: upstream.retries.attempts,
           retryOnConnectFailure: upstream.retries.onConnectFailure,

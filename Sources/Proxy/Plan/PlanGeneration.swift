@@ -36,12 +36,12 @@ package final class PlanGeneration: @unchecked Sendable {
   init(
     _ configuration: ProxyConfiguration, listenerAddresses: [SocketAddress],
     serverAddresses: [[[SocketAddress]]], contexts: [TLSContext?],
-    clientContexts: [TLSClientContext?] = []
+    clientContexts: [TLSClientContext?] = [], metrics: ProxyMetrics
   ) {
     var memory = PlanMemory()
     plan = Plan(
       configuration, listenerAddresses: listenerAddresses, serverAddresses: serverAddresses,
-      contexts: contexts, clientContexts: clientContexts, memory: &memory)
+      contexts: contexts, clientContexts: clientContexts, metrics: metrics, memory: &memory)
     self.memory = memory
   }
 

@@ -167,6 +167,7 @@ extension Relay where E: ~Copyable {
     let stream = x.pointee.downstream
     let isLarge = x.pointee.state.requestBytes > Watermark.largeBody
     if actions.has(.releaseRoom) { audit.release(&x.pointee.record.reservation) }
+    if !actions.has(.close) { countEnd(x) }
     exchanges.end(x)
     if actions.has(.cut) { return downstreams.reset(stream, &loop) }
     if actions.has(.close) { return downstreams.dismiss(stream, &loop) }

@@ -15,7 +15,10 @@ extension Relay where E: ~Copyable {
   /// Counts and logs what the state asks for.
   @inline(__always)
   mutating func count(_ x: ExchangePointer, _ actions: Actions) {
-    if actions.has(.countRequest) { loop.counters.requests += 1 }
+    if actions.has(.countRequest) {
+      loop.counters.requests += 1
+      loop.counters[listener: row(ofListenerOf: x), .requests] += 1
+    }
     if actions.has(
       .count | .countTimeout | .countRetry | .countStale | .countAuditReject | .log)
     {
@@ -24,8 +27,13 @@ extension Relay where E: ~Copyable {
   }
 
   private mutating func countFailure(_ x: ExchangePointer, _ actions: Actions) {
+    let server = row(ofServerOf: x)
     if actions.has(.count) {
-      let metrics = Failure(actions.failure).metrics
+      let failure = Failure(actions.failure)
+      if failure.source == .upstream, server >= 0 {
+        loop.counters[server: server, .failures] += 1
+      }
+      let metrics = failure.metrics
       if metrics.has(.badRequests) { loop.counters.badRequests += 1 }
       if metrics.has(.upstreamFailures) { loop.counters.upstreamFailures += 1 }
       if metrics.has(.timeouts) { loop.counters.timeouts += 1 }
@@ -34,10 +42,37 @@ extension Relay where E: ~Copyable {
       if metrics.has(.unansweredByAudit) { loop.counters.unansweredByAudit += 1 }
     }
     if actions.has(.countTimeout) { loop.counters.timeouts += 1 }
-    if actions.has(.countRetry) { loop.counters.retries += 1 }
+    if actions.has(.countRetry) {
+      loop.counters.retries += 1
+      if server >= 0 { loop.counters[server: server, .retries] += 1 }
+    }
     if actions.has(.countStale) { loop.counters.upstreamStale += 1 }
     if actions.has(.countAuditReject) { loop.counters.auditRejects += 1 }
     if actions.has(.log) { logFailure(x, actions.failure) }
+  }
+
+  /// The end of an exchange, however it came.
+  @inline(__always)
+  mutating func countEnd(_ x: ExchangePointer) {
+    let state = x.pointee.state
+    loop.counters.countResponse(
+      listener: row(ofListenerOf: x),
+      // Without a first byte of a server the response was the proxy's own.
+      server: x.pointee.times.firstByte == 0 ? -1 : row(ofServerOf: x),
+      status: state.status, requestBytes: state.requestBytes, responseBytes: state.responseBytes)
+  }
+
+  /// Where the figures of an exchange's listener are in the worker's block of metrics.
+  @inline(__always)
+  private func row(ofListenerOf x: ExchangePointer) -> Int32 {
+    loop.plan.row(ofListener: downstream(of: x).pointee.listener)
+  }
+
+  /// The same for its server; -1: none was chosen.
+  @inline(__always)
+  private func row(ofServerOf x: ExchangePointer) -> Int32 {
+    guard x.pointee.group >= 0, x.pointee.server >= 0 else { return -1 }
+    return upstreams.pools.row(x.pointee.group, x.pointee.server)
   }
 
   // MARK: Logging

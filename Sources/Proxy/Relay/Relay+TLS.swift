@@ -50,7 +50,12 @@ extension Relay where E: ~Copyable {
         loseSession(d)
         return offset
       }
-      if step.handshakeCompleted { loop.counters.handshakes += 1 }
+      if step.handshakeCompleted {
+        loop.counters.handshakes += 1
+        loop.counters.countHandshake(
+          listener: loop.plan.row(ofListener: d.pointee.listener),
+          isTLS13: channel.pointee.session.version == .tls13)
+      }
       if step.plaintext > 0 {
         area.truncate(to: step.plaintext)
         input(d, area)
@@ -96,7 +101,11 @@ extension Relay where E: ~Copyable {
     _ d: DownstreamPointer, _ channel: UnsafeMutablePointer<TLSChannel>
   ) {
     let isEstablished = channel.pointee.isEstablished
-    if !isEstablished { loop.counters.handshakeFailures += 1 }
+    if !isEstablished {
+      loop.counters.handshakeFailures += 1
+      let row = loop.plan.row(ofListener: d.pointee.listener)
+      loop.counters[listener: row, .handshakeFailures] += 1
+    }
     if let failure = channel.pointee.session.failure {
       if failure.kind == .tooManyMessages { loop.counters.tlsFloods += 1 }
       logTLSFailure(d, failure)

@@ -43,6 +43,7 @@ extension Relay where E: ~Copyable {
   mutating func connectFailed(_ u: UpstreamPointer, _ kind: Failure.Kind, timedOut: Bool) {
     guard let x = exchange(of: u) else { return upstreams.close(u, &loop) }
     let d = downstream(of: x)
+    loop.counters[server: upstreams.server(of: u).pointee.row, .connectFailures] += 1
     switch upstreams.tryNextAddress(u, &loop) {
     case .connecting(let next):
       // This address has failed, the attempt has not.

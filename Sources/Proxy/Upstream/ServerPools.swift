@@ -34,6 +34,8 @@ struct ServerState {
   var place: Int32 = -1
   /// Plans in use that name it.
   var plans = 0
+  /// Its figures in the worker's block of metrics; the plans that follow say the same.
+  var row: Int32 = 0
 }
 
 /// What makes two servers of two plans the same one: connections to it are kept across the change.
@@ -145,6 +147,7 @@ struct ServerPools {
         state.pointee.group = Int32(group)
         state.pointee.place = Int32(number)
         state.pointee.plans += 1
+        state.pointee.row = upstream.servers[number].row
         (table + at).initialize(to: state)
         at += 1
       }
@@ -179,6 +182,10 @@ struct ServerPools {
   func server(_ group: Int32, _ server: Int32) -> UnsafeMutablePointer<ServerState> {
     groups[Int(group)][Int(server)]
   }
+
+  /// Where a server's figures are in the worker's block of metrics.
+  @inline(__always)
+  func row(_ group: Int32, _ server: Int32) -> Int32 { self.server(group, server).pointee.row }
 
   // MARK: Counts
 

@@ -109,12 +109,14 @@ struct Upstreams: ~Copyable {
     }
     server = pools.choose(group, plan.pointee, avoid: avoid, now: loop.engine.now, random: random)
     let state = pools.server(group, server)
+    loop.counters[server: state.pointee.row, .requests] += 1
     if !anew, let u = takeIdle(state, &loop) {
       state.pointee.active += 1
       u.pointee.phase = .assigned
       u.pointee.exchange = Int32(bitPattern: exchange)
       u.pointee.transport.deadline = .max
       loop.counters.upstreamReuses += 1
+      loop.counters[server: state.pointee.row, .reuses] += 1
       assigned.append(u.pointee.slot)
       return .assigned(u)
     }
@@ -151,8 +153,9 @@ struct Upstreams: ~Copyable {
       return .failed(
         AddressChoice.isExhaustion(error.code) ? .resourcesExhausted : .connectFailed)
     }
-    loop.counters.upstreamConnects += 1
     let state = pools.server(group, server)
+    loop.counters.upstreamConnects += 1
+    loop.counters[server: state.pointee.row, .connects] += 1
     let u = slab[slot]
     u.initialize(
       to: UpstreamConnection(socket: socket, slot: slot, group: group, server: server))

@@ -27,7 +27,7 @@ package struct WorkerAccount: Sendable {
   /// True while an exchange waits for its record.
   package var isGated = false
   package var exchangesRecorded: UInt64 = 0
-  package var counters = WorkerCounters()
+  package var counters = WorkerCounts()
   package var engine: EngineCounters
   /// Empty counters without an audit log.
   package var journal = JournalCounters()
@@ -78,6 +78,8 @@ package struct SimulatedWorkerParts {
 package final class SimulatedWorkerRemote {
   fileprivate let control: UnsafeMutablePointer<WorkerControl>
   fileprivate var waker: Waker?
+  /// The metrics of the worker that runs, or has run.
+  fileprivate(set) var metrics: ProxyMetrics?
   fileprivate var asked: [(WorkerAccount) -> Void] = []
 
   package init() {
@@ -99,9 +101,10 @@ package final class SimulatedWorkerRemote {
 
   /// Replaces the plan, as a reload does.
   package func replacePlan(_ parts: SimulatedWorkerParts) {
+    guard let metrics else { return assertionFailure("no worker runs that could take a plan") }
     let generation = PlanGeneration(
       parts.configuration, listenerAddresses: parts.listeners, serverAddresses: parts.servers,
-      contexts: parts.contexts, clientContexts: parts.clientContexts)
+      contexts: parts.contexts, clientContexts: parts.clientContexts, metrics: metrics)
     control.pointee.leave(generation)
     request(WorkerRequest.plan)
   }
@@ -124,9 +127,11 @@ package enum SimulatedWorker {
   package static func run(
     _ parts: SimulatedWorkerParts, _ world: SimulatedWorld, _ remote: SimulatedWorkerRemote
   ) -> WorkerAccount? {
+    guard let metrics = try? ProxyMetrics(parts.configuration, workers: 1) else { return nil }
+    remote.metrics = metrics
     let generation = PlanGeneration(
       parts.configuration, listenerAddresses: parts.listeners, serverAddresses: parts.servers,
-      contexts: parts.contexts, clientContexts: parts.clientContexts)
+      contexts: parts.contexts, clientContexts: parts.clientContexts, metrics: metrics)
     let connections = UnsafeMutablePointer<Atomic<Int>>.allocate(capacity: 1)
     connections.initialize(to: Atomic(0))
     defer { connections.deallocate() }
@@ -140,9 +145,10 @@ package enum SimulatedWorker {
     }
     let seed = WorkerSeed(
       generation: generation, index: 0, workerCount: 1, options: parts.options,
-      control: remote.control,
-      connectionCount: connections, logger: parts.logger, journal: journal, cpu: nil,
-      gate: EngineGate(count: 1))
+      control: remote.control, connectionCount: connections, logger: parts.logger,
+      journal: journal, cpu: nil, gate: EngineGate(count: 1), counters: metrics.counters(0))
+    // Alive for as long as the worker counts in it.
+    defer { withExtendedLifetime(metrics) {} }
     var worker = Worker<Simulated>(seed, engine: Simulated(parts.options, world: world))
     remote.waker = worker.relay.loop.engine.waker
     defer { remote.waker = nil }
@@ -184,7 +190,7 @@ extension Worker where E: ~Copyable {
     account.counted = relay.downstreams.countOfProcess
     account.isGated = relay.audit.hasGated
     account.exchangesRecorded = relay.audit.exchangesRecorded
-    account.counters = relay.loop.counters
+    account.counters = relay.loop.counters.snapshot
     account.hasAbandonedJournal = relay.audit.isAbandoned
     account.journal = relay.audit.totals()
     account.anchor = relay.audit.anchor(workers: workerCount)

@@ -28,6 +28,7 @@ struct WorkerSeed: @unchecked Sendable {
   var board: QueueBoard?
   /// Where the workers wait until each has its engine.
   let gate: EngineGate
+  let counters: WorkerCounters
 }
 
 /// A worker that could not start.
@@ -43,7 +44,7 @@ extension Worker where E: ~Copyable {
     let upstreams = Upstreams(plan, exchanges: streams, timerBase: connections)
     let loop = Loop(
       engine, LivePlan(seed.generation), timers: connections + upstreams.capacity,
-      logger: seed.logger, worker: seed.index)
+      counters: seed.counters, logger: seed.logger, worker: seed.index)
     relay = Relay(
       loop, downstreams: Downstreams(plan.limits, connectionCount: seed.connectionCount),
       upstreams: upstreams,
@@ -122,6 +123,7 @@ private func runWorker<E: Engine & ~Copyable>(_ seed: WorkerSeed, _ engine: cons
   seed.control.pointee.state.store(WorkerControl.ready, ordering: .releasing)
   worker.run()
   worker.logAnchor()
+  worker.publishMetrics()
   worker.end()
   seed.control.pointee.finished.store(true, ordering: .releasing)
 }

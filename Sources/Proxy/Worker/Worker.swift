@@ -38,12 +38,13 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
     if relay.upstreams.hasLost { relay.endLost() }
     obeyControl()
     if !relay.loop.unusedPlans.isEmpty { retirePlans() }
+    if relay.loop.counters.isWatched { publishWhenDue() }
     if !drain.isServing { advanceDrain() }
   }
 
   private func nextDeadline() -> Int64? {
     if relay.isPressing { return 0 }
-    var deadline = min(listeners.nextRetry, drain.nextLook)
+    var deadline = min(listeners.nextRetry, drain.nextLook, relay.loop.counters.publishAt)
     if let due = relay.loop.wheel.nextDeadline { deadline = min(deadline, due) }
     deadline = min(deadline, relay.audit.nextDeadline(now: relay.loop.engine.now))
     return deadline == .max ? nil : deadline

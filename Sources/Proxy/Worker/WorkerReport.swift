@@ -5,6 +5,7 @@ import AuditLog
 import Exchange
 import Glibc
 import Logging
+import Metrics
 import MillraceEngine
 import Synchronization
 import Transport
@@ -28,40 +29,21 @@ extension Worker where E: ~Copyable {
 
   /// Writes one line with every gauge and counter.
   private mutating func report() {
-    let c = relay.loop.engine.counters
-    let w = relay.loop.counters
-    let log = relay.audit.totals()
-    let text =
-      "counters worker=\(relay.loop.worker) engine=\(relay.loop.engine.kind.rawValue)"
-      + " connections=\(relay.downstreams.inUse) exchanges=\(relay.exchanges.inUse)"
-      + " upstream_connections=\(relay.upstreams.inUse)"
-      + " upstream_idle=\(relay.upstreams.pools.idleTotal)"
-      + " leases=\(c.leasedBuffers) frames=\(c.framesInUse) operations=\(c.operationsInFlight)"
-      + " timers=\(relay.loop.wheel.armed) cold_bytes=\(c.coldBytes)"
-      + " descriptors=\(DescriptorLimit.open())"
-      + " records=\(relay.audit.exchangesRecorded) responses=\(w.responses) requests=\(w.requests)"
-      + " accepted=\(w.accepted) refused=\(w.refused)"
-      + " streams_refused=\(w.streamsRefused) accepted_elsewhere=\(w.acceptedElsewhere)"
-      + " handed_over=\(w.handedOver) queues=\(listeners.queueCount) bad_requests=\(w.badRequests)"
-      + " fields_dropped=\(w.fieldsDropped)"
-      + " upstream_connects=\(w.upstreamConnects) upstream_reuses=\(w.upstreamReuses)"
-      + " upstream_stale=\(w.upstreamStale)"
-      + " upstream_failures=\(w.upstreamFailures) retries=\(w.retries) timeouts=\(w.timeouts)"
-      + " downstream_aborts=\(w.downstreamAborts) handshakes=\(w.handshakes)"
-      + " handshake_failures=\(w.handshakeFailures)"
-      + " tls_floods=\(w.tlsFloods) tls_stalls=\(w.tlsStalls) audit_rejects=\(w.auditRejects)"
-      + " audit_drops=\(w.auditDrops) audit_waits=\(w.auditWaits)"
-      + " unanswered_by_audit=\(w.unansweredByAudit)"
-      + " holds_expired=\(w.holdsExpired) holds_refused=\(w.holdsRefused)"
-      + " held_responses=\(relay.audit.heldResponses)"
-      + " plans=\(relay.loop.plan.alive) plans_installed=\(w.plansInstalled)"
-      + " plans_delayed=\(w.plansDelayed)"
-      + " frames_exhausted=\(w.framesExhausted)"
-      + " turns=\(c.turns) system_calls=\(c.systemCalls) completions=\(c.completions)"
-      + " receives_starved=\(c.receivesStarved) sends_short=\(c.sendsShort)"
-      + " frames_evacuated=\(c.framesEvacuated) sq_full=\(c.submissionQueueFull)"
-      + " cq_overflows=\(c.completionQueueOverflows)"
-      + " audit_records=\(log.records) audit_commits=\(log.commits)"
+    publishMetrics()
+    let counters = relay.loop.counters
+    var text = "counters worker=\(relay.loop.worker) engine=\(relay.loop.engine.kind.rawValue)"
+    // Gauges first.
+    for metric in PublishedMetric.allCases where metric.isReported && metric.family.kind == .gauge {
+      text += " \(metric.family.name)=\(counters[metric])"
+    }
+    text += " descriptors=\(DescriptorLimit.open())"
+    for metric in WorkerMetric.allCases {
+      text += " \(metric.family.name)=\(counters[WorkerCounterPlace(metric: metric)])"
+    }
+    for metric in PublishedMetric.allCases
+    where metric.isReported && metric.family.kind == .counter {
+      text += " \(metric.family.name)=\(counters[metric])"
+    }
     relay.loop.logger.info("\(text)")
     guard relay.loop.logger.logLevel <= .debug else { return }
     for slot in 0..<relay.downstreams.touched where relay.downstreams.isActive(slot) {

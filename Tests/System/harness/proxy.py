@@ -36,7 +36,9 @@ class ProxyFailure(AssertionError):
 class Proxy:
     """A proxy process that reads `settings` (a dictionary, or YAML as text) from a file."""
 
-    def __init__(self, directory, config=None, wrapper=None, arguments=None, environment=None):
+    def __init__(
+        self, directory, config=None, wrapper=None, arguments=None, environment=None, descriptors=()
+    ):
         self.directory = pathlib.Path(directory)
         self.log_path = self.directory / "proxy.log"
         self.file = self.directory / "millrace.yaml"
@@ -49,6 +51,7 @@ class Proxy:
             arguments = ["run", str(self.file)]
         self.command = [*wrapper, settings.BINARY, *arguments]
         self.environment = {**os.environ, **(environment or {})}
+        self.descriptors = descriptors
 
     # Starting and ending
 
@@ -63,6 +66,7 @@ class Proxy:
                 stderr=log,
                 env=self.environment,
                 start_new_session=True,
+                pass_fds=self.descriptors,
             )
         return self
 
