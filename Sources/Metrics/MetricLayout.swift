@@ -19,9 +19,6 @@ package struct MetricLayout: Sendable {
   static let word = 8
   /// Processors fetch cache lines in pairs: writers are 128 bytes apart.
   package static let blockAlignment = 128
-  /// Words before a block's first cell. The first is the number of its publications, twice, and odd
-  /// while one is going on.
-  package static let blockHead = 16
   /// Labels that a row has room for.
   package static let rowLabels = 2
   package static let noteCapacity = 64
@@ -96,7 +93,7 @@ package struct MetricLayout: Sendable {
     columnsAt = Header.bytes
     groupsAt = columnsAt + groups.reduce(0) { $0 + $1.columns.count } * Column.bytes
     var at = groupsAt + groups.count * Group.bytes
-    var cell = Self.blockHead
+    var cell = MetricBlock.firstCell
     var rows: [Int] = []
     var cells: [Int] = []
     for group in groups {

@@ -98,7 +98,7 @@ package struct MetricReader {
     try check("groups", groupsAt, groupCount, MetricLayout.Group.bytes)
     guard groupsAt % MetricLayout.word == 0 else { throw .malformed("groups") }
     // Groups that lay over each other would make a look cost more than the memory has bytes.
-    var cells = blocks.stride / MetricLayout.word - MetricLayout.blockHead
+    var cells = blocks.stride / MetricLayout.word - MetricBlock.firstCell
     for i in 0..<groupCount {
       let group = try group(groupsAt + i * MetricLayout.Group.bytes)
       cells -= max(group.rowCapacity, group.rowCapacity * group.columns.count)
@@ -132,7 +132,7 @@ package struct MetricReader {
     let firstCell = try number(at + Field.firstCell)
     let cells = blocks.stride / MetricLayout.word
     // `number` bounds each factor, so that the product is one.
-    guard firstCell >= MetricLayout.blockHead, firstCell <= cells,
+    guard firstCell >= MetricBlock.firstCell, firstCell <= cells,
       rows * count <= cells - firstCell
     else { throw .malformed("a group's cells") }
     let names = try number(at + Field.dimensionCount)

@@ -118,7 +118,7 @@ import Testing
   /// Many groups over the same cells would make one look cost the square of the memory.
   @Test func groupsDoNotLieOverEachOther() throws {
     let (layout, bytes) = try Self.filled()
-    let cells = layout.blockStride / 8 - MetricLayout.blockHead
+    let cells = layout.blockStride / 8 - MetricBlock.firstCell
     let first = layout.groupsAt
     // One column, so that rows are cells; the rows' table may be any bytes.
     var all = changed(bytes, first + MetricLayout.Group.rows, MetricLayout.Header.bytes)

@@ -151,8 +151,8 @@ struct WorkerCounters: WorkerCounting {
 
   // The group of the worker's own figures is the first one.
   @inline(__always) subscript(_ place: WorkerCounterPlace) -> Int {
-    get { block[MetricLayout.blockHead + place.metric.rawValue] }
-    nonmutating set { block[MetricLayout.blockHead + place.metric.rawValue] = newValue }
+    get { block[MetricBlock.firstCell + place.metric.rawValue] }
+    nonmutating set { block[MetricBlock.firstCell + place.metric.rawValue] = newValue }
   }
 
   /// A published figure; its group follows that of the worker's own ones.
@@ -161,7 +161,7 @@ struct WorkerCounters: WorkerCounting {
     nonmutating set { block[Self.publishedCell + metric.rawValue] = newValue }
   }
 
-  private static let publishedCell = MetricLayout.blockHead + WorkerMetric.allCases.count
+  private static let publishedCell = MetricBlock.firstCell + WorkerMetric.allCases.count
 
   /// A figure of a listener.
   @inline(__always) subscript(listener row: Int32, _ metric: ListenerMetric) -> Int {
