@@ -44,7 +44,7 @@ public struct AuditState: BitwiseCopyable, Hashable, Sendable {
 }
 
 extension ExchangeState {
-  @inline(__always)
+  @inlinable @inline(__always)
   var awaitsRecords: Bool { options.has(.awaitsRecords) && options.has(.hasDownstream) }
 
   // MARK: Room

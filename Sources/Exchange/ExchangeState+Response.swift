@@ -133,7 +133,7 @@ extension ExchangeState {
 
   /// Whether the audit lets bytes leave: no record is awaited, and none is still to be written before
   /// the first byte of content. Interim responses pass.
-  @inline(__always)
+  @inlinable @inline(__always)
   public var mayLeave: Bool {
     guard awaitsRecords else { return true }
     return audit.gate == .none && (response != .relaying || audit.hold == .begun)

@@ -56,7 +56,7 @@ extension ExchangeState {
     }
     @inlinable
     public static var none: Options { Options(rawValue: 0) }
-    @inline(__always)
+    @inlinable @inline(__always)
     public func has(_ option: Options) -> Bool { rawValue & option.rawValue != 0 }
     /// Somebody waits for the response; not so for a mirrored or an authentication request.
     @inlinable
@@ -135,11 +135,11 @@ extension ExchangeState {
     case released
 
     /// Whether there is a connection.
-    @inline(__always)
+    @inlinable @inline(__always)
     public var isAttached: Bool { rawValue >= 3 && rawValue <= 7 }
 
     /// Whether there is a buffer to fill.
-    @inline(__always)
+    @inlinable @inline(__always)
     public var hasBuffer: Bool { rawValue >= 4 && rawValue <= 7 }
   }
 
@@ -154,7 +154,7 @@ extension ExchangeState {
     /// All of it is in the downstream's buffer.
     case whole
 
-    @inline(__always)
+    @inlinable @inline(__always)
     public static func < (a: ResponseStep, b: ResponseStep) -> Bool { a.rawValue < b.rawValue }
   }
 
@@ -208,25 +208,25 @@ public struct RetryBudget: BitwiseCopyable, Hashable, Sendable {
 // MARK: What the driver asks
 
 extension ExchangeState {
-  @inline(__always)
+  @inlinable @inline(__always)
   public var hasEnded: Bool { stage == .ended }
 
-  @inline(__always)
+  @inlinable @inline(__always)
   var isTunnel: Bool { mode == .tunnel }
 
   /// Whether request content may be given to the upstream's buffer now.
-  @inline(__always)
+  @inlinable @inline(__always)
   public var takesRequestContent: Bool {
     request == .open && upstream.hasBuffer && !requestFlow.isPaused
       && (response < .replying || isTunnel)
   }
 
   /// Whether response content may be given to the downstream's buffer now.
-  @inline(__always)
+  @inlinable @inline(__always)
   public var takesResponseContent: Bool { response == .relaying && !responseFlow.isPaused }
 
   /// Whether the request should be copied before it leaves, where it fits: it may be sent again.
-  @inline(__always)
+  @inlinable @inline(__always)
   public var wantsCopy: Bool {
     request == .whole && response == .none && !hasCopy && retries.attempts > 0 && !isTunnel
       && (options.has(.isIdempotent) || options.has(.tellsUnprocessed))
@@ -234,11 +234,12 @@ extension ExchangeState {
 
   /// Whether the server has sent nothing: an end is that of an idle connection, and its age tells
   /// how long the server keeps one.
+  @inlinable @inline(__always)
   public var isUntouched: Bool { response == .none }
 
   /// Whether the server owes something, so that its response timeout runs. While the downstream is
   /// slow it owes nothing; before the request's end only that it takes what waits.
-  @inline(__always)
+  @inlinable @inline(__always)
   public var awaitsServer: Bool {
     guard upstream == .busy || upstream == .deaf, !responseFlow.isPaused, !isTunnel else {
       return false
@@ -248,6 +249,7 @@ extension ExchangeState {
   }
 
   /// Whether the downstream owes request content, so that its body timeout runs.
+  @inlinable @inline(__always)
   public var awaitsRequest: Bool {
     request == .open && !requestFlow.isPaused && response < .replying && !isTunnel
       && stage == .running && upstream.isAttached
@@ -255,6 +257,7 @@ extension ExchangeState {
 
   /// Whether all of the response is in the downstream's transport: its end may be sent quietly,
   /// since the next thing that is heard is the next request.
+  @inlinable @inline(__always)
   public var isLeaving: Bool { response == .whole && audit.heldBytes == 0 }
 
   /// The same state with its counts from zero: of two that behave alike one is kept. Not for the driver.

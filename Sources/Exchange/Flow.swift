@@ -38,12 +38,12 @@ public struct Flow: BitwiseCopyable, Hashable, Sendable {
   public init(_ limits: Limits) { self.limits = limits }
 
   /// Bytes that the receiver has still to take.
-  @inline(__always)
+  @inlinable @inline(__always)
   public var waiting: UInt64 { produced &- taken }
-  @inline(__always)
+  @inlinable @inline(__always)
   public var isEmpty: Bool { produced == taken }
   /// Whether another piece may be put into the buffer; a single piece may exceed the mark.
-  @inline(__always)
+  @inlinable @inline(__always)
   public var hasRoom: Bool { waiting < UInt64(limits.high) }
 
   /// Bytes were put into the buffer.

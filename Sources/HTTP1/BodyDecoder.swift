@@ -36,7 +36,7 @@ public struct BodyDecoder: ~Copyable {
   private var rejection = BodyRejection.invalidChunkSize
   private var digits: UInt8 = 0
   /// Whether blanks behind a chunk size are read over.
-  private let toleratesPadding: Bool
+  private var toleratesPadding: Bool
   private var chunkExtension = ChunkExtension()
   /// Bytes of content left: of the message, or of the chunk.
   private var remaining: UInt64 = 0
@@ -55,6 +55,14 @@ public struct BodyDecoder: ~Copyable {
     _ framing: BodyFraming, trailerLimits: HeadLimits = .trailers, toleratesPadding: Bool = false
   ) {
     trailers = TrailerSection(limits: trailerLimits)
+    self.toleratesPadding = toleratesPadding
+    state = .complete
+    begin(framing, toleratesPadding: toleratesPadding)
+  }
+
+  /// Starts over with a message framed so, on a decoder that has read nothing yet: what is known of the
+  /// message comes later than the memory for it.
+  public mutating func begin(_ framing: BodyFraming, toleratesPadding: Bool = false) {
     self.toleratesPadding = toleratesPadding
     switch framing {
     case .none: state = .complete

@@ -21,7 +21,7 @@ struct HostRoutingTests {
       configuration, listenerAddresses: [address], serverAddresses: [[[address]]], contexts: [nil])
     return Array(authority.utf8).withUnsafeBytes { authority in
       Array("/".utf8).withUnsafeBytes { path in
-        Router.route(plan, listener: 0, authority: authority, path: path) != nil
+        Router.route(plan.routes, listener: 0, authority: authority, path: path) != nil
       }
     }
   }

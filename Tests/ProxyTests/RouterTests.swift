@@ -24,7 +24,7 @@ struct RouterTests {
   ) -> Int32? {
     Array(authority.utf8).withUnsafeBytes { authority in
       Array(path.utf8).withUnsafeBytes { path in
-        Router.route(plan, listener: listener, authority: authority, path: path)
+        Router.route(plan.routes, listener: listener, authority: authority, path: path)
       }
     }
   }

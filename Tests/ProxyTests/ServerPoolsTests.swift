@@ -26,9 +26,11 @@ struct ServerPoolsTests {
     _ pools: ServerPools, _ upstream: UpstreamPlan, _ count: Int, avoid: Int32 = -1,
     now: Int64 = 0
   ) -> [Int32] {
-    (0..<count).map {
-      pools.choose(
-        0, upstream, avoid: avoid, now: now, random: UInt32(truncatingIfNeeded: $0 &* 40_503))
+    withUnsafePointer(to: upstream) { upstream in
+      (0..<count).map {
+        pools.choose(
+          0, upstream, avoid: avoid, now: now, random: UInt32(truncatingIfNeeded: $0 &* 40_503))
+      }
     }
   }
 

@@ -74,9 +74,15 @@ struct Story {
   private mutating func recover(
     _ life: Life, _ disk: SimulatedDisk, _ dice: inout SimulatedDice
   ) -> RecoveredLog? {
-    let errors = life.world.conditions.diskErrors
+    let conditions = life.world.conditions
     life.world.conditions.diskErrors = 0
-    defer { life.world.conditions.diskErrors = errors }
+    // This life's disk may be smaller than what the last one has left: a start on a full disk is refused,
+    // and somebody makes room.
+    life.world.conditions.diskCapacity = .max
+    defer {
+      life.world.conditions.diskErrors = conditions.diskErrors
+      life.world.conditions.diskCapacity = conditions.diskCapacity
+    }
     if dice.chance(300) {
       let interrupted = SimulatedFiles(disk, budget: dice.roll(12))
       _ = try? recover(life, interrupted)

@@ -17,6 +17,7 @@ struct HTTP1ServerStream: ~Copyable {
   /// True when the response's content leaves in chunks.
   var sendsChunks = false
 
+  @inline(__always)
   init(framing: BodyFraming, version: HTTPVersion) {
     self.framing = framing
     self.version = version

@@ -13,10 +13,10 @@ enum Router {
   ///   - path: the path as received, which is also what is forwarded: match and forward agree.
   @inline(__always)
   static func route(
-    _ plan: Plan, listener: Int32, authority: UnsafeRawBufferPointer,
+    _ routes: UnsafeBufferPointer<RoutePlan>, listener: Int32, authority: UnsafeRawBufferPointer,
     path: UnsafeRawBufferPointer
   ) -> Int32? {
-    for route in plan.routes
+    for route in routes
     where (route.listener < 0 || route.listener == listener)
       && matches(host: authority, route) && matches(path: path, route)
     {

@@ -33,16 +33,17 @@ struct ExchangeSlot: ~Copyable {
   var record = ExchangeRecord()
   var times: ExchangeTimes
 
+  @inline(__always)
   init(
     _ state: ExchangeState, slot: UInt32, id: UInt64, downstream: StreamReference,
-    method: HTTPMethod, request: consuming HTTP1ServerStream, started: Int64
+    method: HTTPMethod, framing: BodyFraming, version: HTTPVersion, started: Int64
   ) {
     self.state = state
     self.slot = slot
     self.id = id
     self.downstream = downstream
     self.method = method
-    self.request = request
+    request = HTTP1ServerStream(framing: framing, version: version)
     times = ExchangeTimes(started: started)
   }
 }
@@ -114,15 +115,15 @@ struct Exchanges: ~Copyable {
   @inline(__always)
   mutating func make(
     _ state: ExchangeState, _ downstream: StreamReference, method: HTTPMethod,
-    request: consuming HTTP1ServerStream, started: Int64
+    framing: BodyFraming, version: HTTPVersion, started: Int64
   ) -> ExchangePointer? {
     guard let slot = slab.take() else { return nil }
     nextID &+= 1
     let x = slab[slot]
     x.initialize(
       to: ExchangeSlot(
-        state, slot: slot, id: nextID, downstream: downstream, method: method, request: request,
-        started: started))
+        state, slot: slot, id: nextID, downstream: downstream, method: method, framing: framing,
+        version: version, started: started))
     return x
   }
 

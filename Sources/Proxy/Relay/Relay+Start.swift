@@ -16,9 +16,11 @@ extension Relay where E: ~Copyable {
   /// Begins the exchange whose head was just parsed. - Parameter bytes: that it was parsed from.
   mutating func start(_ d: DownstreamPointer, _ bytes: UnsafeRawBufferPointer) {
     let request = downstreams.http1.head.view(in: bytes)
-    let stream = HTTP1ServerStream(
-      framing: downstreams.http1.head.framing, version: request.version)
-    guard let x = makeExchange(d, request.method, stream, expects: request.expectsContinue) else {
+    guard
+      let x = makeExchange(
+        d, request.method, downstreams.http1.head.framing, request.version,
+        expects: request.expectsContinue)
+    else {
       return refuseStream(d, isHead: request.method == .head)
     }
     if !downstreams.http1.head.isPersistent || !loop.isServing {
@@ -37,20 +39,22 @@ extension Relay where E: ~Copyable {
 
   /// Makes an exchange for a connection that has none. - Returns: nil if there is no room for one.
   private mutating func makeExchange(
-    _ d: DownstreamPointer, _ method: HTTPMethod, _ stream: consuming HTTP1ServerStream,
-    expects: Bool
+    _ d: DownstreamPointer, _ method: HTTPMethod, _ framing: BodyFraming,
+    _ version: HTTPVersion, expects: Bool
   ) -> ExchangePointer? {
     var options = ExchangeState.Options.hasDownstream
     if audit.isOn { options = options | .audits }
     if audit.waitsForRecords { options = options | .awaitsRecords }
     if method.isIdempotent { options = options | .isIdempotent }
-    if stream.version == .http11 { options = options | .takesInterims }
+    if version == .http11 { options = options | .takesInterims }
     if expects { options = options | .expectsContinue }
-    let state = ExchangeState(options, hasContent: !stream.body.isComplete)
+    let hasContent = framing != .none && framing != .length(0)
+    let state = ExchangeState(options, hasContent: hasContent)
     let reference = StreamReference(connection: d.pointee.slot, stream: 0)
     guard
       let x = exchanges.make(
-        state, reference, method: method, request: stream, started: loop.engine.now)
+        state, reference, method: method, framing: framing, version: version,
+        started: loop.engine.now)
     else { return nil }
     d.pointee.http1.exchange = Int32(bitPattern: x.pointee.slot)
     d.pointee.phase = .response
@@ -126,7 +130,7 @@ extension Relay where E: ~Copyable {
     }
     guard
       let place = Router.route(
-        loop.plan.current, listener: Int32(loop.plan.place(ofListener: d.pointee.listener)),
+        loop.plan.current.routes, listener: Int32(loop.plan.place(ofListener: d.pointee.listener)),
         authority: request.authority, path: Self.path(request))
     else { return x.pointee.state.replyLocally(.noRoute) }
     x.pointee.group = loop.plan.upstream(place)
@@ -211,8 +215,7 @@ extension Relay where E: ~Copyable {
   ) {
     d.transport.pointee.unread.clear()
     d.pointee.http1.isScanning = false
-    let stream = HTTP1ServerStream(framing: .none, version: .http11)
-    guard let x = makeExchange(d, .other, stream, expects: false) else {
+    guard let x = makeExchange(d, .other, .none, .http11, expects: false) else {
       return refuseStream(d, isHead: false)
     }
     x.pointee.replyLabel = label

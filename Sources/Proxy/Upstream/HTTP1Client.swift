@@ -83,7 +83,7 @@ struct HTTP1Client: ~Copyable {
   func begin(
     _ stream: inout HTTP1ClientStream, _ framing: BodyFraming, _ bytes: UnsafeRawBufferPointer
   ) {
-    stream.body = BodyDecoder(framing, trailerLimits: .trailers, toleratesPadding: true)
+    stream.body.begin(framing, toleratesPadding: true)
     if head.nominatesFields, framing == .chunked, let names = head.nominatedNames(in: bytes) {
       stream.body.leaveOutTrailers(named: names)
     }

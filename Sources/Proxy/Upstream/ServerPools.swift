@@ -204,22 +204,22 @@ struct ServerPools {
   /// A server for the next request; `avoid` is the one that just failed, or -1.
   @inline(__always)
   func choose(
-    _ group: Int32, _ plan: UpstreamPlan, avoid: Int32, now: Int64, random: UInt32
+    _ group: Int32, _ plan: UnsafePointer<UpstreamPlan>, avoid: Int32, now: Int64, random: UInt32
   ) -> Int32 {
-    if plan.servers.count == 1 { return 0 }
+    if plan.pointee.servers.count == 1 { return 0 }
     return chooseAmong(group, plan, avoid: avoid, now: now, random: random)
   }
 
   private func chooseAmong(
-    _ group: Int32, _ plan: UpstreamPlan, avoid: Int32, now: Int64, random: UInt32
+    _ group: Int32, _ plan: UnsafePointer<UpstreamPlan>, avoid: Int32, now: Int64, random: UInt32
   ) -> Int32 {
-    let count = plan.servers.count
+    let count = plan.pointee.servers.count
     func usable(_ i: Int) -> Bool {
       Int32(i) != avoid && server(group, Int32(i)).pointee.downUntil <= now
     }
     let anyUsable = (0..<count).contains(where: usable)
     func eligible(_ i: Int) -> Bool { anyUsable ? usable(i) : Int32(i) != avoid }
-    switch plan.balance {
+    switch plan.pointee.balance {
     case .roundRobin: return smooth(group, plan, eligible)
     case .leastRequests: return least(group, plan, eligible)
     case .randomTwo:
@@ -232,14 +232,14 @@ struct ServerPools {
   /// Smooth weighted round robin: each turn every server gains its weight, the richest is taken
   /// and pays the sum. Interleaves servers instead of serving each in runs.
   private func smooth(
-    _ group: Int32, _ plan: UpstreamPlan, _ eligible: (Int) -> Bool
+    _ group: Int32, _ plan: UnsafePointer<UpstreamPlan>, _ eligible: (Int) -> Bool
   ) -> Int32 {
     var best: Int32 = -1
     var sum = 0
-    for i in plan.servers.indices where eligible(i) {
+    for i in plan.pointee.servers.indices where eligible(i) {
       let state = server(group, Int32(i))
-      state.pointee.current += Int(plan.servers[i].weight)
-      sum += Int(plan.servers[i].weight)
+      state.pointee.current += Int(plan.pointee.servers[i].weight)
+      sum += Int(plan.pointee.servers[i].weight)
       if best < 0 || state.pointee.current > server(group, best).pointee.current {
         best = Int32(i)
       }
@@ -249,10 +249,10 @@ struct ServerPools {
   }
 
   private func least(
-    _ group: Int32, _ plan: UpstreamPlan, _ eligible: (Int) -> Bool
+    _ group: Int32, _ plan: UnsafePointer<UpstreamPlan>, _ eligible: (Int) -> Bool
   ) -> Int32 {
     var best: Int32 = -1
-    let count = plan.servers.count
+    let count = plan.pointee.servers.count
     rotations[Int(group)] = (rotations[Int(group)] + 1) % count
     for offset in 0..<count {
       let i = (rotations[Int(group)] + offset) % count
@@ -263,8 +263,8 @@ struct ServerPools {
   }
 
   /// Requests per unit of weight, counting the one to come.
-  private func load(_ group: Int32, _ plan: UpstreamPlan, _ index: Int32) -> Double {
-    Double(server(group, index).pointee.active + 1) / Double(plan.servers[Int(index)].weight)
+  private func load(_ group: Int32, _ plan: UnsafePointer<UpstreamPlan>, _ index: Int32) -> Double {
+    Double(server(group, index).pointee.active + 1) / Double(plan.pointee.servers[Int(index)].weight)
   }
 
   private func pick(_ count: Int, _ random: UInt32, _ eligible: (Int) -> Bool) -> Int32 {

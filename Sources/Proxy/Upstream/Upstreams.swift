@@ -107,7 +107,7 @@ struct Upstreams: ~Copyable {
     if plan.pointee.balance == .randomTwo {
       withUnsafeMutableBytes(of: &random) { loop.engine.randomBytes($0) }
     }
-    server = pools.choose(group, plan.pointee, avoid: avoid, now: loop.engine.now, random: random)
+    server = pools.choose(group, plan, avoid: avoid, now: loop.engine.now, random: random)
     let state = pools.server(group, server)
     loop.counters[server: state.pointee.row, .requests] += 1
     if !anew, let u = takeIdle(state, &loop) {
