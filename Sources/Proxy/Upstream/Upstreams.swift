@@ -9,24 +9,6 @@ import MillraceEngine
 import TLS
 import Transport
 
-/// What came of asking for a connection.
-enum Attachment {
-  /// A pooled connection.
-  case assigned(UpstreamPointer)
-  /// A connection that is being made.
-  case connecting(UpstreamPointer)
-  case failed(Failure.Kind)
-}
-
-/// What became of a connect that has failed.
-enum NextAddress {
-  /// It goes on with the server's next address, on another connection.
-  case connecting(UpstreamPointer)
-  case failed(Failure.Kind)
-  /// There is none left; the connection is still the exchange's.
-  case none
-}
-
 struct Upstreams: ~Copyable {
   private var slab: Slab<UpstreamConnection>
   /// The protocol that is spoken on them.

@@ -1,0 +1,21 @@
+// The outcomes of getting a connection to a server.
+
+import Exchange
+
+/// What came of asking for a connection.
+enum Attachment {
+  /// A pooled connection.
+  case assigned(UpstreamPointer)
+  /// A connection that is being made.
+  case connecting(UpstreamPointer)
+  case failed(Failure.Kind)
+}
+
+/// What became of a connect that has failed.
+enum NextAddress {
+  /// It goes on with the server's next address, on another connection.
+  case connecting(UpstreamPointer)
+  case failed(Failure.Kind)
+  /// There is none left; the connection is still the exchange's.
+  case none
+}
