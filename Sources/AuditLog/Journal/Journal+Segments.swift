@@ -12,7 +12,7 @@ extension Journal {
       isLost: isLost, isLosing: presence == .losing, isShuttingDown: isShuttingDown,
       hasReady: segments.ready.isOpen,
       isWaiting: !pool.isEmpty && (segments.isStalled || !segments.active.isOpen),
-      lacksRoom: dependableDisk - promisedDisk < configuration.headroom,
+      lacksRoom: dependableDisk - promisedDisk < headroom,
       isSettled: pool.isEmpty && promises.isEmpty)
   }
 

@@ -29,6 +29,8 @@ public struct Journal: ~Copyable {
   }
 
   let configuration: JournalConfiguration
+  /// Free room below which another segment is made, in bytes; asked for in every turn.
+  let headroom: Int
   let paths: JournalPaths
   var pool: BatchPool
   var appender: RecordAppender
@@ -56,6 +58,7 @@ public struct Journal: ~Copyable {
     // TRAP: recovery made the chain for this worker.
     precondition(recovered.worker == configuration.worker, "the chain of another worker")
     self.configuration = configuration
+    headroom = configuration.headroom
     paths = JournalPaths(directory: configuration.directory, worker: configuration.worker)
     pool = BatchPool(
       size: configuration.batchSize, count: configuration.batchCount,

@@ -47,6 +47,7 @@ struct Promises {
   }
 
   /// Deducts a record of this length, which is in a batch now.
+  @inline(__always)
   mutating func charge(_ length: Int, to reservation: inout Reservation) {
     // TRAP: `RecordWriter`'s bounds are worst cases for the very bytes that are written: each
     // escapes to six at most.
