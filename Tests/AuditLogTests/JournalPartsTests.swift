@@ -226,6 +226,9 @@ private func lines(_ pool: borrowing BatchPool, _ count: Int) -> [String] {
     #expect(text[0].contains("\"kind\":\"loss\"") && text[0].contains("\"dropped\":2"))
     #expect(text[1].contains("\"path\":\"/a\""))
     #expect(appender.nextSequence == 45)
+    // It is reported once, not in each batch.
+    let next = append("/c", &appender, &pool)
+    #expect(next == 45)
     #expect(appender.wallMicroseconds == 1_000)
   }
 
