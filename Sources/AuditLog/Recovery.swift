@@ -218,7 +218,7 @@ public struct Recovery: Sendable {
     _ log: inout RecoveredLog
   ) throws(Errno) {
     let name = SegmentName(worker: state.worker, number: state.nextSegment)
-    let capacity = BatchPool.roundUp(
+    let capacity = SegmentName.roundUp(
       SegmentHeader.maximum + Seal.maximum + tails.count * 512)
     let memory = UnsafeMutableRawPointer.allocate(byteCount: capacity, alignment: 16)
     defer { memory.deallocate() }
@@ -252,7 +252,7 @@ public struct Recovery: Sendable {
 
     let temporary = directory + "/" + name.text(.recovering)
     let file = try files.open(temporary, .create)
-    let length = BatchPool.roundUp(cursor.position)
+    let length = SegmentName.roundUp(cursor.position)
     try file.write(UnsafeRawBufferPointer(start: memory, count: length), at: 0)
     try file.synchronize()
     try files.rename(temporary, to: directory + "/" + name.text())

@@ -6,6 +6,9 @@
 struct SegmentName: Equatable, Comparable, Sendable {
   static let blockSize = 4096
 
+  /// The least number of bytes in whole blocks that is not below this.
+  static func roundUp(_ bytes: Int) -> Int { (bytes + blockSize - 1) & ~(blockSize - 1) }
+
   var worker: Int
   var number: UInt64
 

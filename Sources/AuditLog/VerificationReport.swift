@@ -30,6 +30,7 @@ public enum Verdict: Int, Sendable, Comparable {
 }
 
 /// One worker's chain.
+// FIELDS: one for each thing that verification counts or finds in a chain; nothing acts on them.
 public struct ChainReport: Equatable, Sendable {
   public var worker: Int
   public var segments = 0

@@ -86,7 +86,7 @@ private func reserveExchanges(_ world: World, _ count: Int, bytes: Int) -> [Rese
 
   @Test func largeExchangesTakeNothingFromOrdinaryOnes() {
     let large = ordinary + 1
-    let disk = large + records * Journal.recordDiskOverhead
+    let disk = large + records * Promises.recordDiskOverhead
     for allowed in [disk - 1, disk, disk + 1] {
       let world = world {
         $0.largeBytes = allowed
@@ -101,7 +101,7 @@ private func reserveExchanges(_ world: World, _ count: Int, bytes: Int) -> [Rese
       _ = world.append(.exchange, 1, [], &reservation)
       world.journal.release(&reservation)
       #expect(world.spaceAvailable(bytes: large, records: records))
-      #expect(world.journal.promisedLarge == 0)
+      #expect(world.journal.promises.largeDisk == 0)
     }
   }
 

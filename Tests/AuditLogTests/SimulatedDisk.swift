@@ -191,7 +191,7 @@ final class SimulatedDisk {
       open[nextDescriptor] = (nil, false)
       return nextDescriptor
     }
-    let direct = flags & Journal.directFlag != 0
+    let direct = flags & WriteMode.directFlag != 0
     if direct && faults.refusesDirect { return -EINVAL }
     if names[name(path)] == nil {
       guard flags & O_CREAT != 0 else { return -ENOENT }

@@ -11,7 +11,7 @@ extension World {
   var isShutDown: Bool { journal.isShutDown }
   var lastPrepareError: Int32 { journal.lastPrepareError }
   var guaranteedBytes: Int { journal.pool.guaranteedBytes }
-  var promised: [Int] { [journal.promisedBytes, journal.promisedRecords] }
+  var promised: [Int] { [journal.promises.bytes, journal.promises.records] }
 
   func takeNotice() -> JournalNotice? { journal.takeNotice() }
 

@@ -8,12 +8,14 @@ struct JournalPaths: ~Copyable {
   private let memory: UnsafeMutablePointer<CChar>
   private let stride: Int
   private let directoryLength: Int
+  private let worker: Int
 
   enum Slot: Int, CaseIterable {
     case directory, preparing, prepared, commit, retire, watch
   }
 
-  init(directory: String) {
+  init(directory: String, worker: Int) {
+    self.worker = worker
     // "/", a name of 15, a companion of at most 20, and a NUL.
     directoryLength = directory.utf8.count
     stride = directoryLength + 40
@@ -35,7 +37,7 @@ struct JournalPaths: ~Copyable {
   }
 
   /// Writes the path of a segment, or of its preparation, into a lane's slot.
-  func segment(_ slot: Slot, worker: Int, number: UInt64) -> UnsafePointer<CChar> {
+  func segment(_ slot: Slot, number: UInt64) -> UnsafePointer<CChar> {
     let start = memory + slot.rawValue * stride
     var cursor = ByteCursor(
       base: UnsafeMutableRawPointer(start + directoryLength), capacity: stride - directoryLength)

@@ -16,7 +16,7 @@ public enum Durability: Sendable {
 
 /// The settings of one worker's journal.
 public struct JournalConfiguration: Sendable {
-  public static let segmentSizeMinimum = 1 << 20
+  public static var segmentSizeMinimum: Int { 1 << 20 }
 
   /// The directory, without a trailing slash.
   public var directory: String
@@ -72,9 +72,9 @@ public struct JournalConfiguration: Sendable {
   }
 
   /// Bytes of a request part up to which an exchange is ordinary: nearly all that are not attacks.
-  public static let ordinaryRequestPart = 1024
+  public static var ordinaryRequestPart: Int { 1024 }
   /// Segments in reserve at the very most. Each is an open file.
-  private static let reservedSegmentsMaximum = 64
+  private static var reservedSegmentsMaximum: Int { 64 }
 
   /// The most that one ordinary exchange reserves.
   static var ordinaryBytes: Int {
@@ -82,11 +82,20 @@ public struct JournalConfiguration: Sendable {
   }
   /// The disk that it reserves: each record may have a batch of its own.
   private static var ordinaryDisk: Int {
-    ordinaryBytes + RecordWriter.exchangeRecords * Journal.recordDiskOverhead
+    ordinaryBytes + RecordWriter.exchangeRecords * Promises.recordDiskOverhead
   }
   /// Bytes of a whole segment that reservations may count on.
   var dependableBytes: Int {
     max(SegmentName.blockSize, segmentSize - batchSize - SegmentName.blockSize)
+  }
+
+  /// Free room below which another segment is made: half of one, so that requests go on being
+  /// granted meanwhile, and enough for the largest reservation.
+  var headroom: Int {
+    let largest =
+      recordMaximum + 2 * (RecordWriter.framingMaximum + RecordWriter.responsePartMaximum)
+      + RecordWriter.exchangeRecords * Promises.recordDiskOverhead
+    return max(dependableBytes / 2, largest)
   }
 
   /// Sizes memory and segments so that this many ordinary exchanges can be open, all at their worst,

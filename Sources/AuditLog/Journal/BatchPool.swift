@@ -19,23 +19,23 @@ struct Batch {
 }
 
 struct BatchPool: ~Copyable {
-  static let none = -1
+  private static let none = -1
 
-  let size: Int
-  let count: Int
+  private let size: Int
+  private let count: Int
   private let recordMaximum: Int
   private let memory: UnsafeMutablePointer<FileBuffer?>
   private let bases: UnsafeMutablePointer<UnsafeMutableRawPointer>
   private let batches: UnsafeMutablePointer<Batch>
   private let freeIndices: UnsafeMutablePointer<Int>
   private let queue: UnsafeMutablePointer<Int>
-  private(set) var freeCount = 0
+  private var freeCount = 0
   private var queueHead = 0
   private(set) var waitingCount = 0
   /// Disk that the waiting batches will take at most.
-  private(set) var waitingDisk = 0
-  private(set) var gathering = BatchPool.none
-  private(set) var inFlight = BatchPool.none
+  private var waitingDisk = 0
+  private var gathering = BatchPool.none
+  private var inFlight = BatchPool.none
 
   init(size: Int, count: Int, recordMaximum: Int) {
     self.size = size
@@ -99,11 +99,7 @@ struct BatchPool: ~Copyable {
   }
 
   static func disk(_ used: Int) -> Int {
-    roundUp(used + Seal.maximum)
-  }
-
-  static func roundUp(_ value: Int) -> Int {
-    (value + SegmentName.blockSize - 1) & ~(SegmentName.blockSize - 1)
+    SegmentName.roundUp(used + Seal.maximum)
   }
 
   /// A cursor over the free part of the gathering batch.
@@ -156,34 +152,41 @@ struct BatchPool: ~Copyable {
   /// The oldest batch that waits.
   var oldestUsed: Int { batches[queue[queueHead]].used }
 
-  /// Moves the oldest waiting batch into flight.
-  mutating func launch() -> Int {
+  /// Moves the oldest batch that waits into flight.
+  mutating func beginCommit() {
     let index = queue[queueHead]
     queueHead = (queueHead + 1) % count
     waitingCount -= 1
     waitingDisk -= Self.disk(batches[index].used)
     inFlight = index
-    return index
+  }
+
+  /// Puts something into flight if nothing is, even what still gathers. The pool is not empty.
+  mutating func beginAnyCommit() {
+    if inFlight >= 0 { return }
+    if waitingCount == 0 { cut() }
+    beginCommit()
   }
 
   /// Drops the batch in flight and makes its memory free.
-  mutating func land() {
+  mutating func endCommit() {
     freeIndices[freeCount] = inFlight
     freeCount += 1
     inFlight = Self.none
     if gathering < 0 { takeGathering() }
   }
 
-  func batch(_ index: Int) -> Batch { batches[index] }
+  // MARK: The batch in flight
 
-  func base(_ index: Int) -> UnsafeMutableRawPointer { bases[index] }
+  var batchInFlight: Batch { batches[inFlight] }
 
-  mutating func lend(_ index: Int) -> FileBuffer {
-    memory[index].take()!
-  }
+  var baseInFlight: UnsafeMutableRawPointer { bases[inFlight] }
 
-  mutating func giveBack(_ buffer: consuming FileBuffer, to index: Int) {
-    precondition(buffer.base == bases[index], "a completion gave another buffer back")
-    memory[index] = consume buffer
+  /// Lends its buffer to a write, whose completion gives it back.
+  mutating func lend() -> FileBuffer { memory[inFlight].take()! }
+
+  mutating func giveBack(_ buffer: consuming FileBuffer) {
+    precondition(buffer.base == bases[inFlight], "a completion gave another buffer back")
+    memory[inFlight] = consume buffer
   }
 }

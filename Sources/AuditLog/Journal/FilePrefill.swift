@@ -5,6 +5,9 @@ internal import Glibc
 internal import MillraceEngine
 
 struct FilePrefill: ~Copyable {
+  /// Writes of less than a block, one after the other, after which a lane gives up.
+  static var zeroProgressWritesMaximum: Int { 3 }
+
   private let slot: UnsafeMutablePointer<FileBuffer?>
   let capacity: Int
 

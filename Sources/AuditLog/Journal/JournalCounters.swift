@@ -35,6 +35,16 @@ public struct JournalCounters: Equatable, Sendable {
   public var bytesPerBatchMax: UInt64 = 0
 
   public init() {}
+
+  /// Counts a batch that is committed.
+  mutating func addCommit(records: UInt64, bytes: UInt64, padding: UInt64) {
+    self.records &+= records
+    commits &+= 1
+    self.bytes &+= bytes
+    self.padding &+= padding
+    recordsPerBatchMax = max(recordsPerBatchMax, records)
+    bytesPerBatchMax = max(bytesPerBatchMax, bytes)
+  }
 }
 
 /// An event worth a log line. Codes are positive errno values.
