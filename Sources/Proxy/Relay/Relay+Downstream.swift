@@ -77,7 +77,9 @@ extension Relay where E: ~Copyable {
     let taken = max(0, given - d.transport.pointee.outstanding)
     guard perform(x, x.pointee.state.responseTaken(taken)) else { return }
     flush(d)
-    if !d.transport.pointee.sending && d.pointee.phase == .response {
+    if !d.transport.pointee.sending && d.pointee.phase == .response
+      && x.pointee.state.stage != .waiting
+    {
       d.transport.pointee.deadline = .max
     }
   }
@@ -126,8 +128,9 @@ extension Relay where E: ~Copyable {
     let d = downstreams[slot]
     let t = d.transport
     if t.pointee.hasProgressed(loop.engine) {
-      // Of a handshake the head's time goes on: it is absolute.
-      if d.pointee.http1.exchange >= 0 || t.pointee.closing != .open { setSendDeadline(d) }
+      // Of a handshake the head's time goes on, and of a request that waits for the log the wait's.
+      let isResponding = exchange(of: d)?.pointee.state.stage == .running
+      if isResponding || t.pointee.closing != .open { setSendDeadline(d) }
     }
     if t.pointee.isDeserted(loop.engine) { downstreamWasReset(d) }
     let isDue = loop.engine.now >= t.pointee.deadline
@@ -141,10 +144,10 @@ extension Relay where E: ~Copyable {
     if t.pointee.closing == .joining { return }
     if t.pointee.closing == .lingering { return downstreams.join(d, &loop) }
     guard let x = exchange(of: d) else { return idleDownstreamTimedOut(d) }
-    if t.pointee.sending || t.pointee.closing == .flushing {
-      _ = perform(x, x.pointee.state.sendTimedOut())
-    } else if x.pointee.state.stage == .waiting {
+    if x.pointee.state.stage == .waiting {
       _ = perform(x, x.pointee.state.roomTimedOut())
+    } else if t.pointee.sending {
+      _ = perform(x, x.pointee.state.sendTimedOut())
     } else {
       _ = perform(x, x.pointee.state.bodyTimedOut())
     }

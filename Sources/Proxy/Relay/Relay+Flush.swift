@@ -27,7 +27,8 @@ extension Relay where E: ~Copyable {
       {
         urgency = .quiet
       }
-      setSendDeadline(d)
+      // A request that waits for the log has its own time; what leaves meanwhile is TLS's.
+      if x.pointee.state.stage != .waiting { setSendDeadline(d) }
     } else if t.pointee.closing != .open {
       // Without an exchange it is a handshake's turn otherwise: that has the head's time.
       setSendDeadline(d)

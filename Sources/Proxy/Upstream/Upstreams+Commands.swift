@@ -32,10 +32,9 @@ extension Upstreams {
     _ u: UpstreamPointer, _ loop: inout Loop<E>
   ) -> RequestSending {
     let t = u.transport
-    guard !t.pointee.sending, t.pointee.unsent.isEmpty, !u.pointee.outgoing.isEmpty else {
-      return .busy
-    }
+    guard !t.pointee.sending, !u.pointee.outgoing.isEmpty else { return .busy }
     guard let channel = t.pointee.tls else {
+      // Nothing but a request was ever put there, and it has left.
       t.pointee.unsent.replace(with: &u.pointee.outgoing)
       return .given(wire: t.pointee.unsent.count)
     }
@@ -45,9 +44,11 @@ extension Upstreams {
   private mutating func encrypt<E: Engine & ~Copyable>(
     _ u: UpstreamPointer, _ channel: UnsafeMutablePointer<TLSChannel>, _ loop: inout Loop<E>
   ) -> RequestSending {
+    let before = u.transport.pointee.unsent.count
     guard let frame = u.pointee.outgoing.take() else { return .busy }
+    // Behind what the session has said: the end of its handshake and the request leave together.
     switch u.transport.pointee.encrypt(channel, frame, &loop.engine) {
-    case .done: return .given(wire: u.transport.pointee.unsent.count)
+    case .done: return .given(wire: u.transport.pointee.unsent.count - before)
     case .noFrame: loop.counters.framesExhausted += 1
     case .noRoom, .failed: break
     }
