@@ -114,7 +114,8 @@ let package = Package(
     .testTarget(
       name: "ProxyTests",
       dependencies: [
-        "Proxy", "Transport", "TLS", "AuditLog", "Configuration", "MillraceEngine", "Metrics",
+        "Proxy", "Transport", "TLS", "Exchange", "AuditLog", "Configuration", "MillraceEngine",
+        "Metrics",
         .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: settings),

@@ -1,6 +1,7 @@
 // What a connection may hold and for how long, each as a short script in virtual time.
 
 import Configuration
+import Exchange
 import MillraceEngine
 import Testing
 
@@ -267,7 +268,7 @@ struct PipelineTests {
     #expect(otherIsServed)
     // One request of the pipeline a turn, and a turn is a few microseconds of this world.
     #expect(answersBefore < 400)
-    #expect(highest <= 2 * Watermark.high)
+    #expect(highest <= 2 * Int(ExchangeState.Limits.standard.flow.high))
   }
 }
 

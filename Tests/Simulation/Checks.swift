@@ -95,7 +95,7 @@ extension Life {
     }
     let seen = errands.filter { $0.outcome == .served }.count
     if seen > c.responses + c.requests { failAnyway("counters", "more answers than requests") }
-    // Held input and waiting output, both ways, on both sides: at most a few times `Watermark.high` and
+    // Held input and waiting output, both ways, on both sides: at most a few times `Flow.Limits.high` and
     // a large buffer each. A client that sends and does not read must not get more.
     let clients = min(c.accepted, circumstances.configuration.limits.connections)
     if a.engine.coldBytesHighest > clients * Self.coldBytesPerClient {

@@ -1,7 +1,7 @@
 // The worker's audit log: claims of exchanges on its room, their records, the responses that wait for
 // records or are held for their end, and the journal's file operations, which run on the worker's
 // engine. It is told facts and returns what happened; it knows no connection and calls nothing of
-// the worker. What a result means for an exchange is decided in `Worker+Audit.swift`.
+// the worker. What a result means for an exchange is decided in `Relay+AuditWaits.swift`.
 //
 // TRAP: (file) `journal` is set from the making to the end where `isOn` is true, and the worker asks
 // `isOn` before it calls what needs a journal.

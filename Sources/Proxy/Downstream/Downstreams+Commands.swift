@@ -51,6 +51,36 @@ extension Downstreams {
       &loop)
   }
 
+  /// Chooses how the content of the response leaves. - Parameter framing: in which it comes.
+  func prepareContent(
+    _ stream: StreamReference, _ framing: BodyFraming, _ message: inout HTTP1ServerStream
+  ) {
+    guard framing == .chunked || framing == .untilClose else { return }
+    message.sendsChunks = message.version == .http11
+    // To HTTP/1.0 its end is the connection's.
+    if !message.sendsChunks { announceLast(stream) }
+  }
+
+  /// Writes content. - Returns: false if it has no room, and then the message cannot go on:
+  /// `SendBuffer.hasRoomForChunk` tells before.
+  @inline(__always)
+  func content(
+    _ slice: consuming BufferSlice, _ message: borrowing HTTP1ServerStream,
+    into output: inout SendBuffer
+  ) -> Bool {
+    output.appendContent(slice, chunked: message.sendsChunks)
+  }
+
+  /// Writes the end of the content, with its trailers. - Returns: false if it has no room.
+  @inline(__always)
+  func endContent<E: Engine & ~Copyable>(
+    _ trailers: inout BodyDecoder, _ message: borrowing HTTP1ServerStream,
+    into output: inout SendBuffer, _ loop: inout Loop<E>
+  ) -> Bool {
+    guard message.sendsChunks else { return true }
+    return loop.prepare(&output) && output.appendContentEnd(&trailers)
+  }
+
   // MARK: Sending
 
   /// Gives what is written to the transport, where that has room. It leaves when the connection is

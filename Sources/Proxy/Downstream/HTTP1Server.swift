@@ -16,6 +16,8 @@ struct HTTP1ServerStream: ~Copyable {
   let version: HTTPVersion
   /// True when the response's content leaves in chunks.
   var sendsChunks = false
+  /// Field lines of the request that go no further for their name.
+  var droppedFields = 0
 
   @inline(__always)
   init(framing: BodyFraming, version: HTTPVersion) {
@@ -108,13 +110,11 @@ struct HTTP1Server: ~Copyable {
   /// Marks and counts the field lines that go no further for their name, and tells the content's
   /// decoder which trailer lines do not either.
   @inline(__always)
-  mutating func settleFields<E: Engine & ~Copyable>(
-    _ bytes: UnsafeRawBufferPointer, _ stream: inout HTTP1ServerStream, dropsUnderscores: Bool,
-    _ loop: inout Loop<E>
+  mutating func settleFields(
+    _ bytes: UnsafeRawBufferPointer, _ stream: inout HTTP1ServerStream, dropsUnderscores: Bool
   ) {
     if dropsUnderscores || head.presentFields.has(.ambiguous) {
-      loop.counters.fieldsDropped += head.markAmbiguousFields(
-        in: bytes, underscores: dropsUnderscores)
+      stream.droppedFields = head.markAmbiguousFields(in: bytes, underscores: dropsUnderscores)
     }
     guard stream.framing == .chunked else { return }
     if dropsUnderscores { stream.body.leaveOutTrailersWithUnderscores() }

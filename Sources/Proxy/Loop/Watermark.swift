@@ -2,13 +2,6 @@
 
 /// Bounds of the relay.
 enum Watermark {
-  /// Bytes waiting for a slow peer at which nothing more is taken for it; what has arrived
-  /// already is held. The kernel's own socket buffers come on top.
-  static let high = 262_144
-  /// Bytes waiting for a peer above which its sender is not asked for more, and down to which it
-  /// is asked again. One large buffer: one leaves while the next one fills, and what arrives
-  /// always fits below `high`, so that nothing has to be copied aside.
-  static let low = 131_072
   /// Remaining content from which a body is read in large buffers. A smaller one arrives within
   /// two or three bursts of small ones, which a change of mode would only delay.
   static let largeBody: UInt64 = 32_768

@@ -30,7 +30,8 @@ extension Relay where E: ~Copyable {
     let server = row(ofServerOf: x)
     if actions.has(.count) {
       let failure = Failure(actions.failure)
-      if failure.source == .upstream, server >= 0 {
+      // Not a failed connect that another one follows.
+      if failure.source == .upstream, server >= 0, !actions.has(.countRetry) {
         loop.counters[server: server, .failures] += 1
       }
       let metrics = failure.metrics

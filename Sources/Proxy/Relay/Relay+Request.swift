@@ -99,7 +99,7 @@ extension Relay where E: ~Copyable {
     _ x: ExchangePointer, _ slice: inout BufferSlice
   ) -> ContentUse {
     guard let u = upstream(of: x) else { return .blocked }
-    let chunked = x.pointee.request.framing == .chunked
+    let framing = x.pointee.request.framing
     var offset = 0
     while true {
       // With all bytes used the decoder is still asked: it may know that this was the end.
@@ -114,8 +114,8 @@ extension Relay where E: ~Copyable {
       let before = u.pointee.outgoing.count
       switch x.pointee.request.body.next(slice.bytes, at: &offset) {
       case .content(let start, let count):
-        let isAdded = u.pointee.outgoing.appendContent(
-          slice.subslice(start: start, count: count), chunked: chunked)
+        let isAdded = upstreams.content(
+          u, slice.subslice(start: start, count: count), framing)
         guard isAdded else { return failRequest(x, .resourcesExhausted) }
         x.pointee.state.requestContent(count, buffered: u.pointee.outgoing.count - before)
       case .needsMore:
@@ -123,11 +123,9 @@ extension Relay where E: ~Copyable {
         return .used
       case .complete:
         slice.dropPrefix(offset)
-        if chunked {
-          loop.counters.fieldsDropped += x.pointee.request.body.ambiguousTrailers
-          guard u.pointee.outgoing.appendContentEnd(&x.pointee.request.body) else {
-            return failRequest(x, .resourcesExhausted)
-          }
+        loop.counters.fieldsDropped += x.pointee.request.body.ambiguousTrailers
+        guard upstreams.endContent(u, &x.pointee.request.body, framing) else {
+          return failRequest(x, .resourcesExhausted)
         }
         let end = x.pointee.state.requestEnd(buffered: u.pointee.outgoing.count - before)
         return perform(x, end) ? .used : .failed

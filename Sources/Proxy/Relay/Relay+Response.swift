@@ -106,14 +106,10 @@ extension Relay where E: ~Copyable {
     if let line = response.first(.keepAlive) {
       u.pointee.keepAlive = KeepAlive.idleTime(response.slice(line.value))
     }
-    switch framing {
-    case .chunked, .untilClose:
-      x.pointee.request.sendsChunks = x.pointee.request.version == .http11
-      if !x.pointee.request.sendsChunks { downstreams.announceLast(x.pointee.downstream) }
-    case .length(let size):
-      if size > Watermark.largeBody { u.transport.pointee.setMode(.once, &loop.engine) }
-    case .none: break
+    if case .length(let size) = framing, size > Watermark.largeBody {
+      u.transport.pointee.setMode(.once, &loop.engine)
     }
+    downstreams.prepareContent(x.pointee.downstream, framing, &x.pointee.request)
     let mayBeHeld = audit.holdsResponses && ResponseHold.mayHold(response, framing)
     guard perform(x, x.pointee.state.responseHead(status, mayBeHeld: mayBeHeld)) else {
       return false
@@ -169,8 +165,8 @@ extension Relay where E: ~Copyable {
       let before = x.pointee.held.count
       switch x.pointee.response.body.next(slice.bytes, at: &offset) {
       case .content(let start, let count):
-        let isAdded = x.pointee.held.appendContent(
-          slice.subslice(start: start, count: count), chunked: x.pointee.request.sendsChunks)
+        let isAdded = downstreams.content(
+          slice.subslice(start: start, count: count), x.pointee.request, into: &x.pointee.held)
         guard isAdded else { return perform(x, x.pointee.state.fail(.resourcesExhausted)) }
         x.pointee.state.responseContent(count, buffered: x.pointee.held.count - before)
       case .needsMore: break reading
@@ -203,7 +199,11 @@ extension Relay where E: ~Copyable {
 
   /// The input of the turn is used up: what there is of the response is held, begun, or sent.
   private mutating func responseTurnEnded(_ u: UpstreamPointer, _ x: ExchangePointer) -> Bool {
-    perform(x, x.pointee.state.responseTurnEnded(bulk: u.transport.pointee.mode == .once))
+    let bulk = u.transport.pointee.mode == .once
+    guard perform(x, x.pointee.state.responseTurnEnded(bulk: bulk)) else { return false }
+    // What waits for a slow disk pins no hot buffer while they are few.
+    if loop.engine.isLowOnBuffers && !x.pointee.held.isEmpty { x.pointee.held.evacuate() }
+    return true
   }
 
   // MARK: The end
@@ -211,11 +211,10 @@ extension Relay where E: ~Copyable {
   /// The response has been read whole. - Parameter clean: nothing came behind it.
   private mutating func responseEnded(_ x: ExchangePointer, clean: Bool) -> Bool {
     let before = x.pointee.held.count
-    if x.pointee.request.sendsChunks {
-      guard loop.prepare(&x.pointee.held),
-        x.pointee.held.appendContentEnd(&x.pointee.response.body)
-      else { return perform(x, x.pointee.state.outputExhausted()) }
-    }
+    guard
+      downstreams.endContent(
+        &x.pointee.response.body, x.pointee.request, into: &x.pointee.held, &loop)
+    else { return perform(x, x.pointee.state.outputExhausted()) }
     return perform(
       x,
       x.pointee.state.responseEnd(

@@ -27,7 +27,7 @@ extension Relay where E: ~Copyable {
       downstreams.announceLast(x.pointee.downstream)
     }
     let drops = loop.plan.listeners[Int(d.pointee.listener)].dropsUnderscores
-    downstreams.http1.settleFields(bytes, &x.pointee.request, dropsUnderscores: drops, &loop)
+    downstreams.http1.settleFields(bytes, &x.pointee.request, dropsUnderscores: drops)
     var actions = x.pointee.state.requestHead()
     if actions.has(.claimRoom) {
       writeRequestPart(x, d, request)
@@ -164,6 +164,7 @@ extension Relay where E: ~Copyable {
       return x.pointee.state.fail(.resourcesExhausted)
     }
     x.pointee.state.requestWritten(u.pointee.outgoing.count)
+    loop.counters.fieldsDropped += x.pointee.request.droppedFields
     if let remaining = x.pointee.request.body.remainingContentLength,
       remaining > Watermark.largeBody
     {
@@ -216,6 +217,7 @@ extension Relay where E: ~Copyable {
     d.transport.pointee.unread.clear()
     d.pointee.http1.isScanning = false
     guard let x = makeExchange(d, .other, .none, .http11, expects: false) else {
+      if Failure(kind).metrics.has(.badRequests) { loop.counters.badRequests += 1 }
       return refuseStream(d, isHead: false)
     }
     x.pointee.replyLabel = label

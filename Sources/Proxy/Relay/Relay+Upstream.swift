@@ -52,6 +52,7 @@ extension Relay where E: ~Copyable {
       x.pointee.upstream = Int32(bitPattern: next.pointee.slot)
     case .failed(let failure):
       x.pointee.upstream = -1
+      if timedOut { loop.counters.timeouts += 1 }
       _ = perform(x, x.pointee.state.connectFailed(failure, keepsUnsent: false))
       flush(d)
     case .none:
@@ -114,7 +115,11 @@ extension Relay where E: ~Copyable {
   /// first; its end decides.
   private mutating func upstreamSendFailed(_ u: UpstreamPointer) {
     let t = u.transport
-    guard let x = exchange(of: u) else { return }
+    guard let x = exchange(of: u) else {
+      // The receive will tell; a TLS session that waits for this send would wait for ever.
+      if t.pointee.isStalled { upstreams.close(u, &loop) }
+      return
+    }
     let d = downstream(of: x)
     switch u.pointee.phase {
     case .connecting, .handshaking: return connectFailed(u, .tlsFailed, timedOut: false)
@@ -127,6 +132,11 @@ extension Relay where E: ~Copyable {
     t.pointee.unsent.clear()
     u.pointee.outgoing.clear()
     guard perform(x, x.pointee.state.requestSendFailed()) else { return }
+    if let channel = t.pointee.tls, channel.pointee.isStalled {
+      // Nothing more is said on it; what the server has sent is still read.
+      resumeDecrypting(u, channel)
+      guard u.pointee.exchange >= 0, t.pointee.closing == .open else { return }
+    }
     // A paused one is read again when the client has taken what it has.
     if !t.pointee.receiving && !t.pointee.paused && t.pointee.unread.isEmpty {
       _ = responseStreamEnded(u, x, -EPIPE)
@@ -151,10 +161,7 @@ extension Relay where E: ~Copyable {
         }
       }
     } else if completion.isTerminal && completion.result != -ECANCELED {
-      // What is unread for a slow client is used first; half a head will never be whole.
-      if t.pointee.closing == .open && (t.pointee.unread.isEmpty || u.pointee.isScanning) {
-        upstreamEnded(u, upstreamEnd(u))
-      }
+      if t.pointee.closing == .open { settleUpstreamEnd(u) }
     }
     if completion.isTerminal { upstreams.receiveEnded(u, &loop) }
   }
@@ -187,9 +194,27 @@ extension Relay where E: ~Copyable {
     flush(d)
   }
 
-  /// Ends the exchanges whose request can no longer be sent.
+  /// What the end of the server's stream means, once all that came before it has been used as far as it
+  /// can be.
+  mutating func settleUpstreamEnd(_ u: UpstreamPointer) {
+    let t = u.transport
+    // A TLS session that waits holds ciphertext from before the end; `resumeDecrypting` comes back. What
+    // is unread for a slow client is used first; half a head will never be whole.
+    guard !t.pointee.isStalled, t.pointee.unread.isEmpty || u.pointee.isScanning else { return }
+    upstreamEnded(u, upstreamEnd(u))
+  }
+
+  /// Ends the exchanges whose request can no longer be sent, which is no fault of their servers.
   mutating func endLost() {
-    while let u = upstreams.takeLost() { upstreamEnded(u, -EPIPE) }
+    while let u = upstreams.takeLost() { upstreamUnusable(u) }
+  }
+
+  /// A connection cannot be used any more for want of memory.
+  mutating func upstreamUnusable(_ u: UpstreamPointer) {
+    guard let x = exchange(of: u) else { return upstreams.close(u, &loop) }
+    let d = downstream(of: x)
+    _ = perform(x, x.pointee.state.fail(.resourcesExhausted))
+    flush(d)
   }
 
   // MARK: Deadlines
@@ -199,7 +224,9 @@ extension Relay where E: ~Copyable {
     let u = upstreams[slot]
     let t = u.transport
     // Without a deadline it is the client that is slow: the server owes nothing.
-    if t.pointee.sending && t.pointee.deadline != .max && t.pointee.hasProgressed(loop.engine) {
+    if u.pointee.phase == .busy && t.pointee.closing == .open && t.pointee.sending
+      && t.pointee.deadline != .max && t.pointee.hasProgressed(loop.engine)
+    {
       t.pointee.deadline =
         loop.engine.now + loop.plan.upstreams[Int(u.pointee.group)].responseTimeout
     }

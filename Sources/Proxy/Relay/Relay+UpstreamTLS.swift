@@ -44,6 +44,7 @@ extension Relay where E: ~Copyable {
         channel, UnsafeRawBufferPointer(rebasing: bytes[offset...]),
         plaintext: area.mutableBytes, scratch: upstreams.scratch, &loop.engine)
       offset += step.consumed
+      if step.stallBegan { loop.counters.tlsStalls += 1 }
       if step.outcome == .outputLost {
         loop.counters.framesExhausted += 1
         loseSession(u)
@@ -64,7 +65,7 @@ extension Relay where E: ~Copyable {
       case .mustFlush: upstreams.send(u, .awaited, &loop)
       case .peerFinished:
         t.pointee.peerHasFinished = true
-        if t.pointee.unread.isEmpty || u.pointee.isScanning { upstreamEnded(u, 0) }
+        settleUpstreamEnd(u)
         return offset
       case .failed:
         sessionFailed(u, channel)
@@ -84,6 +85,14 @@ extension Relay where E: ~Copyable {
       upstreams.send(u, .awaited, &loop)
     }
     requestTaken(u)
+    resumeDecrypting(u, channel)
+  }
+
+  /// The session goes on with what is kept, if it was stalled.
+  mutating func resumeDecrypting(
+    _ u: UpstreamPointer, _ channel: UnsafeMutablePointer<TLSChannel>
+  ) {
+    let t = u.transport
     guard channel.pointee.isStalled, t.pointee.closing == .open else { return }
     if let slice = channel.pointee.resume() {
       decrypt(u, channel, slice)
@@ -91,7 +100,7 @@ extension Relay where E: ~Copyable {
       decrypt(u, channel)
     }
     guard t.pointee.closing == .open, !t.pointee.isStalled else { return }
-    if t.pointee.readClosed { return upstreamEnded(u, upstreamEnd(u)) }
+    if t.pointee.readClosed { return settleUpstreamEnd(u) }
     upstreams.arm(u, &loop)
   }
 
@@ -113,10 +122,6 @@ extension Relay where E: ~Copyable {
   /// Ends a connection whose session has said what cannot be sent, or holds too much.
   private mutating func loseSession(_ u: UpstreamPointer) {
     guard u.transport.pointee.closing == .open else { return }
-    if u.pointee.phase == .handshaking {
-      connectFailed(u, .resourcesExhausted, timedOut: false)
-    } else {
-      upstreamEnded(u, -ENOBUFS)
-    }
+    upstreamUnusable(u)
   }
 }

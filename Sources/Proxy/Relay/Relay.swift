@@ -10,8 +10,8 @@
 //     Relay+Actions    what the state asks for: send, pause, record, reply, retry, finish
 //
 // Beside them stand the completions and timeouts of both kinds of connection (Relay+Downstream,
-// Relay+Upstream), TLS, and what waits for the audit log (Relay+AuditWaits). A function that can end
-// an exchange says whether it is still there; nobody asks a second time.
+// Relay+Upstream), TLS on both sides, and what waits for the audit log (Relay+AuditWaits). `perform`, and
+// whatever calls it for an exchange that is gone on with, says whether that is still there.
 
 import Configuration
 import Exchange
@@ -77,7 +77,7 @@ struct Relay<E: Engine & ~Copyable>: ~Copyable {
   @inline(__always)
   var isPressing: Bool {
     downstreams.resumableCount > 0 || downstreams.hasJoining || upstreams.hasJoining
-      || upstreams.hasLost
+      || upstreams.hasLost || !loop.unusedPlans.isEmpty
   }
 
   /// Closes connections that have nothing in flight. - Returns: whether one from a client was closed.

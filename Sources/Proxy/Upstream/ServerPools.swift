@@ -46,6 +46,9 @@ private struct ServerIdentity: Hashable {
   let origin: String
   /// The addresses that the name stood for, likewise.
   let addresses: String
+  /// What is believed of the server, which was asked when the connection was made: the context itself,
+  /// since two of them may differ in what cannot be seen. 0: the connection is plain.
+  let tls: Int
   /// Among servers of one upstream that are alike in all of this.
   var number = 0
 
@@ -54,6 +57,7 @@ private struct ServerIdentity: Hashable {
     self.server = Array(server.text.raw)
     origin = upstream.origin.map { "\($0)" } ?? ""
     addresses = server.addresses.map { "\($0)" }.joined(separator: " ")
+    tls = upstream.tls.map { Int(bitPattern: $0.toOpaque()) } ?? 0
   }
 
   /// Those of an upstream, in its order.
@@ -264,7 +268,8 @@ struct ServerPools {
 
   /// Requests per unit of weight, counting the one to come.
   private func load(_ group: Int32, _ plan: UnsafePointer<UpstreamPlan>, _ index: Int32) -> Double {
-    Double(server(group, index).pointee.active + 1) / Double(plan.pointee.servers[Int(index)].weight)
+    Double(server(group, index).pointee.active + 1)
+      / Double(plan.pointee.servers[Int(index)].weight)
   }
 
   private func pick(_ count: Int, _ random: UInt32, _ eligible: (Int) -> Bool) -> Int32 {

@@ -25,6 +25,22 @@ extension Upstreams {
     http1.writeHead(forwarding, to: &u.pointee.outgoing)
   }
 
+  /// Writes request content. - Parameter framing: in which it came, and leaves.
+  /// - Returns: false if it has no room, and then the message cannot go on.
+  @inline(__always)
+  func content(
+    _ u: UpstreamPointer, _ slice: consuming BufferSlice, _ framing: BodyFraming
+  ) -> Bool {
+    u.pointee.outgoing.appendContent(slice, chunked: framing == .chunked)
+  }
+
+  /// Writes the end of the content, with its trailers. - Returns: false if it has no room.
+  func endContent(
+    _ u: UpstreamPointer, _ trailers: inout BodyDecoder, _ framing: BodyFraming
+  ) -> Bool {
+    framing != .chunked || u.pointee.outgoing.appendContentEnd(&trailers)
+  }
+
   /// Gives what is written to the transport, where that has room. It leaves when the connection is
   /// flushed.
   @inline(__always)

@@ -12,12 +12,13 @@ package import Configuration
 /// |---|---|
 /// | a client's connection: `unsent`, and the send in flight | 2 |
 /// | an exchange: `held` | 1 |
-/// | a connection to a server: `unsent`, and the send in flight | 2 |
-/// | the request that is being written, before `attach` makes it a server's `unsent` | 1 a worker |
+/// | a connection to a server: `outgoing`, and the send in flight | 2 |
+/// | with TLS: what its session says, in `unsent` behind a send in flight | 1 |
+/// | a request between two connections (`Relay.carried`) | 1 a worker |
 ///
 /// One send a socket is in flight (`Transport.send`), and a zero-copy send completes with its last
 /// notification. There is no more than one exchange a client's connection. A server's connection keeps
-/// its two while it is joined after its exchange has gone on to another one: it is counted by its slot
+/// its frames while it is joined after its exchange has gone on to another one: it is counted by its slot
 /// in the slab of connections to servers, not by its exchange. So one client with its exchange and one
 /// server's connection hold five, and a retry two more in another slot.
 package enum FrameBudget {
@@ -25,9 +26,12 @@ package enum FrameBudget {
   ///   - connections: slots for clients.
   ///   - exchanges: slots for exchanges, each of which has one connection to a server at most.
   ///   - idleUpstreams: slots for connections to servers beyond one per client.
-  package static func frames(connections: Int, exchanges: Int, idleUpstreams: Int) -> Int {
+  ///   - withTLS: some of these have TLS.
+  package static func frames(
+    connections: Int, exchanges: Int, idleUpstreams: Int, withTLS: Bool = false
+  ) -> Int {
     let upstreams = exchanges + idleUpstreams
-    return 2 * connections + exchanges + 2 * upstreams + 1
+    return 2 * connections + exchanges + (withTLS ? 3 : 2) * upstreams + 1
   }
 
   /// Connections to servers that may be idle or on their way into the pool: as many as `Worker` adds to

@@ -58,31 +58,12 @@ extension Worker where E: ~Copyable {
     }
     for slot in 0..<relay.upstreams.touched where relay.upstreams.isActive(slot) {
       let u = relay.upstreams[slot]
-      if u.pointee.exchange < 0 { relay.upstreams.close(u, &relay.loop) }
-    }
-  }
-}
-
-extension Relay where E: ~Copyable {
-  /// A connection from a client learns that the worker drains: the response that is still to begin says
-  /// that it is the last one, an idle connection may bring one more request for a while.
-  mutating func drainBegan(_ d: DownstreamPointer) {
-    if let x = exchange(of: d) {
-      let isWaiting = x.pointee.state.stage == .waiting
-      _ = perform(x, x.pointee.state.drainBegan())
-      // A request that waits for room in the log is not owed more time than one that is still to come.
-      if isWaiting { downstreams.grantGrace(d, &loop) }
-    } else {
-      downstreams.grantGrace(d, &loop)
-    }
-  }
-
-  /// The time of all connections is over.
-  mutating func drainEnded(_ d: DownstreamPointer) {
-    if let x = exchange(of: d) {
-      _ = perform(x, x.pointee.state.drainDeadline())
-    } else {
-      downstreams.join(d, resets: true, &loop)
+      guard u.pointee.exchange < 0 else { continue }
+      if isOverdue {
+        relay.upstreams.join(u, &relay.loop)
+      } else {
+        relay.upstreams.close(u, &relay.loop)
+      }
     }
   }
 }

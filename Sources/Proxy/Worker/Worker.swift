@@ -34,8 +34,9 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
     relay.releaseAudited()
     relay.retryWaiting()
     relay.resume()
-    relay.submitAssigned()
+    // Before what was given to kept connections leaves: a lost one must not be among them.
     if relay.upstreams.hasLost { relay.endLost() }
+    relay.submitAssigned()
     obeyControl()
     if !relay.loop.unusedPlans.isEmpty { retirePlans() }
     if relay.loop.counters.isWatched { publishWhenDue() }
