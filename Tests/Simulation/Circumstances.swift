@@ -24,6 +24,8 @@ struct Circumstances {
   var options = EngineOptions()
   /// By listener: plain, or the oldest TLS version that is accepted.
   var tls: [ListenerTLS.Version?] = []
+  /// By upstream: what its servers speak; nil: plain.
+  var serverTLS: [ListenerTLS.Version?] = []
   var ending: Ending
   /// When a drain or a crash comes, from the start.
   var endsAt: Int64
@@ -69,7 +71,8 @@ struct Circumstances {
     options.frames = FrameBudget.frames(
       connections: configuration.limits.connections,
       exchanges: configuration.limits.exchanges,
-      idleUpstreams: FrameBudget.idleUpstreams(configuration))
+      idleUpstreams: FrameBudget.idleUpstreams(configuration),
+      withTLS: serverTLS.contains { $0 != nil })
     if !isGentle && dice.chance(200) { conditions.frames = 4 + dice.roll(60) }
     if !isGentle && dice.chance(200) {
       conditions.diskCapacity = segmentSize * 2 + dice.roll(1 << 20)
@@ -114,6 +117,7 @@ struct Circumstances {
             weight: 1 + dice.roll(3)))
       }
       self.servers += servers.count
+      serverTLS.append(dice.chance(300) ? (dice.chance(500) ? .tls13 : .tls12) : nil)
       var upstream = UpstreamConfiguration(name: "u\(i)", servers: servers)
       upstream.balance = Balance.allCases[dice.roll(Balance.allCases.count)]
       upstream.retries = RetryConfiguration(
@@ -152,7 +156,8 @@ struct Circumstances {
   var summary: String {
     let audit = configuration.audit.map { "\($0.durability.rawValue)/\($0.whenFull.rawValue)" }
     return "gentle=\(isGentle) ending=\(ending.rawValue) clients=\(clients) attackers=\(attackers)"
-      + " tls=\(tls.map { $0?.rawValue ?? "-" }) servers=\(servers) faults=\(hasFaults)"
+      + " tls=\(tls.map { $0?.rawValue ?? "-" })"
+      + " server_tls=\(serverTLS.map { $0?.rawValue ?? "-" }) servers=\(servers) faults=\(hasFaults)"
       + " audit=\(audit ?? "off") largest=\(largest) connections=\(configuration.limits.connections)"
   }
 }

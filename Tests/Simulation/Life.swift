@@ -47,6 +47,8 @@ final class Life {
   let serverAddresses: [[SocketAddress]]
   private let remote = SimulatedWorkerRemote()
   private let tlsVersions: [ListenerTLS.Version?]
+  /// By upstream: what its servers speak TLS with.
+  let serverContexts: [TLSContext?]
   private var tickets: [ClientTicket] = []
 
   /// The power is gone: what is seen from now on never happened.
@@ -78,7 +80,8 @@ final class Life {
     world = SimulatedWorld(seed: self.dice.next(), circumstances.conditions)
     run = RunIdentity(high: self.dice.next(), low: self.dice.next())
     tlsVersions = circumstances.tls
-    world.trace.isContentOpaque = tlsVersions.contains { $0 != nil }
+    serverContexts = hall.contexts(circumstances.serverTLS)
+    world.trace.isContentOpaque = (tlsVersions + circumstances.serverTLS).contains { $0 != nil }
     world.disk.makeDirectory(Circumstances.directory)
     for file in legacy { world.disk.put(file.path, file.bytes) }
     listenerAddresses = circumstances.configuration.listeners.map { hall.address($0.address) }
@@ -162,6 +165,7 @@ final class Life {
       $0.firstSegmentSize = c.segmentSize
       $0.prefillChunk = c.prefillChunk
     }
+    parts.clientContexts = circumstances.serverTLS.map { $0 == nil ? nil : hall.clientContext }
     parts.whenReady = { [unowned self] in begin() }
     account = SimulatedWorker.run(parts, world, remote)
     // What the worker did last reaches those whom it concerns.

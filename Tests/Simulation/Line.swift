@@ -45,12 +45,15 @@ final class Line {
   var onEnd: ((End) -> Void)?
   var onDrained: (() -> Void)?
 
-  /// A line that is there already, plain.
-  init(_ world: SimulatedWorld, accepted peer: SimulatedPeer, _ pace: Pace) {
+  /// A line that is there already; with a context it speaks TLS as a server.
+  init(
+    _ world: SimulatedWorld, accepted peer: SimulatedPeer, _ pace: Pace, _ context: TLSContext?
+  ) {
     self.world = world
     self.peer = peer
     self.pace = pace
-    isTLS = false
+    isTLS = context != nil
+    if let context { tls = TLSSession(context: context) }
     peer.onEvent = { [unowned self] _, event in heard(event) }
   }
 

@@ -3,6 +3,7 @@
 // that nobody sent, framing that can be read in two ways, a request repeated that must not be.
 
 import MillraceEngine
+import TLS
 
 /// How a server treats its connections.
 struct OriginManners {
@@ -20,18 +21,22 @@ final class Origin {
   let group: Int
   let address: SocketAddress
   let manners: OriginManners
+  /// It speaks TLS.
+  let context: TLSContext?
   var dice: SimulatedDice
   /// True once it has done something after which an innocent request may fail on a kept connection.
   var isSuspect = false
   private var connections: [OriginConnection] = []
 
   init(
-    _ life: Life, group: Int, address: SocketAddress, _ manners: OriginManners, dice: SimulatedDice
+    _ life: Life, group: Int, address: SocketAddress, _ manners: OriginManners,
+    _ context: TLSContext?, dice: SimulatedDice
   ) {
     self.life = life
     self.group = group
     self.address = address
     self.manners = manners
+    self.context = context
     self.dice = dice
     isSuspect = !manners.isSteady
   }
@@ -74,7 +79,11 @@ final class OriginConnection {
 
   init(_ origin: Origin, _ peer: SimulatedPeer) {
     self.origin = origin
-    line = Line(origin.life.world, accepted: peer, origin.manners.pace)
+    line = Line(origin.life.world, accepted: peer, origin.manners.pace, origin.context)
+    if origin.context != nil, !origin.life.circumstances.isGentle, origin.dice.chance(30) {
+      line.corruptAt = origin.dice.roll(20_000)
+      origin.isSuspect = true
+    }
     line.onBytes = { [unowned self] in received($0) }
     line.onEnd = { [unowned self] _ in steps = [] }
     line.onDrained = { [unowned self] in proceed() }
@@ -206,6 +215,10 @@ final class OriginConnection {
   private func begin() {
     guard let errand else { return }
     life.note("a server of \(origin.group) answers \(errand.id): \(answer.fault) \(answer.status)")
+    if line.speaksTLS && origin.dice.chance(150) {
+      line.updateKeys()
+      life.totals.keyUpdates += 1
+    }
     steps += [.wait(answer.delay)] + script(errand, answer) + [.done]
     proceed()
   }

@@ -16,7 +16,8 @@ extension Life {
         }
         if dice.chance(200) { manners.pace = drawPace() }
         let origin = Origin(
-          self, group: group, address: serverAddresses[group][index], manners, dice: dice.split())
+          self, group: group, address: serverAddresses[group][index], manners,
+          serverContexts[group], dice: dice.split())
         origins.append(origin)
         origin.open()
         if !manners.isSteady { unsteady[group] = true }

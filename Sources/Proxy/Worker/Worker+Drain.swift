@@ -59,11 +59,9 @@ extension Worker where E: ~Copyable {
     for slot in 0..<relay.upstreams.touched where relay.upstreams.isActive(slot) {
       let u = relay.upstreams[slot]
       guard u.pointee.exchange < 0 else { continue }
-      if isOverdue {
-        relay.upstreams.join(u, &relay.loop)
-      } else {
-        relay.upstreams.close(u, &relay.loop)
-      }
+      relay.upstreams.close(u, &relay.loop)
+      // Without its goodbye.
+      if isOverdue { relay.upstreams.join(u, &relay.loop) }
     }
   }
 }
