@@ -99,8 +99,8 @@ public struct EngineAttempts: Sendable {
     let rings =
       kind == .uring
       ? " rings=\(options.submissionEntries)/\(options.completionEntries)" : ""
-    return "engine=\(kind.rawValue)\(rings) cause=\(refusal.label) detail=\"\(refusal.detail)\""
-      + " cure=\"\(refusal.cure)\""
+    return "engine=\(kind.rawValue)\(rings) reason=\(refusal.label) detail=\"\(refusal.detail)\""
+      + " hint=\"\(refusal.cure)\""
   }
 
   /// Decides what to try after a failure: smaller rings while memory is what is missing, then epoll for
