@@ -213,7 +213,7 @@ struct DocumentationTests {
     case .text(let maximum, _): maximum == 4095 ? ["at most 4095 bytes"] : ["text"]
     case .either(let values): values.flatMap(words)
     case .address: ["address"]
-    case .fileMode: ["base 8"]
+    case .fileMode: ["octal"]
     case .mapping: ["mapping"]
     }
   }

@@ -286,7 +286,7 @@ class UnixListener(SystemCase):
                 live.bind(str(path))
                 if kind == socket.SOCK_SEQPACKET:
                     live.listen()
-                self.check_refused(path, "in use: a datagram or seqpacket socket")
+                self.check_refused(path, "a datagram or seqpacket socket")
                 self.assertTrue(path.exists())
 
     def test_another_users_socket_stays(self):

@@ -81,14 +81,14 @@ enum Quantity: Equatable {
     let letter = lowercased(suffix).first
     let meant = Unit.sizes.first { lowercased($0.name).first == letter && suffix.count <= 3 }
     return .flawed(
-      "is \(quoted(text)), and \(quoted(suffix)) is no unit of size (B, KiB, MiB, GiB)",
+      "is \(quoted(text)), and \(quoted(suffix)) is not a unit of size (B, KiB, MiB or GiB)",
       cure: meant.map { "write \(excerpt(digits))\($0.name)" })
   }
 
   private static func leadingZero(_ text: String, _ digits: String) -> Quantity? {
     guard digits.count > 1, digits.hasPrefix("0") else { return nil }
     return .flawed(
-      "is \(quoted(text)), and some readers take a leading 0 for base 8",
+      "is \(quoted(text)), but some parsers read a leading 0 as octal",
       cure: "write it without the 0")
   }
 
@@ -110,9 +110,9 @@ enum Quantity: Equatable {
 
   private static func durationFlaw(_ text: String, _ suffix: String) -> String {
     if suffix.hasPrefix(".") {
-      return "is \(quoted(text)), and a duration is a whole number (a smaller unit gives the rest)"
+      return "is \(quoted(text)), but a duration must be a whole number (use a smaller unit)"
     }
-    return "is \(quoted(text)), and \(quoted(suffix)) is no unit of time (ms, s, m, h)"
+    return "is \(quoted(text)), and \(quoted(suffix)) is not a unit of time (ms, s, m or h)"
   }
 
   /// The leading digits and the rest; nil if there are no leading digits.

@@ -13,7 +13,7 @@ package indirect enum ValueShape: Sendable {
   /// Bytes.
   case size(ClosedRange<Int>)
   case boolean
-  /// The permissions of a file, in base 8.
+  /// The permissions of a file, in octal.
   case fileMode
   case choice(Choice)
   case mapping(MappingShape)
@@ -124,7 +124,7 @@ extension ValueShape {
     case .size(let range):
       "a size from \(sizeText(range.lowerBound)) to \(sizeText(range.upperBound))"
     case .boolean: "true or false"
-    case .fileMode: "the mode of a file in base 8, from 0 to 0777"
+    case .fileMode: "an octal file mode from 0 to 0777"
     case .choice(let choice): alternatives(choice.words)
     case .mapping(let shape): "a mapping (\(shape.noun))"
     case .list(let item, _): "a list, each item \(item.expectation)"

@@ -71,8 +71,8 @@ enum Expansion {
         guard let close = rest.firstIndex(of: "}") else {
           flaws.append(
             ExpansionFlaw(
-              offset: index, message: "has a ${ without its }",
-              cure: "write ${NAME}, or $${ for the two characters themselves"))
+              offset: index, message: "has a ${ without a closing }",
+              cure: "write ${NAME}, or $${ for a literal ${"))
           break
         }
         do throws(ExpansionFlaw) {
@@ -110,8 +110,8 @@ enum Expansion {
     let written = String(String.UnicodeScalarView(inner))
     guard let first = name.first, !isDigit(UInt8(first.value)) else {
       throw ExpansionFlaw(
-        offset: offset, message: "has ${\(excerpt(written))}, which names no variable",
-        cure: "write ${NAME} (letters, digits and _), or $${ for the two characters themselves")
+        offset: offset, message: "has ${\(excerpt(written))}, which is not a valid variable name",
+        cure: "write ${NAME} (letters, digits and _), or $${ for a literal ${")
     }
     let nameText = String(String.UnicodeScalarView(name))
     if rest.isEmpty {
@@ -124,14 +124,14 @@ enum Expansion {
     }
     guard rest.starts(with: [":", "-"]) else {
       throw ExpansionFlaw(
-        offset: offset, message: "has ${\(excerpt(written))}, a form that is not known",
+        offset: offset, message: "has ${\(excerpt(written))}, which is not a supported form",
         cure: "write ${\(nameText)} or ${\(nameText):-DEFAULT}")
     }
     let fallback = rest.dropFirst(2)
     guard !zip(fallback, fallback.dropFirst()).contains(where: { $0 == "$" && $1 == "{" }) else {
       throw ExpansionFlaw(
         offset: offset, message: "has a variable inside the default of \(nameText)",
-        cure: "write the default out")
+        cure: "write a literal default")
     }
     // As in a shell, `:-` stands in for an empty variable too.
     if let value = environment(nameText), !value.isEmpty { return value }

@@ -98,7 +98,7 @@ public struct Preflight: Sendable {
       }
       problems.append(
         Problem(
-          location: location, message: "the path \(path) is too long for a UNIX socket",
+          location: location, message: "the path \(path) is too long for a Unix socket",
           cure: "use a path of at most 107 bytes", severity: .error))
     case .ip(let host, let port):
       do {
@@ -107,9 +107,9 @@ public struct Preflight: Sendable {
           problems.append(
             Problem(
               location: location,
-              message: "\(host) has \(found.count) addresses, and the first"
+              message: "\(host) has \(found.count) addresses; only the first"
                 + " \(addressesMaximum) are used",
-              cure: "list the servers by their addresses, so that requests are spread over them",
+              cure: "list the servers by address to balance requests over all of them",
               severity: .warning))
         }
         return Array(found.prefix(addressesMaximum))
@@ -117,7 +117,7 @@ public struct Preflight: Sendable {
         problems.append(
           Problem(
             location: location, message: "\(error)",
-            cure: "check the name, or write the address itself", severity: .error))
+            cure: "check the name, or write an IP address", severity: .error))
       }
     }
     return []
@@ -148,7 +148,7 @@ public struct Preflight: Sendable {
           Problem(
             location: listener.addressLocation,
             message:
-              "the address \(listener.address) is in use: another process has been starting on"
+              "the address \(listener.address) is in use: another process has been starting up on"
               + " it for \(lockMilliseconds / 1000) s",
             cure: "stop that process, or choose another port", severity: .error))
         return nil
@@ -176,26 +176,26 @@ public struct Preflight: Sendable {
     case .inUse where !binding: return
     case .stale:
       guard binding, let code = UnixPathTrial.remove(path) else { return }
-      message = "the socket \(path) is not served any more and cannot be removed: \(words(code))"
-      cure = "remove it as its owner, or choose another path"
+      message = "the socket \(path) is stale and cannot be removed: \(words(code))"
+      cure = "remove it as the user that owns it, or choose another path"
     case .inUse:
       message = "the address unix:\(path) is in use"
-      cure = "stop what listens there (`ss -lxp` names it), or choose another path"
+      cure = "stop the process that listens there (`ss -lxp` shows it), or choose another path"
     case .notASocket:
       message = "\(path) exists and is not a socket"
       cure = "remove the file, or choose another path"
     case .foreign(EPROTOTYPE):
-      message = "\(path) is in use: a datagram or seqpacket socket of another program"
-      cure = "stop that program (`ss -xp` names it), or choose another path"
+      message = "\(path) is in use: another process has a datagram or seqpacket socket there"
+      cure = "stop that process (`ss -xp` shows it), or choose another path"
     case .foreign(let code):
       message = "\(path) may be in use: connecting to it failed: \(words(code))"
-      cure = "remove it if no program serves it, or choose another path"
+      cure = "remove it if no process uses it, or choose another path"
     case .directory(let directory, let code):
-      message = "no socket can be created in \(directory): \(words(code))"
+      message = "cannot create a socket in \(directory): \(words(code))"
       cure =
         code == ENOENT
         ? "create the directory (RuntimeDirectory= in systemd), or choose another path"
-        : "make it writable for the user that millrace runs as, or choose another path"
+        : "make it writable by the user that millrace runs as, or choose another path"
     }
     problems.append(
       Problem(
@@ -222,19 +222,19 @@ public struct Preflight: Sendable {
     switch failure.code {
     case EADDRINUSE:
       message = "the address \(text) is in use"
-      cure = "stop what listens there (`ss -ltnp` names it), or choose another port"
+      cure = "stop the process that listens there (`ss -ltnp` shows it), or choose another port"
     case EACCES, EPERM:
-      message = "no right to listen on \(text)"
-      cure = "use a port from 1024 on, or grant CAP_NET_BIND_SERVICE"
+      message = "cannot listen on \(text): permission denied"
+      cure = "use port 1024 or higher, or grant CAP_NET_BIND_SERVICE"
     case EADDRNOTAVAIL:
-      message = "\(text) is no address of this machine"
-      cure = "use one that `ip address` lists, or 0.0.0.0 for all"
+      message = "cannot listen on \(text): address not available on this host"
+      cure = "use an address that `ip address` lists, or 0.0.0.0 for all"
     case EAFNOSUPPORT:
-      message = "this machine has no IPv6 for \(text)"
+      message = "cannot listen on \(text): IPv6 is not available on this host"
       cure = "use an IPv4 address, for example 0.0.0.0"
     default:
       message = "cannot listen on \(text): \(failure.reason)"
-      cure = "choose an address that this machine has and that is free"
+      cure = "choose an unused address of this host"
     }
     problems.append(
       Problem(
@@ -246,9 +246,9 @@ public struct Preflight: Sendable {
     problems.append(
       Problem(
         location: audit.directoryLocation,
-        message: "the directory \(audit.directory) cannot be used: "
+        message: "cannot use the directory \(audit.directory): "
           + String(cString: strerror(code)),
-        cure: "create it and make it writable for the user that millrace runs as",
+        cure: "create it and make it writable by the user that millrace runs as",
         severity: .error))
   }
 }

@@ -90,9 +90,9 @@ public struct Server {
     let reason = String(cString: strerror(error.code))
     switch error.operation {
     case "flock" where error.code == EWOULDBLOCK:
-      return "another process uses \(audit?.directory ?? error.path) (it holds \(error.path))"
-    case "flock": return "\(error.path) cannot be locked: \(reason)"
-    case "opendir", "readdir": return "the directory \(error.path) cannot be listed: \(reason)"
+      return "another process uses \(audit?.directory ?? error.path) (it has locked \(error.path))"
+    case "flock": return "cannot lock \(error.path): \(reason)"
+    case "opendir", "readdir": return "cannot list the directory \(error.path): \(reason)"
     default: return "\(error)"
     }
   }
