@@ -30,7 +30,7 @@ enum Reporting {
       if let override = Override(argument: argument) { return override }
       problems.append(
         flag(
-          "--set", "is \"\(argument)\", which has no path or no =",
+          "--set", "is \"\(argument)\", expected PATH=VALUE",
           "write --set PATH=VALUE, for example --set listeners[0].address=127.0.0.1:8443"))
       return nil
     }

@@ -31,7 +31,7 @@ import Testing
       $0.processors = [0]
       $0.loadProcessors = []
     }
-    #expect(one.map(\.severity) == [.refusal] && one[0].text.contains("there is one CPU"))
+    #expect(one.map(\.severity) == [.refusal] && one[0].text.contains("there is only one CPU"))
     let two = found {
       $0.processors = [0, 1]
       $0.loadProcessors = [1]

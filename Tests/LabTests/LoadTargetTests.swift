@@ -32,7 +32,7 @@ import Testing
   @Test(arguments: [
     ("ftp://h/", "scheme"), ("http://", "no host"), ("http://h:0/", "port"),
     ("http://h:70000/", "port"), ("http://h:x/", "port"), ("http://::1/", "more than one colon"),
-    ("http://[::1/", "not closed"), ("http://[::1]x/", "after the bracket"),
+    ("http://[::1/", "unclosed"), ("http://[::1]x/", "after the bracket"),
     ("http://u:p@h/", "user"), ("http://h/a b", "0x20"), ("http://h/ä", "0xc3"),
     ("unix:run.sock", "absolute"),
   ])

@@ -22,7 +22,7 @@ struct RateHeldTests {
   }
 
   private func isDoubted(_ result: LoadResult) -> Bool {
-    LoadText.doubts(result).contains { $0.hasPrefix("the planned rate was not held") }
+    LoadText.doubts(result).contains { $0.hasPrefix("the planned rate was not sustained") }
   }
 
   @Test("a count that varies by itself is no fault")

@@ -28,7 +28,7 @@ import Testing
     #expect(log.schedule.moments == [0, 500_000_000, 1_000_000_000])
     #expect(log.templates.map(\.target) == ["/a", "/b?c=1"])
     #expect(log.schedule.templates == [0, 1, 0])
-    #expect(log.skipped == ["with a request line that is none": 1])
+    #expect(log.skipped == ["with an invalid request line": 1])
   }
 
   @Test func auditRecordsCountFromTheRequestAndSkipOtherKinds() throws {
@@ -106,7 +106,7 @@ import Testing
       {"kind":"exchange","time":"2026-11-21T01:33:18Z","path":"/y","total_us":\(took)}
       """)
     #expect(log.templates.map(\.target) == ["/x"])
-    #expect(log.skipped == ["with a total_us that cannot be": 1])
+    #expect(log.skipped == ["with an invalid total_us": 1])
   }
 
   private static let twoSeconds = """
@@ -138,7 +138,7 @@ import Testing
     let log = try load(
       probes(count) + #"1.2.3.4 - - [21/Nov/2026:10:18:41 +0000] "GET / HTTP/1.1" 200 1 "-" "-""#)
     #expect(log.format == .combined && log.templates.map(\.target) == ["/"])
-    #expect(log.skipped == ["with a request line that is none": count])
+    #expect(log.skipped == ["with an invalid request line": count])
   }
 
   @Test func aLogMayBeginWithLinesOfNoFormatUpToALimit() throws {
@@ -173,6 +173,6 @@ import Testing
     let flaw = #expect(throws: ReplayLog.Flaw.self) {
       try ReplayLog.load("/does/not/exist", speed: 1)
     }
-    #expect(flaw?.message == "there is no /does/not/exist")
+    #expect(flaw?.message == "/does/not/exist does not exist")
   }
 }

@@ -47,9 +47,9 @@ import Testing
 
   @Test(arguments: [
     ("ftp://h/", "neither a path nor a URL"), ("", "neither a path nor a URL"),
-    ("a/b", "neither a path nor a URL"), ("http://h:x/", "has a port that is none"),
-    ("http://h:65536/", "has a port that is none"), ("http://h:0/", "has a port that is none"),
-    ("http://h:/", "has a port that is none"), ("https://h/", "no listener of"),
+    ("a/b", "neither a path nor a URL"), ("http://h:x/", "has an invalid port"),
+    ("http://h:65536/", "has an invalid port"), ("http://h:0/", "has an invalid port"),
+    ("http://h:/", "has an invalid port"), ("https://h/", "no listener of"),
   ])
   func whatCannotBeAskedIsNamed(_ url: String, _ words: String) throws {
     var scene = try scene()
@@ -74,7 +74,7 @@ import Testing
       Issue.record("\(urls) were taken")
     } catch {
       #expect(error.status == 2)
-      #expect(error.what == "--url \(urls[1]) is for another listener or host than the first one")
+      #expect(error.what == "--url \(urls[1]) has another listener or host than the first one")
     }
   }
 
@@ -117,7 +117,7 @@ import Testing
       Issue.record("no file was taken")
     } catch {
       #expect(error.status == 2)
-      #expect(error.what == "/nonexistent/m.yaml cannot be read: No such file or directory")
+      #expect(error.what == "cannot read /nonexistent/m.yaml: No such file or directory")
     }
   }
 

@@ -69,7 +69,7 @@ extension CompareRun {
     let lines = process.lastLines()
     let end = process.status.map { " (exit status \($0))" } ?? ""
     return what + end
-      + (lines.isEmpty ? ", and said nothing" : ": " + lines.joined(separator: " / "))
+      + (lines.isEmpty ? ", no output" : ": " + lines.joined(separator: " / "))
   }
 
   // MARK: The load
@@ -91,11 +91,11 @@ extension CompareRun {
     let sight = try watch(
       load, process, trial, isRehearsal: measurement.round == 0 && !trial.hasMetrics)
     guard let result = LabTools.result(request.result) else {
-      throw CompareFailure(Self.words("the load gave no result", load), cure: "")
+      throw CompareFailure(Self.words("the load generator gave no result", load), cure: "")
     }
     measurement.load = Self.coarsened(result)
     if sight.hasDied || !process.isRunning {
-      measurement.failure = Self.words("ended under load", process)
+      measurement.failure = Self.words("exited under load", process)
       return
     }
     fill(&measurement, sight)
@@ -168,7 +168,7 @@ extension CompareRun {
       let usage = Usage.between(
         start, start + Int64(measurement.load.seconds * 1e6), sight.samples)
     else {
-      measurement.failure = "the load's counted part was not seen whole; its log is load.log"
+      measurement.failure = "the measured interval is incomplete; see load.log"
       return
     }
     measurement.processSeconds = usage.processSeconds
@@ -201,7 +201,7 @@ extension CompareRun {
     let failures = load.failures.filter { $0.key != "unsent" && $0.value > 0 }
     let failed = failures.values.reduce(0, +)
     if load.completed == 0 {
-      measurement.failure = "no request was answered as it must be"
+      measurement.failure = "no valid response"
     } else if Double(failed) > Double(load.completed) * Self.failedShare {
       measurement.failure = "\(failed) of \(failed + load.completed) requests failed"
     }
@@ -219,7 +219,7 @@ extension CompareRun {
     if let engine = view.engine { trial.facts.engine = engine }
     // A variant whose option the kernel refused is another variant.
     for (feature, cause) in view.refused where trial.facts.options[feature] == "true" {
-      measurement.failure = measurement.failure ?? "\(feature) is refused here: \(cause)"
+      measurement.failure = measurement.failure ?? "\(feature) is not available here: \(cause)"
     }
     guard let counted = view.counted else { return }
     // Figures are those between two looks; the load counts a little longer.

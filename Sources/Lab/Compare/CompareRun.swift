@@ -66,7 +66,7 @@ public struct CompareRun {
       comparison.target = try TargetFacts(profile: text)
     } catch {
       throw CompareFailure(
-        "--container-profile is not the JSON of a target: \(error)",
+        "--container-profile is not a valid target profile: \(error)",
         cure: "write \(TargetFacts.profileExample)", status: 2)
     }
   }
@@ -88,13 +88,13 @@ public struct CompareRun {
     countingRefusal = SystemCallCounter.refusal()
     comparison.machine.settings["system calls of peers"] =
       countingRefusal.map { "not counted: \($0)" }
-      ?? "counted in a run of their own, which is not timed"
+      ?? "counted in a separate run without timing"
     for finding in comparison.findings { say("\(finding.severity.rawValue): \(finding.text)") }
     if let refusal = comparison.findings.first(where: { $0.severity == .refusal }) {
       guard options.isForced else {
         throw CompareFailure(
-          "this machine is not fit for a comparison: \(refusal.text)",
-          cure: "or run it anyway with --force, and read its figures as a rehearsal")
+          "this machine is not suitable for a comparison: \(refusal.text)",
+          cure: "or run anyway with --force and treat the figures as indicative")
       }
     }
     var load = reading.facts.loadProcessors
@@ -209,7 +209,7 @@ public struct CompareRun {
   private mutating func tryEverybody(_ scene: Scene) throws(CompareFailure) {
     var maximum = StageFacts()
     maximum.name = "maximum"
-    maximum.reason = "closed loop: each connection asks again as soon as it was answered"
+    maximum.reason = "closed loop: each connection sends the next request after the response"
     chooseTiming(stages: 3, peerStages: 2)
     var maxima: [(name: String, rate: Double)] = []
     for index in trials.indices where trials[index].facts.failure == nil {
@@ -219,7 +219,7 @@ public struct CompareRun {
       trials[index] = trial
       if let failure = measured.failure {
         trials[index].facts.failure = failure
-        say("\(turn.subject): left out: \(failure)")
+        say("\(turn.subject): skipped: \(failure)")
       } else {
         maxima.append((turn.subject, measured.load.completedRate))
         rehearsed(measured)
@@ -228,9 +228,9 @@ public struct CompareRun {
     let variants = names(.variant)
     guard !variants.isEmpty else {
       comparison.subjects = trials.map(\.facts)
-      let why = trials.first { $0.facts.kind == .variant }?.facts.failure ?? "none was asked for"
+      let why = trials.first { $0.facts.kind == .variant }?.facts.failure ?? "none was requested"
       throw CompareFailure(
-        "no variant of Millrace could be measured: \(why)", cure: "see its log",
+        "no variant of Millrace could be measured: \(why)", cure: "check its log",
         status: failedSinceEarlier ? 3 : 1)
     }
     comparison.baseline = variants.first { $0 == "epoll" } ?? variants[0]
@@ -295,7 +295,7 @@ public struct CompareRun {
     comparison.machine.settings["rounds"] = "\(timing.rounds), peers in \(timing.peerRounds)"
     comparison.machine.settings["seconds per measurement"] =
       "\(Decimals.text(timing.warmUp, places: 1)) of warm-up, then"
-      + " \(Decimals.text(timing.duration, places: 1)) counted"
+      + " \(Decimals.text(timing.duration, places: 1)) measured"
   }
 
   // MARK: The rounds

@@ -74,7 +74,7 @@ struct Scene {
     do {
       made = try SelfSigned(names: ["DNS:localhost", "IP:127.0.0.1"])
     } catch {
-      throw CompareFailure("no certificate could be made: \(error)", cure: "see openssl.cnf")
+      throw CompareFailure("cannot generate a certificate: \(error)", cure: "check openssl.cnf")
     }
     let paths = (workspace.path("trial.pem"), workspace.path("trial.key"))
     try TextFile.write(paths.0, made.certificate)
@@ -90,15 +90,16 @@ struct Scene {
   ) throws(CompareFailure) -> Scene {
     guard access(file, R_OK) == 0 else {
       throw CompareFailure(
-        "\(file) cannot be read: \(String(cString: strerror(errno)))",
-        cure: "name a readable file", status: 2)
+        "cannot read \(file): \(String(cString: strerror(errno)))",
+        cure: "write the path of a readable file", status: 2)
     }
     var scene = Scene()
     scene.file = file
     scene.text = TextFile.read(file)
     scene.workload.name = file
     scene.workload.description =
-      origin == nil ? "\(file), with its own upstreams" : "\(file), with millrace origin behind it"
+      origin == nil
+      ? "\(file), with its own upstreams" : "\(file), with millrace origin as the upstream"
     try scene.load([])
     if let origin {
       scene.overrides = scene.configuration.upstreams.map {
@@ -135,8 +136,8 @@ struct Scene {
       let place = try find(asked, url)
       if number > 0 && (place != listener || asked.fieldHost != host) {
         throw CompareFailure(
-          "--url \(url) is for another listener or host than the first one",
-          cure: "compare one at a time, or give paths only", status: 2)
+          "--url \(url) has another listener or host than the first one",
+          cure: "compare one at a time, or use paths only", status: 2)
       }
       listener = place
       host = asked.fieldHost
@@ -156,8 +157,8 @@ struct Scene {
     }
     guard let found = exact ?? fitting.first else {
       throw CompareFailure(
-        "--url \(url): no listener of \(file) speaks \(usesTLS ? "TLS" : "plain HTTP")",
-        cure: "write \(usesTLS ? "http" : "https")://, or a path alone", status: 2)
+        "--url \(url): no listener of \(file) serves \(usesTLS ? "TLS" : "plain HTTP")",
+        cure: "write \(usesTLS ? "http" : "https")://, or only a path", status: 2)
     }
     return found
   }
@@ -217,7 +218,7 @@ struct AskedURL: Equatable {
       host = authority[..<colon]
       guard let number = UInt16(authority[colon...].dropFirst()), number > 0 else {
         throw CompareFailure(
-          "--url \(text) has a port that is none", cure: "write one from 1 to 65535", status: 2
+          "--url \(text) has an invalid port", cure: "write a port from 1 to 65535", status: 2
         )
       }
       port = number

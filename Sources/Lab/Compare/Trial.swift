@@ -66,7 +66,7 @@ struct Trial {
       facts: facts, launch: Launch(command: [], output: folder + "/log", processors: processors),
       port: try workspace.freePort(), scratch: [])
     guard let path = peer.path else {
-      trial.facts.failure = "\(peer.program) is not on this machine"
+      trial.facts.failure = "\(peer.program) is not installed"
       return trial
     }
     trial.facts.program = path

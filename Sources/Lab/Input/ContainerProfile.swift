@@ -29,17 +29,17 @@ extension TargetFacts {
     do {
       whole = try JSONDecoder().decode(ProfileValue.self, from: Data(text.utf8))
     } catch {
-      throw ProfileFlaw(key: "", message: "it cannot be read as JSON")
+      throw ProfileFlaw(key: "", message: "not valid JSON")
     }
     guard case .object(let parts) = whole else {
-      throw ProfileFlaw(key: "", message: "it is \(whole.kind), and no object")
+      throw ProfileFlaw(key: "", message: "\(whole.kind), expected an object")
     }
     for key in parts.keys.sorted() where key != "name" && key != "features" {
-      throw ProfileFlaw(key: key, message: "is not known: there are name and features")
+      throw ProfileFlaw(key: key, message: "is not a known key (name or features)")
     }
     if let name = parts["name"] {
       guard case .text(let words) = name else {
-        throw ProfileFlaw(key: "name", message: "is \(name.kind), and no text")
+        throw ProfileFlaw(key: "name", message: "is \(name.kind), expected a string")
       }
       self.name = words
     }
@@ -47,7 +47,7 @@ extension TargetFacts {
       throw ProfileFlaw(key: "features", message: "is missing")
     }
     guard case .object(let values) = found else {
-      throw ProfileFlaw(key: "features", message: "is \(found.kind), and no object")
+      throw ProfileFlaw(key: "features", message: "is \(found.kind), expected an object")
     }
     guard !values.isEmpty else { throw ProfileFlaw(key: "features", message: "is empty") }
     for key in values.keys.sorted() {
@@ -61,15 +61,16 @@ extension TargetFacts {
     let place = "features.\(key)"
     guard profileNames.contains(key) else {
       throw ProfileFlaw(
-        key: place, message: "is not known: there are \(profileNames.joined(separator: ", "))")
+        key: place, message: "is not a known feature (\(profileNames.joined(separator: ", ")))")
     }
     guard case .text(let state) = value else {
-      throw ProfileFlaw(key: place, message: "is \(value.kind), and no text")
+      throw ProfileFlaw(key: place, message: "is \(value.kind), expected a string")
     }
     guard state == "on" || ["off", "refused"].contains(where: { isState(state, $0) }) else {
       throw ProfileFlaw(
         key: place,
-        message: "is \"\(state)\"; it may be on, off, \"off: why\", refused or \"refused: why\"")
+        message:
+          "is \"\(state)\", expected on, off, \"off: REASON\", refused or \"refused: REASON\"")
     }
     return state
   }

@@ -37,17 +37,17 @@ public struct Expectation: Sendable, Equatable {
   public init(_ text: String) throws(Flaw) {
     let plain = text.filter { $0 != " " }
     guard let at = plain.firstIndex(where: { $0 == "<" || $0 == ">" }) else {
-      throw Flaw(message: "\"\(text)\" has no < or > in it; \(Self.example)")
+      throw Flaw(message: "\"\(text)\" contains no < or >; \(Self.example)")
     }
     let isInclusive = plain[at...].dropFirst().hasPrefix("=")
     let sign = String(plain[at]) + (isInclusive ? "=" : "")
     let name = plain[..<at]
     let value = plain[plain.index(at, offsetBy: isInclusive ? 2 : 1)...]
     guard let comparison = Comparison(rawValue: sign), let quantity = Self.quantity(name) else {
-      throw Flaw(message: "\"\(name)\" is nothing that can be expected; \(Self.example)")
+      throw Flaw(message: "\"\(name)\" is not a known quantity; \(Self.example)")
     }
     guard let bound = Self.bound(value, quantity) else {
-      throw Flaw(message: "\"\(value)\" is no bound for \(name); \(Self.example)")
+      throw Flaw(message: "\"\(value)\" is not a valid bound for \(name); \(Self.example)")
     }
     self.text = plain
     self.quantity = quantity

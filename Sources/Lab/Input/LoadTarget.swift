@@ -50,7 +50,7 @@ public struct LoadTarget: Sendable, Equatable {
     let authority = rest[..<end]
     guard !authority.contains("@") else {
       throw Flaw(
-        message: "has a user in it",
+        message: "contains user information",
         cure: "send credentials with --header 'Authorization: …' instead")
     }
     (host, port) = try Self.hostAndPort(authority, usesTLS ? 443 : 80, example)
@@ -69,7 +69,7 @@ public struct LoadTarget: Sendable, Equatable {
     let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
     guard let path = parts.first, path.hasPrefix("/") else {
       throw Flaw(
-        message: "names no absolute path after unix:",
+        message: "has no absolute path after unix:",
         cure: "write for example unix:/run/app.sock:/path")
     }
     return LoadTarget(
@@ -84,12 +84,13 @@ public struct LoadTarget: Sendable, Equatable {
     var portText: Substring?
     if authority.hasPrefix("[") {
       guard let close = authority.firstIndex(of: "]") else {
-        throw Flaw(message: "has a bracket that is not closed", cure: "write http://[::1]:8080/")
+        throw Flaw(message: "has an unclosed bracket", cure: "write http://[::1]:8080/")
       }
       host = authority[authority.index(after: authority.startIndex)..<close]
       let after = authority[authority.index(after: close)...]
       guard after.isEmpty || after.hasPrefix(":") else {
-        throw Flaw(message: "has something after the bracket", cure: "write http://[::1]:8080/")
+        throw Flaw(
+          message: "has extra characters after the bracket", cure: "write http://[::1]:8080/")
       }
       if !after.isEmpty { portText = after.dropFirst() }
     } else if let colon = authority.firstIndex(of: ":") {
@@ -101,7 +102,7 @@ public struct LoadTarget: Sendable, Equatable {
           cure: "put an IPv6 address in brackets: http://[::1]:8080/")
       }
     }
-    guard !host.isEmpty else { throw Flaw(message: "names no host", cure: example) }
+    guard !host.isEmpty else { throw Flaw(message: "has no host", cure: example) }
     if let portText {
       guard let number = UInt16(portText), number > 0 else {
         throw Flaw(
@@ -139,7 +140,7 @@ public struct LoadTarget: Sendable, Equatable {
       throw Flaw(message: "cannot be resolved: \(error)", cure: "check the name")
     }
     guard let first = found.first else {
-      throw Flaw(message: "names \(host), which has no address", cure: "check the name")
+      throw Flaw(message: "has the host \(host), which has no address", cure: "check the name")
     }
     // A name with several addresses is one server, and it may listen at one of them only
     // (`localhost`). Found out before the run, so that a load goes to one address and its

@@ -48,7 +48,7 @@ public struct ReplayLog: Sendable {
     for file in try files(path) {
       guard let data = FileManager.default.contents(atPath: file) else {
         throw Flaw(
-          message: "\(file) cannot be read", cure: "see that it is there and may be read")
+          message: "cannot read \(file)", cure: "make sure that it exists and is readable")
       }
       try reader.take([UInt8](data), file)
     }
@@ -58,15 +58,17 @@ public struct ReplayLog: Sendable {
   private static func files(_ path: String) throws(Flaw) -> [String] {
     var isDirectory = false
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) else {
-      throw Flaw(message: "there is no \(path)", cure: "name a log, or an audit log's directory")
+      throw Flaw(
+        message: "\(path) does not exist",
+        cure: "write the path of a log or of an audit log's directory")
     }
     guard isDirectory else { return [path] }
     let names = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
     let segments = names.filter { $0.hasSuffix(".jsonl") }.sorted()
     guard !segments.isEmpty else {
       throw Flaw(
-        message: "\(path) holds no segment of an audit log (*.jsonl)",
-        cure: "name another directory")
+        message: "\(path) contains no audit log segments (*.jsonl)",
+        cure: "choose another directory")
     }
     return segments.map { path + "/" + $0 }
   }
@@ -132,9 +134,9 @@ private struct Reading {
 
   private static func isNone(_ file: String) -> ReplayLog.Flaw {
     ReplayLog.Flaw(
-      message: "\(file) is no log that can be replayed: none of its first lines is JSON or in"
+      message: "\(file) is not a supported log: none of its first lines is JSON or in"
         + " nginx's combined format",
-      cure: "give an audit log of Millrace, or an access log of nginx")
+      cure: "use a Millrace audit log or an nginx access log")
   }
 
   mutating func finish(_ path: String, _ speed: Double) throws(ReplayLog.Flaw) -> ReplayLog {
@@ -142,9 +144,9 @@ private struct Reading {
     guard let format, !requests.isEmpty else {
       let why = skipped.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }
       throw ReplayLog.Flaw(
-        message: "\(path) holds no request that can be sent again"
+        message: "\(path) contains no request that can be replayed"
           + (why.isEmpty ? "" : " (\(why.joined(separator: ", ")))"),
-        cure: "name another log")
+        cure: "choose another log")
     }
     // Stable: the order of lines decides between equal times.
     let order = requests.indices.sorted { (requests[$0].time, $0) < (requests[$1].time, $1) }
@@ -183,14 +185,14 @@ private struct Reading {
     guard span <= ReplayLog.spanMaximum else {
       throw ReplayLog.Flaw(
         message: "the log would take \(Int(min(span / 86_400e9, 1e15))) days at this speed",
-        cure: "replay a part of it, raise --speed, or take out the lines whose times are wrong")
+        cure: "replay a part of it, raise --speed, or remove the lines with wrong times")
     }
     for request in requests {
       let key = Key(method: request.method, target: request.target, length: request.contentLength)
       if known[key] == nil {
         guard templates.count < ReplayLog.templatesMaximum else {
           throw ReplayLog.Flaw(
-            message: "the log has more than \(ReplayLog.templatesMaximum) different requests",
+            message: "the log has more than \(ReplayLog.templatesMaximum) distinct requests",
             cure: "replay a part of it")
         }
         known[key] = UInt32(templates.count)

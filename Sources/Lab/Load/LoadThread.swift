@@ -40,7 +40,7 @@ enum LoadThread {
       worker.run()
       tallies.add(worker.end())
     } catch {
-      seed.board.refuse("TLS could not be set up: \(error)")
+      seed.board.refuse("cannot set up TLS: \(error)")
       seed.board.settled.add(1, ordering: .releasing)
     }
   }

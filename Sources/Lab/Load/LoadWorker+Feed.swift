@@ -195,7 +195,7 @@ extension LoadWorker where E: ~Copyable {
     let request = prepared.baseAddress! + Int(flight.template)
     let head = c.pointee.requestsLeft == 0 ? request.pointee.lastHead : request.pointee.head
     guard c.pointee.plain.append(head) else {
-      return end(c, .reset, "a request has no room in its send frame")
+      return end(c, .reset, "a request does not fit into a send frame")
     }
     if request.pointee.contentCount > 0 {
       c.pointee.uploadTemplate = Int32(flight.template)
@@ -212,7 +212,7 @@ extension LoadWorker where E: ~Copyable {
     c.pointee.uploadSent += count
     if c.pointee.uploadSent == request.pointee.contentCount { c.pointee.uploadTemplate = -1 }
     if !c.pointee.plain.append(piece) {
-      end(c, .reset, "a request's content has no room in its send frame")
+      end(c, .reset, "the request content does not fit into a send frame")
     }
   }
 
@@ -222,7 +222,7 @@ extension LoadWorker where E: ~Copyable {
     guard !c.pointee.transport.sending, c.pointee.phase != .ending else { return }
     if c.pointee.http2 != nil { gatherFrames(c) }
     if !c.pointee.plain.isEmpty, !movePlain(c) {
-      return end(c, .tls, "what is sent could not be encrypted")
+      return end(c, .tls, "encryption failed")
     }
     if isCounting { tally.bytesSent += c.pointee.transport.unsent.count }
     // Nothing waits for the success of a send whose response tells it.

@@ -56,7 +56,7 @@ public struct Origin: Sendable {
     }
     throw OriginFailure(
       """
-      io_uring was asked for and cannot be used here: \(probe.refusal?.detail ?? "unknown"). \
+      io_uring was requested but is not available: \(probe.refusal?.detail ?? "unknown"). \
       \(probe.refusal?.cure ?? "") Or use --engine epoll.
       """)
   }
@@ -71,7 +71,7 @@ public struct Origin: Sendable {
         certificates: [CertificateSource(certificatePath: certificate, keyPath: key)],
         alpn: ["h2", "http/1.1"], tickets: tickets)
     } catch {
-      throw OriginFailure("TLS cannot be set up: \(error)")
+      throw OriginFailure("cannot set up TLS: \(error)")
     }
   }
 
@@ -124,8 +124,8 @@ public struct Origin: Sendable {
   private static func inUse(_ addresses: [SocketAddress]) -> OriginFailure {
     OriginFailure(
       """
-      the address \(addresses.map { "\($0)" }.joined(separator: ", ")) is in use. Stop what listens \
-      there (`ss -lnxtp` names it), or choose another one with --listen or --port
+      the address \(addresses.map { "\($0)" }.joined(separator: ", ")) is in use. Stop the process that listens \
+      there (`ss -lnxtp` shows it), or choose another one with --listen or --port
       """)
   }
 
@@ -150,7 +150,7 @@ public struct Origin: Sendable {
       for thread in threads { thread.join() }
       guard attempts.next(after: failure) else {
         throw OriginFailure(
-          "the engine of a thread could not be made: "
+          "cannot create the engine of a thread: "
             + (attempts.refusal.map { "\($0)" } ?? "\(failure)"))
       }
     }

@@ -67,13 +67,14 @@ extension Comparison {
     guard head.schema <= newestSchema else {
       let writer = head.version.isEmpty ? "a newer millrace" : "millrace \(head.version)"
       throw Flaw(
-        description: "it is of schema \(head.schema), which \(writer) wrote; this one reads schemas"
+        description:
+          "it has schema \(head.schema), written by \(writer); this version reads schemas"
           + " up to \(newestSchema): use that millrace, or repeat the earlier run with this one")
     }
     let comparison = try decoder.decode(Comparison.self, from: json)
     // Every field may be missing from something, but not all: other JSON is no comparison.
     guard !comparison.subjects.isEmpty else {
-      throw Flaw(description: "subjects is missing in the file, or holds none")
+      throw Flaw(description: "subjects is missing or empty in the file")
     }
     return comparison
   }

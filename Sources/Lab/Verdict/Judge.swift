@@ -73,7 +73,7 @@ struct Judge {
     var verdict = Verdict()
     let sentences = Sentences(self)
     guard let baseline, !(candidates.isEmpty && peers.isEmpty) else {
-      verdict.headline = "No verdict: fewer than two subjects could be measured."
+      verdict.headline = "No verdict: fewer than two subjects were measured."
       verdict.reasons = sentences.failures()
       return verdict
     }
@@ -85,7 +85,7 @@ struct Judge {
         .map(sentences.summary)
     } else {
       verdict.headline =
-        "\(baseline.name) alone was measured, against \(sentences.list(peers.map(\.other.name)))."
+        "Only \(baseline.name) was measured, against \(sentences.list(peers.map(\.other.name)))."
     }
     verdict.reasons += peers.map(sentences.peer)
     verdict.reasons += sentences.failures() + sentences.targets() + sentences.limits()
@@ -110,8 +110,8 @@ struct Judge {
     let base = baseline.name
     if let why = refusal(of: baseline), main.subject.name != winner?.subject.name {
       return (
-        "No recommendation: \(say.targetName) does not allow \(base) (\(why)), with which the others"
-          + " were compared, and nothing that it allows was found to be better.", nil
+        "No recommendation: \(say.targetName) does not support \(base) (\(why)), the baseline of the"
+          + " comparison, and no supported variant was found to be better.", nil
       )
     }
     switch main.standing {
@@ -121,13 +121,13 @@ struct Judge {
         return ("\(name): \(brings) against \(base)\(say.whereAllowed(main.subject)).", name)
       }
       return (
-        "Stay with \(base): \(name) would bring \(brings), but \(say.targetName) does not allow it"
+        "Stay with \(base): \(name) would give \(brings), but \(say.targetName) does not support it"
           + " (\(refusal)).", base
       )
     case .trades:
       return (
-        "Stay with \(base), unless \(say.list(main.gains.map(\.label))) counts more than"
-          + " \(say.list(main.losses.map(\.label))): \(name) brings"
+        "Stay with \(base), unless \(say.list(main.gains.map(\.label))) matters more than"
+          + " \(say.list(main.losses.map(\.label))): \(name) gives"
           + " \(say.list(main.gains.headlineOrder.map(\.inWords))), and costs"
           + " \(say.list(main.losses.headlineOrder.map(\.inWords))).", base
       )
@@ -139,7 +139,7 @@ struct Judge {
     case .same:
       let but = say.unmeasured(main)
       return (
-        "No difference that matters between \(name) and \(base)\(but): stay with \(base).", nil
+        "No relevant difference between \(name) and \(base)\(but): stay with \(base).", nil
       )
     case .undecided:
       return ("Undecided between \(name) and \(base)\(say.moreRounds(main)).", nil)

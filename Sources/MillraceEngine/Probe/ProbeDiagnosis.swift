@@ -13,12 +13,12 @@ enum ProbeDiagnosis {
     case .notStarted(let code):
       return EngineRefusal(
         label: errnoName(code),
-        detail: "Tried to fork a child for the self-test: \(errorText(code)).",
-        cure: "Raise the limit on processes (ulimit -u, TasksMax=), or set engine: epoll.")
+        detail: "Cannot fork a child process for the self-test: \(errorText(code)).",
+        cure: "Raise the process limit (ulimit -u, TasksMax=), or set engine: epoll.")
     case .hung:
       return EngineRefusal(
         label: "hung",
-        detail: "Tried \(step.attempt): no answer within two seconds (Linux \(here.release)).",
+        detail: "Tried \(step.attempt): no result within two seconds (Linux \(here.release)).",
         cure: "Set engine: epoll, and update the kernel.")
     case .signalled(let number) where number == SIGSYS:
       return EngineRefusal(
@@ -28,7 +28,7 @@ enum ProbeDiagnosis {
     case .signalled(let number):
       return EngineRefusal(
         label: "broken_operation",
-        detail: "Tried \(step.attempt): the process ended by signal \(number) "
+        detail: "Tried \(step.attempt): the process was killed by signal \(number) "
           + "(Linux \(here.release)).",
         cure: brokenCure)
     case .exited:
@@ -42,7 +42,7 @@ enum ProbeDiagnosis {
   private static func unfinished(_ step: ProbeStep, _ here: ProbeSurroundings) -> EngineRefusal {
     EngineRefusal(
       label: "broken_operation",
-      detail: "Tried \(step.attempt): the self-test ended there (Linux \(here.release)).",
+      detail: "Tried \(step.attempt): the self-test exited (Linux \(here.release)).",
       cure: brokenCure)
   }
 
@@ -53,7 +53,7 @@ enum ProbeDiagnosis {
     if step == .operations && result == ProbeOutcome.wrong {
       return EngineRefusal(
         label: "missing_operation",
-        detail: "The ring of this kernel (Linux \(here.release)) lacks "
+        detail: "io_uring of this kernel (Linux \(here.release)) lacks "
           + "\(ProbeOperations.name(outcome.missingOperation)).",
         cure: oldCure)
     }
@@ -70,11 +70,11 @@ enum ProbeDiagnosis {
       return EngineRefusal(
         label: "ENOMEM", detail: detail,
         cure:
-          "Raise the limit on locked memory (ulimit -l, LimitMEMLOCK=), which counts the rings of "
-          + "all processes of the user, or the container's memory.")
+          "Raise RLIMIT_MEMLOCK (ulimit -l, LimitMEMLOCK=), which covers the rings of all processes "
+          + "of the user, or the container's memory limit.")
     case Int64(EINVAL) where step == .setup || step == .bufferRings:
       return EngineRefusal(
-        label: "missing_operation", detail: "\(detail) This is Linux \(here.release).",
+        label: "missing_operation", detail: "\(detail) The kernel is Linux \(here.release).",
         cure: oldCure)
     default:
       // What the kernel answered to an operation that it has: not what the engine relies on.
@@ -82,7 +82,7 @@ enum ProbeDiagnosis {
       let named = isSetup && result != ProbeOutcome.wrong
       return EngineRefusal(
         label: named ? errnoName(-result) : "broken_operation",
-        detail: "\(detail) This is Linux \(here.release).", cure: brokenCure)
+        detail: "\(detail) The kernel is Linux \(here.release).", cure: brokenCure)
     }
   }
 
@@ -93,7 +93,7 @@ enum ProbeDiagnosis {
       let value = here.disabled ?? 2
       let group =
         value == 1
-        ? " or put this process into the group of kernel.io_uring_group" : ""
+        ? " or add this process to the group of kernel.io_uring_group" : ""
       return EngineRefusal(
         label: "EPERM_sysctl", detail: "\(detail) kernel.io_uring_disabled is \(value).",
         cure: "Set sysctl kernel.io_uring_disabled=0\(group), or set engine: epoll.")
@@ -107,7 +107,7 @@ enum ProbeDiagnosis {
       label: "EPERM",
       detail: "\(detail) No seccomp filter is installed and kernel.io_uring_disabled is "
         + (here.disabled.map { "\($0)." } ?? "absent."),
-      cure: "A security module may deny it; look at the kernel's log, or set engine: epoll.")
+      cure: "A security module may deny it: check the kernel log, or set engine: epoll.")
   }
 
   /// ENOSYS comes from a kernel without io_uring, or from a filter that claims so. The sysctl
@@ -116,12 +116,12 @@ enum ProbeDiagnosis {
     if here.isFiltered && here.disabled != nil {
       return EngineRefusal(
         label: "ENOSYS",
-        detail: "\(detail) This kernel has io_uring, and a seccomp filter is installed: it "
-          + "hides the call.",
+        detail: "\(detail) This kernel has io_uring; a seccomp filter hides the system "
+          + "call.",
         cure: seccompCure)
     }
     return EngineRefusal(
-      label: "ENOSYS", detail: "\(detail) This is Linux \(here.release).",
+      label: "ENOSYS", detail: "\(detail) The kernel is Linux \(here.release).",
       cure: "Run on Linux 6.1 or newer with CONFIG_IO_URING (not under gVisor), or set "
         + "engine: epoll.")
   }
@@ -132,7 +132,7 @@ enum ProbeDiagnosis {
     + "SystemCallFilter=@aio in systemd; or set engine: epoll."
   private static let oldCure = "Run on Linux 6.1 or newer, or set engine: epoll."
   private static let brokenCure =
-    "Set engine: epoll, and report the kernel's version with this message."
+    "Set engine: epoll, and report this message with the kernel version."
 
   // MARK: Words
 
@@ -141,17 +141,17 @@ enum ProbeDiagnosis {
     if result == ProbeOutcome.wrong {
       return step == .operations
         ? "\(ProbeOperations.name(outcome.missingOperation)) is missing"
-        : "it did something else than it must"
+        : "wrong result"
     }
-    if result == -ETIME { return "nothing came of it in time" }
+    if result == -ETIME { return "no result in time" }
     return errorText(-result)
   }
 
   static func words(_ ending: ProbeChild.Ending) -> String {
     switch ending {
-    case .exited: "the self-test ended there"
+    case .exited: "the self-test exited"
     case .signalled(let number): "signal \(number)"
-    case .hung: "no answer within two seconds"
+    case .hung: "no result within two seconds"
     case .notStarted(let code): errorText(code)
     }
   }
