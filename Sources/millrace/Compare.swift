@@ -59,7 +59,7 @@ struct Compare: ParsableCommand {
   private static func ownPath() throws(CompareFailure) -> String {
     guard let path = realpath("/proc/self/exe", nil) else {
       throw CompareFailure(
-        "/proc/self/exe cannot be read: \(String(cString: strerror(errno)))", cure: "mount /proc")
+        "/proc/self/exe cannot be read: \(String(cString: strerror(errno)))", hint: "mount /proc")
     }
     defer { free(path) }
     return String(cString: path)
@@ -102,7 +102,7 @@ struct CompareSubjectOptions: ParsableArguments {
       if let unknown = names.first(where: { !known.contains($0) }) {
         throw CompareFailure(
           "--peers: unknown proxy \(unknown)",
-          cure: "write auto, none or a list of \(known.joined(separator: ","))", status: 2)
+          hint: "write auto, none or a list of \(known.joined(separator: ","))", status: 2)
       }
       // A subject is known by its name: the same peer twice is one.
       options.peers = .named(known.filter { names.contains($0) })
@@ -168,7 +168,7 @@ struct CompareWorkloadOptions: ParsableArguments {
     if hasFile && !origin && (size != nil || delay != nil) {
       throw CompareFailure(
         "--size and --delay apply to the test origin, but the configuration has its own upstreams",
-        cure: "add --origin to replace them", status: 2)
+        hint: "add --origin to replace them", status: 2)
     }
     options.urls = url
     options.connections = connections
@@ -225,7 +225,7 @@ struct CompareCourseOptions: ParsableArguments {
     options.isQuick = quick
     options.rounds = rounds
     if let rounds, !(1...1000).contains(rounds) {
-      throw CompareFailure("--rounds is \(rounds)", cure: "write 1 to 1000", status: 2)
+      throw CompareFailure("--rounds is \(rounds)", hint: "write 1 to 1000", status: 2)
     }
     if let duration {
       // `0.5s` is a plain number with its unit.
@@ -235,7 +235,7 @@ struct CompareCourseOptions: ParsableArguments {
         let found = try? LoadFlag.nanoseconds(text, in: 500_000_000...3600 * DurationUnit.second)
       else {
         throw CompareFailure(
-          "--duration is \"\(duration)\"", cure: "write seconds, from 0.5 to 3600", status: 2)
+          "--duration is \"\(duration)\"", hint: "write seconds, from 0.5 to 3600", status: 2)
       }
       options.duration = Double(found) / 1e9
     }
@@ -244,7 +244,7 @@ struct CompareCourseOptions: ParsableArguments {
         guard let rate = Double(text), rate > 0, rate <= 1e8 else {
           throw CompareFailure(
             "--rates: \"\(text)\" is not a valid rate",
-            cure: "write requests per second: 5000,20000",
+            hint: "write requests per second: 5000,20000",
             status: 2)
         }
         return rate
@@ -258,7 +258,7 @@ struct CompareCourseOptions: ParsableArguments {
     guard let text else { return nil }
     let found = CompareOptions.processorList(text)
     guard !found.isEmpty else {
-      throw CompareFailure("\(flag) is \"\(text)\"", cure: "write CPUs as 0 or 0-1,4", status: 2)
+      throw CompareFailure("\(flag) is \"\(text)\"", hint: "write CPUs as 0 or 0-1,4", status: 2)
     }
     return found
   }
@@ -288,7 +288,7 @@ struct CompareOutputOptions: ParsableArguments {
     guard let bytes = OutputFile.read(path) else {
       throw CompareFailure(
         "cannot read \(path): \(String(cString: strerror(errno)))",
-        cure: "write the path of a readable file",
+        hint: "write the path of a readable file",
         status: 2)
     }
     return String(decoding: bytes, as: UTF8.self)
@@ -303,7 +303,7 @@ struct CompareOutputOptions: ParsableArguments {
     } catch {
       throw CompareFailure(
         "--against \(against) was not written by compare --json: \(error)",
-        cure: "use the JSON of an earlier run", status: 2)
+        hint: "use the JSON of an earlier run", status: 2)
     }
   }
 
@@ -315,7 +315,7 @@ struct CompareOutputOptions: ParsableArguments {
       guard access(access(path, F_OK) == 0 ? path : folder, W_OK) != 0 else { continue }
       throw CompareFailure(
         "cannot write \(path): \(String(cString: strerror(errno)))",
-        cure: "choose another path",
+        hint: "choose another path",
         status: 2)
     }
   }
@@ -334,24 +334,24 @@ struct CompareOutputOptions: ParsableArguments {
     do throws(ComparisonAgainst.Refusal) {
       changes = try ComparisonAgainst(comparison, against: earlier)
     } catch {
-      throw CompareFailure("\(error)", cure: "")
+      throw CompareFailure("\(error)", hint: "")
     }
     if json == "-" { Reporting.print(changes.text) } else { OutputFile.standard(changes.text) }
     if changes.hasRegression {
       throw CompareFailure(
-        "regression against the earlier run", cure: "see the rows marked REGRESSION",
+        "regression against the earlier run", hint: "see the rows marked REGRESSION",
         status: 3)
     }
     if !changes.isDecided {
       throw CompareFailure(
         "a deciding quantity could not be compared with the earlier run",
-        cure: "see the rows marked NOT COMPARED", status: 4)
+        hint: "see the rows marked NOT COMPARED", status: 4)
     }
   }
 
   private static func write(_ bytes: [UInt8], _ path: String?) throws(CompareFailure) {
     guard let path, !OutputFile.write(bytes, path) else { return }
     throw CompareFailure(
-      "cannot write \(path): \(String(cString: strerror(errno)))", cure: "choose another path")
+      "cannot write \(path): \(String(cString: strerror(errno)))", hint: "choose another path")
   }
 }

@@ -20,7 +20,7 @@ enum ConfigurationFile {
         Problem(
           location: SourceLocation(file: path, line: 0, column: 0, keyPath: "document"),
           message: "cannot be read: \(WholeFile.words(error))",
-          cure: "write the path of a readable file", severity: .error))
+          hint: "write the path of a readable file", severity: .error))
       return nil
     }
     let result = ProxyConfiguration.load(bytes: bytes, file: path, overrides: overrides) {

@@ -216,7 +216,7 @@ enum LoadFlag {
     do throws(QuantityText.Flaw) {
       return try nanoseconds(text, in: range)
     } catch {
-      problems.append(Reporting.flag(flag, error.message, error.cure))
+      problems.append(Reporting.flag(flag, error.message, error.hint))
       return range.lowerBound
     }
   }
@@ -243,7 +243,7 @@ enum LoadFlag {
     do throws(QuantityText.Flaw) {
       return try QuantityText.size(text, in: range)
     } catch {
-      problems.append(Reporting.flag(flag, error.message, error.cure))
+      problems.append(Reporting.flag(flag, error.message, error.hint))
       return range.lowerBound
     }
   }

@@ -88,7 +88,7 @@ struct LoadRequestOptions: ParsableArguments {
       plan.servers.append(try target.resolve())
       return (target, plan.servers.count - 1)
     } catch {
-      problems.append(Reporting.flag(flag, "\(url) \(error.message)", error.cure))
+      problems.append(Reporting.flag(flag, "\(url) \(error.message)", error.hint))
       return nil
     }
   }
@@ -120,8 +120,8 @@ struct LoadRequestOptions: ParsableArguments {
     _ request: RequestMix.Request, _ usual: Int, _ plan: inout LoadPlan,
     _ problems: inout [Problem]
   ) -> RequestTemplate? {
-    func report(_ message: String, _ cure: String) {
-      problems.append(Problem(location: request.location, message: message, cure: cure))
+    func report(_ message: String, _ hint: String) {
+      problems.append(Problem(location: request.location, message: message, hint: hint))
     }
     var template = RequestTemplate(name: request.name ?? "\(request.method) \(request.target)")
     template.server = usual
@@ -184,7 +184,7 @@ struct LoadRequestOptions: ParsableArguments {
       if pace.duration == nil { plan.durationNanoseconds = log.schedule.wholeNanoseconds }
       return Self.notes(log, plan)
     } catch {
-      problems.append(Reporting.flag("--replay", error.message, error.cure))
+      problems.append(Reporting.flag("--replay", error.message, error.hint))
       return []
     }
   }

@@ -104,7 +104,7 @@ struct OriginPlaceOptions: ParsableArguments {
         Problem(
           location: Reporting.location(
             finding.file == .key ? "--tls-key" : "--tls-certificate"),
-          message: "\(finding.path): \(finding.what)", cure: finding.remedy,
+          message: "\(finding.path): \(finding.what)", hint: finding.hint,
           severity: finding.severity == .error ? .error : .warning))
     }
   }

@@ -49,7 +49,7 @@ struct AddressTests {
       try EndpointAddress.parse(text)
     }
     #expect(error.message.contains(reason), "\(error.message)")
-    #expect(!error.cure.isEmpty)
+    #expect(!error.hint.isEmpty)
   }
 
   @Test(
@@ -61,12 +61,12 @@ struct AddressTests {
       ("[::]:80", .upstream, "127.0.0.1:80"), ("10.0.0.1:0", .upstream, "10.0.0.1:3000"),
       ("[::1]:0", .upstream, "[::1]:3000"), ("web:0", .upstream, "web:3000"),
     ])
-  func roles(text: String, role: EndpointAddress.Role, cure: String) throws {
+  func roles(text: String, role: EndpointAddress.Role, hint: String) throws {
     _ = try EndpointAddress.parse(text)
     let error = try #require(throws: EndpointAddress.ParseError.self) {
       try EndpointAddress.parse(text, as: role)
     }
-    #expect(error.cure.contains(cure), "\(error.cure)")
+    #expect(error.hint.contains(hint), "\(error.hint)")
   }
 
   @Test(

@@ -66,7 +66,7 @@ struct FormTests {
     #expect(
       Quantity.duration("100000", in: timeout)
         == .flawed(
-          "is 100000, a number without a unit", cure: "write 100000ms for milliseconds"))
+          "is 100000, a number without a unit", hint: "write 100000ms for milliseconds"))
   }
 
   @Test("what could be read stands beside the errors")

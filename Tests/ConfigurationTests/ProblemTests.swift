@@ -419,9 +419,9 @@ struct ProblemTests {
     let place = SourceLocation(file: "m.yaml", line: 1, column: 2, keyPath: "a")
     let flag = SourceLocation(file: "--from")
     let problems = [
-      Problem(location: place, message: "is wrong", cure: "fix it"),
-      Problem(location: place, message: "is odd", cure: "look", severity: .warning),
-      Problem(location: flag, message: "is bad\nreally", cure: ""),
+      Problem(location: place, message: "is wrong", hint: "fix it"),
+      Problem(location: place, message: "is odd", hint: "look", severity: .warning),
+      Problem(location: flag, message: "is bad\nreally", hint: ""),
     ]
     #expect(
       renderReport(problems) == """

@@ -239,7 +239,7 @@ struct DocumentationTests {
       ),
       (minimal(upstream: "balanse: hash"), "is not a key of an upstream; did you mean balance?"),
     ] {
-      let found = load(document).problems.map { "\($0.message); \($0.cure)" }
+      let found = load(document).problems.map { "\($0.message); \($0.hint)" }
       #expect(found == [shown])
       #expect(text.contains(shown))
     }

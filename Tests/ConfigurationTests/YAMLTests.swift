@@ -20,12 +20,12 @@ struct YAMLTests {
       ("a: {b: ${C}}", "(m.yaml:1:", "put quotes around ${…} inside brackets"),
       ("pin: \u{1}", "document (m.yaml:1:6)", "remove the character"),
     ])
-  func syntax(text: String, place: String, cure: String) {
+  func syntax(text: String, place: String, hint: String) {
     let found = lines(text)
     #expect(found.count == 1)
     #expect(found.first?.contains("is not valid YAML") == true)
     #expect(found.first?.contains(place) == true, "\(found)")
-    #expect(found.first?.contains(cure) == true, "\(found)")
+    #expect(found.first?.contains(hint) == true, "\(found)")
   }
 
   @Test("bytes that are no UTF-8 are reported at their line and column")
@@ -35,7 +35,7 @@ struct YAMLTests {
     #expect(result.configuration == nil)
     #expect(result.problems.map(\.location.line) == [2])
     #expect(result.problems.map(\.location.column) == [8])
-    #expect(result.problems.first?.cure == "save the file as UTF-8 text")
+    #expect(result.problems.first?.hint == "save the file as UTF-8 text")
   }
 
   @Test(
@@ -173,7 +173,7 @@ struct YAMLTests {
       #expect((result.configuration == nil) == !errors.isEmpty)
       for problem in result.problems {
         #expect(problem.location.line > 0 && problem.location.column > 0)
-        #expect(!problem.message.isEmpty && !problem.cure.isEmpty)
+        #expect(!problem.message.isEmpty && !problem.hint.isEmpty)
       }
     }
   }

@@ -39,7 +39,7 @@ import Testing
   func whatIsWrongIsNamed(_ text: String, _ word: String) {
     let flaw = #expect(throws: LoadTarget.Flaw.self) { try LoadTarget(text) }
     #expect(flaw?.message.contains(word) == true, "\(String(describing: flaw))")
-    #expect(flaw?.cure.isEmpty == false)
+    #expect(flaw?.hint.isEmpty == false)
   }
 
   @Test func aNameThatDoesNotExistIsTheResolversError() throws {

@@ -58,7 +58,7 @@ import Testing
       Issue.record("\(url) was taken")
     } catch {
       #expect(error.status == 2 && error.what.hasPrefix("--url \(url)"), "\(error)")
-      #expect(error.what.contains(words) && !error.cure.isEmpty, "\(error)")
+      #expect(error.what.contains(words) && !error.hint.isEmpty, "\(error)")
     }
   }
 

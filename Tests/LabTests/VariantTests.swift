@@ -78,7 +78,7 @@ import Testing
     } catch {
       #expect(error.status == 2)
       #expect(error.what.hasPrefix("--variants: ") && error.what.contains(words), "\(error)")
-      #expect(!error.cure.isEmpty)
+      #expect(!error.hint.isEmpty)
     }
   }
 

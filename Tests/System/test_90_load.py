@@ -301,7 +301,7 @@ class Load(LoadCase):
         self.assertEqual((result["threads"], result["completed"]), (2, 3001))
         self.consistent(result)
 
-    def test_bad_words_are_named_with_a_cure(self):
+    def test_invalid_arguments_are_reported_with_a_hint(self):
         log = str(self.replay_log(30))
         mix = str(self.folder / "mix.yaml")
         (self.folder / "mix.yaml").write_text("requests: [{target: /}]\n")

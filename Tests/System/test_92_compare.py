@@ -393,7 +393,7 @@ class Compare(SystemCase):
                 self.assertIn(words, errors)
                 self.assertEqual(out, "")
 
-    def test_one_cpu_is_refused_with_the_cure(self):
+    def test_one_cpu_is_refused_with_a_hint(self):
         if not program("taskset"):
             self.skipTest("taskset is not installed")
         cpu = str(min(os.sched_getaffinity(0)))

@@ -14,7 +14,7 @@ extension EndpointAddress {
     if let address = canonicalIPv6(host) { return address }
     if isIPv4(host) { return host }
     if let flaw = hostNameFlaw(host) {
-      throw ParseError(message: "is \(quoted(text)), and \(flaw)", cure: "write \(forms)")
+      throw ParseError(message: "is \(quoted(text)), and \(flaw)", hint: "write \(forms)")
     }
     return lowercased(host)
   }

@@ -21,11 +21,11 @@ public enum EndpointAddress: Sendable, Equatable, CustomStringConvertible {
   /// Why a text is no address, in the two parts of a `Problem`.
   public struct ParseError: Error, Sendable, Equatable {
     public var message: String
-    public var cure: String
+    public var hint: String
 
-    public init(message: String, cure: String) {
+    public init(message: String, hint: String) {
       self.message = message
-      self.cure = cure
+      self.hint = hint
     }
   }
 
@@ -77,17 +77,17 @@ extension EndpointAddress {
     guard path.hasPrefix("/"), path != "/" else {
       throw ParseError(
         message: "has no absolute path after unix:",
-        cure: "write the full path, for example unix:/run/app.sock")
+        hint: "write the full path, for example unix:/run/app.sock")
     }
     let bytes = path.utf8.count
     guard bytes <= unixPathBytesMaximum else {
       throw ParseError(
         message: "has a socket path of \(bytes) bytes, but the kernel accepts"
           + " \(unixPathBytesMaximum)",
-        cure: "use a shorter path")
+        hint: "use a shorter path")
     }
     guard !hasControl(path) else {
-      throw ParseError(message: "contains a control character", cure: "remove it")
+      throw ParseError(message: "contains a control character", hint: "remove it")
     }
     return .unix(path: path)
   }
@@ -97,12 +97,12 @@ extension EndpointAddress {
     if scheme == "https" {
       return ParseError(
         message: "is an https URL, but TLS to an upstream is not available in this version",
-        cure: "write the address of a plaintext port, for example 10.0.0.1:8080")
+        hint: "write the address of a plaintext port, for example 10.0.0.1:8080")
     }
     let example = authority.contains(":") ? authority : "\(authority):80"
     return ParseError(
       message: "is a URL (\(quoted(scheme)) is its scheme), expected an address",
-      cure: "write \(excerpt(example))")
+      hint: "write \(excerpt(example))")
   }
 
   private static func schemeAndRest(_ text: String) -> (scheme: String, rest: String)? {
@@ -131,27 +131,27 @@ extension EndpointAddress {
       else {
         throw ParseError(
           message: "is \(quoted(text)), an IPv6 address without a port",
-          cure: "write [ADDRESS]:PORT, for example [::1]:8080")
+          hint: "write [ADDRESS]:PORT, for example [::1]:8080")
       }
       let host = String(decoding: bytes[1..<close], as: UTF8.self)
       guard canonicalIPv6(host) != nil else {
         throw ParseError(
           message: "is \(quoted(text)), and \(quoted(host)) is not a valid IPv6 address",
-          cure: "write an IPv6 address without a zone in the brackets, for example [::1]:8080")
+          hint: "write an IPv6 address without a zone in the brackets, for example [::1]:8080")
       }
       return (host, String(decoding: bytes[(close + 2)...], as: UTF8.self))
     }
     if canonicalIPv6(text) != nil {
       throw ParseError(
         message: "is \(quoted(text)), an IPv6 address without brackets",
-        cure: "write brackets around the address, then the port, for example [::1]:8080")
+        hint: "write brackets around the address, then the port, for example [::1]:8080")
     }
     guard let colon = bytes.firstIndex(of: UInt8(ascii: ":")) else {
       let digits = !bytes.isEmpty && bytes.allSatisfy { isDigit($0) }
       throw ParseError(
         message: digits
           ? "is \(excerpt(text)), a port without a colon" : "is \(quoted(text)), without a port",
-        cure: digits
+        hint: digits
           ? (role == .upstream
             ? "add the host, for example 127.0.0.1:\(excerpt(text))"
             : "write :\(excerpt(text)) for all addresses, or 127.0.0.1:\(excerpt(text))")
@@ -160,7 +160,7 @@ extension EndpointAddress {
     guard bytes[(colon + 1)...].firstIndex(of: UInt8(ascii: ":")) == nil else {
       throw ParseError(
         message: "is \(quoted(text)), which has more than one colon",
-        cure: "write \(forms); an IPv6 address needs brackets")
+        hint: "write \(forms); an IPv6 address needs brackets")
     }
     return (
       colon == 0 ? "::" : String(decoding: bytes[..<colon], as: UTF8.self),
@@ -173,12 +173,12 @@ extension EndpointAddress {
     guard digits, let number = UInt16(port) else {
       throw ParseError(
         message: "is \(quoted(text)), and \(quoted(port)) is not a valid port",
-        cure: "write a port from 0 to 65535 after the colon, for example :8443")
+        hint: "write a port from 0 to 65535 after the colon, for example :8443")
     }
     guard port == String(number) else {
       throw ParseError(
         message: "is \(quoted(text)), but some parsers read a leading 0 as octal",
-        cure: "write the port without it: \(number)")
+        hint: "write the port without it: \(number)")
     }
     return number
   }
@@ -188,7 +188,7 @@ extension EndpointAddress {
     let same = host == "localhost" ? "127.0.0.1" : "0.0.0.0"
     throw ParseError(
       message: "has the host name \(quoted(host)), but a listener needs an IP address",
-      cure: "write \(same):\(port), or :\(port) for all addresses")
+      hint: "write \(same):\(port), or :\(port) for all addresses")
   }
 
   private func checkUpstream(_ text: String) throws(ParseError) {
@@ -196,12 +196,12 @@ extension EndpointAddress {
     guard host != "::" && host != "0.0.0.0" else {
       throw ParseError(
         message: "is \(quoted(text)), but the unspecified address cannot be connected to",
-        cure: "write the address of the server, for example 127.0.0.1:\(port == 0 ? 3000 : port)")
+        hint: "write the address of the server, for example 127.0.0.1:\(port == 0 ? 3000 : port)")
     }
     guard port != 0 else {
       throw ParseError(
         message: "is \(quoted(text)), but port 0 cannot be connected to",
-        cure: "write the server's port, for example \(EndpointAddress.ip(host: host, port: 3000))")
+        hint: "write the server's port, for example \(EndpointAddress.ip(host: host, port: 3000))")
     }
   }
 }

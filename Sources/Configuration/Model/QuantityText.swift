@@ -6,7 +6,7 @@ public enum QuantityText {
   /// Why a text is no quantity, in the two parts of a `Problem`.
   public struct Flaw: Error, Sendable, Equatable {
     public var message: String
-    public var cure: String
+    public var hint: String
   }
 
   /// Nanoseconds of `250ms`, `30s`, `5m`, `1h`.
@@ -33,9 +33,9 @@ public enum QuantityText {
     switch quantity {
     case .value(let value) where range.contains(value): return value
     case .value, .tooLarge:
-      throw Flaw(message: "is out of range", cure: "write \(expected)")
-    case .flawed(let message, let cure):
-      throw Flaw(message: message, cure: cure ?? "write \(expected)")
+      throw Flaw(message: "is out of range", hint: "write \(expected)")
+    case .flawed(let message, let hint):
+      throw Flaw(message: message, hint: hint ?? "write \(expected)")
     }
   }
 }

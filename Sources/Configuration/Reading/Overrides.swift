@@ -53,7 +53,7 @@ extension Override {
     let composed = YAMLComposer.compose(Array(value.utf8), file: Self.flag)
     guard composed.problems.isEmpty else {
       for found in composed.problems {
-        problem("has a value that \(found.message)", found.cure, &problems)
+        problem("has a value that \(found.message)", found.hint, &problems)
       }
       return
     }
@@ -68,10 +68,10 @@ extension Override {
   /// Line 0: no line of the file.
   private static let mark = Mark(line: 0, column: 0)
 
-  private func problem(_ message: String, _ cure: String, _ problems: inout [Problem]) {
+  private func problem(_ message: String, _ hint: String, _ problems: inout [Problem]) {
     problems.append(
       Problem(
-        location: SourceLocation(file: Self.flag, keyPath: path), message: message, cure: cure))
+        location: SourceLocation(file: Self.flag, keyPath: path), message: message, hint: hint))
   }
 
   /// nil if it went in, otherwise what stood in the way.

@@ -51,7 +51,7 @@ extension ProxyConfiguration {
       Problem(
         location: rest.first?.location ?? SourceLocation(file: file),
         message: "is the first of \(rest.count) further problems, which are not shown",
-        cure: "fix those above and check again", severity: hasError ? .error : .warning)
+        hint: "fix those above and check again", severity: hasError ? .error : .warning)
     ]
   }
 }

@@ -16,14 +16,14 @@ extension ProxyConfiguration {
             + (routes[earlier].location.line > 0
               ? " (line \(routes[earlier].location.line))" : "")
             + " matches all of its requests",
-          cure: "move it before that route, or remove it", severity: .warning))
+          hint: "move it before that route, or remove it", severity: .warning))
     }
     for (index, upstream) in upstreams.enumerated()
     where !routes.contains(where: { $0.upstream == index }) {
       problems.append(
         Problem(
           location: upstream.location, message: "is not used by any route",
-          cure: "add a route with upstream: \(excerpt(upstream.name)), or remove it",
+          hint: "add a route with upstream: \(excerpt(upstream.name)), or remove it",
           severity: .warning))
     }
     for (index, listener) in listeners.enumerated()
@@ -32,7 +32,7 @@ extension ProxyConfiguration {
         Problem(
           location: listener.addressLocation,
           message: "is not used: no route matches requests from \(quoted(listener.name))",
-          cure: "add a route for it, or remove it", severity: .warning))
+          hint: "add a route for it, or remove it", severity: .warning))
     }
     return problems
   }

@@ -37,7 +37,7 @@ extension Reader {
       } else {
         report(
           name.value, "is \(quoted(name.text)), but there is no upstream with this name",
-          cureForUnknown(name.text, among: upstreams.map(\.name), none: "add it to upstreams"))
+          hintForUnknown(name.text, among: upstreams.map(\.name), none: "add it to upstreams"))
       }
     }
     guard let match = fields["match"],
@@ -59,7 +59,7 @@ extension Reader {
     if listeners.contains(where: { $0.name == nil }) { return nil }
     report(
       value, "is \(quoted(name)), but there is no listener with this name",
-      cureForUnknown(name, among: listeners.compactMap(\.name), none: "add it to listeners"))
+      hintForUnknown(name, among: listeners.compactMap(\.name), none: "add it to listeners"))
     return nil
   }
 

@@ -131,7 +131,7 @@ extension Reader {
     }
     if choice.words.contains(scalar.text) { return scalar.text }
     if let other = choice.unavailable.first(where: { $0.name == lowercased(scalar.text) }) {
-      report(value, other.message, other.cure)
+      report(value, other.message, other.hint)
       return nil
     }
     report(
@@ -173,7 +173,7 @@ extension Reader {
     do throws(EndpointAddress.ParseError) {
       return try EndpointAddress.parse(text, as: role)
     } catch {
-      report(value, error.message, error.cure)
+      report(value, error.message, error.hint)
       return nil
     }
   }
@@ -190,8 +190,8 @@ extension Reader {
     case .value(let number): return number
     case .tooLarge:
       reportRange(value, excerpt(scalar.text), shape, example)
-    case .flawed(let message, let cure):
-      report(value, message, cure ?? "write \(shape.expectation), for example \(example)")
+    case .flawed(let message, let hint):
+      report(value, message, hint ?? "write \(shape.expectation), for example \(example)")
     }
     return nil
   }

@@ -133,7 +133,7 @@ extension Reader {
         entries.contains { $0.key == known.name }
       })
     {
-      report(value, other.message, other.cure)
+      report(value, other.message, other.hint)
       return nil
     }
     return word(fields, "balance").flatMap(Balance.init)

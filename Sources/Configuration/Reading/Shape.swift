@@ -50,23 +50,23 @@ package struct Unavailable: Sendable {
   package let name: String
   /// The sentence part that follows the key path.
   package let message: String
-  package let cure: String
+  package let hint: String
   /// The required key whose place it takes, which is then not reported as missing.
   let standsFor: String?
 
   /// Something that a later version brings.
-  init(_ name: String, instead cure: String, standsFor: String? = nil) {
+  init(_ name: String, instead hint: String, standsFor: String? = nil) {
     self.name = name
     self.message = "\(name) is not available in this version"
-    self.cure = cure
+    self.hint = hint
     self.standsFor = standsFor
   }
 
   /// Something that is refused for a reason.
-  init(_ name: String, because message: String, cure: String) {
+  init(_ name: String, because message: String, hint: String) {
     self.name = name
     self.message = message
-    self.cure = cure
+    self.hint = hint
     self.standsFor = nil
   }
 }

@@ -109,7 +109,7 @@ package enum Shapes {
       Unavailable(
         $0,
         because: "TLS \($0) is not supported: it is deprecated by RFC 8996",
-        cure: "write \"1.2\" or \"1.3\"")
+        hint: "write \"1.2\" or \"1.3\"")
     })
 
   package static let certificate = MappingShape(

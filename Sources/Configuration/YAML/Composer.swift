@@ -34,7 +34,7 @@ struct YAMLComposer: ~Copyable {
       let problem = Problem(
         location: SourceLocation(file: file, line: 1, column: 1, keyPath: rootPath),
         message: "has \(bytes.count) bytes, more than \(sizeText(bytesMaximum))",
-        cure: "check that it is a configuration file")
+        hint: "check that it is a configuration file")
       return ComposedDocument(root: nil, problems: [problem])
     }
     // SAFETY: the composer, which keeps the pointer, does not outlive the closure.
@@ -42,7 +42,7 @@ struct YAMLComposer: ~Copyable {
       guard let source = YAMLEventSource(bytes: buffer) else {
         let problem = Problem(
           location: SourceLocation(file: file, line: 1, column: 1, keyPath: rootPath),
-          message: "cannot be read: out of memory", cure: "free memory and try again")
+          message: "cannot be read: out of memory", hint: "free memory and try again")
         return ComposedDocument(root: nil, problems: [problem])
       }
       var composer = YAMLComposer(source: source, file: file, bytes: buffer)
@@ -199,17 +199,17 @@ struct YAMLComposer: ~Copyable {
       let mark = error.mark ?? Self.mark(ofByte: error.byteOffset, in: bytes)
       report(
         mark, position, "is not valid YAML: \(error.message)",
-        SyntaxCure.text(for: error, at: mark, in: bytes))
+        SyntaxHint.text(for: error, at: mark, in: bytes))
       throw Stop()
     }
   }
 
-  private mutating func report(_ mark: Mark, _ place: String, _ message: String, _ cure: String) {
+  private mutating func report(_ mark: Mark, _ place: String, _ message: String, _ hint: String) {
     problems.append(
       Problem(
         location: SourceLocation(
           file: file, line: mark.line, column: mark.column, keyPath: place),
-        message: message, cure: cure))
+        message: message, hint: hint))
   }
 
   /// `!!int` for `tag:yaml.org,2002:int`, as it was most likely written.

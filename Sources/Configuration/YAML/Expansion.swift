@@ -6,7 +6,7 @@
 struct ExpansionFlaw: Error, Equatable {
   var offset: Int
   var message: String
-  var cure: String
+  var hint: String
 }
 
 enum Expansion {
@@ -45,7 +45,7 @@ enum Expansion {
             location: SourceLocation(
               file: mark.line == 0 ? Override.flag : file, line: mark.line, column: mark.column,
               keyPath: place),
-            message: flaw.message, cure: flaw.cure))
+            message: flaw.message, hint: flaw.hint))
       }
       scalar.written = scalar.text
       scalar.text = text
@@ -72,7 +72,7 @@ enum Expansion {
           flaws.append(
             ExpansionFlaw(
               offset: index, message: "has a ${ without a closing }",
-              cure: "write ${NAME}, or $${ for a literal ${"))
+              hint: "write ${NAME}, or $${ for a literal ${"))
           break
         }
         do throws(ExpansionFlaw) {
@@ -90,7 +90,7 @@ enum Expansion {
         flaws.append(
           ExpansionFlaw(
             offset: 0, message: "has more than \(charactersMaximum) characters once expanded",
-            cure: "set the variables to shorter values"))
+            hint: "set the variables to shorter values"))
         break
       }
     }
@@ -111,27 +111,27 @@ enum Expansion {
     guard let first = name.first, !isDigit(UInt8(first.value)) else {
       throw ExpansionFlaw(
         offset: offset, message: "has ${\(excerpt(written))}, which is not a valid variable name",
-        cure: "write ${NAME} (letters, digits and _), or $${ for a literal ${")
+        hint: "write ${NAME} (letters, digits and _), or $${ for a literal ${")
     }
     let nameText = String(String.UnicodeScalarView(name))
     if rest.isEmpty {
       guard let value = environment(nameText) else {
         throw ExpansionFlaw(
           offset: offset, message: "needs the environment variable \(nameText), which is not set",
-          cure: "set it, or give a default: ${\(nameText):-VALUE}")
+          hint: "set it, or give a default: ${\(nameText):-VALUE}")
       }
       return value
     }
     guard rest.starts(with: [":", "-"]) else {
       throw ExpansionFlaw(
         offset: offset, message: "has ${\(excerpt(written))}, which is not a supported form",
-        cure: "write ${\(nameText)} or ${\(nameText):-DEFAULT}")
+        hint: "write ${\(nameText)} or ${\(nameText):-DEFAULT}")
     }
     let fallback = rest.dropFirst(2)
     guard !zip(fallback, fallback.dropFirst()).contains(where: { $0 == "$" && $1 == "{" }) else {
       throw ExpansionFlaw(
         offset: offset, message: "has a variable inside the default of \(nameText)",
-        cure: "write a literal default")
+        hint: "write a literal default")
     }
     // As in a shell, `:-` stands in for an empty variable too.
     if let value = environment(nameText), !value.isEmpty { return value }

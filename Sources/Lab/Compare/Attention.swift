@@ -16,7 +16,7 @@ struct Attention {
     guard let signal = signals.wait(nanoseconds: milliseconds * 1_000_000), signal != SIGCHLD else {
       return
     }
-    throw CompareFailure("interrupted", cure: "", status: 130)
+    throw CompareFailure("interrupted", hint: "", status: 130)
   }
 
   /// Waits until `isSo`, at most `seconds`. - Returns: whether it came to be so.

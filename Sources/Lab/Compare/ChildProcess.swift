@@ -38,14 +38,14 @@ final class ChildProcess {
     guard output >= 0 else {
       throw CompareFailure(
         "cannot write \(launch.output): \(String(cString: strerror(errno)))",
-        cure: "choose another directory with --keep")
+        hint: "choose another directory with --keep")
     }
     defer { close(output) }
     let pid = Self.spawnWithMetrics(launch, output)
     guard pid > 0 else {
       throw CompareFailure(
         "cannot start \(launch.command[0]): \(String(cString: strerror(-pid)))",
-        cure: "make sure that it exists and is executable")
+        hint: "make sure that it exists and is executable")
     }
     self.pid = pid
   }

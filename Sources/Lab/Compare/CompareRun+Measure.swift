@@ -91,7 +91,7 @@ extension CompareRun {
     let sight = try watch(
       load, process, trial, isRehearsal: measurement.round == 0 && !trial.hasMetrics)
     guard let result = LabTools.result(request.result) else {
-      throw CompareFailure(Self.words("the load generator gave no result", load), cure: "")
+      throw CompareFailure(Self.words("the load generator gave no result", load), hint: "")
     }
     measurement.load = Self.coarsened(result)
     if sight.hasDied || !process.isRunning {

@@ -67,7 +67,7 @@ public struct CompareRun {
     } catch {
       throw CompareFailure(
         "--container-profile is not a valid target profile: \(error)",
-        cure: "write \(TargetFacts.profileExample)", status: 2)
+        hint: "write \(TargetFacts.profileExample)", status: 2)
     }
   }
 
@@ -94,7 +94,7 @@ public struct CompareRun {
       guard options.isForced else {
         throw CompareFailure(
           "this machine is not suitable for a comparison: \(refusal.text)",
-          cure: "or run anyway with --force and treat the figures as indicative")
+          hint: "or run anyway with --force and treat the figures as indicative")
       }
     }
     var load = reading.facts.loadProcessors
@@ -230,7 +230,7 @@ public struct CompareRun {
       comparison.subjects = trials.map(\.facts)
       let why = trials.first { $0.facts.kind == .variant }?.facts.failure ?? "none was requested"
       throw CompareFailure(
-        "no variant of Millrace could be measured: \(why)", cure: "check its log",
+        "no variant of Millrace could be measured: \(why)", hint: "check its log",
         status: failedSinceEarlier ? 3 : 1)
     }
     comparison.baseline = variants.first { $0 == "epoll" } ?? variants[0]

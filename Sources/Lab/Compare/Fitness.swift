@@ -1,5 +1,5 @@
 // Whether a machine is fit to measure on: what refuses a comparison, what only stains it, each with
-// its effect on the figures and its cure. Pure: the facts come in, sentences come out.
+// its effect on the figures and its hint. Pure: the facts come in, sentences come out.
 
 /// What decides about fitness.
 struct FitnessFacts {

@@ -30,7 +30,7 @@ struct LabTools {
     guard isReady, process.isRunning else {
       throw CompareFailure(
         "millrace origin did not start: \(process.lastLines().joined(separator: " / "))",
-        cure: "check that `\(process.launch.command.joined(separator: " "))` works")
+        hint: "check that `\(process.launch.command.joined(separator: " "))` works")
     }
     return (process, address)
   }

@@ -74,7 +74,7 @@ struct Scene {
     do {
       made = try SelfSigned(names: ["DNS:localhost", "IP:127.0.0.1"])
     } catch {
-      throw CompareFailure("cannot generate a certificate: \(error)", cure: "check openssl.cnf")
+      throw CompareFailure("cannot generate a certificate: \(error)", hint: "check openssl.cnf")
     }
     let paths = (workspace.path("trial.pem"), workspace.path("trial.key"))
     try TextFile.write(paths.0, made.certificate)
@@ -91,7 +91,7 @@ struct Scene {
     guard access(file, R_OK) == 0 else {
       throw CompareFailure(
         "cannot read \(file): \(String(cString: strerror(errno)))",
-        cure: "write the path of a readable file", status: 2)
+        hint: "write the path of a readable file", status: 2)
     }
     var scene = Scene()
     scene.file = file
@@ -121,7 +121,7 @@ struct Scene {
       bytes: Array(text.utf8), file: file, overrides: overrides
     ) { name in getenv(name).map { String(cString: $0) } }
     guard let configuration = result.configuration else {
-      throw CompareFailure(renderReport(result.problems), cure: "", status: 2)
+      throw CompareFailure(renderReport(result.problems), hint: "", status: 2)
     }
     return configuration
   }
@@ -137,7 +137,7 @@ struct Scene {
       if number > 0 && (place != listener || asked.fieldHost != host) {
         throw CompareFailure(
           "--url \(url) has another listener or host than the first one",
-          cure: "compare one at a time, or use paths only", status: 2)
+          hint: "compare one at a time, or use paths only", status: 2)
       }
       listener = place
       host = asked.fieldHost
@@ -158,7 +158,7 @@ struct Scene {
     guard let found = exact ?? fitting.first else {
       throw CompareFailure(
         "--url \(url): no listener of \(file) serves \(usesTLS ? "TLS" : "plain HTTP")",
-        cure: "write \(usesTLS ? "http" : "https")://, or only a path", status: 2)
+        hint: "write \(usesTLS ? "http" : "https")://, or only a path", status: 2)
     }
     return found
   }
@@ -208,7 +208,7 @@ struct AskedURL: Equatable {
     } else {
       throw CompareFailure(
         "--url \(text) is neither a path nor a URL",
-        cure: "write /path, https://host/path or http://host/path", status: 2)
+        hint: "write /path, https://host/path or http://host/path", status: 2)
     }
     let authority = rest.prefix { $0 != "/" && $0 != "?" && $0 != "#" }
     let target = rest.dropFirst(authority.count).prefix { $0 != "#" }
@@ -218,7 +218,7 @@ struct AskedURL: Equatable {
       host = authority[..<colon]
       guard let number = UInt16(authority[colon...].dropFirst()), number > 0 else {
         throw CompareFailure(
-          "--url \(text) has an invalid port", cure: "write a port from 1 to 65535", status: 2
+          "--url \(text) has an invalid port", hint: "write a port from 1 to 65535", status: 2
         )
       }
       port = number

@@ -46,7 +46,7 @@ enum TextFile {
     guard file >= 0 && done == bytes.count else {
       throw CompareFailure(
         "cannot write \(path): \(String(cString: strerror(code)))",
-        cure: "free some space, or choose another directory")
+        hint: "free some space, or choose another directory")
     }
   }
 }

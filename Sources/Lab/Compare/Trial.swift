@@ -109,14 +109,14 @@ struct Trial {
     guard configuration.upstreams.count == 1, let upstream = configuration.upstreams.first else {
       throw CompareFailure(
         "the configuration has \(configuration.upstreams.count) upstreams, and routes are not"
-          + " translated for peers", cure: "compare with one upstream")
+          + " translated for peers", hint: "compare with one upstream")
     }
     var servers: [String] = []
     for server in upstream.servers {
       guard case .ip = server.address else {
         throw CompareFailure(
           "the upstream's \(server.address) is a Unix socket, which is not translated for peers",
-          cure: "compare with a TCP address")
+          hint: "compare with a TCP address")
       }
       servers.append(server.address.description)
     }

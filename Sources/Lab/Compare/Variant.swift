@@ -54,7 +54,7 @@ public struct Variant: Sendable, Equatable {
     guard EngineChoice(rawValue: engine) != nil else {
       throw CompareFailure(
         "--variants: \"\(text)\" is not a valid engine",
-        cure: "write auto, io_uring or epoll, with options as in io_uring+sqpoll", status: 2)
+        hint: "write auto, io_uring or epoll, with options as in io_uring+sqpoll", status: 2)
     }
     var rest = text.dropFirst(head.count)
     if rest.first == "@" {
@@ -63,7 +63,7 @@ public struct Variant: Sendable, Equatable {
       guard !path.isEmpty else {
         throw CompareFailure(
           "--variants: \"\(text)\" has no program after @",
-          cure: "write ENGINE@/path/to/millrace",
+          hint: "write ENGINE@/path/to/millrace",
           status: 2)
       }
       program = String(path)
@@ -78,7 +78,7 @@ public struct Variant: Sendable, Equatable {
       guard let first = parts.first, !first.isEmpty, isBare || sign == "+" else {
         throw CompareFailure(
           "--variants: \"\(text)\" has the invalid option \"\(sign)\(word)\"",
-          cure: "write +NAME, -NAME or +NAME=VALUE", status: 2)
+          hint: "write +NAME, -NAME or +NAME=VALUE", status: 2)
       }
       let value = isBare ? (sign == "+" ? "true" : "false") : String(parts[1])
       let name = Self.otherNames[String(first)] ?? String(first)

@@ -23,8 +23,8 @@ public struct LoadTarget: Sendable, Equatable {
   /// What is wrong with a URL, and what would be right.
   public struct Flaw: Error, Sendable, Equatable, CustomStringConvertible {
     public var message: String
-    public var cure: String
-    public var description: String { "\(message); \(cure)" }
+    public var hint: String
+    public var description: String { "\(message); \(hint)" }
   }
 
   /// Reads `http://127.0.0.1:8080/path?query`, `https://[::1]:8443/`, `example.test/` (http), and
@@ -41,7 +41,7 @@ public struct LoadTarget: Sendable, Equatable {
     if let mark = rest.range(of: "://") {
       let scheme = rest[..<mark.lowerBound].lowercased()
       guard scheme == "http" || scheme == "https" else {
-        throw Flaw(message: "has the scheme \"\(scheme)\"", cure: "write http:// or https://")
+        throw Flaw(message: "has the scheme \"\(scheme)\"", hint: "write http:// or https://")
       }
       usesTLS = scheme == "https"
       rest = rest[mark.upperBound...]
@@ -51,7 +51,7 @@ public struct LoadTarget: Sendable, Equatable {
     guard !authority.contains("@") else {
       throw Flaw(
         message: "contains user information",
-        cure: "send credentials with --header 'Authorization: …' instead")
+        hint: "send credentials with --header 'Authorization: …' instead")
     }
     (host, port) = try Self.hostAndPort(authority, usesTLS ? 443 : 80, example)
     target = try Self.target(rest[end...])
@@ -70,7 +70,7 @@ public struct LoadTarget: Sendable, Equatable {
     guard let path = parts.first, path.hasPrefix("/") else {
       throw Flaw(
         message: "has no absolute path after unix:",
-        cure: "write for example unix:/run/app.sock:/path")
+        hint: "write for example unix:/run/app.sock:/path")
     }
     return LoadTarget(
       socketPath: String(path), target: try target(parts.count > 1 ? parts[1] : "/"))
@@ -84,13 +84,13 @@ public struct LoadTarget: Sendable, Equatable {
     var portText: Substring?
     if authority.hasPrefix("[") {
       guard let close = authority.firstIndex(of: "]") else {
-        throw Flaw(message: "has an unclosed bracket", cure: "write http://[::1]:8080/")
+        throw Flaw(message: "has an unclosed bracket", hint: "write http://[::1]:8080/")
       }
       host = authority[authority.index(after: authority.startIndex)..<close]
       let after = authority[authority.index(after: close)...]
       guard after.isEmpty || after.hasPrefix(":") else {
         throw Flaw(
-          message: "has extra characters after the bracket", cure: "write http://[::1]:8080/")
+          message: "has extra characters after the bracket", hint: "write http://[::1]:8080/")
       }
       if !after.isEmpty { portText = after.dropFirst() }
     } else if let colon = authority.firstIndex(of: ":") {
@@ -99,14 +99,14 @@ public struct LoadTarget: Sendable, Equatable {
       guard portText?.contains(":") == false else {
         throw Flaw(
           message: "has more than one colon in its host",
-          cure: "put an IPv6 address in brackets: http://[::1]:8080/")
+          hint: "put an IPv6 address in brackets: http://[::1]:8080/")
       }
     }
-    guard !host.isEmpty else { throw Flaw(message: "has no host", cure: example) }
+    guard !host.isEmpty else { throw Flaw(message: "has no host", hint: example) }
     if let portText {
       guard let number = UInt16(portText), number > 0 else {
         throw Flaw(
-          message: "has the port \"\(portText)\"", cure: "write a port from 1 to 65535")
+          message: "has the port \"\(portText)\"", hint: "write a port from 1 to 65535")
       }
       port = number
     }
@@ -119,7 +119,7 @@ public struct LoadTarget: Sendable, Equatable {
     for byte in target.utf8 where byte <= 0x20 || byte >= 0x7F {
       throw Flaw(
         message: "has the byte 0x\(String(byte, radix: 16)) in its path or query",
-        cure: "percent-encode it, as in %20")
+        hint: "percent-encode it, as in %20")
     }
     return target
   }
@@ -129,7 +129,7 @@ public struct LoadTarget: Sendable, Equatable {
   public func resolve() throws(Flaw) -> LoadServer {
     if let socketPath {
       guard let address = SocketAddress(unixPath: socketPath) else {
-        throw Flaw(message: "has a socket path that is too long", cure: "use at most 107 bytes")
+        throw Flaw(message: "has a socket path that is too long", hint: "use at most 107 bytes")
       }
       return LoadServer(host: host, authority: host, address: address, usesTLS: false)
     }
@@ -137,10 +137,10 @@ public struct LoadTarget: Sendable, Equatable {
     do throws(ResolutionFailure) {
       found = try SocketAddress.resolve(host: host, port: port)
     } catch {
-      throw Flaw(message: "cannot be resolved: \(error)", cure: "check the name")
+      throw Flaw(message: "cannot be resolved: \(error)", hint: "check the name")
     }
     guard let first = found.first else {
-      throw Flaw(message: "has the host \(host), which has no address", cure: "check the name")
+      throw Flaw(message: "has the host \(host), which has no address", hint: "check the name")
     }
     // A name with several addresses is one server, and it may listen at one of them only
     // (`localhost`). Found out before the run, so that a load goes to one address and its

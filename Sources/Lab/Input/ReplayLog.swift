@@ -23,8 +23,8 @@ public struct ReplayLog: Sendable {
 
   public struct Flaw: Error, Sendable, Equatable, CustomStringConvertible {
     public var message: String
-    public var cure: String
-    public var description: String { "\(message); \(cure)" }
+    public var hint: String
+    public var description: String { "\(message); \(hint)" }
   }
 
   /// Different requests that are told apart; each takes some 700 bytes, and 400 on each thread.
@@ -42,13 +42,13 @@ public struct ReplayLog: Sendable {
   ///   - speed: 2: twice as fast as it was.
   public static func load(_ path: String, speed: Double) throws(Flaw) -> ReplayLog {
     guard speed > 0, speed.isFinite else {
-      throw Flaw(message: "a log cannot be replayed at \(speed) times its speed", cure: "use 1")
+      throw Flaw(message: "a log cannot be replayed at \(speed) times its speed", hint: "use 1")
     }
     var reader = Reading()
     for file in try files(path) {
       guard let data = FileManager.default.contents(atPath: file) else {
         throw Flaw(
-          message: "cannot read \(file)", cure: "make sure that it exists and is readable")
+          message: "cannot read \(file)", hint: "make sure that it exists and is readable")
       }
       try reader.take([UInt8](data), file)
     }
@@ -60,7 +60,7 @@ public struct ReplayLog: Sendable {
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) else {
       throw Flaw(
         message: "\(path) does not exist",
-        cure: "write the path of a log or of an audit log's directory")
+        hint: "write the path of a log or of an audit log's directory")
     }
     guard isDirectory else { return [path] }
     let names = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
@@ -68,7 +68,7 @@ public struct ReplayLog: Sendable {
     guard !segments.isEmpty else {
       throw Flaw(
         message: "\(path) contains no audit log segments (*.jsonl)",
-        cure: "choose another directory")
+        hint: "choose another directory")
     }
     return segments.map { path + "/" + $0 }
   }
@@ -136,7 +136,7 @@ private struct Reading {
     ReplayLog.Flaw(
       message: "\(file) is not a supported log: none of its first lines is JSON or in"
         + " nginx's combined format",
-      cure: "use a Millrace audit log or an nginx access log")
+      hint: "use a Millrace audit log or an nginx access log")
   }
 
   mutating func finish(_ path: String, _ speed: Double) throws(ReplayLog.Flaw) -> ReplayLog {
@@ -146,7 +146,7 @@ private struct Reading {
       throw ReplayLog.Flaw(
         message: "\(path) contains no request that can be replayed"
           + (why.isEmpty ? "" : " (\(why.joined(separator: ", ")))"),
-        cure: "choose another log")
+        hint: "choose another log")
     }
     // Stable: the order of lines decides between equal times.
     let order = requests.indices.sorted { (requests[$0].time, $0) < (requests[$1].time, $1) }
@@ -185,7 +185,7 @@ private struct Reading {
     guard span <= ReplayLog.spanMaximum else {
       throw ReplayLog.Flaw(
         message: "the log would take \(Int(min(span / 86_400e9, 1e15))) days at this speed",
-        cure: "replay a part of it, raise --speed, or remove the lines with wrong times")
+        hint: "replay a part of it, raise --speed, or remove the lines with wrong times")
     }
     for request in requests {
       let key = Key(method: request.method, target: request.target, length: request.contentLength)
@@ -193,7 +193,7 @@ private struct Reading {
         guard templates.count < ReplayLog.templatesMaximum else {
           throw ReplayLog.Flaw(
             message: "the log has more than \(ReplayLog.templatesMaximum) distinct requests",
-            cure: "replay a part of it")
+            hint: "replay a part of it")
         }
         known[key] = UInt32(templates.count)
         var template = RequestTemplate(name: "\(request.method) \(request.target)")

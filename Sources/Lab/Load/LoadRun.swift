@@ -113,7 +113,7 @@ public struct LoadRun: Sendable {
     throw LoadFailure(
       """
       io_uring was requested but is not available: \(refusal?.detail ?? "unknown"). \
-      \(refusal?.cure ?? "") Or use --engine epoll.
+      \(refusal?.hint ?? "") Or use --engine epoll.
       """)
   }
 

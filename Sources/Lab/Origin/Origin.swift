@@ -57,7 +57,7 @@ public struct Origin: Sendable {
     throw OriginFailure(
       """
       io_uring was requested but is not available: \(probe.refusal?.detail ?? "unknown"). \
-      \(probe.refusal?.cure ?? "") Or use --engine epoll.
+      \(probe.refusal?.hint ?? "") Or use --engine epoll.
       """)
   }
 

@@ -14,23 +14,23 @@ enum ProbeDiagnosis {
       return EngineRefusal(
         label: errnoName(code),
         detail: "Cannot fork a child process for the self-test: \(errorText(code)).",
-        cure: "Raise the process limit (ulimit -u, TasksMax=), or set engine: epoll.")
+        hint: "Raise the process limit (ulimit -u, TasksMax=), or set engine: epoll.")
     case .hung:
       return EngineRefusal(
         label: "hung",
         detail: "Tried \(step.attempt): no result within two seconds (Linux \(here.release)).",
-        cure: "Set engine: epoll, and update the kernel.")
+        hint: "Set engine: epoll, and update the kernel.")
     case .signalled(let number) where number == SIGSYS:
       return EngineRefusal(
         label: "killed",
         detail: "Tried \(step.attempt): a seccomp filter killed the process (SIGSYS).",
-        cure: seccompCure)
+        hint: seccompHint)
     case .signalled(let number):
       return EngineRefusal(
         label: "broken_operation",
         detail: "Tried \(step.attempt): the process was killed by signal \(number) "
           + "(Linux \(here.release)).",
-        cure: brokenCure)
+        hint: brokenHint)
     case .exited:
       guard let failed = outcome.firstFailure else {
         return outcome.isUsable ? nil : unfinished(step, here)
@@ -43,7 +43,7 @@ enum ProbeDiagnosis {
     EngineRefusal(
       label: "broken_operation",
       detail: "Tried \(step.attempt): the self-test exited (Linux \(here.release)).",
-      cure: brokenCure)
+      hint: brokenHint)
   }
 
   private static func failure(
@@ -55,7 +55,7 @@ enum ProbeDiagnosis {
         label: "missing_operation",
         detail: "io_uring of this kernel (Linux \(here.release)) lacks "
           + "\(ProbeOperations.name(outcome.missingOperation)).",
-        cure: oldCure)
+        hint: oldKernelHint)
     }
     let detail = "Tried \(step.attempt): \(words(step, result, outcome))."
     switch -Int64(result) {
@@ -64,25 +64,25 @@ enum ProbeDiagnosis {
     case Int64(EACCES):
       return EngineRefusal(
         label: "EACCES", detail: detail,
-        cure: "A security module (SELinux, AppArmor) denies it: look for io_uring in the audit "
+        hint: "A security module (SELinux, AppArmor) denies it: look for io_uring in the audit "
           + "log (ausearch -m avc) and allow it for this domain.")
     case Int64(ENOMEM):
       return EngineRefusal(
         label: "ENOMEM", detail: detail,
-        cure:
+        hint:
           "Raise RLIMIT_MEMLOCK (ulimit -l, LimitMEMLOCK=), which covers the rings of all processes "
           + "of the user, or the container's memory limit.")
     case Int64(EINVAL) where step == .setup || step == .bufferRings:
       return EngineRefusal(
         label: "missing_operation", detail: "\(detail) The kernel is Linux \(here.release).",
-        cure: oldCure)
+        hint: oldKernelHint)
     default:
       // What the kernel answered to an operation that it has: not what the engine relies on.
       let isSetup = step == .setup || step == .enter || step == .bufferRings
       let named = isSetup && result != ProbeOutcome.wrong
       return EngineRefusal(
         label: named ? errnoName(-result) : "broken_operation",
-        detail: "\(detail) The kernel is Linux \(here.release).", cure: brokenCure)
+        detail: "\(detail) The kernel is Linux \(here.release).", hint: brokenHint)
     }
   }
 
@@ -96,18 +96,18 @@ enum ProbeDiagnosis {
         ? " or add this process to the group of kernel.io_uring_group" : ""
       return EngineRefusal(
         label: "EPERM_sysctl", detail: "\(detail) kernel.io_uring_disabled is \(value).",
-        cure: "Set sysctl kernel.io_uring_disabled=0\(group), or set engine: epoll.")
+        hint: "Set sysctl kernel.io_uring_disabled=0\(group), or set engine: epoll.")
     }
     if here.isFiltered {
       return EngineRefusal(
         label: "EPERM_seccomp", detail: "\(detail) A seccomp filter is installed.",
-        cure: seccompCure)
+        hint: seccompHint)
     }
     return EngineRefusal(
       label: "EPERM",
       detail: "\(detail) No seccomp filter is installed and kernel.io_uring_disabled is "
         + (here.disabled.map { "\($0)." } ?? "absent."),
-      cure: "A security module may deny it: check the kernel log, or set engine: epoll.")
+      hint: "A security module may deny it: check the kernel log, or set engine: epoll.")
   }
 
   /// ENOSYS comes from a kernel without io_uring, or from a filter that claims so. The sysctl
@@ -118,20 +118,20 @@ enum ProbeDiagnosis {
         label: "ENOSYS",
         detail: "\(detail) This kernel has io_uring; a seccomp filter hides the system "
           + "call.",
-        cure: seccompCure)
+        hint: seccompHint)
     }
     return EngineRefusal(
       label: "ENOSYS", detail: "\(detail) The kernel is Linux \(here.release).",
-      cure: "Run on Linux 6.1 or newer with CONFIG_IO_URING (not under gVisor), or set "
+      hint: "Run on Linux 6.1 or newer with CONFIG_IO_URING (not under gVisor), or set "
         + "engine: epoll.")
   }
 
-  private static let seccompCure =
+  private static let seccompHint =
     "Allow io_uring_setup, io_uring_enter and io_uring_register: docker run --security-opt "
     + "seccomp=PROFILE.json (or unconfined), securityContext.seccompProfile in Kubernetes, "
     + "SystemCallFilter=@aio in systemd; or set engine: epoll."
-  private static let oldCure = "Run on Linux 6.1 or newer, or set engine: epoll."
-  private static let brokenCure =
+  private static let oldKernelHint = "Run on Linux 6.1 or newer, or set engine: epoll."
+  private static let brokenHint =
     "Set engine: epoll, and report this message with the kernel version."
 
   // MARK: Words

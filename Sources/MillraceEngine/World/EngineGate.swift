@@ -100,7 +100,7 @@ public struct EngineAttempts: Sendable {
       kind == .uring
       ? " rings=\(options.submissionEntries)/\(options.completionEntries)" : ""
     return "engine=\(kind.rawValue)\(rings) reason=\(refusal.label) detail=\"\(refusal.detail)\""
-      + " hint=\"\(refusal.cure)\""
+      + " hint=\"\(refusal.hint)\""
   }
 
   /// Decides what to try after a failure: smaller rings while memory is what is missing, then epoll for
@@ -132,17 +132,17 @@ extension EngineRefusal {
       label: ProbeDiagnosis.errnoName(code),
       detail: "Cannot create \(threads) rings, one per thread: \(failure.failure)."
         + (isMemory ? " \(Self.lockedMemory)" : ""),
-      cure: isMemory ? Self.lockedMemoryCure : "Set engine: epoll, or use fewer threads.")
+      hint: isMemory ? Self.lockedMemoryHint : "Set engine: epoll, or use fewer threads.")
   }
 
   /// Where a self-test has found out that the usual rings do not fit.
   public static let littleMemory = EngineRefusal(
     label: "ENOMEM",
     detail: "RLIMIT_MEMLOCK is too low for rings of the default size. \(lockedMemory)",
-    cure: lockedMemoryCure)
+    hint: lockedMemoryHint)
 
   /// What to do where memory for rings is missing.
-  static let lockedMemoryCure =
+  static let lockedMemoryHint =
     "Raise RLIMIT_MEMLOCK (ulimit -l, LimitMEMLOCK=), use fewer threads, or set"
     + " engine: epoll."
 

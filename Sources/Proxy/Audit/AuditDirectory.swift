@@ -57,7 +57,7 @@ public enum AuditRoom {
       location: audit.directoryLocation,
       message: "has space for \(served) open exchanges per worker with segments of "
         + "\(audit.segmentSize >> 20) MiB, but \(limits.exchangesKey) is \(limits.exchanges)",
-      cure: "set audit.segment.size to \(least)MiB or more, or \(limits.exchangesKey) to \(served)",
+      hint: "set audit.segment.size to \(least)MiB or more, or \(limits.exchangesKey) to \(served)",
       severity: .warning)
   }
 

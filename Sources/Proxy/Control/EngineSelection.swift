@@ -69,7 +69,7 @@ struct EngineSelection {
       logger.notice(
         """
         engine selected engine=epoll reason=\(refusal.label) detail="\(refusal.detail)" \
-        hint="\(refusal.cure)"\(epollDetails)
+        hint="\(refusal.hint)"\(epollDetails)
         """)
     case (.epoll, nil):
       logger.info("engine selected engine=epoll reason=\(cause)\(epollDetails)")
@@ -80,7 +80,7 @@ struct EngineSelection {
         """
         engine selected engine=io_uring reason=\(cause)\(uringDetails) \
         rings=\(options.submissionEntries)/\(options.completionEntries) \
-        detail="\(refusal.detail)" hint="\(refusal.cure)"
+        detail="\(refusal.detail)" hint="\(refusal.hint)"
         """)
     default:
       logger.info("engine selected engine=io_uring reason=\(cause)\(uringDetails)")
@@ -97,7 +97,7 @@ struct EngineSelection {
     logger.critical(
       """
       engine unavailable engine=io_uring reason=\(refusal?.label ?? "unknown") \
-      detail="\(refusal?.detail ?? "")" hint="\(refusal?.cure ?? "") Or set engine: auto."
+      detail="\(refusal?.detail ?? "")" hint="\(refusal?.hint ?? "") Or set engine: auto."
       """)
   }
 

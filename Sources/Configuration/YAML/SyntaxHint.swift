@@ -1,7 +1,7 @@
 // What to do about text that is not YAML. libyaml says what it met, in the words of a grammar; this
 // looks at the character that stands there and says what a person most likely did.
 
-enum SyntaxCure {
+enum SyntaxHint {
   /// The advice for a syntax error, never empty.
   static func text(
     for error: YAMLSyntaxError, at mark: Mark, in bytes: UnsafeBufferPointer<UInt8>
