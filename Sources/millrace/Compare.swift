@@ -298,7 +298,7 @@ struct CompareOutputOptions: ParsableArguments {
   func earlier() throws(CompareFailure) -> Comparison? {
     guard let against else { return nil }
     let text = try Self.read(against)
-    do throws(Comparison.Flaw) {
+    do throws(Comparison.ParseError) {
       return try Comparison(json: Array(text.utf8))
     } catch {
       throw CompareFailure(

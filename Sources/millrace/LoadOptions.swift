@@ -169,7 +169,7 @@ struct LoadOutputOptions: ParsableArguments {
   func expectations(_ problems: inout [Problem]) -> [Expectation] {
     var found: [Expectation] = []
     for text in expected {
-      do throws(Expectation.Flaw) {
+      do throws(Expectation.ParseError) {
         found.append(try Expectation(text))
       } catch {
         problems.append(Reporting.flag("--expect", error.message, ""))
@@ -213,7 +213,7 @@ enum LoadFlag {
   static func duration(
     _ flag: String, _ text: String, _ range: ClosedRange<Int64>, _ problems: inout [Problem]
   ) -> Int64 {
-    do throws(QuantityText.Flaw) {
+    do throws(QuantityText.ParseError) {
       return try nanoseconds(text, in: range)
     } catch {
       problems.append(Reporting.flag(flag, error.message, error.hint))
@@ -224,7 +224,7 @@ enum LoadFlag {
   /// A duration with its unit, or a plain number of seconds.
   static func nanoseconds(
     _ text: String, in range: ClosedRange<Int64>
-  ) throws(QuantityText.Flaw) -> Int64 {
+  ) throws(QuantityText.ParseError) -> Int64 {
     let isPlain = !text.isEmpty && text.utf8.allSatisfy { (0x30...0x39).contains($0) || $0 == 0x2E }
     // Ten digits are three centuries; what is longer is out of every range all the same.
     if isPlain, text.utf8.count <= 10, let seconds = Double(text) {
@@ -240,7 +240,7 @@ enum LoadFlag {
   static func size(
     _ flag: String, _ text: String, _ range: ClosedRange<Int>, _ problems: inout [Problem]
   ) -> Int {
-    do throws(QuantityText.Flaw) {
+    do throws(QuantityText.ParseError) {
       return try QuantityText.size(text, in: range)
     } catch {
       problems.append(Reporting.flag(flag, error.message, error.hint))

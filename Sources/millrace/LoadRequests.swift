@@ -77,7 +77,7 @@ struct LoadRequestOptions: ParsableArguments {
   private static func server(
     _ url: String, _ flag: String, _ plan: inout LoadPlan, _ problems: inout [Problem]
   ) -> (LoadTarget, Int)? {
-    do throws(LoadTarget.Flaw) {
+    do throws(LoadTarget.ParseError) {
       let target = try LoadTarget(url)
       if let known = plan.servers.firstIndex(where: {
         $0.authority == target.authority && $0.usesTLS == target.usesTLS
@@ -173,7 +173,7 @@ struct LoadRequestOptions: ParsableArguments {
     guard let (_, server) = Self.server(url, "URL", &plan, &problems), pace.hasSpeed else {
       return []
     }
-    do throws(ReplayLog.Flaw) {
+    do throws(ReplayLog.ParseError) {
       let log = try ReplayLog.load(path, speed: pace.speed)
       plan.requests = log.templates.map {
         var template = $0

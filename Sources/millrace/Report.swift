@@ -64,7 +64,7 @@ struct Report: ParsableCommand {
           + " compare --json.")
       throw ExitCode(1)
     }
-    do throws(Comparison.Flaw) {
+    do throws(Comparison.ParseError) {
       return try Comparison(json: bytes)
     } catch {
       Reporting.print(

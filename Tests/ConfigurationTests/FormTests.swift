@@ -43,13 +43,13 @@ struct FormTests {
     #expect(Quantity.duration("0s") == .value(0))
     #expect(Quantity.duration("10s") == .value(10_000_000_000))
     for text in ["010s", "00s", "07"] {
-      guard case .flawed(let message, _) = Quantity.duration(text) else {
+      guard case .malformed(let message, _) = Quantity.duration(text) else {
         Issue.record("\(text) is taken")
         continue
       }
       #expect(message.contains("octal"))
     }
-    guard case .flawed = Quantity.size("010KiB") else {
+    guard case .malformed = Quantity.size("010KiB") else {
       Issue.record("010KiB is taken")
       return
     }
@@ -65,7 +65,7 @@ struct FormTests {
     #expect(Quantity.duration("0", in: timeout) == .tooLarge)
     #expect(
       Quantity.duration("100000", in: timeout)
-        == .flawed(
+        == .malformed(
           "is 100000, a number without a unit", hint: "write 100000ms for milliseconds"))
   }
 

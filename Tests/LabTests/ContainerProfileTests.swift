@@ -6,7 +6,7 @@ import Testing
 @testable import Lab
 
 @Suite struct ContainerProfileTests {
-  private func read(_ text: String) throws(TargetFacts.ProfileFlaw) -> TargetFacts {
+  private func read(_ text: String) throws(TargetFacts.ProfileError) -> TargetFacts {
     try TargetFacts(profile: text)
   }
 

@@ -37,14 +37,14 @@ import Testing
     ("unix:run.sock", "absolute"),
   ])
   func whatIsWrongIsNamed(_ text: String, _ word: String) {
-    let flaw = #expect(throws: LoadTarget.Flaw.self) { try LoadTarget(text) }
-    #expect(flaw?.message.contains(word) == true, "\(String(describing: flaw))")
-    #expect(flaw?.hint.isEmpty == false)
+    let error = #expect(throws: LoadTarget.ParseError.self) { try LoadTarget(text) }
+    #expect(error?.message.contains(word) == true, "\(String(describing: error))")
+    #expect(error?.hint.isEmpty == false)
   }
 
   @Test func aNameThatDoesNotExistIsTheResolversError() throws {
     let target = try LoadTarget("http://does-not-exist.invalid/")
-    let flaw = #expect(throws: LoadTarget.Flaw.self) { try target.resolve() }
-    #expect(flaw?.message.contains("cannot be resolved") == true)
+    let error = #expect(throws: LoadTarget.ParseError.self) { try target.resolve() }
+    #expect(error?.message.contains("cannot be resolved") == true)
   }
 }

@@ -116,14 +116,14 @@ import Testing
 
   @Test(arguments: [0, -1, .nan, .infinity, .leastNonzeroMagnitude, 1e-300, 1e-9] as [Double])
   func noLogIsReplayedAtASpeedThatIsNone(_ speed: Double) {
-    #expect(throws: ReplayLog.Flaw.self) { try load(Self.twoSeconds, speed: speed) }
+    #expect(throws: ReplayLog.ParseError.self) { try load(Self.twoSeconds, speed: speed) }
   }
 
   @Test func aWrongTimeThatWouldTakeYearsIsTold() {
-    let flaw = #expect(throws: ReplayLog.Flaw.self) {
+    let error = #expect(throws: ReplayLog.ParseError.self) {
       try load(Self.twoSeconds + "\n" + #"{"msec":"1795250321.1","request":"GET /3 HTTP/1.1"}"#)
     }
-    #expect(flaw?.message == "the log would take 20778 days at this speed")
+    #expect(error?.message == "the log would take 20778 days at this speed")
   }
 
   // MARK: The format
@@ -148,10 +148,10 @@ import Testing
     #expect(log.skipped == ["not in the combined format": 99])
     let json = try load("half a line\n" + Self.twoSeconds)
     #expect(json.format == .json && json.skipped == ["not JSON": 1])
-    let flaw = #expect(throws: ReplayLog.Flaw.self) {
+    let error = #expect(throws: ReplayLog.ParseError.self) {
       try load(String(repeating: "half a line\n", count: 100) + good)
     }
-    #expect(flaw?.message.contains("none of its first lines") == true)
+    #expect(error?.message.contains("none of its first lines") == true)
   }
 
   @Test func linesThatAreOutOfOrderAreSortedByTime() throws {
@@ -166,13 +166,13 @@ import Testing
 
   @Test(arguments: ["", "hello\nworld\n", "{\"kind\":\"seal\"}\n"])
   func whatHoldsNoRequestIsRefused(_ text: String) {
-    #expect(throws: ReplayLog.Flaw.self) { try load(text) }
+    #expect(throws: ReplayLog.ParseError.self) { try load(text) }
   }
 
   @Test func aLogThatIsNotThereIsNamed() {
-    let flaw = #expect(throws: ReplayLog.Flaw.self) {
+    let error = #expect(throws: ReplayLog.ParseError.self) {
       try ReplayLog.load("/does/not/exist", speed: 1)
     }
-    #expect(flaw?.message == "/does/not/exist does not exist")
+    #expect(error?.message == "/does/not/exist does not exist")
   }
 }

@@ -13,14 +13,14 @@ extension EndpointAddress {
   static func canonicalHost(_ host: String, in text: String) throws(ParseError) -> String {
     if let address = canonicalIPv6(host) { return address }
     if isIPv4(host) { return host }
-    if let flaw = hostNameFlaw(host) {
-      throw ParseError(message: "is \(quoted(text)), and \(flaw)", hint: "write \(forms)")
+    if let problem = hostNameProblem(host) {
+      throw ParseError(message: "is \(quoted(text)), and \(problem)", hint: "write \(forms)")
     }
     return lowercased(host)
   }
 
   /// What keeps a text from being a host name; nil if it is one. Four numbers are no name.
-  static func hostNameFlaw(_ host: String) -> String? {
+  static func hostNameProblem(_ host: String) -> String? {
     let bytes = Array(host.utf8)
     if bytes.isEmpty { return "the host is empty" }
     if bytes.count > hostBytesMaximum {

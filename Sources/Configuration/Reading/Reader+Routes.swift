@@ -86,9 +86,9 @@ extension Reader {
         "write only the host name, for example shop.example")
       return nil
     }
-    if let flaw = EndpointAddress.hostNameFlaw(name) {
+    if let problem = EndpointAddress.hostNameProblem(name) {
       report(
-        value, "is \(quoted(text)), and \(flaw)", "write for example shop.example or *.example")
+        value, "is \(quoted(text)), and \(problem)", "write for example shop.example or *.example")
       return nil
     }
     return lowercased(text)

@@ -190,7 +190,7 @@ extension Reader {
     case .value(let number): return number
     case .tooLarge:
       reportRange(value, excerpt(scalar.text), shape, example)
-    case .flawed(let message, let hint):
+    case .malformed(let message, let hint):
       report(value, message, hint ?? "write \(shape.expectation), for example \(example)")
     }
     return nil

@@ -62,7 +62,7 @@ public struct CompareRun {
 
   private mutating func readTarget() throws(CompareFailure) {
     guard let text = options.containerProfile else { return }
-    do throws(TargetFacts.ProfileFlaw) {
+    do throws(TargetFacts.ProfileError) {
       comparison.target = try TargetFacts(profile: text)
     } catch {
       throw CompareFailure(

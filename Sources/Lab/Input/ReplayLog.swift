@@ -21,7 +21,7 @@ public struct ReplayLog: Sendable {
   /// Whether the log tells times by the second only, so that its requests were spread over each.
   public var hasSecondsOnly: Bool
 
-  public struct Flaw: Error, Sendable, Equatable, CustomStringConvertible {
+  public struct ParseError: Error, Sendable, Equatable, CustomStringConvertible {
     public var message: String
     public var hint: String
     public var description: String { "\(message); \(hint)" }
@@ -40,14 +40,14 @@ public struct ReplayLog: Sendable {
   /// - Parameters:
   ///   - path: a file, or the directory of an audit log.
   ///   - speed: 2: twice as fast as it was.
-  public static func load(_ path: String, speed: Double) throws(Flaw) -> ReplayLog {
+  public static func load(_ path: String, speed: Double) throws(ParseError) -> ReplayLog {
     guard speed > 0, speed.isFinite else {
-      throw Flaw(message: "a log cannot be replayed at \(speed) times its speed", hint: "use 1")
+      throw ParseError(message: "a log cannot be replayed at \(speed) times its speed", hint: "use 1")
     }
     var reader = Reading()
     for file in try files(path) {
       guard let data = FileManager.default.contents(atPath: file) else {
-        throw Flaw(
+        throw ParseError(
           message: "cannot read \(file)", hint: "make sure that it exists and is readable")
       }
       try reader.take([UInt8](data), file)
@@ -55,10 +55,10 @@ public struct ReplayLog: Sendable {
     return try reader.finish(path, speed)
   }
 
-  private static func files(_ path: String) throws(Flaw) -> [String] {
+  private static func files(_ path: String) throws(ParseError) -> [String] {
     var isDirectory = false
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) else {
-      throw Flaw(
+      throw ParseError(
         message: "\(path) does not exist",
         hint: "write the path of a log or of an audit log's directory")
     }
@@ -66,7 +66,7 @@ public struct ReplayLog: Sendable {
     let names = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
     let segments = names.filter { $0.hasSuffix(".jsonl") }.sorted()
     guard !segments.isEmpty else {
-      throw Flaw(
+      throw ParseError(
         message: "\(path) contains no audit log segments (*.jsonl)",
         hint: "choose another directory")
     }
@@ -91,7 +91,7 @@ private struct Reading {
   private var requests: [LoggedRequest] = []
   private var skipped: [String: Int] = [:]
 
-  mutating func take(_ bytes: [UInt8], _ file: String) throws(ReplayLog.Flaw) {
+  mutating func take(_ bytes: [UInt8], _ file: String) throws(ReplayLog.ParseError) {
     for line in bytes.split(separator: UInt8(ascii: "\n")) where line.contains(where: { $0 > 0x20 })
     {
       if let format {
@@ -132,18 +132,18 @@ private struct Reading {
     return LogLine.isCombined(line) ? .combined : nil
   }
 
-  private static func isNone(_ file: String) -> ReplayLog.Flaw {
-    ReplayLog.Flaw(
+  private static func isNone(_ file: String) -> ReplayLog.ParseError {
+    ReplayLog.ParseError(
       message: "\(file) is not a supported log: none of its first lines is JSON or in"
         + " nginx's combined format",
       hint: "use a Millrace audit log or an nginx access log")
   }
 
-  mutating func finish(_ path: String, _ speed: Double) throws(ReplayLog.Flaw) -> ReplayLog {
+  mutating func finish(_ path: String, _ speed: Double) throws(ReplayLog.ParseError) -> ReplayLog {
     if format == nil && !undecided.isEmpty { throw Self.isNone(path) }
     guard let format, !requests.isEmpty else {
       let why = skipped.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }
-      throw ReplayLog.Flaw(
+      throw ReplayLog.ParseError(
         message: "\(path) contains no request that can be replayed"
           + (why.isEmpty ? "" : " (\(why.joined(separator: ", ")))"),
         hint: "choose another log")
@@ -170,7 +170,7 @@ private struct Reading {
 
   private func schedule(
     _ format: ReplayLog.Format, _ speed: Double, _ hasSecondsOnly: Bool
-  ) throws(ReplayLog.Flaw) -> ReplayLog {
+  ) throws(ReplayLog.ParseError) -> ReplayLog {
     struct Key: Hashable {
       var method: String
       var target: String
@@ -183,7 +183,7 @@ private struct Reading {
     let start = requests[0].time
     let span = Double(requests[requests.count - 1].time - start) / speed
     guard span <= ReplayLog.spanMaximum else {
-      throw ReplayLog.Flaw(
+      throw ReplayLog.ParseError(
         message: "the log would take \(Int(min(span / 86_400e9, 1e15))) days at this speed",
         hint: "replay a part of it, raise --speed, or remove the lines with wrong times")
     }
@@ -191,7 +191,7 @@ private struct Reading {
       let key = Key(method: request.method, target: request.target, length: request.contentLength)
       if known[key] == nil {
         guard templates.count < ReplayLog.templatesMaximum else {
-          throw ReplayLog.Flaw(
+          throw ReplayLog.ParseError(
             message: "the log has more than \(ReplayLog.templatesMaximum) distinct requests",
             hint: "replay a part of it")
         }
