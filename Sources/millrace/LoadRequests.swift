@@ -192,7 +192,7 @@ struct LoadRequestOptions: ParsableArguments {
   private static func notes(_ log: ReplayLog, _ plan: LoadPlan) -> [String] {
     let span = Double(log.schedule.spanNanoseconds) / 1e9
     var notes = [
-      "replaying \(log.schedule.moments.count) requests of \(Figures.three(span)) s from a"
+      "replaying \(log.schedule.sendTimes.count) requests of \(Figures.three(span)) s from a"
         + " \(log.format.rawValue)"
     ]
     if log.hasSecondsOnly {
@@ -200,10 +200,10 @@ struct LoadRequestOptions: ParsableArguments {
     }
     let end = plan.warmUpNanoseconds + plan.durationNanoseconds
     if log.schedule.spanNanoseconds >= end {
-      let sent = log.schedule.moments.count { $0 < end }
+      let sent = log.schedule.sendTimes.count { $0 < end }
       notes.append(
         "--duration truncates the log: the run ends \(Figures.three(Double(end) / 1e9)) s into it, after"
-          + " \(sent) of its \(log.schedule.moments.count) requests")
+          + " \(sent) of its \(log.schedule.sendTimes.count) requests")
     }
     for (reason, count) in log.skipped.sorted(by: { $0.key < $1.key }) {
       notes.append("skipped: \(count) \(reason)")

@@ -150,7 +150,7 @@ import Testing
     ("run-abcdef", "run-abcdef"), (":", ":"), ("", ""),
   ])
   func whatLastsOfAText(_ text: String, _ lasting: String) {
-    #expect(LastingText.of(text) == lasting)
+    #expect(NormalizedText.of(text) == lasting)
   }
 
   @Test func aPeerThatChangedItselfIsNoReference() throws {

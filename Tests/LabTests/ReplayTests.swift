@@ -25,7 +25,7 @@ import Testing
 
       """)
     #expect(log.format == .combined && log.hasSecondsOnly)
-    #expect(log.schedule.moments == [0, 500_000_000, 1_000_000_000])
+    #expect(log.schedule.sendTimes == [0, 500_000_000, 1_000_000_000])
     #expect(log.templates.map(\.target) == ["/a", "/b?c=1"])
     #expect(log.schedule.templates == [0, 1, 0])
     #expect(log.skipped == ["with an invalid request line": 1])
@@ -43,7 +43,7 @@ import Testing
     #expect(log.format == .audit && !log.hasSecondsOnly)
     #expect(log.templates.map(\.target) == ["/x?q=1", "/up"])
     #expect(log.templates[1].method == "POST" && log.templates[1].content.count == 7)
-    #expect(log.schedule.moments == [0, 625_000_000])
+    #expect(log.schedule.sendTimes == [0, 625_000_000])
     #expect(log.skipped == ["with a redacted query": 1])
   }
 
@@ -83,9 +83,9 @@ import Testing
       {"time":"2199-12-31T23:59:59.999999999Z","request":"GET /b HTTP/1.1"}
       {"time":"2199-12-31T23:59:59.5Z","request":"GET /a HTTP/1.1"}
       """)
-    #expect(log.skipped.isEmpty && log.schedule.moments == [0, 499_999_999])
+    #expect(log.skipped.isEmpty && log.schedule.sendTimes == [0, 499_999_999])
     let first = try load(#"{"time":"1970-01-01T00:00:00Z","request":"GET / HTTP/1.1"}"#)
-    #expect(first.skipped.isEmpty && first.schedule.moments == [0])
+    #expect(first.skipped.isEmpty && first.schedule.sendTimes == [0])
   }
 
   @Test func aCombinedLineOfTheYear9999IsSkipped() throws {
@@ -144,7 +144,7 @@ import Testing
   @Test func aLogMayBeginWithLinesOfNoFormatUpToALimit() throws {
     let good = #"1.2.3.4 - - [21/Nov/2026:10:18:41 +0000] "GET / HTTP/1.1" 200 1 "-" "-""#
     let log = try load(String(repeating: "half a line\n", count: 99) + good)
-    #expect(log.format == .combined && log.schedule.moments == [0])
+    #expect(log.format == .combined && log.schedule.sendTimes == [0])
     #expect(log.skipped == ["not in the combined format": 99])
     let json = try load("half a line\n" + Self.twoSeconds)
     #expect(json.format == .json && json.skipped == ["not JSON": 1])
@@ -161,7 +161,7 @@ import Testing
       {"msec":"10.5","request":"GET /early HTTP/1.1"}
       """)
     #expect(log.templates.map(\.target) == ["/early", "/late"])
-    #expect(log.schedule.moments == [0, 2_000_000_000])
+    #expect(log.schedule.sendTimes == [0, 2_000_000_000])
   }
 
   @Test(arguments: ["", "hello\nworld\n", "{\"kind\":\"seal\"}\n"])

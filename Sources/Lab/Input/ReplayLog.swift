@@ -42,7 +42,8 @@ public struct ReplayLog: Sendable {
   ///   - speed: 2: twice as fast as it was.
   public static func load(_ path: String, speed: Double) throws(ParseError) -> ReplayLog {
     guard speed > 0, speed.isFinite else {
-      throw ParseError(message: "a log cannot be replayed at \(speed) times its speed", hint: "use 1")
+      throw ParseError(
+        message: "a log cannot be replayed at \(speed) times its speed", hint: "use 1")
     }
     var reader = Reading()
     for file in try files(path) {
@@ -178,7 +179,7 @@ private struct Reading {
     }
     var templates: [RequestTemplate] = []
     var known: [Key: UInt32] = [:]
-    var moments: [Int64] = []
+    var sendTimes: [Int64] = []
     var chosen: [UInt32] = []
     let start = requests[0].time
     let span = Double(requests[requests.count - 1].time - start) / speed
@@ -202,12 +203,12 @@ private struct Reading {
         template.content = [UInt8](repeating: UInt8(ascii: "x"), count: request.contentLength)
         templates.append(template)
       }
-      moments.append(Int64(Double(request.time - start) / speed))
+      sendTimes.append(Int64(Double(request.time - start) / speed))
       chosen.append(known[key]!)
     }
     return ReplayLog(
       format: format, templates: templates,
-      schedule: LoadSchedule(moments: moments, templates: chosen), skipped: skipped,
+      schedule: LoadSchedule(sendTimes: sendTimes, templates: chosen), skipped: skipped,
       hasSecondsOnly: hasSecondsOnly)
   }
 }

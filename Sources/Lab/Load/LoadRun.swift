@@ -80,13 +80,14 @@ public struct LoadRun: Sendable {
     var threads: [WorkerThread] = []
     let kind = attempts.kind
     for i in 0..<plan.threads {
-      let seed = LoadSeed(plan, source, board, index: i, of: plan.threads, attempts.options)
+      let parameters = LoadThreadParameters(
+        plan, source, board, index: i, of: plan.threads, attempts.options)
       let processors = plan.processors
       let cpu = processors.isEmpty ? nil : processors[i % processors.count]
       do throws(SystemFailure) {
         threads.append(
           try WorkerThread.start(name: "load \(i)", cpu: cpu) {
-            LoadThread.run(kind, seed, gate, tallies)
+            LoadThread.run(kind, parameters, gate, tallies)
           })
       } catch {
         gate.fail(kind, error)

@@ -14,7 +14,7 @@ extension LoadWorker where E: ~Copyable {
   /// The longest pause between two attempts to connect.
   private static var longestPause: Int64 { 1_000_000_000 }
   /// How long a server may take to close a connection that it has announced the end of.
-  static var farewellNanoseconds: Int64 { 1_000_000_000 }
+  static var closingNanoseconds: Int64 { 1_000_000_000 }
 
   // MARK: Making
 
@@ -120,8 +120,8 @@ extension LoadWorker where E: ~Copyable {
     }
     let lane = lanes.baseAddress! + Int(c.pointee.lane)
     if lane.pointee.pacer != nil {
-      guard lane.pointee.nextMoment <= engine.now else { return }
-      let isCounted = lane.pointee.nextMoment >= countStart
+      guard lane.pointee.nextSendTime <= engine.now else { return }
+      let isCounted = lane.pointee.nextSendTime >= countStart
       let template = lane.pointee.nextTemplate
       advanceLane(lane)
       if isCounted { tally.planned += 1 }
@@ -213,7 +213,7 @@ extension LoadWorker where E: ~Copyable {
       return end(c, nil)
     }
     c.pointee.phase = .finished
-    c.pointee.deadline = engine.now + Self.farewellNanoseconds
+    c.pointee.deadline = engine.now + Self.closingNanoseconds
   }
 
   /// Closes what has nothing in flight any more.

@@ -29,7 +29,7 @@ extension LoadWorker where E: ~Copyable {
     while true {
       let now = engine.now
       let isAgain = !lane.pointee.resend.isEmpty
-      guard isAgain || lane.pointee.nextMoment <= now, let c = takeIdle(lane) else { return }
+      guard isAgain || lane.pointee.nextSendTime <= now, let c = takeIdle(lane) else { return }
       if isAgain, let flight = lane.pointee.resend.popFirst() {
         launch(
           c,
@@ -37,7 +37,7 @@ extension LoadWorker where E: ~Copyable {
             planned: flight.planned, sent: now, template: flight.template,
             isCounted: flight.isCounted))
       } else {
-        let planned = lane.pointee.nextMoment
+        let planned = lane.pointee.nextSendTime
         let flight = Flight(
           planned: planned, sent: now, template: lane.pointee.nextTemplate,
           isCounted: planned >= countStart)
@@ -105,11 +105,11 @@ extension LoadWorker where E: ~Copyable {
       let planned = start &+ moment.offset
       if planned >= countEnd { break }
       if prepared[Int(moment.template)].server != lane.pointee.server { continue }
-      lane.pointee.nextMoment = planned
+      lane.pointee.nextSendTime = planned
       lane.pointee.nextTemplate = moment.template
       return
     }
-    lane.pointee.nextMoment = .max
+    lane.pointee.nextSendTime = .max
   }
 
   /// Puts a connection into its lane's queue if it can take a request.

@@ -103,7 +103,7 @@ extension OriginWorker where E: ~Copyable {
     c.pointee.answer = answer
     if answer.fault != .none {
       counters.faults += 1
-      if answer.fault == .deaf { return turnDeaf(c) }
+      if answer.fault == .deaf { return stopReading(c) }
     }
     if requestHead.framing == .none { return complete(c) }
     if requestHead.expectsContinue, ensurePlain(c) {

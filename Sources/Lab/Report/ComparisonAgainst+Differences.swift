@@ -103,7 +103,7 @@ extension ComparisonAgainst {
 
   /// Arguments without ports: free ones are taken for each run.
   static func portless(_ arguments: [String]) -> String {
-    LastingText.portless(arguments.joined(separator: " "))
+    NormalizedText.portless(arguments.joined(separator: " "))
   }
 
   /// The names of the variants' configuration files whose text is another one; each once, though all
@@ -113,7 +113,7 @@ extension ComparisonAgainst {
     for now in later.subjects where now.kind == .variant {
       guard let then = earlier.subjects.first(where: { $0.kind == .variant && $0.name == now.name })
       else { continue }
-      let (a, b) = (LastingText.of(now.configurations), LastingText.of(then.configurations))
+      let (a, b) = (NormalizedText.of(now.configurations), NormalizedText.of(then.configurations))
       changed.formUnion(Set(a.keys).union(b.keys).filter { a[$0] != b[$0] })
     }
     return changed.sorted()

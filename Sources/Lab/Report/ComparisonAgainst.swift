@@ -130,10 +130,10 @@ public struct ComparisonAgainst: Sendable {
   /// The earlier run's stage under the same load: its name says how the load was chosen, and the
   /// same rate may have been chosen another way.
   private static func counterpart(_ stage: StageFacts, _ earlier: Comparison) -> StageFacts? {
-    let kin = earlier.stages.filter { $0.kind == stage.kind }
-    let named = kin.first { $0.name == stage.name }
+    let sameKind = earlier.stages.filter { $0.kind == stage.kind }
+    let named = sameKind.first { $0.name == stage.name }
     return [named].compactMap { $0 }.first { isSameLoad(stage, $0) }
-      ?? kin.first { stage.rate != nil && isSameLoad(stage, $0) } ?? named
+      ?? sameKind.first { stage.rate != nil && isSameLoad(stage, $0) } ?? named
   }
 
   private static func isSameLoad(_ a: StageFacts, _ b: StageFacts) -> Bool {
@@ -315,9 +315,9 @@ public struct ComparisonAgainst: Sendable {
         && earlier.subjects.contains { then in
           then.kind == .peer && then.failure == nil && then.name == now.name
             && then.version == now.version && then.isTuned == now.isTuned
-            && LastingText.of(then.arguments.joined(separator: " "))
-              == LastingText.of(now.arguments.joined(separator: " "))
-            && LastingText.of(then.configurations) == LastingText.of(now.configurations)
+            && NormalizedText.of(then.arguments.joined(separator: " "))
+              == NormalizedText.of(now.arguments.joined(separator: " "))
+            && NormalizedText.of(then.configurations) == NormalizedText.of(now.configurations)
         } && isFit(now.name, later, earlier)
     }?.name
   }

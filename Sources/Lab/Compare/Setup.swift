@@ -7,7 +7,7 @@ import Configuration
 import Glibc
 import TLS
 
-struct Scene {
+struct Setup {
   /// Path and text of the file that all variants start from.
   var file = ""
   var text = ""
@@ -38,10 +38,10 @@ struct Scene {
   /// work that this project was begun for.
   static func made(
     in workspace: Workspace, origin: String
-  ) throws(CompareFailure) -> Scene {
+  ) throws(CompareFailure) -> Setup {
     let (certificate, key) = try trialCertificate(in: workspace)
-    var scene = Scene()
-    scene.text = """
+    var setup = Setup()
+    setup.text = """
       # Made by millrace compare. The listener's address and the audit log's directory are replaced
       # for each variant.
       listeners:
@@ -56,15 +56,15 @@ struct Scene {
         durability: before_response
 
       """
-    scene.file = workspace.path("millrace.yaml")
-    try TextFile.write(scene.file, scene.text)
-    scene.authority = certificate
-    scene.workload.name = "TLS with a durable audit log"
-    scene.workload.description =
+    setup.file = workspace.path("millrace.yaml")
+    try TextFile.write(setup.file, setup.text)
+    setup.authority = certificate
+    setup.workload.name = "TLS with a durable audit log"
+    setup.workload.description =
       "TLS termination, HTTP/1.1 kept alive, and a record of every request on disk before its"
       + " response (durability: before_response)"
-    try scene.load([])
-    return scene
+    try setup.load([])
+    return setup
   }
 
   static func trialCertificate(
@@ -87,27 +87,27 @@ struct Scene {
   /// The user's configuration; its upstreams are kept, or give way to `origin`.
   static func given(
     _ file: String, origin: String?
-  ) throws(CompareFailure) -> Scene {
+  ) throws(CompareFailure) -> Setup {
     guard access(file, R_OK) == 0 else {
       throw CompareFailure(
         "cannot read \(file): \(String(cString: strerror(errno)))",
         hint: "write the path of a readable file", status: 2)
     }
-    var scene = Scene()
-    scene.file = file
-    scene.text = TextFile.read(file)
-    scene.workload.name = file
-    scene.workload.description =
+    var setup = Setup()
+    setup.file = file
+    setup.text = TextFile.read(file)
+    setup.workload.name = file
+    setup.workload.description =
       origin == nil
       ? "\(file), with its own upstreams" : "\(file), with millrace origin as the upstream"
-    try scene.load([])
+    try setup.load([])
     if let origin {
-      scene.overrides = scene.configuration.upstreams.map {
+      setup.overrides = setup.configuration.upstreams.map {
         Override(path: "upstreams.\(key($0.name)).servers", value: "[\"\(origin)\"]")
       }
-      try scene.load(scene.overrides)
+      try setup.load(setup.overrides)
     }
-    return scene
+    return setup
   }
 
   /// Reads the file with values beside it; every problem is the user's to see.
