@@ -115,7 +115,7 @@ import Testing
         Issue.record("\(other) is no matter")
       } catch {
         // Both variants run it, and it is said once.
-        #expect(error.differences == ["the variants' configuration millrace.yaml is another one"])
+        #expect(error.differences == ["the variants' configuration millrace.yaml differs"])
       }
     }
     // One that a peer was given is no workload, but then the peer is no reference.

@@ -61,7 +61,7 @@ struct RequestRowsTests {
     #expect(others.name == "\(count - 99) others" && others.together == count - 99)
     #expect(others.completed + others.failed == count - 99)
     let text = LoadText.render(result)
-    #expect(text.contains("Of \(Figures.grouped(count)) different requests"))
+    #expect(text.contains("Of \(Figures.grouped(count)) distinct requests"))
     #expect(text.contains("counted together"))
     // What is written is bounded likewise, and says it too.
     let again = try #require(LoadResult(json: result.json()))

@@ -113,9 +113,8 @@ public enum LoadText {
       together == 0
       ? []
       : [
-        "Of \(Figures.grouped(together + r.requests.count - 1)) distinct requests, the most frequent"
-          + " most often have",
-        "rows of their own; the others are counted together.",
+        "Of \(Figures.grouped(together + r.requests.count - 1)) distinct requests, the most frequent",
+        "ones have rows of their own; the others are counted together.",
       ]
     return ["", head]
       + r.requests.map { one in
