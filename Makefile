@@ -1,5 +1,5 @@
-# One way in: every habit of the house is a target here, and `make` alone lists them.
-# The work itself stands in scripts/, Tests/System and Benchmarks/; this file only names it.
+# Entry points for building, testing and measuring; `make` without a target lists them.
+# The work is done by scripts/, Tests/System and Benchmarks/.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -17,18 +17,18 @@ help: ## list the targets
 	  | while IFS=$$'\t' read -r name text; do printf '  %-17s %s\n' "$$name" "$$text"; done
 	@printf '\nMILLRACE_SYSTEM_TESTS=PATTERN narrows the system tests (a part of file, class or test\n'
 	@printf 'name, or a glob); MILLRACE_SYSTEM_ENGINES=epoll takes one engine only.\n'
-	@printf 'SEED=n COUNT=n choose what simulate runs; VERBOSE=1 tells the story of one seed.\n'
+	@printf 'SEED=n COUNT=n select the seeds of simulate; VERBOSE=1 prints the trace of one seed.\n'
 
-bootstrap: ## install what building and testing need, if it is missing (apt-get)
+bootstrap: ## install missing build and test dependencies (apt-get)
 	@scripts/bootstrap
 
-demo: bootstrap ## build, then show both engines under load before a real nginx
+demo: bootstrap ## build, then show both engines under load in front of nginx
 	@scripts/demo
 
 demo-refused: bootstrap $(TOOLS)/seccomp-deny ## the demo where the kernel refuses io_uring (EPERM)
 	@$(TOOLS)/seccomp-deny EPERM scripts/demo
 
-test: ## everything: unit, contract and system tests, on both engines
+test: ## run all tests: unit, contract and system tests, on both engines
 	@scripts/test
 
 test-unit: bootstrap ## unit and contract tests only (swift test)
@@ -38,25 +38,25 @@ test-system: ## system tests only: real servers, real clients
 	@scripts/bootstrap --test
 	@scripts/test --system
 
-test-features: bootstrap ## the contract suite, once for each feature of an engine switched
+test-features: bootstrap ## run the contract suite once with each engine feature toggled
 	@scripts/test-features
 
 test-refused: bootstrap ## system tests with engine auto, io_uring refused by EPERM, then by ENOSYS
 	@scripts/test --refused
 
-simulate: ## the whole proxy in seeded worlds: SEED=1 COUNT=1000; SEED=n COUNT=1 VERBOSE=1 replays
+simulate: ## run the proxy in seeded simulations: SEED=1 COUNT=1000; SEED=n COUNT=1 VERBOSE=1 replays one
 	@scripts/simulate "$(or $(SEED),1)" "$(or $(COUNT),1000)" $(VERBOSE)
 
 test-steady: ## count malloc, free, retain and release per hot operation: all must be zero
 	@scripts/steady-state
 
-test-snippets: ## what must not compile does not, with the words that it should
+test-snippets: ## check that misuse of the library does not compile, and the diagnostics
 	@scripts/snippets
 
-test-teardown: ## end engines in the middle of everything, 3000 times each
+test-teardown: ## shut down engines with operations in flight, 3000 times each
 	@scripts/teardown
 
-test-instructions: ## user instructions of the proxy per request, against what was recorded
+test-instructions: ## compare user instructions per request with the recorded thresholds
 	@scripts/bootstrap --test
 	@$(SWIFT) build -c release --product millrace
 	@scripts/instructions
@@ -64,17 +64,17 @@ test-instructions: ## user instructions of the proxy per request, against what w
 test-sanitizers: ## the same and the contract suite under the address sanitizer, and valgrind (minutes)
 	@scripts/sanitizers
 
-check: lint build ## what must hold before a commit: style, and a build
+check: lint build ## lint and build; run before a commit
 
 build: ## debug build of everything
 	@$(SWIFT) build
 
-# A folder of its own: the flags differ from those of the tests' build, which would be made anew each time.
+# A separate scratch path: the flags differ from those of the test build, which would be rebuilt each time.
 RELEASE = --scratch-path .build-release --static-swift-stdlib
 release: ## optimised build of the proxy, Swift's libraries in it; prints where it is
 	@$(SWIFT) build -c release --product millrace $(RELEASE)
 	@printf '%s/millrace\n' "$$($(SWIFT) build -c release $(RELEASE) --show-bin-path)"
-	@printf 'It needs OpenSSL 3, libyaml and libnghttp2 where it runs, and no Swift.\n'
+	@printf 'It requires OpenSSL 3, libyaml and libnghttp2 at run time, and no Swift.\n'
 
 examples: ## build the examples of the library (Examples/)
 	@rm -f Examples/.build/debug.yaml # or files that are new in the library would not be seen
@@ -83,10 +83,10 @@ examples: ## build the examples of the library (Examples/)
 docs: ## the documentation of the library, as a site in .build/docs
 	@scripts/docs
 
-format: ## rewrite the sources in the house style
+format: ## format the sources
 	@$(SWIFT) format format --in-place --parallel --recursive $(FORMATTED)
 
-lint: ## report what breaks the house style, undocumented symbols, traps without a reason, arrows
+lint: ## report style violations, undocumented symbols, traps without a reason, forbidden dependencies
 	@$(SWIFT) format lint --strict --parallel --recursive $(FORMATTED)
 	@scripts/check-traps --self-test
 	@scripts/check-traps
@@ -101,17 +101,17 @@ bench: bootstrap ## the campaign: both engines and every other proxy found, five
 bench-forwarder: bootstrap ## side by side with nginx and with a bare forwarder
 	@Benchmarks/run
 
-bench-engine: bootstrap ## the engine as a library: beside C with liburing, SwiftNIO, pread, cp, nginx
+bench-engine: bootstrap ## compare the engine library with C and liburing, SwiftNIO, pread, cp, nginx
 	@Benchmarks/engine/run $(ARGS)
 
 bench-features: bootstrap ## every optional feature of the engines on and off, where it can matter
 	@Benchmarks/features/run $(ARGS)
 
-bench-load: bootstrap ## the load generator beside wrk: load offered, CPU per request
+bench-load: bootstrap ## compare the load generator with wrk: offered load, CPU per request
 	@$(SWIFT) build -c release --product millrace
 	@Benchmarks/load/run $(ARGS)
 
-bench-lab: bootstrap ## is it true what the lab says: a known cost, no difference, a planned rate (half an hour)
+bench-lab: bootstrap ## validate the lab: a known cost, no difference, a planned rate (half an hour)
 	@$(SWIFT) build -c release --product millrace
 	@Benchmarks/lab/run $(ARGS)
 

@@ -42,7 +42,7 @@ package final class MetricMemory: Sendable {
     // Only a file in memory has seals: nothing else is cut to size by a number that was mistaken.
     guard descriptor > 2, clinux_is_unsealed(descriptor) != 0 else {
       throw MetricMemoryFailure(
-        description: "descriptor \(descriptor) is no unsealed file in memory (memfd_create)")
+        description: "descriptor \(descriptor) is not an unsealed memfd (memfd_create)")
     }
     defer { close(descriptor) }
     guard fchmod(descriptor, 0o600) == 0, ftruncate(descriptor, 0) == 0,
@@ -71,6 +71,6 @@ package final class MetricMemory: Sendable {
 
   private static func failure(_ what: String) -> MetricMemoryFailure {
     MetricMemoryFailure(
-      description: "memory for metrics cannot be \(what): \(String(cString: strerror(errno)))")
+      description: "metrics memory cannot be \(what): \(String(cString: strerror(errno)))")
   }
 }

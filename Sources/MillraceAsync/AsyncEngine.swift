@@ -152,10 +152,11 @@ public enum AsyncEngineFailure: Error, Sendable, Equatable, CustomStringConverti
   /// What happened, and what to do about it.
   public var description: String {
     switch self {
-    case .ended: "the engine was shut down"
-    case .closed: "it was closed on this side"
-    case .receiving: "a receive is under way on this connection; await it first"
-    case .busy(let limit): "AsyncLimits.\(limit) is reached; await what is under way, or raise it"
+    case .ended: "the engine has been shut down"
+    case .closed: "it has been closed locally"
+    case .receiving: "a receive is in progress on this connection; await it first"
+    case .busy(let limit):
+      "AsyncLimits.\(limit) is reached; await operations in progress, or raise it"
     }
   }
 }

@@ -126,7 +126,7 @@ extension Loop where E: ~Copyable {
     engine.stopAccepting(listener.descriptor)
   }
 
-  /// The kernel would not accept. Out of descriptors or memory is for others to cure: a pause.
+  /// The kernel would not accept. Out of descriptors or memory is for others to hint: a pause.
   private mutating func stalled(_ listener: ListenerState, _ code: Int32) {
     switch code {
     case EMFILE, ENFILE, ENOBUFS, ENOMEM:

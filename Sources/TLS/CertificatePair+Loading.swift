@@ -54,7 +54,7 @@ extension CertificatePair {
           severity: .error, file: .certificate, path: path, kind: .certificateMalformed,
           what: "certificate number \(certificates.count + 1) in the file is damaged"
             + because(code),
-          remedy: "fetch it again from whoever issued it", code: code))
+          hint: "get it again from the certificate authority", code: code))
       for certificate in certificates { X509_free(certificate) }
     }
     return []
@@ -78,7 +78,7 @@ extension CertificatePair {
         CertificateProblem(
           severity: .error, file: .key, path: path, kind: .keyEncrypted,
           what: TLSFailure.Kind.keyEncrypted.sentence,
-          remedy:
+          hint:
             "remove it with `openssl pkey -in \(path) -out PLAIN.key` and protect the file by its "
             + "permissions", code: code))
     } else if !holdsKeyBlock(file) {
@@ -88,7 +88,7 @@ extension CertificatePair {
         CertificateProblem(
           severity: .error, file: .key, path: path, kind: .keyMalformed,
           what: "the private key is damaged" + because(code),
-          remedy: "restore it, or make a new key and have a certificate issued for it", code: code))
+          hint: "restore it, or generate a new key and request a certificate for it", code: code))
     }
     return nil
   }
@@ -119,7 +119,7 @@ extension CertificatePair {
         CertificateProblem(
           severity: .error, file: file, path: path,
           kind: file == .certificate ? .certificateUnreadable : .keyUnreadable,
-          what: "it is not a regular file", remedy: "write its content to a file", code: 0))
+          what: "it is not a regular file", hint: "copy its content to a regular file", code: 0))
       return nil
     }
     // Only a directory has an entry of this name; stdio opens directories and reads nothing from
@@ -139,16 +139,16 @@ extension CertificatePair {
       isMissing
       ? (isCertificate ? .certificateMissing : .keyMissing)
       : (isCertificate ? .certificateUnreadable : .keyUnreadable)
-    let remedy =
+    let hint =
       isMissing
       ? "check the path"
       : isDirectory
-        ? "name the file inside it"
-        : "give the user that runs the proxy the right to read it and to enter its directories"
+        ? "write the path of a file in it"
+        : "grant the user that millrace runs as read access to it and its directories"
     problems.append(
       CertificateProblem(
         severity: .error, file: file, path: path, kind: kind,
-        what: isDirectory ? "it is a directory" : kind.sentence + because(code), remedy: remedy,
+        what: isDirectory ? "it is a directory" : kind.sentence + because(code), hint: hint,
         code: code))
     return nil
   }
@@ -160,26 +160,26 @@ extension CertificatePair {
     let isCertificate = file == .certificate
     let kind: TLSFailure.Kind = isCertificate ? .certificateMalformed : .keyMalformed
     let wanted = isCertificate ? "certificate" : "private key"
-    var what = "it holds no \(wanted) in PEM form"
-    var remedy = "PEM begins with a line `-----BEGIN …-----`; check that this is the right file"
+    var what = "it does not contain a PEM \(wanted)"
+    var hint = "PEM starts with a line `-----BEGIN …-----`; check that this is the right file"
     _ = copenssl_BIO_rewind(bio)
     var first: UInt8 = 0
     let count = BIO_read(bio, &first, 1)
     _ = copenssl_BIO_rewind(bio)
     if count <= 0 {
       what = "it is empty"
-      remedy = "write the \(wanted) into it"
+      hint = "write the \(wanted) into it"
     } else if first == 0x30 {
       // 0x30 opens an ASN.1 SEQUENCE, with which every DER certificate and key begins.
-      what = "it looks like DER, and PEM is wanted"
+      what = "it appears to be DER, but PEM is required"
       let tool = isCertificate ? "x509" : "pkey"
-      remedy = "convert it with `openssl \(tool) -inform der -in \(path) -out NEW.pem`"
+      hint = "convert it with `openssl \(tool) -inform der -in \(path) -out NEW.pem`"
     } else if let block = nextBlockName(bio) {
-      what = "it holds a `\(block)` and no \(wanted)"
-      remedy = "check that certificate and key are not swapped"
+      what = "it contains a `\(block)` and no \(wanted)"
+      hint = "check that certificate and key are not swapped"
     }
     return CertificateProblem(
-      severity: .error, file: file, path: path, kind: kind, what: what, remedy: remedy, code: code)
+      severity: .error, file: file, path: path, kind: kind, what: what, hint: hint, code: code)
   }
 
   /// The name of the next PEM block, whatever it is; nil with the reason in the queue if there is
@@ -209,9 +209,9 @@ extension CertificatePair {
     if X509_check_private_key(leaf, key) == 1 { return true }
     let code = ERR_peek_last_error()
     ERR_clear_error()
-    var remedy = "configure the key that the certificate was requested with"
+    var hint = "use the private key that belongs to the certificate"
     if let place = chain.firstIndex(where: { X509_check_private_key($0, key) == 1 }) {
-      remedy =
+      hint =
         "the key belongs to certificate number \(place + 2) in \(source.certificatePath): "
         + "put that one first"
     }
@@ -220,7 +220,7 @@ extension CertificatePair {
       CertificateProblem(
         severity: .error, file: .key, path: source.keyPath, kind: .keyMismatch,
         what: "the private key does not belong to the certificate in \(source.certificatePath)",
-        remedy: remedy, code: code))
+        hint: hint, code: code))
     return false
   }
 
@@ -242,7 +242,7 @@ extension CertificatePair {
         severity: .error, file: .certificate, path: source.certificatePath,
         kind: .certificateRefused,
         what: TLSFailure.Kind.certificateRefused.sentence + because(code),
-        remedy: "have it issued anew with RSA of 2048 bits or more, or ECDSA P-256, and SHA-256",
+        hint: "request a new one with RSA 2048 bits or more, or ECDSA P-256, and SHA-256",
         code: code))
     return false
   }
@@ -263,7 +263,7 @@ extension CertificatePair {
         CertificateProblem(
           severity: .warning, file: .certificate, path: source.certificatePath,
           kind: .certificateExpired, what: "the certificate expired \(ago(days, seconds)) ago",
-          remedy: "renew it", code: 0))
+          hint: "renew it", code: 0))
     }
     if ASN1_TIME_diff(&days, &seconds, moment, X509_get0_notBefore(leaf)) == 1,
       days > 0 || seconds > 0
@@ -272,8 +272,8 @@ extension CertificatePair {
         CertificateProblem(
           severity: .warning, file: .certificate, path: source.certificatePath,
           kind: .certificateNotYetValid,
-          what: "the certificate becomes valid only in \(ago(days, seconds))",
-          remedy: "check this host's clock, or wait", code: 0))
+          what: "the certificate is not yet valid; it becomes valid in \(ago(days, seconds))",
+          hint: "check the clock of this host, or wait", code: 0))
     }
     ERR_clear_error()
   }

@@ -41,12 +41,12 @@ public struct CertificateProblem: Sendable, Equatable {
   /// What is wrong, for a person, without the path.
   public let what: String
   /// What to do about it.
-  public let remedy: String
+  public let hint: String
   /// OpenSSL's packed error code, 0 if it gave none.
   public let code: UInt
 }
 
 extension CertificateProblem: CustomStringConvertible {
   /// One line: the path, what is wrong, what to do.
-  public var description: String { "\(path): \(what); \(remedy)" }
+  public var description: String { "\(path): \(what); \(hint)" }
 }

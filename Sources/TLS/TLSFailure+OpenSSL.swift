@@ -69,7 +69,7 @@ extension TLSFailure.Kind {
     }
   }
 
-  /// Why the server's certificate did not verify.
+  /// Why the server's certificate could not be verified.
   private static func refusedCertificate(_ result: Int) -> TLSFailure.Kind {
     switch Int32(truncatingIfNeeded: result) {
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY,

@@ -8,7 +8,7 @@ import MillraceEngine
 
 struct Audit: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Reads and proves the audit log.", version: Version.text,
+    abstract: "Reads and verifies the audit log.", version: Version.text,
     subcommands: [Verify.self, Cat.self, Tail.self])
 
   /// What keeps a command from reading the log: one line, and exit status 2.
@@ -22,8 +22,8 @@ struct Audit: ParsableCommand {
       error.detail ?? strerror(error.code).map { String(cString: $0) } ?? "error \(error.code)"
     let hint =
       error.code == ENOTDIR
-      ? ". Name the audit directory, not a file in it" : ""
-    return fail("\(error.path): cannot be read: \(reason)\(hint)")
+      ? ". Use the audit directory, not a file in it" : ""
+    return fail("cannot read \(error.path): \(reason)\(hint)")
   }
 
   static func noLog(_ directory: String) -> ExitCode {
@@ -32,24 +32,24 @@ struct Audit: ParsableCommand {
 
   struct Verify: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Checks every record, seal and link of the log.",
+      abstract: "Verifies every record, seal and link of the log.",
       discussion: """
-        Without an anchor it detects corruption, and edits by anyone who cannot rewrite all that \
-        follows. With --anchor it also detects a log that was cut short: the proxy writes anchors \
-        to its own log, as lines that contain "audit anchor".
+        Without an anchor it detects corruption, and edits after which the rest of the log was not \
+        rewritten. With --anchor it also detects truncation: the proxy writes anchors to its own \
+        log, as lines that contain "audit anchor".
 
-        Exit status: 0 proven; 1 broken; 2 cannot be read, no audit log in the directory, or no \
-        anchor in the file; 3 proven but for an unsealed tail (a commit in progress, a crash that \
-        was not recovered yet, or what a failed commit left).
+        Exit status: 0 intact; 1 broken; 2 cannot be read, no audit log in the directory, or no \
+        anchor in the file; 3 intact except for an unsealed tail (a commit in progress, a crash \
+        that has not been recovered yet, or the rest of a failed commit).
         """,
       version: Version.text)
 
-    @Argument(help: "The audit directory.")
+    @Argument(help: "Audit directory.")
     var directory: String
 
     @Option(
       help: ArgumentHelp(
-        "A file with anchors, such as the proxy's log as text or JSON; - is standard input.",
+        "File with anchors, such as the proxy's log, as text or JSON; - is standard input.",
         valueName: "file"))
     var anchor: String?
 
@@ -78,7 +78,7 @@ struct Audit: ParsableCommand {
       switch report.verdict {
       case .intact: print("intact")
       case .unsealedTail:
-        print("intact up to an unsealed tail")
+        print("intact except for an unsealed tail")
         throw ExitCode(3)
       case .broken:
         print("broken")

@@ -12,7 +12,7 @@ struct AuditReadingOptions: ParsableArguments {
     case json, text
   }
 
-  @Argument(help: "The audit directory.")
+  @Argument(help: "Audit directory.")
   var directory: String
 
   @Option(help: "Output format: json (JSON Lines) or text (default text on a terminal, else json).")
@@ -56,7 +56,7 @@ struct AuditOutput {
     guard !bytes.isEmpty, !OutputFile.writeStandard(bytes) else { return }
     // The reader of the pipe has ended, such as head(1).
     if errno == EPIPE { throw ExitCode(0) }
-    Reporting.print("standard output cannot be written: \(String(cString: strerror(errno)))")
+    Reporting.print("cannot write standard output: \(String(cString: strerror(errno)))")
     throw ExitCode(1)
   }
 
@@ -69,15 +69,15 @@ struct AuditOutput {
 extension Audit {
   struct Cat: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Prints the records of all workers in order of time.",
+      abstract: "Prints the records of all workers in chronological order.",
       discussion: """
         Prints committed records only: no seals, no segment headers, no unused space. A streamed \
         exchange has a begin and an end record; they become one object of kind "exchange" with the \
         members of both (begin and abort: one of kind "abort"). An exchange that has not ended is \
-        printed last, as its begin record. This proves nothing: see millrace audit verify.
+        printed last, as its begin record. This does not verify the log: see millrace audit verify.
 
-        Exit status: 0 done; 1 something could not be read as a record and was left out, or the \
-        output cannot be written; 2 no audit log in the directory, or it cannot be read.
+        Exit status: 0 complete; 1 damaged records were skipped, or the output cannot be written; 2 no \
+        audit log in the directory, or it cannot be read.
         """,
       version: Version.text)
 
@@ -101,19 +101,19 @@ extension Audit {
 
   struct Tail: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Prints the last records, and with -f those to come.",
+      abstract: "Prints the last records, and with -f new ones as they are written.",
       discussion: """
-        Prints what millrace audit cat prints, from the end of the log. With -f it goes on over \
-        rotation, restarts and new workers until SIGINT or SIGTERM, or until its output is closed.
+        Prints the end of the output of millrace audit cat. With -f it continues across rotation, \
+        restarts and new workers until SIGINT or SIGTERM, or until its output is closed.
 
         Exit status: as millrace audit cat; 0 after a signal.
         """,
       version: Version.text)
 
-    @Option(name: [.customShort("n"), .long], help: "Number of lines.")
+    @Option(name: [.customShort("n"), .long], help: "Number of records.")
     var lines = 10
 
-    @Flag(name: .shortAndLong, help: "Wait for more.")
+    @Flag(name: .shortAndLong, help: "Wait for new records.")
     var follow = false
 
     @OptionGroup var options: AuditReadingOptions

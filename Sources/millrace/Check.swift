@@ -6,12 +6,12 @@ import Proxy
 
 struct Check: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Validates a configuration: what is wrong, where, and what to do.",
+    abstract: "Validates a configuration and reports each problem with its position and a hint.",
     discussion: """
-      Reads the files that the configuration names, and resolves its host names. \
+      Reads the files that the configuration refers to, and resolves its host names. \
       Does not bind its addresses, so it can be used beside a running proxy.
 
-      Exit status: 0 valid (warnings included), 2 not valid.
+      Exit status: 0 valid (possibly with warnings), 2 invalid.
       """,
     version: Version.text)
 

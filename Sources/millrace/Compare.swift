@@ -10,23 +10,23 @@ struct Compare: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Measures engines, options and other proxies on one workload, and gives a verdict.",
     discussion: """
-      Without arguments it makes a certificate, an origin, a workload (TLS with a durable audit \
-      log) and a configuration, and reaches a verdict within five minutes.
+      Without arguments it uses a generated certificate and configuration, a test origin and a \
+      built-in workload (TLS with a durable audit log), and takes less than five minutes.
 
       Own configuration:   millrace compare millrace.yaml --url /api/items
       Engine options:      millrace compare --variants epoll,io_uring,io_uring+sqpoll
       Two builds:          millrace compare --variants io_uring,io_uring@/opt/old/millrace
 
-      It needs two CPUs: one for the proxy, one for load and origin. See docs/lab.md for how it \
-      measures and judges.
+      It needs two CPUs: one for the proxy, one for load and origin. docs/lab.md describes the \
+      method.
 
-      Exit status: 0 verdict reached, 1 could not run, 2 bad configuration, 3 worse than \
-      --against, 4 not worse where compared, but something that decides could not be compared, \
-      64 arguments that cannot be parsed, 130 interrupted.
+      Exit status: 0 verdict reached, 1 could not run, 2 invalid configuration, 3 regression \
+      against --against, 4 no regression found, but a deciding quantity could not be compared, \
+      64 invalid command-line arguments, 130 interrupted.
       """,
     version: Version.text)
 
-  @Argument(help: "Configuration file (default: one is made).")
+  @Argument(help: "Configuration file (default: generated).")
   var file: String?
 
   @OptionGroup(title: "Subjects") var subjects: CompareSubjectOptions
@@ -59,7 +59,7 @@ struct Compare: ParsableCommand {
   private static func ownPath() throws(CompareFailure) -> String {
     guard let path = realpath("/proc/self/exe", nil) else {
       throw CompareFailure(
-        "/proc/self/exe cannot be read: \(String(cString: strerror(errno)))", cure: "mount /proc")
+        "/proc/self/exe cannot be read: \(String(cString: strerror(errno)))", hint: "mount /proc")
     }
     defer { free(path) }
     return String(cString: path)
@@ -70,24 +70,24 @@ struct CompareSubjectOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       "Engines, with options as +NAME, -NAME or +NAME=VALUE of the configuration's engine;"
-        + " ENGINE@PROGRAM is another build.", valueName: "list"))
+        + " ENGINE@PROGRAM uses another build.", valueName: "list"))
   var variants = "epoll,io_uring"
 
   @Option(
     help: ArgumentHelp(
-      "Other proxies: auto (those installed), none, or some of nginx,haproxy,envoy,h2o,caddy.",
+      "Other proxies: auto (all installed), none, or a list of nginx,haproxy,envoy,h2o,caddy.",
       valueName: "list"))
   var peers = "auto"
 
-  @Flag(help: "Run other proxies tuned as their documentation says, not at their defaults.")
+  @Flag(help: "Run other proxies tuned according to their documentation, not with their defaults.")
   var tuned = false
 
-  @Flag(help: "Run other proxies at their defaults, not tuned.")
+  @Flag(help: "Run other proxies with their defaults, not tuned.")
   var defaults = false
 
   @Option(
     help: ArgumentHelp(
-      "What the target machine allows, as JSON; the verdict recommends nothing that it refuses.",
+      "Kernel features of the target machine, as JSON; features that it lacks are not recommended.",
       valueName: "file"))
   var containerProfile: String?
 
@@ -101,8 +101,8 @@ struct CompareSubjectOptions: ParsableArguments {
       let known = CompareOptions.peerNames
       if let unknown = names.first(where: { !known.contains($0) }) {
         throw CompareFailure(
-          "--peers: \(unknown) is not known",
-          cure: "write auto, none or some of \(known.joined(separator: ","))", status: 2)
+          "--peers: unknown proxy \(unknown)",
+          hint: "write auto, none or a list of \(known.joined(separator: ","))", status: 2)
       }
       // A subject is known by its name: the same peer twice is one.
       options.peers = .named(known.filter { names.contains($0) })
@@ -155,7 +155,7 @@ struct CompareWorkloadOptions: ParsableArguments {
   @Option(help: "Timeout of a request (default 10s).")
   var timeout: String?
 
-  @Flag(help: "Replace the upstreams of the configuration by millrace origin.")
+  @Flag(help: "Replace the upstreams of the configuration with millrace origin.")
   var origin = false
 
   @Option(help: "Response size, such as 64KiB or 'uniform(1KiB,64KiB)' (default 1KiB).")
@@ -167,8 +167,8 @@ struct CompareWorkloadOptions: ParsableArguments {
   func apply(to options: inout CompareOptions, hasFile: Bool) throws(CompareFailure) {
     if hasFile && !origin && (size != nil || delay != nil) {
       throw CompareFailure(
-        "--size and --delay are the origin's, and the configuration has its own upstreams",
-        cure: "add --origin to replace them", status: 2)
+        "--size and --delay apply to the test origin, but the configuration has its own upstreams",
+        hint: "add --origin to replace them", status: 2)
     }
     options.urls = url
     options.connections = connections
@@ -192,7 +192,7 @@ struct CompareWorkloadOptions: ParsableArguments {
 }
 
 struct CompareCourseOptions: ParsableArguments {
-  @Option(help: "Number of rounds (default: as many as fit five minutes).")
+  @Option(help: "Number of rounds (default: as many as fit in five minutes).")
   var rounds: Int?
 
   @Option(help: "Duration of each measurement: seconds, or with a unit.")
@@ -200,7 +200,7 @@ struct CompareCourseOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Requests per second of the stages after the maximum: numbers, or auto (with --against"
+      "Requests per second of the stages after the maximum: numbers, or auto (with --against:"
         + " those of the earlier run).", valueName: "list"))
   var rates = "auto"
 
@@ -210,13 +210,13 @@ struct CompareCourseOptions: ParsableArguments {
   @Option(help: ArgumentHelp("CPUs for load and origin, such as 1.", valueName: "list"))
   var loadCpus: String?
 
-  @Option(help: "Random seed of the order and of the bootstrap.")
+  @Option(help: "Random seed of the run order and the bootstrap.")
   var seed: UInt64 = 1
 
-  @Flag(help: "Run on a machine that fails the fitness checks, and say so in the result.")
+  @Flag(help: "Run even if the machine fails the fitness checks; the result says so.")
   var force = false
 
-  @Flag(help: "Take one minute: shorter and fewer rounds, no other proxies unless named.")
+  @Flag(help: "Take one minute: fewer and shorter rounds, no other proxies unless listed.")
   var quick = false
 
   func apply(to options: inout CompareOptions) throws(CompareFailure) {
@@ -225,7 +225,7 @@ struct CompareCourseOptions: ParsableArguments {
     options.isQuick = quick
     options.rounds = rounds
     if let rounds, !(1...1000).contains(rounds) {
-      throw CompareFailure("--rounds is \(rounds)", cure: "write 1 to 1000", status: 2)
+      throw CompareFailure("--rounds is \(rounds)", hint: "write 1 to 1000", status: 2)
     }
     if let duration {
       // `0.5s` is a plain number with its unit.
@@ -235,7 +235,7 @@ struct CompareCourseOptions: ParsableArguments {
         let found = try? LoadFlag.nanoseconds(text, in: 500_000_000...3600 * DurationUnit.second)
       else {
         throw CompareFailure(
-          "--duration is \"\(duration)\"", cure: "write seconds, from 0.5 to 3600", status: 2)
+          "--duration is \"\(duration)\"", hint: "write seconds, from 0.5 to 3600", status: 2)
       }
       options.duration = Double(found) / 1e9
     }
@@ -243,7 +243,8 @@ struct CompareCourseOptions: ParsableArguments {
       options.rates = try rates.split(separator: ",").map { text throws(CompareFailure) in
         guard let rate = Double(text), rate > 0, rate <= 1e8 else {
           throw CompareFailure(
-            "--rates: \"\(text)\" is no rate", cure: "write requests per second: 5000,20000",
+            "--rates: \"\(text)\" is not a valid rate",
+            hint: "write requests per second: 5000,20000",
             status: 2)
         }
         return rate
@@ -257,7 +258,7 @@ struct CompareCourseOptions: ParsableArguments {
     guard let text else { return nil }
     let found = CompareOptions.processorList(text)
     guard !found.isEmpty else {
-      throw CompareFailure("\(flag) is \"\(text)\"", cure: "write CPUs as 0 or 0-1,4", status: 2)
+      throw CompareFailure("\(flag) is \"\(text)\"", hint: "write CPUs as 0 or 0-1,4", status: 2)
     }
     return found
   }
@@ -269,12 +270,12 @@ struct CompareOutputOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Write all measurements and conclusions as JSON; - is standard output.", valueName: "file"))
+      "Write all measurements and the verdict as JSON; - is standard output.", valueName: "file"))
   var json: String?
 
   @Option(
     help: ArgumentHelp(
-      "Compare with an earlier run's JSON, at its rates; exit 3 if something got worse.",
+      "Compare with the JSON of an earlier run, at its rates; exit status 3 on a regression.",
       valueName: "file"))
   var against: String?
 
@@ -286,7 +287,8 @@ struct CompareOutputOptions: ParsableArguments {
   static func read(_ path: String) throws(CompareFailure) -> String {
     guard let bytes = OutputFile.read(path) else {
       throw CompareFailure(
-        "\(path) cannot be read: \(String(cString: strerror(errno)))", cure: "name a readable file",
+        "cannot read \(path): \(String(cString: strerror(errno)))",
+        hint: "write the path of a readable file",
         status: 2)
     }
     return String(decoding: bytes, as: UTF8.self)
@@ -296,12 +298,12 @@ struct CompareOutputOptions: ParsableArguments {
   func earlier() throws(CompareFailure) -> Comparison? {
     guard let against else { return nil }
     let text = try Self.read(against)
-    do throws(Comparison.Flaw) {
+    do throws(Comparison.ParseError) {
       return try Comparison(json: Array(text.utf8))
     } catch {
       throw CompareFailure(
-        "--against \(against) is not what compare --json wrote: \(error)",
-        cure: "name the JSON of an earlier run", status: 2)
+        "--against \(against) was not written by compare --json: \(error)",
+        hint: "use the JSON of an earlier run", status: 2)
     }
   }
 
@@ -312,8 +314,8 @@ struct CompareOutputOptions: ParsableArguments {
       let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
       guard access(access(path, F_OK) == 0 ? path : folder, W_OK) != 0 else { continue }
       throw CompareFailure(
-        "\(path) cannot be written: \(String(cString: strerror(errno)))",
-        cure: "name another place",
+        "cannot write \(path): \(String(cString: strerror(errno)))",
+        hint: "choose another path",
         status: 2)
     }
   }
@@ -332,24 +334,24 @@ struct CompareOutputOptions: ParsableArguments {
     do throws(ComparisonAgainst.Refusal) {
       changes = try ComparisonAgainst(comparison, against: earlier)
     } catch {
-      throw CompareFailure("\(error)", cure: "")
+      throw CompareFailure("\(error)", hint: "")
     }
     if json == "-" { Reporting.print(changes.text) } else { OutputFile.standard(changes.text) }
     if changes.hasRegression {
       throw CompareFailure(
-        "something got worse than in the earlier run", cure: "see the rows named REGRESSION",
+        "regression against the earlier run", hint: "see the rows marked REGRESSION",
         status: 3)
     }
     if !changes.isDecided {
       throw CompareFailure(
-        "not all that decides could be compared with the earlier run",
-        cure: "see the rows named NOT COMPARED", status: 4)
+        "a deciding quantity could not be compared with the earlier run",
+        hint: "see the rows marked NOT COMPARED", status: 4)
     }
   }
 
   private static func write(_ bytes: [UInt8], _ path: String?) throws(CompareFailure) {
     guard let path, !OutputFile.write(bytes, path) else { return }
     throw CompareFailure(
-      "\(path) cannot be written: \(String(cString: strerror(errno)))", cure: "name another place")
+      "cannot write \(path): \(String(cString: strerror(errno)))", hint: "choose another path")
   }
 }

@@ -20,7 +20,7 @@ enum ConfigurationFile {
         Problem(
           location: SourceLocation(file: path, line: 0, column: 0, keyPath: "document"),
           message: "cannot be read: \(WholeFile.words(error))",
-          cure: "name a readable file", severity: .error))
+          hint: "write the path of a readable file", severity: .error))
       return nil
     }
     let result = ProxyConfiguration.load(bytes: bytes, file: path, overrides: overrides) {
@@ -38,7 +38,7 @@ enum ConfigurationFile {
 
 /// The configuration file as an argument, or by the flag that other programs have for it.
 struct ConfigurationFileOptions: ParsableArguments {
-  @Argument(help: "The configuration file (YAML); see docs/configuration.md.")
+  @Argument(help: "Configuration file (YAML); see docs/configuration.md.")
   var file: String?
 
   @Option(

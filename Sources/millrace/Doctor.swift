@@ -7,12 +7,12 @@ struct Doctor: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Tests which kernel features the engines can use here.",
     discussion: """
-      Uses each optional feature once, in a process of its own, so that a system call filter that \
-      kills does no harm; then has the io_uring engine do all that the proxy relies on. Run it \
-      where the proxy will run: in its container, as its user. It uses the default sizes; `run` \
-      uses those of its configuration. The last line says which engine `auto` takes.
+      Uses each optional feature once, in a child process, so that a killing seccomp filter does no \
+      harm; then tests every io_uring operation that the proxy relies on. Run it where the proxy \
+      will run: in its container, as its user. It uses default ring sizes; `run` uses those of its \
+      configuration. The last line says which engine `auto` selects.
 
-      Exit status: 0 io_uring works here, 1 it does not and `engine: auto` would take \
+      Exit status: 0 io_uring works here, 1 it does not and `engine: auto` would select \
       epoll.
       """,
     version: Version.text)
@@ -20,7 +20,7 @@ struct Doctor: ParsableCommand {
   @Flag(help: "Show the duration of each self-test.")
   var times = false
 
-  @Flag(help: "List the steps of the self-test too, not only the features.")
+  @Flag(help: "Show the steps of the self-test too.")
   var verbose = false
 
   mutating func run() throws {
@@ -32,8 +32,8 @@ struct Doctor: ParsableCommand {
     if times { show(report.trials, total: took) }
     print(
       report.usable
-        ? "engine: auto takes io_uring"
-        : "engine: auto takes epoll (\(report.refusal?.label ?? "unknown"))")
+        ? "engine: auto selects io_uring"
+        : "engine: auto selects epoll (\(report.refusal?.label ?? "unknown"))")
     if !report.usable { throw ExitCode(1) }
   }
 
@@ -44,6 +44,6 @@ struct Doctor: ParsableCommand {
       let pad = String(repeating: " ", count: max(1, 24 - name.count))
       print("  \(name)\(pad)\(trial.nanoseconds / 1000)")
     }
-    print("  everything              \(total / 1000)")
+    print("  total                   \(total / 1000)")
   }
 }

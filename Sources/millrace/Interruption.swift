@@ -25,7 +25,7 @@ final class Interruption: Sendable {
           }
         })) != nil
     else {
-      Reporting.print("millrace: no thread could be started to wait for signals")
+      Reporting.print("millrace: cannot start the signal thread")
       _exit(1)
     }
   }

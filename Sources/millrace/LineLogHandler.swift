@@ -51,7 +51,7 @@ struct LineLogHandler: LogHandler {
 
   /// What the log says once its reader reads again.
   static func lossLine(_ count: Int) -> [UInt8] {
-    line(.warning, "log lines lost count=\(count)")
+    line(.warning, "log lines dropped count=\(count)")
   }
 
   /// UTC with milliseconds, RFC 3339.

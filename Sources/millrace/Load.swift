@@ -9,7 +9,7 @@ import MillraceEngine
 struct Load: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract:
-      "Generates HTTP load, and measures latency from the planned time of each request.",
+      "Generates HTTP load and measures latency from the planned send time of each request.",
     discussion: """
       Maximum rate:      millrace load http://127.0.0.1:8080/
       Fixed rate:        millrace load --rate 20000 http://127.0.0.1:8080/
@@ -17,11 +17,11 @@ struct Load: ParsableCommand {
       Replay of a log:   millrace load --replay access.log --speed 2 http://…
       In a test:         millrace load --rate 500 --expect 'p99<5ms' https://…
 
-      With --rate, latency is measured from the time at which a request was planned, whether or \
-      not the server was ready for it: what a user would have seen. See docs/lab.md.
+      With --rate, latency is measured from the planned send time of each request, even if the load \
+      generator had to delay it (no coordinated omission). See docs/lab.md.
 
-      Exit status: 0 success, 1 could not run, 2 bad file or flag, 3 an expectation did not hold, \
-      64 arguments that cannot be parsed, 130 interrupted (the results so far are printed).
+      Exit status: 0 success, 1 could not run, 2 invalid file or flag, 3 an expectation failed, \
+      64 invalid command-line arguments, 130 interrupted (the results so far are printed).
       """,
     version: Version.text)
 
@@ -71,12 +71,12 @@ struct Load: ParsableCommand {
     if output.json != "-" { OutputFile.standard(LoadText.render(result, judged: judged)) }
     if let path = output.json, !OutputFile.write(result.json(), path) {
       Reporting.print(
-        "millrace load: \(path) cannot be written: \(String(cString: strerror(errno)))")
+        "millrace load: cannot write \(path): \(String(cString: strerror(errno)))")
       throw ExitCode(1)
     }
     if output.json == "-" {
       for (expectation, judgement) in judged where !judgement.holds {
-        Reporting.print("did not hold: \(expectation.text) (\(judgement.found))")
+        Reporting.print("expectation failed: \(expectation.text) (\(judgement.found))")
       }
     }
     if wasInterrupted { throw ExitCode(130) }

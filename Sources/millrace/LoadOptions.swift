@@ -7,7 +7,7 @@ import MillraceEngine
 import TLS
 
 struct LoadPaceOptions: ParsableArguments {
-  @Option(help: "Requests per second, evenly spaced (default: as many as the server takes).")
+  @Option(help: "Requests per second, evenly spaced (default: maximum rate).")
   var rate: Double?
 
   @Flag(help: "Space the requests of --rate exponentially, as independent users do.")
@@ -18,7 +18,7 @@ struct LoadPaceOptions: ParsableArguments {
       "Replay the requests of a Millrace audit log or an nginx access log.", valueName: "log"))
   var replay: String?
 
-  @Option(parsing: .unconditional, help: "Speed of the replay: 2 is twice as fast.")
+  @Option(parsing: .unconditional, help: "Replay speed: 2 is twice as fast.")
   var speed: Double = 1
 
   @Option(
@@ -26,13 +26,13 @@ struct LoadPaceOptions: ParsableArguments {
   var duration: String?
 
   @Option(
-    help: "Unmeasured duration before that (default 1s; none for a replay or with --requests).")
+    help: "Warm-up before that, not measured (default 1s; none for a replay or with --requests).")
   var warmUp: String?
 
   @Option(help: "Maximum number of requests, all of them measured.")
   var requests: Int?
 
-  @Option(help: "Random seed of gaps and requests.")
+  @Option(help: "Random seed of intervals and requests.")
   var seed: UInt64 = 1
 
   /// Whether the speed is one that a log can be replayed at; not a number is none.
@@ -52,8 +52,8 @@ struct LoadPaceOptions: ParsableArguments {
       if plan.warmUpNanoseconds > 0 {
         problems.append(
           Reporting.flag(
-            "--warm-up", "conflicts with --requests, which bounds all requests",
-            "leave one of them out"))
+            "--warm-up", "conflicts with --requests, which limits all requests",
+            "keep one of them"))
       }
     }
     if let rate {
@@ -63,18 +63,18 @@ struct LoadPaceOptions: ParsableArguments {
       }
       plan.pacing = poisson ? .poisson(rate: rate) : .constant(rate: rate)
     } else if poisson {
-      problems.append(Reporting.flag("--poisson", "needs a rate", "add --rate N"))
+      problems.append(Reporting.flag("--poisson", "requires --rate", "add --rate N"))
     }
     if replay != nil && rate != nil {
       problems.append(
-        Reporting.flag("--replay", "stands beside --rate", "scale the log with --speed instead"))
+        Reporting.flag("--replay", "conflicts with --rate", "scale the log with --speed instead"))
     }
     if !hasSpeed {
       problems.append(
         Reporting.flag(
           "--speed", "is \(speed)", "write a number from 0.000001 to 1000000, such as 2"))
     } else if speed != 1 && replay == nil {
-      problems.append(Reporting.flag("--speed", "needs a log", "add --replay LOG"))
+      problems.append(Reporting.flag("--speed", "requires --replay", "add --replay LOG"))
     }
   }
 }
@@ -111,10 +111,10 @@ struct LoadConnectionOptions: ParsableArguments {
   @Flag(help: "Skip certificate verification.")
   var insecure = false
 
-  @Option(help: "Number of connections, out of --connections, that read slowly.")
+  @Option(help: "Number of connections, of --connections, that read slowly.")
   var slowReaders = 0
 
-  @Option(help: "Bytes per second that a slow connection reads.")
+  @Option(help: "Read rate of a slow connection in bytes per second.")
   var slowReaderRate = "16KiB"
 
   @Option(help: "Timeout of a request.")
@@ -145,7 +145,7 @@ struct LoadConnectionOptions: ParsableArguments {
     case (let file?, false): plan.trust = .file(file)
     case (nil, true): plan.trust = .anyone
     case (_?, true):
-      problems.append(Reporting.flag("--insecure", "stands beside --ca", "keep one of them"))
+      problems.append(Reporting.flag("--insecure", "conflicts with --ca", "keep one of them"))
     }
     plan.engine = LoadFlag.engine(engine, &problems)
     plan.processors = LoadFlag.processors(cpus, &problems)
@@ -160,7 +160,7 @@ struct LoadOutputOptions: ParsableArguments {
 
   @Option(
     name: .customLong("expect"),
-    help: "Fail unless this holds: 'p99<5ms', 'errors<0.1%', 'rate>=10000'; repeatable.")
+    help: "Fail unless this is true: 'p99<5ms', 'errors<0.1%', 'rate>=10000'; repeatable.")
   var expected: [String] = []
 
   @Flag(inversion: .prefixedNo, help: "Show progress on standard error.")
@@ -169,7 +169,7 @@ struct LoadOutputOptions: ParsableArguments {
   func expectations(_ problems: inout [Problem]) -> [Expectation] {
     var found: [Expectation] = []
     for text in expected {
-      do throws(Expectation.Flaw) {
+      do throws(Expectation.ParseError) {
         found.append(try Expectation(text))
       } catch {
         problems.append(Reporting.flag("--expect", error.message, ""))
@@ -201,8 +201,8 @@ enum LoadFlag {
       guard let cpu = Int(word), allowed.contains(cpu) else {
         problems.append(
           Reporting.flag(
-            "--cpus", "names \"\(word)\", which this process may not use",
-            "choose among \(allowed.map(String.init).joined(separator: ","))"))
+            "--cpus", "lists \"\(word)\", which this process may not use",
+            "choose from \(allowed.map(String.init).joined(separator: ","))"))
         return []
       }
       found.append(cpu)
@@ -213,10 +213,10 @@ enum LoadFlag {
   static func duration(
     _ flag: String, _ text: String, _ range: ClosedRange<Int64>, _ problems: inout [Problem]
   ) -> Int64 {
-    do throws(QuantityText.Flaw) {
+    do throws(QuantityText.ParseError) {
       return try nanoseconds(text, in: range)
     } catch {
-      problems.append(Reporting.flag(flag, error.message, error.cure))
+      problems.append(Reporting.flag(flag, error.message, error.hint))
       return range.lowerBound
     }
   }
@@ -224,7 +224,7 @@ enum LoadFlag {
   /// A duration with its unit, or a plain number of seconds.
   static func nanoseconds(
     _ text: String, in range: ClosedRange<Int64>
-  ) throws(QuantityText.Flaw) -> Int64 {
+  ) throws(QuantityText.ParseError) -> Int64 {
     let isPlain = !text.isEmpty && text.utf8.allSatisfy { (0x30...0x39).contains($0) || $0 == 0x2E }
     // Ten digits are three centuries; what is longer is out of every range all the same.
     if isPlain, text.utf8.count <= 10, let seconds = Double(text) {
@@ -240,10 +240,10 @@ enum LoadFlag {
   static func size(
     _ flag: String, _ text: String, _ range: ClosedRange<Int>, _ problems: inout [Problem]
   ) -> Int {
-    do throws(QuantityText.Flaw) {
+    do throws(QuantityText.ParseError) {
       return try QuantityText.size(text, in: range)
     } catch {
-      problems.append(Reporting.flag(flag, error.message, error.cure))
+      problems.append(Reporting.flag(flag, error.message, error.hint))
       return range.lowerBound
     }
   }

@@ -27,7 +27,7 @@ struct LoadRequestOptions: ParsableArguments {
   var expectStatus: Int?
 
   @Option(
-    help: ArgumentHelp("Content that each response must have, from a file.", valueName: "file"))
+    help: ArgumentHelp("Expected content of each response, from a file.", valueName: "file"))
   var expectContentFile: String?
 
   @Option(
@@ -47,10 +47,10 @@ struct LoadRequestOptions: ParsableArguments {
     if let flag = pace.replay != nil ? "--replay" : mix != nil ? "--mix" : nil, urls.count > 1 {
       problems.append(
         Reporting.flag(
-          "URL", "is given \(urls.count) times beside \(flag), and only the first would be asked",
+          "URL", "is given \(urls.count) times, but \(flag) uses only the first one",
           flag == "--mix"
-            ? "give one, and name the other servers in the mix: {target: \(urls[1])}"
-            : "give one, and replay the log against each server in a run of its own"))
+            ? "give one URL, and put the other servers into the mix: {target: \(urls[1])}"
+            : "give one URL, and replay the log against each server in a separate run"))
       return []
     }
     var notes: [String] = []
@@ -77,7 +77,7 @@ struct LoadRequestOptions: ParsableArguments {
   private static func server(
     _ url: String, _ flag: String, _ plan: inout LoadPlan, _ problems: inout [Problem]
   ) -> (LoadTarget, Int)? {
-    do throws(LoadTarget.Flaw) {
+    do throws(LoadTarget.ParseError) {
       let target = try LoadTarget(url)
       if let known = plan.servers.firstIndex(where: {
         $0.authority == target.authority && $0.usesTLS == target.usesTLS
@@ -88,7 +88,7 @@ struct LoadRequestOptions: ParsableArguments {
       plan.servers.append(try target.resolve())
       return (target, plan.servers.count - 1)
     } catch {
-      problems.append(Reporting.flag(flag, "\(url) \(error.message)", error.cure))
+      problems.append(Reporting.flag(flag, "\(url) \(error.message)", error.hint))
       return nil
     }
   }
@@ -120,8 +120,8 @@ struct LoadRequestOptions: ParsableArguments {
     _ request: RequestMix.Request, _ usual: Int, _ plan: inout LoadPlan,
     _ problems: inout [Problem]
   ) -> RequestTemplate? {
-    func report(_ message: String, _ cure: String) {
-      problems.append(Problem(location: request.location, message: message, cure: cure))
+    func report(_ message: String, _ hint: String) {
+      problems.append(Problem(location: request.location, message: message, hint: hint))
     }
     var template = RequestTemplate(name: request.name ?? "\(request.method) \(request.target)")
     template.server = usual
@@ -143,7 +143,7 @@ struct LoadRequestOptions: ParsableArguments {
     case .size(let count): template.content = Self.filler(count)
     case .file(let path):
       guard let bytes = OutputFile.read(path) else {
-        report("names \(path), which cannot be read", "check the name")
+        report("is \(path), which cannot be read", "check the path")
         return nil
       }
       template.content = bytes
@@ -152,7 +152,7 @@ struct LoadRequestOptions: ParsableArguments {
     template.expectedLength = request.expectedLength
     if let path = request.expectedContentFile {
       guard let bytes = OutputFile.read(path) else {
-        report("names \(path), which cannot be read", "check the name")
+        report("is \(path), which cannot be read", "check the path")
         return nil
       }
       template.expectedContent = bytes
@@ -167,13 +167,13 @@ struct LoadRequestOptions: ParsableArguments {
     _ problems: inout [Problem]
   ) -> [String] {
     guard mix == nil else {
-      problems.append(Reporting.flag("--replay", "stands beside --mix", "keep one of them"))
+      problems.append(Reporting.flag("--replay", "conflicts with --mix", "keep one of them"))
       return []
     }
     guard let (_, server) = Self.server(url, "URL", &plan, &problems), pace.hasSpeed else {
       return []
     }
-    do throws(ReplayLog.Flaw) {
+    do throws(ReplayLog.ParseError) {
       let log = try ReplayLog.load(path, speed: pace.speed)
       plan.requests = log.templates.map {
         var template = $0
@@ -184,7 +184,7 @@ struct LoadRequestOptions: ParsableArguments {
       if pace.duration == nil { plan.durationNanoseconds = log.schedule.wholeNanoseconds }
       return Self.notes(log, plan)
     } catch {
-      problems.append(Reporting.flag("--replay", error.message, error.cure))
+      problems.append(Reporting.flag("--replay", error.message, error.hint))
       return []
     }
   }
@@ -192,21 +192,21 @@ struct LoadRequestOptions: ParsableArguments {
   private static func notes(_ log: ReplayLog, _ plan: LoadPlan) -> [String] {
     let span = Double(log.schedule.spanNanoseconds) / 1e9
     var notes = [
-      "replaying \(log.schedule.moments.count) requests of \(Figures.three(span)) s from a"
+      "replaying \(log.schedule.sendTimes.count) requests of \(Figures.three(span)) s from a"
         + " \(log.format.rawValue)"
     ]
     if log.hasSecondsOnly {
-      notes.append("its times are whole seconds: requests are spread evenly over each")
+      notes.append("its times are in whole seconds: requests are spread evenly over each second")
     }
     let end = plan.warmUpNanoseconds + plan.durationNanoseconds
     if log.schedule.spanNanoseconds >= end {
-      let sent = log.schedule.moments.count { $0 < end }
+      let sent = log.schedule.sendTimes.count { $0 < end }
       notes.append(
-        "--duration cuts the log: the run ends \(Figures.three(Double(end) / 1e9)) s into it, after"
-          + " \(sent) of its \(log.schedule.moments.count) requests")
+        "--duration truncates the log: the run ends \(Figures.three(Double(end) / 1e9)) s into it, after"
+          + " \(sent) of its \(log.schedule.sendTimes.count) requests")
     }
     for (reason, count) in log.skipped.sorted(by: { $0.key < $1.key }) {
-      notes.append("left out: \(count) \(reason)")
+      notes.append("skipped: \(count) \(reason)")
     }
     return notes
   }
@@ -226,7 +226,7 @@ struct LoadRequestOptions: ParsableArguments {
       let value = parts[1].drop { $0 == " " }
       guard !header.utf8.contains(where: { $0 < 0x20 && $0 != 0x09 || $0 == 0x7F }) else {
         problems.append(
-          Reporting.flag("--header", "has a control character in it", "remove it"))
+          Reporting.flag("--header", "contains a control character", "remove it"))
         continue
       }
       fields.append((String(parts[0]), String(value)))
@@ -255,8 +255,8 @@ struct LoadRequestOptions: ParsableArguments {
     if given > 1 {
       problems.append(
         Reporting.flag(
-          "--content", "is given in two ways",
-          "keep one of --content, --content-file, --content-size"))
+          "--content", "conflicts with another content flag",
+          "keep one of --content, --content-file and --content-size"))
     }
     if let content { return Array(content.utf8) }
     if let contentSize {
@@ -274,6 +274,6 @@ struct LoadRequestOptions: ParsableArguments {
 
   private static func unreadable(_ flag: String, _ path: String) -> Problem {
     Reporting.flag(
-      flag, "\(path) cannot be read: \(String(cString: strerror(errno)))", "check the name")
+      flag, "cannot read \(path): \(String(cString: strerror(errno)))", "check the path")
   }
 }

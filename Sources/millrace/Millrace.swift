@@ -10,7 +10,7 @@ struct Millrace: ParsableCommand {
     commandName: "millrace",
     abstract: "A reverse proxy on completion-based I/O, with a durable audit log.",
     discussion: """
-      Start one with `millrace run millrace.yaml`, or with no file at all:
+      Start it with `millrace run millrace.yaml`, or without a file:
       `millrace run --from :8080 --to 127.0.0.1:3000`.
       """,
     version: Version.text,

@@ -23,11 +23,11 @@ struct Origin: ParsableCommand {
       \(OriginFault.list). See docs/lab.md.
 
       Every address serves HTTP/1.1 and HTTP/2 (by ALPN over TLS, else by its preface). Prints \
-      `listening ADDRESS` for each address once it is ready. SIGTERM or SIGINT ends it, a second \
-      one at once; SIGUSR1 writes each thread's counters to standard error.
+      `listening ADDRESS` for each address once it is ready. SIGTERM or SIGINT stops it gracefully, a \
+      second one immediately; SIGUSR1 writes each thread's counters to standard error.
 
-      Exit status: 0 ended by a signal, 1 could not start, 2 bad flag, certificate or key, \
-      64 arguments that cannot be parsed.
+      Exit status: 0 stopped by a signal, 1 start failed, 2 invalid flag, certificate or key, \
+      64 invalid command-line arguments.
       """,
     version: Version.text)
 

@@ -13,7 +13,7 @@ struct OriginPlaceOptions: ParsableArguments {
       valueName: "address"))
   var listen: [String] = []
 
-  @Option(help: "Listen on this port of 127.0.0.1: short for --listen 127.0.0.1:PORT.")
+  @Option(help: "Listen on this port of 127.0.0.1; the same as --listen 127.0.0.1:PORT.")
   var port: [Int] = []
 
   @Option(help: ArgumentHelp("Listen with TLS; repeatable.", valueName: "address"))
@@ -71,7 +71,7 @@ struct OriginPlaceOptions: ParsableArguments {
       let found = try? SocketAddress.resolve(host: host, port: port, passive: true).first
       if found == nil {
         problems.append(
-          Reporting.flag(flag, "is \"\(text)\", which is no address here", "write its numbers"))
+          Reporting.flag(flag, "is \"\(text)\", which is a host name", "write an IP address"))
       }
       return found
     }
@@ -84,13 +84,13 @@ struct OriginPlaceOptions: ParsableArguments {
     if !tlsListen.isEmpty && !isComplete {
       problems.append(
         Reporting.flag(
-          "--tls-listen", "needs a certificate and its key",
+          "--tls-listen", "requires a certificate and its key",
           "add --tls-certificate FILE and --tls-key FILE"))
     }
     if tlsListen.isEmpty && (tlsCertificate != nil || tlsKey != nil) {
       problems.append(
         Reporting.flag(
-          tlsCertificate != nil ? "--tls-certificate" : "--tls-key", "serves no address",
+          tlsCertificate != nil ? "--tls-certificate" : "--tls-key", "requires --tls-listen",
           "add --tls-listen ADDRESS"))
     }
   }
@@ -104,7 +104,7 @@ struct OriginPlaceOptions: ParsableArguments {
         Problem(
           location: Reporting.location(
             finding.file == .key ? "--tls-key" : "--tls-certificate"),
-          message: "\(finding.path): \(finding.what)", cure: finding.remedy,
+          message: "\(finding.path): \(finding.what)", hint: finding.hint,
           severity: finding.severity == .error ? .error : .warning))
     }
   }
@@ -127,7 +127,7 @@ struct OriginAnswerOptions: ParsableArguments {
   @Option(help: "Response status.")
   var status = 200
 
-  @Option(help: "Bytes of content per second and response, such as 16KiB.")
+  @Option(help: "Content rate of each response in bytes per second, such as 16KiB.")
   var contentRate: String?
 
   @Flag(help: "Send content with chunked transfer coding (HTTP/1.1).")
@@ -168,7 +168,7 @@ struct OriginAnswerOptions: ParsableArguments {
         problems.append(
           Reporting.flag(
             "--stall", "is \"\(stall)\"",
-            "write the pause and how often it comes, the pause being shorter: 200ms every 1s"))
+            "write the stall and its period, which must be longer: 200ms every 1s"))
       }
     }
     if let contentRate {
@@ -198,7 +198,8 @@ struct OriginAnswerOptions: ParsableArguments {
     if sum > 1 + 1e-9 {
       problems.append(
         Reporting.flag(
-          "--fault", "adds up to \(sum * 100)% of the requests", "lower the shares to 100% in all"))
+          "--fault", "adds up to \(sum * 100)% of the requests",
+          "lower the shares to a total of 100%"))
     }
   }
 }

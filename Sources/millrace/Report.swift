@@ -9,17 +9,17 @@ struct Report: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Renders the results of an earlier millrace compare.",
     discussion: """
-      Reads what `millrace compare --json FILE` wrote. With --html it writes the report as one \
-      self-contained page; without it, it prints the tables and the verdict. With --against it \
-      compares with an earlier run of the same workload on the same machine.
+      Reads a file written by `millrace compare --json FILE`. With --html it writes the report as a \
+      single self-contained page; otherwise it prints the tables and the verdict. With --against \
+      it compares with an earlier run of the same workload on the same machine.
 
-      Exit status: 0 success, 1 cannot be read or written, or the runs cannot be compared, 3 worse \
-      than the earlier run, 4 not worse where compared, but something that decides (throughput; \
-      p99 and CPU at equal load) could not be compared.
+      Exit status: 0 success, 1 a file cannot be read or written, or the runs cannot be compared, \
+      3 regression against the earlier run, 4 no regression found, but a deciding quantity \
+      (throughput; p99 and CPU at equal load) could not be compared.
       """,
     version: Version.text)
 
-  @Argument(help: "JSON file that `millrace compare --json` wrote.")
+  @Argument(help: "JSON file written by `millrace compare --json`.")
   var file: String
 
   @Option(help: ArgumentHelp("Write the report as one HTML file.", valueName: "file"))
@@ -28,7 +28,7 @@ struct Report: ParsableCommand {
   @Flag(help: "Print tables and verdict even with --html or --against.")
   var text = false
 
-  @Option(help: ArgumentHelp("Compare with an earlier run's JSON file.", valueName: "file"))
+  @Option(help: ArgumentHelp("Compare with the JSON file of an earlier run.", valueName: "file"))
   var against: String?
 
   @Flag(help: "Recompute ratios and verdict with this version of millrace.")
@@ -60,15 +60,15 @@ struct Report: ParsableCommand {
   private static func read(_ path: String) throws -> Comparison {
     guard let bytes = OutputFile.read(path) else {
       Reporting.print(
-        "cannot read \(path): \(String(cString: strerror(errno))). Give what millrace compare --json"
-          + " wrote.")
+        "cannot read \(path): \(String(cString: strerror(errno))). Use a file written by millrace"
+          + " compare --json.")
       throw ExitCode(1)
     }
-    do throws(Comparison.Flaw) {
+    do throws(Comparison.ParseError) {
       return try Comparison(json: bytes)
     } catch {
       Reporting.print(
-        "\(path) is not a comparison: \(error). Give what millrace compare --json wrote.")
+        "\(path) is not a comparison: \(error). Use a file written by millrace compare --json.")
       throw ExitCode(1)
     }
   }
@@ -76,8 +76,8 @@ struct Report: ParsableCommand {
   private static func write(_ text: String, to path: String) throws {
     guard !OutputFile.write(Array(text.utf8), path) else { return }
     Reporting.print(
-      "cannot write \(path): \(String(cString: strerror(errno))). Give a file in a folder that can be"
-        + " written.")
+      "cannot write \(path): \(String(cString: strerror(errno))). Choose a path in a writable"
+        + " directory.")
     throw ExitCode(1)
   }
 }

@@ -9,8 +9,8 @@ enum Reporting {
     SourceLocation(file: flag)
   }
 
-  static func flag(_ name: String, _ message: String, _ cure: String) -> Problem {
-    Problem(location: location(name), message: message, cure: cure, severity: .error)
+  static func flag(_ name: String, _ message: String, _ hint: String) -> Problem {
+    Problem(location: location(name), message: message, hint: hint, severity: .error)
   }
 
   static func address(
@@ -19,7 +19,7 @@ enum Reporting {
     do {
       return try EndpointAddress.parse(text, as: role)
     } catch {
-      problems.append(self.flag(flag, error.message, error.cure))
+      problems.append(self.flag(flag, error.message, error.hint))
       return nil
     }
   }
@@ -30,7 +30,7 @@ enum Reporting {
       if let override = Override(argument: argument) { return override }
       problems.append(
         flag(
-          "--set", "is \"\(argument)\", which has no path or no =",
+          "--set", "is \"\(argument)\", expected PATH=VALUE",
           "write --set PATH=VALUE, for example --set listeners[0].address=127.0.0.1:8443"))
       return nil
     }

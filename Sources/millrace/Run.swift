@@ -16,11 +16,11 @@ struct Run: ParsableCommand {
       --tls-certificate site.pem --tls-key site.key --audit /var/log/millrace`.
 
       SIGTERM, SIGINT or SIGQUIT drains: listeners close, exchanges finish, then it \
-      exits with 0; a second one exits at once. SIGUSR1 writes each worker's counters \
-      to the log.
+      exits with 0; a second one forces an immediate exit. SIGUSR1 logs the counters \
+      of each worker.
 
-      Exit status: 0 stopped in order, 1 could not start, 2 bad configuration, 64 \
-      arguments that cannot be parsed, 130 ended at once by a second signal.
+      Exit status: 0 drained and stopped, 1 start failed, 2 invalid configuration, 64 \
+      invalid command-line arguments, 130 forced exit by a second signal.
       """,
     version: Version.text)
 
@@ -28,35 +28,35 @@ struct Run: ParsableCommand {
 
   @Option(
     name: [.long, .customLong("listen")],
-    help: "Listen on this address, for example :8443, 127.0.0.1:8080 or unix:/run/m.sock.")
+    help: "Listen address, such as :8443, 127.0.0.1:8080 or unix:/run/m.sock.")
   var from: String?
 
   @Option(
     help:
-      "Forward to this address; several, separated by commas or each with its own --to, to balance."
+      "Server address; repeatable or comma-separated, to balance requests over several servers."
   )
   var to: [String] = []
 
-  @Option(help: "The certificate chain in PEM: turns TLS on. Needs --tls-key.")
+  @Option(help: "Certificate chain in PEM; enables TLS. Requires --tls-key.")
   var tlsCertificate: String?
 
-  @Option(help: "The certificate's private key in PEM.")
+  @Option(help: "Private key of the certificate, in PEM.")
   var tlsKey: String?
 
-  @Option(help: "Write the audit log to this directory; a response leaves after its record.")
+  @Option(help: "Audit log directory; each response is sent after its record is durable.")
   var audit: String?
 
-  @Option(help: "auto, io_uring or epoll. Overrides the file.")
+  @Option(help: "I/O engine: auto, io_uring or epoll; overrides the file.")
   var engine: String?
 
-  @Option(help: "Worker threads: a number, or auto. Overrides the file.")
+  @Option(help: "Number of worker threads, or auto; overrides the file.")
   var workers: String?
 
   @Option(
     name: .customLong("set"),
     help: ArgumentHelp(
-      "Replaces a value of the file: --set listeners[0].address=127.0.0.1:8443,"
-        + " --set 'engine={kind: io_uring, sqpoll: true}'. Give it several times.",
+      "Override a value of the file: --set listeners[0].address=127.0.0.1:8443,"
+        + " --set 'engine={kind: io_uring, sqpoll: true}'; repeatable.",
       valueName: "path=yaml"))
   var overrides: [String] = []
 
@@ -66,7 +66,8 @@ struct Run: ParsableCommand {
   mutating func run() throws {
     guard let level = Logger.Level(rawValue: logLevel) else {
       throw ValidationError(
-        "--log-level is one of \(Logger.Level.allCases.map(\.rawValue).joined(separator: ", "))")
+        "--log-level must be one of \(Logger.Level.allCases.map(\.rawValue).joined(separator: ", "))"
+      )
     }
     var problems: [Problem] = []
     let loaded = load(&problems)
@@ -100,8 +101,8 @@ struct Run: ParsableCommand {
       if from != nil || !to.isEmpty || tlsCertificate != nil || tlsKey != nil || audit != nil {
         problems.append(
           Reporting.flag(
-            "FILE", "a file and --from, --to, --tls-… or --audit were given together",
-            "write what the flags say into \(file), or leave the file out"))
+            "FILE", "conflicts with --from, --to, --tls-… and --audit",
+            "put these settings into \(file), or omit the file"))
         return nil
       }
       return ConfigurationFile.load(
@@ -110,8 +111,8 @@ struct Run: ParsableCommand {
     if !overrides.isEmpty {
       problems.append(
         Reporting.flag(
-          "--set", "replaces values of a configuration file, and none was given",
-          "name the file, or say it with the other flags"))
+          "--set", "requires a configuration file",
+          "add the file, or use the other flags"))
       return nil
     }
     return fromFlags(&problems)
@@ -122,7 +123,7 @@ struct Run: ParsableCommand {
       problems.append(
         Reporting.flag(
           from == nil && to.isEmpty ? "FILE" : (from == nil ? "--from" : "--to"),
-          "neither a configuration file nor both --from and --to were given",
+          "is missing: a configuration file, or both --from and --to, are required",
           "run `millrace run millrace.yaml` or `millrace run --from :8080 --to 127.0.0.1:3000`"))
       return nil
     }
@@ -170,11 +171,11 @@ struct Run: ParsableCommand {
       ])
     case (_?, nil):
       problems.append(
-        Reporting.flag("--tls-key", "is missing beside --tls-certificate", "name the key's file"))
+        Reporting.flag("--tls-key", "is required with --tls-certificate", "add --tls-key FILE"))
     case (nil, _?):
       problems.append(
         Reporting.flag(
-          "--tls-certificate", "is missing beside --tls-key", "name the certificate's file"))
+          "--tls-certificate", "is required with --tls-key", "add --tls-certificate FILE"))
     }
     return nil
   }

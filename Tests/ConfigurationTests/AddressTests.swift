@@ -28,16 +28,18 @@ struct AddressTests {
     "a wrong address says why",
     arguments: [
       ("", "without a port"), ("8443", "a port without a colon"), ("web", "without a port"),
-      ("1.2.3.4", "without a port"), ("1.2.3.4:", "is no port"), ("1.2.3.4:65536", "is no port"),
-      ("1.2.3.4:-1", "is no port"), ("1.2.3.4:+1", "is no port"), ("1.2.3.4:8 0", "is no port"),
-      ("1.2.3.4:http", "is no port"), ("256.1.1.1:80", "is no IPv4 address"),
-      ("1.2.3:80", "is no IPv4 address"), ("01.2.3.4:80", "is no IPv4 address"),
+      ("1.2.3.4", "without a port"), ("1.2.3.4:", "is not a valid port"),
+      ("1.2.3.4:65536", "is not a valid port"), ("1.2.3.4:-1", "is not a valid port"),
+      ("1.2.3.4:+1", "is not a valid port"), ("1.2.3.4:8 0", "is not a valid port"),
+      ("1.2.3.4:http", "is not a valid port"), ("256.1.1.1:80", "is not a valid IPv4 address"),
+      ("1.2.3:80", "is not a valid IPv4 address"), ("01.2.3.4:80", "is not a valid IPv4 address"),
       ("[::1]", "without a port"), ("[::1", "without a port"), ("[::1]8080", "without a port"),
       ("::1", "without brackets"), ("::1:8080", "without brackets"),
-      ("[::g]:80", "is no IPv6 address"), ("[fe80::1%eth0]:80", "is no IPv6 address"),
-      ("[1.2.3.4]:80", "is no IPv6 address"), ("a:b:80", "more than one colon"),
+      ("[::g]:80", "is not a valid IPv6 address"),
+      ("[fe80::1%eth0]:80", "is not a valid IPv6 address"),
+      ("[1.2.3.4]:80", "is not a valid IPv6 address"), ("a:b:80", "more than one colon"),
       ("a b:80", "character \" \""), ("a..b:80", "two dots"), (".a:80", "two dots"),
-      ("a.:80", "ends in a dot"), ("-a:80", "hyphen"), ("münchen.de:80", "outside ASCII"),
+      ("a.:80", "ends in a dot"), ("-a:80", "hyphen"), ("münchen.de:80", "non-ASCII"),
       ("http://a:80", "is a URL"), ("https://a", "TLS to an upstream"), ("unix:x.sock", "absolute"),
       ("unix:", "absolute"), ("unix:/", "absolute"), ("unix:/a\u{0}b", "control character"),
       ("1.2.3.4\u{0}:80", "character"),
@@ -47,11 +49,11 @@ struct AddressTests {
       try EndpointAddress.parse(text)
     }
     #expect(error.message.contains(reason), "\(error.message)")
-    #expect(!error.cure.isEmpty)
+    #expect(!error.hint.isEmpty)
   }
 
   @Test(
-    "a listener takes an IP address or a socket, an upstream something that can be reached",
+    "a listener needs an IP address or a Unix socket, an upstream an address to connect to",
     arguments: [
       ("localhost:80", EndpointAddress.Role.listener, "write 127.0.0.1:80"),
       ("web.example:80", .listener, "write 0.0.0.0:80"),
@@ -59,12 +61,12 @@ struct AddressTests {
       ("[::]:80", .upstream, "127.0.0.1:80"), ("10.0.0.1:0", .upstream, "10.0.0.1:3000"),
       ("[::1]:0", .upstream, "[::1]:3000"), ("web:0", .upstream, "web:3000"),
     ])
-  func roles(text: String, role: EndpointAddress.Role, cure: String) throws {
+  func roles(text: String, role: EndpointAddress.Role, hint: String) throws {
     _ = try EndpointAddress.parse(text)
     let error = try #require(throws: EndpointAddress.ParseError.self) {
       try EndpointAddress.parse(text, as: role)
     }
-    #expect(error.cure.contains(cure), "\(error.cure)")
+    #expect(error.hint.contains(hint), "\(error.hint)")
   }
 
   @Test(
@@ -86,7 +88,7 @@ struct AddressTests {
     let error = try #require(throws: EndpointAddress.ParseError.self) {
       try EndpointAddress.parse("unix:/" + String(repeating: "s", count: 107))
     }
-    #expect(error.message == "has a socket path of 108 bytes, and the kernel takes 107")
+    #expect(error.message == "has a socket path of 108 bytes, but the kernel accepts 107")
   }
 
   @Test("labels hold 63 characters and names 253")
@@ -113,11 +115,11 @@ struct AddressTests {
   @Test(
     "two listeners cannot share what they listen on",
     arguments: [
-      ("127.0.0.1:80", "127.0.0.1:80", "which another listener has"),
-      ("[::1]:80", "[0:0::1]:80", "which another listener has"),
-      (":80", "[::]:80", "which another listener has"),
-      ("0.0.0.0:80", ":80", "takes IPv4 too"), (":80", "0.0.0.0:80", "takes IPv4 too"),
-      ("unix:/a", "unix:/a", "which another listener has"),
+      ("127.0.0.1:80", "127.0.0.1:80", "which another listener already uses"),
+      ("[::1]:80", "[0:0::1]:80", "which another listener already uses"),
+      (":80", "[::]:80", "which another listener already uses"),
+      ("0.0.0.0:80", ":80", "accepts IPv4 too"), (":80", "0.0.0.0:80", "accepts IPv4 too"),
+      ("unix:/a", "unix:/a", "which another listener already uses"),
     ])
   func overlaps(first: String, second: String, reason: String) throws {
     let text = """
@@ -151,8 +153,8 @@ struct AddressTests {
       """
     #expect(
       lines(text) == [
-        "listeners[1].name (m.yaml:1:46): is \"a\", the name of another listener (line 1);"
-          + " give each listener a name of its own"
+        "listeners[1].name (m.yaml:1:46): is \"a\", which another listener already has (line 1);"
+          + " give each listener a unique name"
       ])
   }
 }

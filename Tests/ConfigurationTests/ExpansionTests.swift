@@ -39,22 +39,22 @@ struct ExpansionTests {
           + " set it, or give a default: ${NONE:-VALUE}"
       ),
       (
-        "${A", 21, "has a ${ without its }; write ${NAME}, or $${ for the two characters themselves"
+        "${A", 21, "has a ${ without a closing }; write ${NAME}, or $${ for a literal ${"
       ),
       (
         "${}", 21,
-        "has ${}, which names no variable;"
-          + " write ${NAME} (letters, digits and _), or $${ for the two characters themselves"
+        "has ${}, which is not a valid variable name;"
+          + " write ${NAME} (letters, digits and _), or $${ for a literal ${"
       ),
       (
         "${9a}", 21,
-        "has ${9a}, which names no variable;"
-          + " write ${NAME} (letters, digits and _), or $${ for the two characters themselves"
+        "has ${9a}, which is not a valid variable name;"
+          + " write ${NAME} (letters, digits and _), or $${ for a literal ${"
       ),
-      ("${A-b}", 21, "has ${A-b}, a form that is not known; write ${A} or ${A:-DEFAULT}"),
-      ("${A:=b}", 21, "has ${A:=b}, a form that is not known; write ${A} or ${A:-DEFAULT}"),
-      ("${A b}", 21, "has ${A b}, a form that is not known; write ${A} or ${A:-DEFAULT}"),
-      ("${NONE:-${A}}", 21, "has a variable inside the default of NONE; write the default out"),
+      ("${A-b}", 21, "has ${A-b}, which is not a supported form; write ${A} or ${A:-DEFAULT}"),
+      ("${A:=b}", 21, "has ${A:=b}, which is not a supported form; write ${A} or ${A:-DEFAULT}"),
+      ("${A b}", 21, "has ${A b}, which is not a supported form; write ${A} or ${A:-DEFAULT}"),
+      ("${NONE:-${A}}", 21, "has a variable inside the default of NONE; write a literal default"),
     ])
   func refused(written: String, column: Int, expected: String) {
     let result = Self.directory(written)
@@ -110,7 +110,7 @@ struct ExpansionTests {
   func emptyVariable() {
     #expect(
       load(minimal("pin: ${EMPTY}"), Self.environment).problems.map(\.message) == [
-        "is an empty text (from ${EMPTY}), which is not a way to pin (auto, on or off)"
+        "is an empty text (from ${EMPTY}), which is not a pinning mode (auto, on or off)"
       ])
   }
 

@@ -13,10 +13,10 @@ private func upstreamsAnd(_ more: String, listener: String = "address: unix:/run
   """
 }
 
-@Suite("Forms that people write first")
+@Suite("Lenient forms")
 struct FormTests {
   @Test(
-    "a file's mode is read in base 8, quoted or not",
+    "a file mode is octal, quoted or not",
     arguments: [("\"0660\"", 0o660), ("0660", 0o660), ("660", 0o660), ("0", 0), ("0777", 0o777)])
   func modes(_ text: String, _ mode: Int) throws {
     let read = load(upstreamsAnd("", listener: "address: unix:/run/x.sock, mode: \(text)"))
@@ -24,7 +24,7 @@ struct FormTests {
   }
 
   @Test(
-    "what is no mode is refused",
+    "an invalid mode is rejected",
     arguments: ["0888", "1000", "rw-rw-rw-", "-1", "00660", "[6]", "\"\""])
   func noModes(_ text: String) {
     let read = load(upstreamsAnd("", listener: "address: unix:/run/x.sock, mode: \(text)"))
@@ -43,13 +43,13 @@ struct FormTests {
     #expect(Quantity.duration("0s") == .value(0))
     #expect(Quantity.duration("10s") == .value(10_000_000_000))
     for text in ["010s", "00s", "07"] {
-      guard case .flawed(let message, _) = Quantity.duration(text) else {
+      guard case .malformed(let message, _) = Quantity.duration(text) else {
         Issue.record("\(text) is taken")
         continue
       }
-      #expect(message.contains("base 8"))
+      #expect(message.contains("octal"))
     }
-    guard case .flawed = Quantity.size("010KiB") else {
+    guard case .malformed = Quantity.size("010KiB") else {
       Issue.record("010KiB is taken")
       return
     }
@@ -59,14 +59,14 @@ struct FormTests {
     #expect(throws: Never.self) { try EndpointAddress.parse("127.0.0.1:0") }
   }
 
-  @Test("a number without a unit is only told units that would be taken")
+  @Test("a number without a unit gets suggestions of accepted units only")
   func unitsInRange() {
     let timeout = Int64(1_000_000)...(24 * DurationUnit.hour)
     #expect(Quantity.duration("0", in: timeout) == .tooLarge)
     #expect(
       Quantity.duration("100000", in: timeout)
-        == .flawed(
-          "is 100000, a number without a unit", cure: "write 100000ms for milliseconds"))
+        == .malformed(
+          "is 100000, a number without a unit", hint: "write 100000ms for milliseconds"))
   }
 
   @Test("what could be read stands beside the errors")

@@ -4,7 +4,7 @@
 import Configuration
 import Testing
 
-@Suite("Values given beside the file")
+@Suite("Overrides")
 struct OverrideTests {
   static func load(_ text: String, _ arguments: [String]) -> LoadResult {
     let overrides = arguments.map { Override(argument: $0)! }
@@ -41,15 +41,15 @@ struct OverrideTests {
   }
 
   @Test(
-    "what is wrong with them is said, with the flag for a place",
+    "problems are reported with the flag as their location",
     arguments: [
-      ("listeners[3].name=x", "listeners[3].name (--set): names item 3 of a list that has 1"),
+      ("listeners[3].name=x", "listeners[3].name (--set): has index 3, but the list has length 1"),
       ("engine.kind=epoll", "engine.kind (--set): looks for the key \"kind\" in the text \"auto\""),
       ("engine={kind: epol}", "engine.kind (--set): is "),
       ("workerz=2", "workerz (--set): is not a key of a configuration; did you mean workers?"),
       ("workers=0", "workers (--set): is 0"),
-      ("[0]=1", "[0] (--set): is no path to a value"),
-      ("workers=[1", "workers (--set): has a value that is not YAML here"),
+      ("[0]=1", "[0] (--set): is not a valid path"),
+      ("workers=[1", "workers (--set): has a value that is not valid YAML"),
     ])
   func problems(argument: String, start: String) {
     let result = Self.load(minimal("engine: auto"), [argument])

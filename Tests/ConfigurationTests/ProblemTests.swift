@@ -40,7 +40,7 @@ struct ProblemTests {
       ),
       (
         "workers: 010",
-        "workers (m.yaml:3:10): is 010, and some readers take a leading 0 for base 8;"
+        "workers (m.yaml:3:10): is 010, but some parsers read a leading 0 as octal;"
           + " write it without the 0"
       ),
       (
@@ -55,7 +55,7 @@ struct ProblemTests {
       ),
       (
         "pin: maybe",
-        "pin (m.yaml:3:6): is the text \"maybe\", which is not a way to pin (auto, on or off);"
+        "pin (m.yaml:3:6): is the text \"maybe\", which is not a pinning mode (auto, on or off);"
           + " write one of them"
       ),
       (
@@ -79,12 +79,12 @@ struct ProblemTests {
       ),
       (
         "limits: {request_head: 64KB}",
-        "limits.request_head (m.yaml:3:24): is \"64KB\", and \"KB\" is no unit of size"
-          + " (B, KiB, MiB, GiB); write 64KiB"
+        "limits.request_head (m.yaml:3:24): is \"64KB\", and \"KB\" is not a unit of size"
+          + " (B, KiB, MiB or GiB); write 64KiB"
       ),
       (
         "limits: {request_target: 16KiB, request_head: 8KiB}",
-        "limits.request_target (m.yaml:3:26): is 16KiB, and the whole request_head may have 8KiB;"
+        "limits.request_target (m.yaml:3:26): is 16KiB, but request_head is limited to 8KiB;"
           + " make request_head larger or request_target smaller"
       ),
       (
@@ -95,7 +95,7 @@ struct ProblemTests {
       (
         "limits: {requests_per_second: {rate: 1}}",
         "limits.requests_per_second (m.yaml:3:10): requests_per_second is not available in this"
-          + " version; remove it; limits.connections bounds the connections"
+          + " version; remove it; limits.connections limits the number of connections"
       ),
       (
         "audit: {}",
@@ -113,7 +113,7 @@ struct ProblemTests {
       ),
       (
         "audit: {directory: \"a\\0b\"}",
-        "audit.directory (m.yaml:3:20): has a control character or a line break in it:"
+        "audit.directory (m.yaml:3:20): contains a control character or a line break:"
           + " \"a\\u{0}b\"; remove it"
       ),
       (
@@ -128,8 +128,8 @@ struct ProblemTests {
       ),
       (
         "audit: {directory: d, durability: interval, interval: 10s, segment: {age: 5s}}",
-        "audit.interval (m.yaml:3:55): makes no sense: interval (10s) is longer than a segment"
-          + " lives (5s); make interval shorter or segment.age longer"
+        "audit.interval (m.yaml:3:55): is 10s, longer than the lifetime of a segment"
+          + " (segment.age is 5s); make interval shorter or segment.age longer"
       ),
       (
         "audit: {directory: d, interval: 1s}",
@@ -143,13 +143,13 @@ struct ProblemTests {
       ),
       (
         "drain: {deadline: 1d}",
-        "drain.deadline (m.yaml:3:19): is \"1d\", and \"d\" is no unit of time (ms, s, m, h);"
+        "drain.deadline (m.yaml:3:19): is \"1d\", and \"d\" is not a unit of time (ms, s, m or h);"
           + " write a duration from 0s to 24h, for example deadline: 30s"
       ),
       (
         "drain: {deadline: 1.5s}",
-        "drain.deadline (m.yaml:3:19): is \"1.5s\", and a duration is a whole number"
-          + " (a smaller unit gives the rest);"
+        "drain.deadline (m.yaml:3:19): is \"1.5s\", but a duration must be a whole number"
+          + " (use a smaller unit);"
           + " write a duration from 0s to 24h, for example deadline: 30s"
       ),
       (
@@ -168,14 +168,15 @@ struct ProblemTests {
   }
 
   @Test(
-    "a wrong listener is told what is wrong with it",
+    "a wrong listener is reported with what is wrong",
     arguments: [
       (
         "name: 7", "listeners[0].name",
         "is the number 7, expected text; put quotes around it: name: \"7\""
       ),
       (
-        "name: \"a b\"", "listeners[0].name", "is \"a b\", and a name has no spaces; write one word"
+        "name: \"a b\"", "listeners[0].name",
+        "is \"a b\", but a name must not contain spaces; remove the spaces"
       ),
       (
         "protocol: relay", "listeners[0].protocol",
@@ -196,7 +197,7 @@ struct ProblemTests {
       ),
       (
         "http_versions: [http/1.1, http/1.1]", "listeners[0].http_versions[1]",
-        "is http/1.1, which the list has already; keep one of the two"
+        "is http/1.1, which is already in the list; keep one of the two"
       ),
       (
         "tls: true", "listeners[0].tls",
@@ -218,13 +219,13 @@ struct ProblemTests {
       (
         "tls: {certificates: [{certificate: a, key: b}], minimum_version: \"1.1\"}",
         "listeners[0].tls.minimum_version",
-        "TLS 1.1 is not offered: RFC 8996 forbids it, because it rests on MD5 and SHA-1;"
+        "TLS 1.1 is not supported: it is deprecated by RFC 8996;"
           + " write \"1.2\" or \"1.3\""
       ),
       (
         "tls: {certificates: [{certificate: a, key: b}], minimum_version: 1.0}",
         "listeners[0].tls.minimum_version",
-        "TLS 1.0 is not offered: RFC 8996 forbids it, because it rests on MD5 and SHA-1;"
+        "TLS 1.0 is not supported: it is deprecated by RFC 8996;"
           + " write \"1.2\" or \"1.3\""
       ),
       (
@@ -247,7 +248,7 @@ struct ProblemTests {
   }
 
   @Test(
-    "a wrong upstream is told what is wrong with it",
+    "a wrong upstream is reported with what is wrong",
     arguments: [
       (
         "protocol: h2", "upstreams.web.protocol",
@@ -271,31 +272,31 @@ struct ProblemTests {
       (
         "health: {path: /}", "upstreams.web.health",
         "health is not available in this version; remove it;"
-          + " a failed attempt goes to another server by retries"
+          + " retries send a failed request to another server"
       ),
       (
         "source_address: web.internal", "upstreams.web.source_address",
-        "is \"web.internal\", which is no IP address;"
-          + " write an address of this machine without a port, for example 10.0.0.9"
+        "is \"web.internal\", which is not a valid IP address;"
+          + " write an IP address of this host without a port, for example 10.0.0.9"
       ),
       (
         "source_address: \"::1\"", "upstreams.web.source_address",
-        "is ::1, and the server 127.0.0.1:3000 is of the other family;"
-          + " use one family, IPv4 or IPv6, in an upstream that has a source_address"
+        "is ::1, but the server 127.0.0.1:3000 is of the other address family;"
+          + " use either IPv4 or IPv6 for source_address and all servers of the upstream"
       ),
       (
         "source_ports: 20000-", "upstreams.web.source_ports",
-        "is \"20000-\", which is no range of ports;"
-          + " write the first and the last port, for example 20000-29999"
+        "is \"20000-\", which is not a valid port range;"
+          + " write the first and last port, for example 20000-29999"
       ),
       (
         "source_ports: 1-65536", "upstreams.web.source_ports",
-        "is \"1-65536\", which is no range of ports;"
-          + " write the first and the last port, for example 20000-29999"
+        "is \"1-65536\", which is not a valid port range;"
+          + " write the first and last port, for example 20000-29999"
       ),
       (
         "source_ports: 200-100", "upstreams.web.source_ports",
-        "is \"200-100\", a range that ends before it begins; write 100-200"
+        "is \"200-100\", a range whose end is below its start; write 100-200"
       ),
       (
         "retries: {on: []}", "upstreams.web.retries.on",
@@ -303,7 +304,7 @@ struct ProblemTests {
       ),
       (
         "retries: {on: [connect]}", "upstreams.web.retries.on[0]",
-        "is the text \"connect\", which is not a cause to retry"
+        "is the text \"connect\", which is not a retry condition"
           + " (connect_failure or reset_before_response); did you mean connect_failure?"
       ),
       (
@@ -322,7 +323,7 @@ struct ProblemTests {
   }
 
   @Test(
-    "wrong servers are told apart",
+    "each kind of wrong server has its own message",
     arguments: [
       ("[]", "is empty; write at least one, for example [10.0.0.1:8080]"),
       (
@@ -333,7 +334,7 @@ struct ProblemTests {
       ("[{weight: 2}]", "is missing; add address: 10.0.0.1:8080"),
       (
         "[\"10.0.0.1:80\", {address: \"10.0.0.1:80\"}]",
-        "is 10.0.0.1:80, which this upstream has already (line 2);"
+        "is 10.0.0.1:80, which is already in this upstream (line 2);"
           + " remove one of the two; weight: 2 gives a server twice the requests"
       ),
       (
@@ -371,7 +372,7 @@ struct ProblemTests {
     #expect(result.problems.map(\.location.line) == [1, 4, 5, 6, 7, 9])
     #expect(
       result.problems[4].description
-        == "routes[0].upstream (m.yaml:7:21): is \"wbe\", and no upstream has this name;"
+        == "routes[0].upstream (m.yaml:7:21): is \"wbe\", but there is no upstream with this name;"
         + " did you mean web?")
   }
 
@@ -418,13 +419,13 @@ struct ProblemTests {
     let place = SourceLocation(file: "m.yaml", line: 1, column: 2, keyPath: "a")
     let flag = SourceLocation(file: "--from")
     let problems = [
-      Problem(location: place, message: "is wrong", cure: "mend it"),
-      Problem(location: place, message: "is odd", cure: "look", severity: .warning),
-      Problem(location: flag, message: "is bad\nreally", cure: ""),
+      Problem(location: place, message: "is wrong", hint: "fix it"),
+      Problem(location: place, message: "is odd", hint: "look", severity: .warning),
+      Problem(location: flag, message: "is bad\nreally", hint: ""),
     ]
     #expect(
       renderReport(problems) == """
-        a (m.yaml:1:2): is wrong; mend it
+        a (m.yaml:1:2): is wrong; fix it
         a (m.yaml:1:2): warning: is odd; look
         --from: is bad\\nreally
         2 errors, 1 warning

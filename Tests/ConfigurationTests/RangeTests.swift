@@ -107,7 +107,7 @@ struct RangeTests {
       // No unit has negative numbers, so -1ms is no duration at all.
       let isNumber = value >= 0 || edge.unit.isEmpty
       #expect(problem.message.hasPrefix(isNumber ? "is \(value)" : "is \"\(value)"), "\(problem)")
-      #expect(problem.cure.contains(" from ") && problem.cure.contains(" to "), "\(problem)")
+      #expect(problem.hint.contains(" from ") && problem.hint.contains(" to "), "\(problem)")
     }
   }
 

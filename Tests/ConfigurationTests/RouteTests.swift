@@ -14,34 +14,37 @@ struct RouteTests {
   }
 
   @Test(
-    "a wrong match is told why",
+    "a wrong match is reported with the reason",
     arguments: [
-      ("path: api", "is \"api\", and a path starts with /; write /api"),
-      ("path: /a?b", "and what follows ? is no part of a path"),
-      ("path: \"/a#b\"", "and what follows # is no part of a path"),
-      ("path: \"/a b\"", "a character that a request target cannot have"),
-      ("path: /ä", "a character that a request target cannot have"),
-      ("path: \"/a%\"", "% is not followed by two hexadecimal digits"),
-      ("path: \"/a%2\"", "% is not followed by two hexadecimal digits"),
-      ("path: \"/a%g0\"", "% is not followed by two hexadecimal digits"),
-      ("path: /a/../b", "with a . or .. segment"),
-      ("path: /.", "with a . or .. segment"),
-      ("path: \"/api/*\"", "write path: /api, which takes everything below it"),
-      ("path: \"/*\"", "write path: /, which takes everything below it"),
-      ("path: /a, path_exact: /a", "stands beside path, and a route takes one of them"),
-      ("path_exact: a", "and a path starts with /"),
+      ("path: api", "is \"api\", but a path must start with /; write /api"),
+      ("path: /a?b", "but ? and what follows are not part of a path"),
+      ("path: \"/a#b\"", "but # and what follows are not part of a path"),
+      ("path: \"/a b\"", "a character that is invalid in a request target"),
+      ("path: /ä", "a character that is invalid in a request target"),
+      ("path: \"/a%\"", "% must be followed by two hexadecimal digits"),
+      ("path: \"/a%2\"", "% must be followed by two hexadecimal digits"),
+      ("path: \"/a%g0\"", "% must be followed by two hexadecimal digits"),
+      ("path: /a/../b", "clients resolve . and .. segments"),
+      ("path: /.", "clients resolve . and .. segments"),
+      ("path: \"/api/*\"", "write path: /api, which matches everything below it"),
+      ("path: \"/*\"", "write path: /, which matches everything below it"),
+      ("path: /a, path_exact: /a", "conflicts with path"),
+      ("path_exact: a", "but a path must start with /"),
       ("path_regex: a.*", "path_regex is not available in this version; write path"),
-      ("host: \"*\"", "is \"*\", which every host matches; remove the key"),
-      ("host: \"a.*.b\"", "a * stands for whole labels at the start only"),
-      ("host: \"*a.b\"", "a * stands for whole labels at the start only"),
-      ("host: \"a.example:80\"", "a host has neither scheme nor port nor path"),
-      ("host: http://a.example", "a host has neither scheme nor port nor path"),
+      ("host: \"*\"", "is \"*\", which matches every host; remove the key"),
+      ("host: \"a.*.b\"", "* is allowed only as the first label"),
+      ("host: \"*a.b\"", "* is allowed only as the first label"),
+      ("host: \"a.example:80\"", "a host must not have a scheme, port or path"),
+      ("host: http://a.example", "a host must not have a scheme, port or path"),
       ("host: a_.example..", "the host ends in a dot"),
       ("host: \"*.\"", "the host is empty"),
-      ("host: 1.2.3", "is no IPv4 address"),
-      ("host: \"[::1\"", "a host has neither scheme nor port nor path"),
-      ("listener: egde", "is \"egde\", and no listener has this name; did you mean edge?"),
-      ("listener: other-one", "no listener has this name; known: edge, inside"),
+      ("host: 1.2.3", "is not a valid IPv4 address"),
+      ("host: \"[::1\"", "a host must not have a scheme, port or path"),
+      (
+        "listener: egde",
+        "is \"egde\", but there is no listener with this name; did you mean edge?"
+      ),
+      ("listener: other-one", "there is no listener with this name; known: edge, inside"),
     ])
   func wrongMatch(match: String, expected: String) {
     let found = lines(Self.document("{match: {\(match)}, upstream: web}, {upstream: api}"))
@@ -74,11 +77,11 @@ struct RouteTests {
     #expect(
       lines(Self.document("{\(action): x}, {upstream: web}, {upstream: api}")) == [
         "routes[0].\(action) (m.yaml:3:11): \(action) is not available in this version;"
-          + " write upstream: NAME, and let that upstream answer"
+          + " write upstream: NAME"
       ])
   }
 
-  @Test("a route without an upstream is told so")
+  @Test("a route without an upstream is rejected")
   func noUpstream() {
     #expect(
       lines(Self.document("{match: {path: /a}}")) == [
@@ -86,7 +89,7 @@ struct RouteTests {
       ])
   }
 
-  @Test("several upstreams need routes, and nobody guesses")
+  @Test("several upstreams require routes")
   func noRoutes() {
     let text = """
       listeners: [{address: ":1"}]
@@ -94,7 +97,8 @@ struct RouteTests {
       """
     #expect(
       lines(text) == [
-        "routes (m.yaml:1:1): is missing, and there are 2 upstreams to choose from;"
+        "routes (m.yaml:1:1): is missing, but is required with more than one upstream"
+          + " (there are 2);"
           + " add routes: [{match: {path: /}, upstream: api}]"
       ])
   }
@@ -123,14 +127,14 @@ struct RouteTests {
     let warnings = result.problems.filter { $0.location.keyPath == "routes[1]" }
     #expect(
       warnings.map(\.message) == [
-        "is never reached: routes[0] (line 3) takes all of its requests"
+        "is never reached: routes[0] (line 3) matches all of its requests"
       ])
     #expect(warnings.map(\.severity) == [.warning])
     #expect(result.configuration != nil)
   }
 
   @Test(
-    "a route that is reached by anything is no warning",
+    "a route that some request reaches gives no warning",
     arguments: [
       ("path: /a", "path: /ab"), ("path: /a", ""), ("path: /a/b", "path: /a"),
       ("path_exact: /a", "path: /a"), ("host: \"*.b\"", "host: b"), ("host: \"*.b\"", "host: ab"),
@@ -145,13 +149,13 @@ struct RouteTests {
     #expect(found == [])
   }
 
-  @Test("an upstream that nobody uses and a listener that leads nowhere are warnings")
+  @Test("an unused upstream and an unused listener are warnings")
   func unused() {
     #expect(
       lines(Self.document("{match: {listener: edge}, upstream: api}")) == [
-        "listeners[1].address (m.yaml:1:69): warning: leads nowhere: no route takes requests from"
+        "listeners[1].address (m.yaml:1:69): warning: is not used: no route matches requests from"
           + " \"inside\"; add a route for it, or remove it",
-        "upstreams.web (m.yaml:2:44): warning: is used by no route;"
+        "upstreams.web (m.yaml:2:44): warning: is not used by any route;"
           + " add a route with upstream: web, or remove it",
       ])
   }

@@ -213,7 +213,7 @@ struct DocumentationTests {
     case .text(let maximum, _): maximum == 4095 ? ["at most 4095 bytes"] : ["text"]
     case .either(let values): values.flatMap(words)
     case .address: ["address"]
-    case .fileMode: ["base 8"]
+    case .fileMode: ["octal"]
     case .mapping: ["mapping"]
     }
   }
@@ -239,7 +239,7 @@ struct DocumentationTests {
       ),
       (minimal(upstream: "balanse: hash"), "is not a key of an upstream; did you mean balance?"),
     ] {
-      let found = load(document).problems.map { "\($0.message); \($0.cure)" }
+      let found = load(document).problems.map { "\($0.message); \($0.hint)" }
       #expect(found == [shown])
       #expect(text.contains(shown))
     }

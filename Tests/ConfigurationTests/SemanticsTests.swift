@@ -22,7 +22,7 @@ struct SemanticsTests {
   }
 
   @Test(
-    "via refuses what is no name",
+    "via rejects invalid names",
     arguments: [
       (
         "via: a b",
@@ -70,7 +70,7 @@ struct SemanticsTests {
   }
 
   @Test(
-    "default_host refuses what no Host field may hold",
+    "default_host rejects values that are not valid in a Host field",
     arguments: [
       "\":80\"", "a b", "http://a", "\"::1\"", "a/b", "\"a:\"", "unix:/x", "a..b", "\"a\\nb\"",
       "a:80:90", "\"a:99999\"",
@@ -80,7 +80,7 @@ struct SemanticsTests {
   }
 
   @Test(
-    "a dot at the end of a route's host is no part of it",
+    "a trailing dot in a route's host is ignored",
     arguments: [
       ("shop.example.", "shop.example"), ("\"*.Example.\"", "*.example"), ("a", "a"),
     ])

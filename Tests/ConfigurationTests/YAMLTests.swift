@@ -7,25 +7,25 @@ import Testing
 @Suite("YAML")
 struct YAMLTests {
   @Test(
-    "broken syntax is reported where it is, with what to do about it",
+    "a syntax error is reported at its position with a hint",
     arguments: [
       ("listeners:\n\t- a", "document (m.yaml:2:1)", "indent with spaces, not with tabs"),
-      ("pin: a: b", "(m.yaml:1:7)", "put quotes around the value if the colon belongs to it"),
+      ("pin: a: b", "(m.yaml:1:7)", "put quotes around the value if the colon is part of it"),
       ("listeners: [", "listeners (m.yaml:2:1)", "close every [ with ] and every { with }"),
       ("limits: {a: 1,\n b: 2", "(m.yaml:3:1)", "while parsing a flow mapping (line 1)"),
       ("pin: \"x", "(m.yaml:1:8)", "close the quotes"),
       ("pin: @x", "(m.yaml:1:6)", "put quotes around the value"),
       ("pin: on\nfoo", "(line 2)", "write KEY: VALUE, with a colon and a space"),
       ("a:\n  b: 1\n c: 2", "(m.yaml:3:2)", "align the keys of one mapping"),
-      ("a: {b: ${C}}", "(m.yaml:1:", "put quotes around a ${…} that stands inside brackets"),
+      ("a: {b: ${C}}", "(m.yaml:1:", "put quotes around ${…} inside brackets"),
       ("pin: \u{1}", "document (m.yaml:1:6)", "remove the character"),
     ])
-  func syntax(text: String, place: String, cure: String) {
+  func syntax(text: String, place: String, hint: String) {
     let found = lines(text)
     #expect(found.count == 1)
-    #expect(found.first?.contains("is not YAML here") == true)
+    #expect(found.first?.contains("is not valid YAML") == true)
     #expect(found.first?.contains(place) == true, "\(found)")
-    #expect(found.first?.contains(cure) == true, "\(found)")
+    #expect(found.first?.contains(hint) == true, "\(found)")
   }
 
   @Test("bytes that are no UTF-8 are reported at their line and column")
@@ -35,11 +35,11 @@ struct YAMLTests {
     #expect(result.configuration == nil)
     #expect(result.problems.map(\.location.line) == [2])
     #expect(result.problems.map(\.location.column) == [8])
-    #expect(result.problems.first?.cure == "save the file as UTF-8 text")
+    #expect(result.problems.first?.hint == "save the file as UTF-8 text")
   }
 
   @Test(
-    "what is empty is told what to write",
+    "an empty document is reported with an example",
     arguments: ["", "\n\n", "# nothing\n", "---\n", "~", "null"])
   func empty(text: String) {
     #expect(
@@ -50,7 +50,7 @@ struct YAMLTests {
   }
 
   @Test(
-    "what is no mapping is told so",
+    "a document that is not a mapping is rejected",
     arguments: [("[1, 2]", "a list"), ("text", "the text \"text\""), ("7", "the number 7")])
   func notMapping(text: String, found: String) {
     #expect(
@@ -61,7 +61,7 @@ struct YAMLTests {
   }
 
   @Test(
-    "what makes a file mean something else than it seems to is refused, at its place",
+    "anchors, aliases, tags, merge keys and duplicate keys are rejected at their position",
     arguments: [
       ("pin: &p on", "pin (m.yaml:3:6): has an anchor (&p), and anchors are not accepted"),
       ("limits: &l {}", "limits (m.yaml:3:9): has an anchor (&l), and anchors are not accepted"),
@@ -72,10 +72,10 @@ struct YAMLTests {
       ("<<: {pin: on}", "\"<<\" (m.yaml:3:1): is a merge key, and merge keys are not accepted"),
       ("? [a]\n: b", "document (m.yaml:3:3): has a key that is not text"),
       ("---\npin: on", "document (m.yaml:3:1): has a second document (after ---)"),
-      ("pin: on\npin: off", "pin (m.yaml:4:1): is written twice, first on line 3"),
+      ("pin: on\npin: off", "pin (m.yaml:4:1): is a duplicate key, first defined on line 3"),
       (
         "limits: {connections: 1, \"connections\": 2}",
-        "limits.connections (m.yaml:3:26): is written twice, first on line 3"
+        "limits.connections (m.yaml:3:26): is a duplicate key, first defined on line 3"
       ),
     ])
   func refused(extra: String, expected: String) {
@@ -141,10 +141,10 @@ struct YAMLTests {
       "x: [" + String(repeating: "1,", count: items) + "]"
     }
     // The root, the key x and the list are three.
-    #expect(!lines(document(65533)).contains { $0.contains("one key or value more") })
+    #expect(!lines(document(65533)).contains { $0.contains("keys and values per file") })
     let found = lines(document(65534))
     #expect(found.count == 1)
-    #expect(found.first?.contains("is one key or value more than the 65536 of a file") == true)
+    #expect(found.first?.contains("exceeds the limit of 65536 keys and values per file") == true)
   }
 
   @Test("whatever bytes come in, the answer is a configuration or an error", arguments: 0..<64)
@@ -173,7 +173,7 @@ struct YAMLTests {
       #expect((result.configuration == nil) == !errors.isEmpty)
       for problem in result.problems {
         #expect(problem.location.line > 0 && problem.location.column > 0)
-        #expect(!problem.message.isEmpty && !problem.cure.isEmpty)
+        #expect(!problem.message.isEmpty && !problem.hint.isEmpty)
       }
     }
   }

@@ -43,7 +43,7 @@ extension Contract {
       #expect(line.state == .off)
       #expect(
         line.cause
-          == (EngineFeatures.standard.contains(feature) ? "switched off" : "off by default"))
+          == (EngineFeatures.standard.contains(feature) ? "disabled" : "off by default"))
     }
 
     @Test func theRungFollowsTheSwitches() throws {

@@ -44,7 +44,7 @@ extension Contract {
         outcome.setupFlags = 1
         outcome[.setup] = -code
         let refusal = ProbeDiagnosis.refusal(outcome, .exited, here)
-        #expect(refusal.map { !$0.detail.isEmpty && !$0.cure.isEmpty } == true)
+        #expect(refusal.map { !$0.detail.isEmpty && !$0.hint.isEmpty } == true)
         return refusal?.label
       }
       #expect(label(EPERM) == "EPERM")

@@ -13,8 +13,8 @@ import Testing
   @Test func oneSeedGivesOneTraceAndAnotherGivesAnother() {
     var hashes: Set<UInt64> = []
     for seed in UInt64(1)...60 {
-      let first = Melee.run(seed)
-      let second = Melee.run(seed)
+      let first = StressTest.run(seed)
+      let second = StressTest.run(seed)
       #expect(first.hash == second.hash, "seed \(seed): two runs differ")
       #expect(first.events == second.events)
       hashes.insert(first.hash)
@@ -23,9 +23,9 @@ import Testing
   }
 
   @Test func whateverTheConditionsEverythingEndsOnceAndEveryByteIsRight() {
-    var total = Melee.Account()
+    var total = StressTest.Account()
     for seed in UInt64(100)...300 {
-      let account = Melee.run(seed)
+      let account = StressTest.run(seed)
       #expect(account.problems == [], "seed \(seed)")
       total.add(account)
     }

@@ -71,7 +71,7 @@ struct StartTests {
       tries += 1
     }
     #expect(attempts.kind == .epoll)
-    #expect(attempts.note?.contains("cause=ENOMEM") == true)
+    #expect(attempts.note?.contains("reason=ENOMEM") == true)
     goesOn = attempts.next(after: failure)
     #expect(!goesOn)
     var only = EngineAttempts(.uring, options, threads: 3, orEpollWith: nil)

@@ -14,7 +14,7 @@ extension Contract {
             continue
           }
           if change.isOn && line.state == .refused {
-            Census.noteRefused(change.name)
+            TestCount.noteRefused(change.name)
           } else {
             #expect(line.state == (change.isOn ? .on : .off), "\(change.name): \(line)")
           }

@@ -28,7 +28,7 @@ import Testing
     let found = try ComparisonAgainst(later, against: run())
     #expect(found.hasRegression)
     #expect(found.failures.map(\.subject) == ["io_uring"])
-    #expect(found.text.contains("io_uring worked in the earlier run, and fails now: did not start"))
+    #expect(found.text.contains("io_uring worked in the earlier run, but fails now: did not start"))
     #expect(found.text.hasSuffix("1 regression.\n") && found.text.contains("REGRESSION"))
     // One that failed before, too, did not get worse; and working again is none.
     let both = try ComparisonAgainst(later, against: later)
@@ -41,11 +41,11 @@ import Testing
 
   @Test func aVariantThatFailsInAllRoundsNowIsARegression() throws {
     let everywhere = run {
-      $0.adjust = { if $0.subject == "io_uring" { $0.failure = "ended under load" } }
+      $0.adjust = { if $0.subject == "io_uring" { $0.failure = "exited under load" } }
     }
     let found = try ComparisonAgainst(everywhere, against: run())
     #expect(found.failures.count == 1 && found.failures[0].stage == nil)
-    #expect(found.failures[0].why == "in all of 16 measurements: ended under load")
+    #expect(found.failures[0].why == "in all of 16 measurements: exited under load")
     let atOne = run {
       $0.adjust = {
         if $0.subject == "io_uring" && $0.stage == "equal" { $0.failure = "reset" }
@@ -62,7 +62,7 @@ import Testing
   @Test func aVariantThatWasNotAskedForIsNoRegression() throws {
     let found = try ComparisonAgainst(run(["epoll"]), against: run())
     #expect(!found.hasRegression && found.isDecided)
-    #expect(found.omissions == ["io_uring was measured in the earlier run, and not in this one."])
+    #expect(found.omissions == ["io_uring was measured in the earlier run, but not in this one."])
   }
 
   // MARK: What decides
@@ -80,7 +80,7 @@ import Testing
         == ["epoll equal p99", "epoll equal cpu_per_request", "epoll equal machine_per_request"])
     let rows = found.text.split(separator: "\n").filter { $0.hasSuffix("NOT COMPARED") }
     #expect(rows.count == 3, "\(found.text)")
-    #expect(found.text.split(separator: "\n").last?.hasPrefix("Not decided: ") == true)
+    #expect(found.text.split(separator: "\n").last?.hasPrefix("Undecided: ") == true)
   }
 
   @Test func anyQuantityThatDecidesIsMissedOfAnyVariant() throws {
@@ -116,26 +116,27 @@ import Testing
 
   // MARK: References
 
-  /// Peers do not go through the brink.
+  /// Peers do not run the saturation stage.
   @Test func aStageWithoutPeersIsComparedWithoutThem() throws {
-    func brink(_ factor: Double) -> Comparison {
+    func saturated(_ factor: Double) -> Comparison {
       var made = run(peer: true) {
-        $0.stages.append(("brink", 14_000))
+        $0.stages.append(("saturation", 14_000))
         $0.tell("io_uring", .p99, factor)
       }
-      made.measurements.removeAll { $0.subject == "nginx" && $0.stage == "brink" }
+      made.measurements.removeAll { $0.subject == "nginx" && $0.stage == "saturation" }
       return made
     }
-    let found = try ComparisonAgainst(brink(1.1), against: brink(1))
+    let found = try ComparisonAgainst(saturated(1.1), against: saturated(1))
     #expect(found.reference == "nginx" && found.isDecided)
     let p99 = found.changes.filter { $0.subject == "io_uring" && $0.quantity == "p99" }
-    #expect(p99.map(\.stage) == ["maximum", "equal", "brink"])
+    #expect(p99.map(\.stage) == ["maximum", "equal", "saturation"])
     #expect(p99.map(\.reference) == ["nginx", "nginx", nil])
     #expect(p99.map(\.isRegression) == [true, true, false])
     #expect(
-      found.omissions.count == 1 && found.omissions[0].hasPrefix("brink: nginx has no figures"))
-    let far = try ComparisonAgainst(brink(1.4), against: brink(1))
-    #expect(far.changes.filter { $0.stage == "brink" && $0.isRegression }.count == 1)
+      found.omissions.count == 1 && found.omissions[0].hasPrefix("saturation: nginx has no figures")
+    )
+    let far = try ComparisonAgainst(saturated(1.4), against: saturated(1))
+    #expect(far.changes.filter { $0.stage == "saturation" && $0.isRegression }.count == 1)
   }
 
   @Test func aReferenceThatIsLoadBoundDoesNotHideThroughput() throws {
@@ -161,7 +162,7 @@ import Testing
       let found = try ComparisonAgainst(now, against: then)
       #expect(found.reference == nil && found.hasRegression && found.isDecided)
       #expect(
-        found.omissions.contains { $0.hasPrefix("nginx is no reference: it was measured in 3") })
+        found.omissions.contains { $0.hasPrefix("nginx is not a reference: it was measured in 3") })
     }
     // Another peer with enough of them stands in.
     func two() -> Comparison {
@@ -185,9 +186,9 @@ import Testing
   // MARK: Before anything is measured
 
   @Test func theRatesOfTheEarlierRunAreTakenUnderTheirNames() {
-    let earlier = run { $0.stages.append(("brink", 14_000)) }
+    let earlier = run { $0.stages.append(("saturation", 14_000)) }
     let stages = ComparisonAgainst.repeatedStages(of: earlier)
-    #expect(stages.map(\.stage.name) == ["equal", "brink"])
+    #expect(stages.map(\.stage.name) == ["equal", "saturation"])
     #expect(stages.map(\.stage.rate) == [9000, 14_000])
     #expect(stages.map(\.variantsOnly) == [false, true])
     #expect(stages.allSatisfy { $0.stage.kind == .rate && !$0.stage.reason.isEmpty })
@@ -222,7 +223,7 @@ import Testing
     #expect(refused { $0.workload.name = "other" }.count == 1)
     #expect(refused(4) == ["this run has 4 rounds, of at least 5"])
     #expect(refused(8, run { $0.rounds = 3 }) == ["the earlier run has 3 rounds, of at least 5"])
-    #expect(refused(8, run(["io_uring+sqpoll"])) == ["they have no variant in common"])
+    #expect(refused(8, run(["io_uring+sqpoll"])) == ["no variant in common"])
     // One in common is enough.
     #expect(refused(8, run(["epoll", "io_uring+sqpoll"])).isEmpty)
   }

@@ -115,7 +115,7 @@ import Testing
         Issue.record("\(other) is no matter")
       } catch {
         // Both variants run it, and it is said once.
-        #expect(error.differences == ["the variants' configuration millrace.yaml is another one"])
+        #expect(error.differences == ["the variants' configuration millrace.yaml differs"])
       }
     }
     // One that a peer was given is no workload, but then the peer is no reference.
@@ -150,7 +150,7 @@ import Testing
     ("run-abcdef", "run-abcdef"), (":", ":"), ("", ""),
   ])
   func whatLastsOfAText(_ text: String, _ lasting: String) {
-    #expect(LastingText.of(text) == lasting)
+    #expect(NormalizedText.of(text) == lasting)
   }
 
   @Test func aPeerThatChangedItselfIsNoReference() throws {
@@ -191,7 +191,7 @@ import Testing
       ("origin", { $0.workload.originArguments = ["--size", "9KiB"] }),
       ("files", { $0.workload.files["mix.yaml"] = "requests: []" }),
       ("pacing", { $0.workload.pacing = "poisson" }),
-      ("counted part", { $0.workload.countedSeconds = 1.5 }),
+      ("measured interval", { $0.workload.countedSeconds = 1.5 }),
       ("warm-up", { $0.workload.warmUpSeconds = 0.25 }),
       ("processor", { $0.machine.processor = "another" }),
       ("kernel", { $0.machine.kernel = "5.15" }),
@@ -266,15 +266,16 @@ import Testing
   @Test func whatOnlyOneRunHasIsSaidOnce() throws {
     let more = run {
       $0.subjects.append(ToldComparison.variant("io_uring+sqpoll"))
-      $0.stages.append(("brink", 14_000))
+      $0.stages.append(("saturation", 14_000))
     }
     let gained = try against(more, run())
     #expect(gained.omissions.filter { $0.contains("io_uring+sqpoll") }.count == 1)
     #expect(
-      gained.omissions.filter { $0.contains("no stage brink") }.count == 1, "\(gained.omissions)")
+      gained.omissions.filter { $0.contains("no stage saturation") }.count == 1,
+      "\(gained.omissions)")
     let lost = try against(run(), more)
     #expect(
-      lost.omissions == ["io_uring+sqpoll was measured in the earlier run, and not in this one."])
+      lost.omissions == ["io_uring+sqpoll was measured in the earlier run, but not in this one."])
   }
 
   @Test func roundsThatDoNotCountAreLeftOut() throws {

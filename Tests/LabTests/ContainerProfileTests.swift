@@ -6,7 +6,7 @@ import Testing
 @testable import Lab
 
 @Suite struct ContainerProfileTests {
-  private func read(_ text: String) throws(TargetFacts.ProfileFlaw) -> TargetFacts {
+  private func read(_ text: String) throws(TargetFacts.ProfileError) -> TargetFacts {
     try TargetFacts(profile: text)
   }
 
@@ -29,7 +29,7 @@ import Testing
     let names =
       ["submit_all", "single_issuer"] + EngineFeatures.all.map { $0.name }
       + ["wake", "connect", "file_rename"]
-    for state in ["on", "off: works; not asked for", "refused: EPERM"] {
+    for state in ["on", "off: available; off by default", "refused: EPERM"] {
       let lines = names.map { "\"\($0)\": \"\(state)\"" }.joined(separator: ", ")
       let facts = try read("{\"name\": \"here\", \"features\": {\(lines)}}")
       #expect(facts.features.count == names.count)
@@ -38,22 +38,24 @@ import Testing
 
   @Test(arguments: [
     // Docker's own profile, and a target without the level of features.
-    (#"{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": []}"#, "defaultAction is not known"),
-    (#"{"io_uring": "refused"}"#, "io_uring is not known"),
+    (#"{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": []}"#, "defaultAction is not a known key"),
+    (#"{"io_uring": "refused"}"#, "io_uring is not a known key"),
     (#"{}"#, "features is missing"), (#"{"name": "x"}"#, "features is missing"),
     (#"{"features": {}}"#, "features is empty"),
-    (#"{"features": ["io_uring"]}"#, "features is another value, and no object"),
+    (#"{"features": ["io_uring"]}"#, "features is another value, expected an object"),
     (#"{"features": null}"#, "features is"), (#"{"features": "off"}"#, "features is a text"),
     (#"{"name": 7, "features": {"io_uring": "on"}}"#, "name is another value"),
-    (#"{"Features": {"io_uring": "on"}}"#, "Features is not known"),
-    (#"{"features": {"iouring": "off"}}"#, "features.iouring is not known: there are io_uring,"),
-    (#"{"features": {"io_uring": "blocked"}}"#, #"features.io_uring is "blocked"; it may be on"#),
+    (#"{"Features": {"io_uring": "on"}}"#, "Features is not a known key"),
+    (#"{"features": {"iouring": "off"}}"#, "features.iouring is not a known feature (io_uring,"),
+    (#"{"features": {"io_uring": "blocked"}}"#, #"features.io_uring is "blocked", expected on"#),
     (#"{"features": {"io_uring": "denied"}}"#, "features.io_uring is"),
     (#"{"features": {"io_uring": "disabled"}}"#, "features.io_uring is"),
     (#"{"features": {"io_uring": "official"}}"#, "features.io_uring is"),
     (#"{"features": {"io_uring": ""}}"#, "features.io_uring is"),
-    (#"{"features": {"io_uring": false}}"#, "features.io_uring is another value, and no text"),
-    ("[]", "no object"), ("{", "cannot be read as JSON"), ("", "cannot be read as JSON"),
+    (
+      #"{"features": {"io_uring": false}}"#, "features.io_uring is another value, expected a string"
+    ),
+    ("[]", "expected an object"), ("{", "not valid JSON"), ("", "not valid JSON"),
   ])
   func whatWouldBePassedOverIsRefused(_ text: String, _ words: String) {
     do {

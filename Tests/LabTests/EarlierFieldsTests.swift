@@ -54,8 +54,8 @@ import Testing
   }
 
   @Test(arguments: [
-    (#"{"schema": 2, "version": "3.1", "subjects": 7}"#, "schema 2, which millrace 3.1 wrote"),
-    (#"{"schema": 99}"#, "which a newer millrace wrote; this one reads schemas up to 1"),
+    (#"{"schema": 2, "version": "3.1", "subjects": 7}"#, "schema 2, written by millrace 3.1"),
+    (#"{"schema": 99}"#, "written by a newer millrace; this version reads schemas up to 1"),
     (#"{"subjects": []}"#, "schema is missing"),
     (#"{"schema": 1}"#, "subjects is missing"),
     (#"{"schema": 1, "subjects": [{}], "seconds": "long"}"#, "seconds"),

@@ -50,7 +50,7 @@ import Testing
     "rate>=fast", "other.p99<1ms", "", "<5ms",
   ])
   func whatCannotBeReadIsRefusedWithAnExample(_ text: String) {
-    let flaw = #expect(throws: Expectation.Flaw.self) { try Expectation(text) }
-    #expect(flaw?.message.contains("for example p99<5ms") == true)
+    let error = #expect(throws: Expectation.ParseError.self) { try Expectation(text) }
+    #expect(error?.message.contains("for example p99<5ms") == true)
   }
 }

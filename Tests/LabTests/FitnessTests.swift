@@ -31,7 +31,7 @@ import Testing
       $0.processors = [0]
       $0.loadProcessors = []
     }
-    #expect(one.map(\.severity) == [.refusal] && one[0].text.contains("there is one CPU"))
+    #expect(one.map(\.severity) == [.refusal] && one[0].text.contains("there is only one CPU"))
     let two = found {
       $0.processors = [0, 1]
       $0.loadProcessors = [1]
@@ -63,21 +63,21 @@ import Testing
   }
 
   private static let warnings: [(String, @Sendable (inout FitnessFacts) -> Void, Bool)] = [
-    ("the same loop", { $0.loopNanoseconds = [97.1, 102.9, 97.1, 102.9] }, true),
-    ("the same loop", { $0.loopNanoseconds = [97.5, 102.5, 97.5, 102.5] }, false),
-    ("the same loop", { $0.loopNanoseconds = [5] }, false),
-    ("the hypervisor gave", { $0.stolenNow = 0.011 }, true),
-    ("the hypervisor gave", { $0.stolenNow = 0.01 }, false),
-    ("the hypervisor gave", { $0.stolenEver = 0.2 }, true),
+    ("run time of a fixed loop", { $0.loopNanoseconds = [97.1, 102.9, 97.1, 102.9] }, true),
+    ("run time of a fixed loop", { $0.loopNanoseconds = [97.5, 102.5, 97.5, 102.5] }, false),
+    ("run time of a fixed loop", { $0.loopNanoseconds = [5] }, false),
+    ("steal time is", { $0.stolenNow = 0.011 }, true),
+    ("steal time is", { $0.stolenNow = 0.01 }, false),
+    ("steal time is", { $0.stolenEver = 0.2 }, true),
     ("other processes use", { $0.busyElsewhere = 0.051 }, true),
     ("other processes use", { $0.busyElsewhere = 0.05 }, false),
     (
       "governor powersave, schedutil",
       { $0.governors = ["schedutil", "powersave", "performance"] }, true
     ),
-    ("boost its clock", { $0.boosts = true }, true),
-    ("boost its clock", { $0.boosts = nil }, false),
-    ("two threads of one core", { $0.loadProcessors = [1, 3] }, true),
+    ("frequency boost", { $0.boosts = true }, true),
+    ("frequency boost", { $0.boosts = nil }, false),
+    ("hyperthreads of one core", { $0.loadProcessors = [1, 3] }, true),
     ("virtual machine", { $0.isVirtual = true }, true),
     ("3 MiB are swapped out", { $0.swapUsedBytes = 3 << 20 }, true),
     ("swapped out", { $0.swapUsedBytes = 0 }, false),

@@ -73,9 +73,9 @@ struct LoadPacerTests {
   @Test("a limit counts moments after the warm-up, over all threads", arguments: [1, 2, 3])
   func limitIsExact(threads: Int) {
     let warmUp: Int64 = 300_000_000
-    var schedule = LoadSchedule(moments: [], templates: [])
+    var schedule = LoadSchedule(sendTimes: [], templates: [])
     for i in 0..<2000 {
-      schedule.moments.append(Int64(i) * 1_000_000)
+      schedule.sendTimes.append(Int64(i) * 1_000_000)
       schedule.templates.append(0)
     }
     for pacing in [
@@ -128,7 +128,7 @@ struct LoadPacerTests {
 
   @Test("the same seed plans the same moments and templates, another one others")
   func seedsRepeat() {
-    func walk(_ seed: UInt64) -> [Moment] {
+    func walk(_ seed: UInt64) -> [PlannedRequest] {
       var pacer = Pacer(
         source(.poisson(rate: 1000), seed: seed, weights: [1, 2, 3]), thread: 0, of: 1)
       return (0..<1000).compactMap { _ in pacer.next() }
@@ -148,15 +148,15 @@ struct LoadPacerTests {
 
   @Test("a replay keeps its moments and templates, whoever takes them", arguments: [1, 2, 5])
   func replayIsKept(threads: Int) {
-    let schedule = LoadSchedule(moments: [0, 10, 10, 500, 9_000], templates: [0, 1, 0, 1, 1])
+    let schedule = LoadSchedule(sendTimes: [0, 10, 10, 500, 9_000], templates: [0, 1, 0, 1, 1])
     let source = source(.replay(schedule), weights: [1, 1])
-    var found: [Moment] = []
+    var found: [PlannedRequest] = []
     for thread in 0..<threads {
       var pacer = Pacer(source, thread: thread, of: threads)
       while let moment = pacer.next() { found.append(moment) }
     }
     found.sort { ($0.offset, $0.template) < ($1.offset, $1.template) }
-    #expect(found.map(\.offset) == schedule.moments)
+    #expect(found.map(\.offset) == schedule.sendTimes)
     #expect(found.map(\.template) == [0, 0, 1, 1, 1])
   }
 

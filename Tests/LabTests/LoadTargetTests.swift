@@ -32,19 +32,19 @@ import Testing
   @Test(arguments: [
     ("ftp://h/", "scheme"), ("http://", "no host"), ("http://h:0/", "port"),
     ("http://h:70000/", "port"), ("http://h:x/", "port"), ("http://::1/", "more than one colon"),
-    ("http://[::1/", "not closed"), ("http://[::1]x/", "after the bracket"),
+    ("http://[::1/", "unclosed"), ("http://[::1]x/", "after the bracket"),
     ("http://u:p@h/", "user"), ("http://h/a b", "0x20"), ("http://h/ä", "0xc3"),
     ("unix:run.sock", "absolute"),
   ])
   func whatIsWrongIsNamed(_ text: String, _ word: String) {
-    let flaw = #expect(throws: LoadTarget.Flaw.self) { try LoadTarget(text) }
-    #expect(flaw?.message.contains(word) == true, "\(String(describing: flaw))")
-    #expect(flaw?.cure.isEmpty == false)
+    let error = #expect(throws: LoadTarget.ParseError.self) { try LoadTarget(text) }
+    #expect(error?.message.contains(word) == true, "\(String(describing: error))")
+    #expect(error?.hint.isEmpty == false)
   }
 
   @Test func aNameThatDoesNotExistIsTheResolversError() throws {
     let target = try LoadTarget("http://does-not-exist.invalid/")
-    let flaw = #expect(throws: LoadTarget.Flaw.self) { try target.resolve() }
-    #expect(flaw?.message.contains("cannot be resolved") == true)
+    let error = #expect(throws: LoadTarget.ParseError.self) { try target.resolve() }
+    #expect(error?.message.contains("cannot be resolved") == true)
   }
 }

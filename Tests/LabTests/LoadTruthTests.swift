@@ -139,9 +139,9 @@ struct LoadTruthTests {
 
   @Test("a replay is sent at its own moments, each with its own template")
   func replay() throws {
-    var schedule = LoadSchedule(moments: [], templates: [])
+    var schedule = LoadSchedule(sendTimes: [], templates: [])
     for i in 0..<300 {
-      schedule.moments.append(Int64(i / 3) * 7_000_000)
+      schedule.sendTimes.append(Int64(i / 3) * 7_000_000)
       schedule.templates.append(UInt32(i % 3 == 0 ? 1 : 0))
     }
     var plan = LoadWorld.plan(.replay(schedule), connections: 8, seconds: 60)

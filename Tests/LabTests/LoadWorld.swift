@@ -153,9 +153,9 @@ enum LoadWorld {
     var options = EngineOptions()
     options.smallBuffers = 256
     options.largeBuffers = 32
-    let seed = LoadSeed(plan, PacingSource(plan), board, index: 0, of: 1, options)
+    let parameters = LoadThreadParameters(plan, PacingSource(plan), board, index: 0, of: 1, options)
     var worker = try LoadWorker<Simulated>(
-      seed, engine: Simulated(seed.options, world: world))
+      parameters, engine: Simulated(parameters.options, world: world))
     if let stopAfter {
       let waker = worker.engine.waker
       world.after(stopAfter) {
@@ -174,7 +174,7 @@ enum LoadWorld {
       // The simulated engine cannot be left with work under way, so this is the end of the test.
       precondition(
         turns < 2_000_000,
-        "seed \(seed.plan.seed): stuck while \(worker.stage), \(worker.inAir) in flight")
+        "seed \(parameters.plan.seed): stuck while \(worker.stage), \(worker.inAir) in flight")
     }
     let counters = worker.engine.counters
     let box = TallyBox(count: 1)

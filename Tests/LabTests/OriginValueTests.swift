@@ -164,7 +164,7 @@ import Testing
   }
 
   @Test func momentsComeInOrder() {
-    var heap = MomentHeap<Int64>(capacity: 0)
+    var heap = DeadlineHeap<Int64>(capacity: 0)
     var state: UInt64 = 3
     var expected: [Int64] = []
     for _ in 0..<500 {

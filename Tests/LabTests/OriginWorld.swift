@@ -123,7 +123,7 @@ enum OriginWorld {
     let shared = UnsafeMutablePointer<OriginShared>.allocate(capacity: 1)
     shared.initialize(to: OriginShared())
     let board = OriginBoard()
-    let made = OriginSeed(
+    let made = OriginThreadParameters(
       plan: plan, index: 0, options: options, context: nil, shared: shared, board: board,
       start: world.now)
     // As on its thread, the worker is never torn down: its content is memory of the engine's.

@@ -22,7 +22,7 @@ struct RateHeldTests {
   }
 
   private func isDoubted(_ result: LoadResult) -> Bool {
-    LoadText.doubts(result).contains { $0.hasPrefix("the planned rate was not held") }
+    LoadText.doubts(result).contains { $0.hasPrefix("the planned rate was not sustained") }
   }
 
   @Test("a count that varies by itself is no fault")
@@ -95,10 +95,10 @@ struct RateHeldTests {
   @Test("a log is sent to its end, and held, however its requests are spread")
   func wholeLog() throws {
     // Twelve seconds: nothing but two requests a second, then 400 within the last one.
-    var schedule = LoadSchedule(moments: [], templates: [])
-    for i in 0..<22 { schedule.moments.append(Int64(i) * 500_000_000) }
-    for i in 0...400 { schedule.moments.append(11_000_000_000 + Int64(i) * 2_500_000) }
-    schedule.templates = schedule.moments.map { _ in 0 }
+    var schedule = LoadSchedule(sendTimes: [], templates: [])
+    for i in 0..<22 { schedule.sendTimes.append(Int64(i) * 500_000_000) }
+    for i in 0...400 { schedule.sendTimes.append(11_000_000_000 + Int64(i) * 2_500_000) }
+    schedule.templates = schedule.sendTimes.map { _ in 0 }
     var plan = LoadWorld.plan(.replay(schedule), connections: 16)
     plan.durationNanoseconds = schedule.wholeNanoseconds
     let outcome = try LoadWorld.run(plan) { service, _ in service.respond() }
@@ -113,7 +113,7 @@ struct RateHeldTests {
   func burst() throws {
     let count = 50
     let schedule = LoadSchedule(
-      moments: Array(repeating: 0, count: count), templates: Array(repeating: 0, count: count))
+      sendTimes: Array(repeating: 0, count: count), templates: Array(repeating: 0, count: count))
     var plan = LoadWorld.plan(.replay(schedule), connections: 10)
     plan.durationNanoseconds = schedule.wholeNanoseconds
     let outcome = try LoadWorld.run(plan) { service, _ in

@@ -25,10 +25,10 @@ import Testing
 
       """)
     #expect(log.format == .combined && log.hasSecondsOnly)
-    #expect(log.schedule.moments == [0, 500_000_000, 1_000_000_000])
+    #expect(log.schedule.sendTimes == [0, 500_000_000, 1_000_000_000])
     #expect(log.templates.map(\.target) == ["/a", "/b?c=1"])
     #expect(log.schedule.templates == [0, 1, 0])
-    #expect(log.skipped == ["with a request line that is none": 1])
+    #expect(log.skipped == ["with an invalid request line": 1])
   }
 
   @Test func auditRecordsCountFromTheRequestAndSkipOtherKinds() throws {
@@ -43,7 +43,7 @@ import Testing
     #expect(log.format == .audit && !log.hasSecondsOnly)
     #expect(log.templates.map(\.target) == ["/x?q=1", "/up"])
     #expect(log.templates[1].method == "POST" && log.templates[1].content.count == 7)
-    #expect(log.schedule.moments == [0, 625_000_000])
+    #expect(log.schedule.sendTimes == [0, 625_000_000])
     #expect(log.skipped == ["with a redacted query": 1])
   }
 
@@ -83,9 +83,9 @@ import Testing
       {"time":"2199-12-31T23:59:59.999999999Z","request":"GET /b HTTP/1.1"}
       {"time":"2199-12-31T23:59:59.5Z","request":"GET /a HTTP/1.1"}
       """)
-    #expect(log.skipped.isEmpty && log.schedule.moments == [0, 499_999_999])
+    #expect(log.skipped.isEmpty && log.schedule.sendTimes == [0, 499_999_999])
     let first = try load(#"{"time":"1970-01-01T00:00:00Z","request":"GET / HTTP/1.1"}"#)
-    #expect(first.skipped.isEmpty && first.schedule.moments == [0])
+    #expect(first.skipped.isEmpty && first.schedule.sendTimes == [0])
   }
 
   @Test func aCombinedLineOfTheYear9999IsSkipped() throws {
@@ -106,7 +106,7 @@ import Testing
       {"kind":"exchange","time":"2026-11-21T01:33:18Z","path":"/y","total_us":\(took)}
       """)
     #expect(log.templates.map(\.target) == ["/x"])
-    #expect(log.skipped == ["with a total_us that cannot be": 1])
+    #expect(log.skipped == ["with an invalid total_us": 1])
   }
 
   private static let twoSeconds = """
@@ -116,14 +116,14 @@ import Testing
 
   @Test(arguments: [0, -1, .nan, .infinity, .leastNonzeroMagnitude, 1e-300, 1e-9] as [Double])
   func noLogIsReplayedAtASpeedThatIsNone(_ speed: Double) {
-    #expect(throws: ReplayLog.Flaw.self) { try load(Self.twoSeconds, speed: speed) }
+    #expect(throws: ReplayLog.ParseError.self) { try load(Self.twoSeconds, speed: speed) }
   }
 
   @Test func aWrongTimeThatWouldTakeYearsIsTold() {
-    let flaw = #expect(throws: ReplayLog.Flaw.self) {
+    let error = #expect(throws: ReplayLog.ParseError.self) {
       try load(Self.twoSeconds + "\n" + #"{"msec":"1795250321.1","request":"GET /3 HTTP/1.1"}"#)
     }
-    #expect(flaw?.message == "the log would take 20778 days at this speed")
+    #expect(error?.message == "the log would take 20778 days at this speed")
   }
 
   // MARK: The format
@@ -138,20 +138,20 @@ import Testing
     let log = try load(
       probes(count) + #"1.2.3.4 - - [21/Nov/2026:10:18:41 +0000] "GET / HTTP/1.1" 200 1 "-" "-""#)
     #expect(log.format == .combined && log.templates.map(\.target) == ["/"])
-    #expect(log.skipped == ["with a request line that is none": count])
+    #expect(log.skipped == ["with an invalid request line": count])
   }
 
   @Test func aLogMayBeginWithLinesOfNoFormatUpToALimit() throws {
     let good = #"1.2.3.4 - - [21/Nov/2026:10:18:41 +0000] "GET / HTTP/1.1" 200 1 "-" "-""#
     let log = try load(String(repeating: "half a line\n", count: 99) + good)
-    #expect(log.format == .combined && log.schedule.moments == [0])
+    #expect(log.format == .combined && log.schedule.sendTimes == [0])
     #expect(log.skipped == ["not in the combined format": 99])
     let json = try load("half a line\n" + Self.twoSeconds)
     #expect(json.format == .json && json.skipped == ["not JSON": 1])
-    let flaw = #expect(throws: ReplayLog.Flaw.self) {
+    let error = #expect(throws: ReplayLog.ParseError.self) {
       try load(String(repeating: "half a line\n", count: 100) + good)
     }
-    #expect(flaw?.message.contains("none of its first lines") == true)
+    #expect(error?.message.contains("none of its first lines") == true)
   }
 
   @Test func linesThatAreOutOfOrderAreSortedByTime() throws {
@@ -161,18 +161,18 @@ import Testing
       {"msec":"10.5","request":"GET /early HTTP/1.1"}
       """)
     #expect(log.templates.map(\.target) == ["/early", "/late"])
-    #expect(log.schedule.moments == [0, 2_000_000_000])
+    #expect(log.schedule.sendTimes == [0, 2_000_000_000])
   }
 
   @Test(arguments: ["", "hello\nworld\n", "{\"kind\":\"seal\"}\n"])
   func whatHoldsNoRequestIsRefused(_ text: String) {
-    #expect(throws: ReplayLog.Flaw.self) { try load(text) }
+    #expect(throws: ReplayLog.ParseError.self) { try load(text) }
   }
 
   @Test func aLogThatIsNotThereIsNamed() {
-    let flaw = #expect(throws: ReplayLog.Flaw.self) {
+    let error = #expect(throws: ReplayLog.ParseError.self) {
       try ReplayLog.load("/does/not/exist", speed: 1)
     }
-    #expect(flaw?.message == "there is no /does/not/exist")
+    #expect(error?.message == "/does/not/exist does not exist")
   }
 }

@@ -11,10 +11,10 @@ struct RequestRowsTests {
   /// A log of so many different requests, each asked for once; the last one four times, the middle one
   /// twice.
   private func plan(_ count: Int) -> LoadPlan {
-    var schedule = LoadSchedule(moments: [], templates: [])
+    var schedule = LoadSchedule(sendTimes: [], templates: [])
     let templates = Array(0..<count) + [count - 1, count - 1, count / 2, count - 1]
     for (i, template) in templates.enumerated() {
-      schedule.moments.append(Int64(i) * 1_000_000)
+      schedule.sendTimes.append(Int64(i) * 1_000_000)
       schedule.templates.append(UInt32(template))
     }
     var plan = LoadWorld.plan(.replay(schedule), connections: 8)
@@ -61,7 +61,7 @@ struct RequestRowsTests {
     #expect(others.name == "\(count - 99) others" && others.together == count - 99)
     #expect(others.completed + others.failed == count - 99)
     let text = LoadText.render(result)
-    #expect(text.contains("Of \(Figures.grouped(count)) different requests"))
+    #expect(text.contains("Of \(Figures.grouped(count)) distinct requests"))
     #expect(text.contains("counted together"))
     // What is written is bounded likewise, and says it too.
     let again = try #require(LoadResult(json: result.json()))

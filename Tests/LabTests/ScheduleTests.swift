@@ -12,7 +12,7 @@ import Testing
   ) -> [Turn] {
     Schedule.turns(
       seed: seed, rounds: rounds, peerRounds: peerRounds, variants: variants, peers: peers
-    ) { peers.contains($0) ? ["maximum", "equal"] : ["maximum", "equal", "brink"] }
+    ) { peers.contains($0) ? ["maximum", "equal"] : ["maximum", "equal", "saturation"] }
   }
 
   @Test func everySubjectRunsOncePerStageAndRound() {
@@ -22,7 +22,7 @@ import Testing
       #expect(Set(part).count == part.count && part.count == 2 * 3 + 2 * 2)
     }
     #expect(all.map(\.round) == all.map(\.round).sorted(), "a round ends before the next begins")
-    #expect(!all.contains { $0.stage == "brink" && $0.subject == "p" })
+    #expect(!all.contains { $0.stage == "saturation" && $0.subject == "p" })
   }
 
   @Test func theSeedChoosesTheOrder() {
@@ -103,7 +103,7 @@ import Testing
 
   @Test func theEqualLoadIsThatOfTheSlowestSubject() {
     let found = stages([("epoll", 20_000), ("io_uring", 23_711), ("nginx", 10_000)])
-    #expect(found.map(\.stage.name) == ["equal", "brink"])
+    #expect(found.map(\.stage.name) == ["equal", "saturation"])
     #expect(found[0].stage.rate == 7000 && !found[0].variantsOnly)
     #expect(found[0].stage.reason.contains("nginx"))
     #expect(found[1].stage.rate == 20_000 && found[1].variantsOnly)
@@ -116,7 +116,7 @@ import Testing
   func aPeerBelowHalfDoesNotChooseTheEqualLoad(_ peer: Double, _ rate: Double) {
     let found = stages([("epoll", 20_000), ("io_uring", 50_000), ("caddy", peer)])
     #expect(found[0].stage.rate == rate)
-    #expect(found[0].stage.reason.contains("but caddy, not half") == (peer < 10_000))
+    #expect(found[0].stage.reason.contains("except caddy, less than half") == (peer < 10_000))
     // Of variants the slower one always counts: it is what the comparison is about.
     #expect(stages([("epoll", 60_000), ("io_uring", 1000)])[0].stage.rate == 700)
   }
@@ -131,7 +131,7 @@ import Testing
     let found = stages([("epoll", 9)], asked: [5000, 20_000, 5000, 0.4, 0.6])
     #expect(found.map(\.stage.name) == ["5000/s", "20000/s", "0.400/s", "0.600/s"])
     #expect(found.map(\.stage.rate) == [5000, 20_000, 0.4, 0.6])
-    #expect(found.allSatisfy { !$0.variantsOnly && $0.stage.reason == "asked for by --rates" })
+    #expect(found.allSatisfy { !$0.variantsOnly && $0.stage.reason == "set by --rates" })
   }
 
   @Test(arguments: [

@@ -62,13 +62,14 @@ import Testing
   }
 
   @Test(arguments: [
-    ("", "names no engine"), ("epoll,", "names no engine"),
-    ("kqueue", "\"kqueue\" names no engine"),
-    ("+sqpoll", "names no engine"), ("Epoll", "names no engine"), ("epoll#2", "names no engine"),
-    ("io_uring+", "\"+\", which cannot be read"), ("io_uring++sqpoll", "\"+\", which"),
-    ("io_uring-", "\"-\", which"), ("io_uring-sqpoll=1", "\"-sqpoll=1\", which"),
-    ("io_uring+=3", "\"+=3\", which"), ("io_uring@", "names no program after @"),
-    ("io_uring@+sqpoll", "names no program after @"),
+    ("", "is not a valid engine"), ("epoll,", "is not a valid engine"),
+    ("kqueue", "\"kqueue\" is not a valid engine"),
+    ("+sqpoll", "is not a valid engine"), ("Epoll", "is not a valid engine"),
+    ("epoll#2", "is not a valid engine"),
+    ("io_uring+", "the invalid option \"+\""), ("io_uring++sqpoll", "option \"+\""),
+    ("io_uring-", "option \"-\""), ("io_uring-sqpoll=1", "option \"-sqpoll=1\""),
+    ("io_uring+=3", "option \"+=3\""), ("io_uring@", "has no program after @"),
+    ("io_uring@+sqpoll", "has no program after @"),
   ])
   func whatCannotBeReadIsNamed(_ text: String, _ words: String) {
     do {
@@ -77,7 +78,7 @@ import Testing
     } catch {
       #expect(error.status == 2)
       #expect(error.what.hasPrefix("--variants: ") && error.what.contains(words), "\(error)")
-      #expect(!error.cure.isEmpty)
+      #expect(!error.hint.isEmpty)
     }
   }
 

@@ -180,7 +180,7 @@ extension [Ratio] {
       #expect(found.outcome == .worse || found.outcome == .undecided)
       reasons.append(found.reason ?? "")
     }
-    #expect(reasons.contains { $0.hasSuffix("among 4 quantities that is not rare enough") })
+    #expect(reasons.contains { $0.hasSuffix("among 4 quantities that is not significant") })
     #expect(reasons.contains("the interval contains 1") && reasons.contains(""))
   }
 
@@ -237,7 +237,7 @@ extension [Ratio] {
     let found = try #require(ratios(told).one(.cpuPerRequest, "equal"))
     #expect(found.outcome == (counts ? .better : .none))
     #expect(found.pairs == 10 - lost)
-    if counts && lost > 0 { #expect(found.reason == "\(lost) of 10 rounds left out") }
+    if counts && lost > 0 { #expect(found.reason == "\(lost) of 10 rounds excluded") }
     if !counts { #expect(found.reason!.contains("io_uring: 12 of 90 requests failed")) }
   }
 

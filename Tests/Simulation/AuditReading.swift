@@ -20,7 +20,7 @@ struct AuditEntry {
 struct AuditReading {
   /// By run and exchange.
   private(set) var entries: [String: AuditEntry] = [:]
-  /// Entries by the path of their request; errands have paths of their own.
+  /// Entries by the path of their request; request scripts have paths of their own.
   private var byPath: [String: String] = [:]
   private(set) var records = 0
   private(set) var losses = 0

@@ -1,4 +1,4 @@
-// What must be true of a life when it is over. Each check has a name of its own, which a report and a
+// What must be true of a run when it is over. Each check has a name of its own, which a report and a
 // deliberate break of the product can be held against.
 
 import AuditLog
@@ -6,9 +6,9 @@ import Configuration
 import MillraceEngine
 import Proxy
 
-extension Life {
+extension ProxyRun {
   func check() {
-    checkErrands()
+    checkScripts()
     if let stillAccount { checkNothingIsHeld(stillAccount, "still", keepsListeners: true) }
     if let account {
       checkNothingIsHeld(account, "end", keepsListeners: false)
@@ -18,37 +18,37 @@ extension Life {
 
   // MARK: Every request
 
-  private func checkErrands() {
-    for errand in errands where !errand.isRaw {
-      switch errand.outcome {
+  private func checkScripts() {
+    for script in scripts where !script.isRaw {
+      switch script.outcome {
       case .unsent: break
       case .waiting:
         // The client is still there although the worker has ended.
-        if !isDead { fail("answer", "\(errand.id) was neither answered nor ended") }
+        if !isDead { fail("answer", "\(script.id) was neither answered nor ended") }
       case .served: break
-      case .refused(let label): checkRefusal(errand, label)
+      case .refused(let label): checkRefusal(script, label)
       case .cut:
-        if errand.excuses.isEmpty {
-          fail("served", "\(errand.id) was cut off although nothing was in its way")
+        if script.excuses.isEmpty {
+          fail("served", "\(script.id) was cut off although nothing was in its way")
         }
       }
     }
   }
 
-  private func checkRefusal(_ errand: Errand, _ label: String) {
-    if let expected = errand.expectedLabel, label == expected || label == "head" { return }
-    if errand.excuses.isEmpty {
-      fail("served", "\(errand.id) got \(errand.status) (\(label)) although nothing was in its way")
+  private func checkRefusal(_ script: RequestScript, _ label: String) {
+    if let expected = script.expectedLabel, label == expected || label == "head" { return }
+    if script.excuses.isEmpty {
+      fail("served", "\(script.id) got \(script.status) (\(label)) although nothing was in its way")
     }
-    if label == "streams_exhausted", circumstances.configuration.limits.streams == nil {
-      fail("served", "\(errand.id) was refused for a limit that is not set")
+    if label == "streams_exhausted", runConditions.configuration.limits.streams == nil {
+      fail("served", "\(script.id) was refused for a limit that is not set")
     }
-    if label != "head", let status = Self.statuses[label], status != errand.status {
-      fail("reason", "\(errand.id) got \(errand.status) for \(label)")
+    if label != "head", let status = Self.statuses[label], status != script.status {
+      fail("reason", "\(script.id) got \(script.status) for \(label)")
     }
     if label != "head", Self.statuses[label] == nil {
       fail(
-        "reason", "\(errand.id) got \(errand.status) for \(label), which a good request never is")
+        "reason", "\(script.id) got \(script.status) for \(label), which a good request never is")
     }
   }
 
@@ -93,19 +93,19 @@ extension Life {
     if c.upstreamConnects + c.upstreamReuses + c.responses < totals.arrivals {
       failAnyway("counters", "\(totals.arrivals) requests reached servers over too few connections")
     }
-    let seen = errands.filter { $0.outcome == .served }.count
+    let seen = scripts.filter { $0.outcome == .served }.count
     if seen > c.responses + c.requests { failAnyway("counters", "more answers than requests") }
     // Held input and waiting output, both ways, on both sides: at most a few times `Flow.Limits.high` and
     // a large buffer each. A client that sends and does not read must not get more.
-    let clients = min(c.accepted, circumstances.configuration.limits.connections)
+    let clients = min(c.accepted, runConditions.configuration.limits.connections)
     if a.engine.coldBytesHighest > clients * Self.coldBytesPerClient {
       failAnyway("memory", "\(a.engine.coldBytesHighest) bytes of cold memory, \(clients) clients")
     }
     // FrameBudget counts the most frames that a worker can hold.
-    if circumstances.conditions.frames == nil && c.framesExhausted > 0 {
+    if runConditions.conditions.frames == nil && c.framesExhausted > 0 {
       failAnyway("frames", "\(c.framesExhausted) times no frame was left")
     }
-    guard circumstances.configuration.audit != nil, !isDead, !a.hasAbandonedJournal else { return }
+    guard runConditions.configuration.audit != nil, !isDead, !a.hasAbandonedJournal else { return }
     // Each exchange is recorded, refused a record and counted, dropped and counted, or closed
     // because a record of it was lost, be it the first of two or the only one.
     let told = Int(a.exchangesRecorded) + c.auditRejects + c.auditDrops
@@ -120,9 +120,9 @@ extension Life {
   // MARK: The audit log
 
   /// Holds the log on the disk against what clients saw.
-  /// - Parameter log: the log after this life, recovered.
+  /// - Parameter log: the log after this run, recovered.
   func checkAudit(_ log: AuditReading) {
-    guard let audit = circumstances.configuration.audit else { return }
+    guard let audit = runConditions.configuration.audit else { return }
     if log.nameless > 0 { failAnyway("address", "\(log.nameless) records without a client") }
     if let account, wreck == nil, !account.hasAbandonedJournal, account.journal.failedRecords == 0 {
       let finished = log.finished(run: run.hexadecimal)
@@ -133,10 +133,10 @@ extension Life {
     }
     guard audit.durability == .beforeResponse else { return }
     var missing: [String] = []
-    for errand in errands where !errand.isRaw {
-      let path = String(errand.target.prefix { $0 != "?" })
+    for script in scripts where !script.isRaw {
+      let path = String(script.target.prefix { $0 != "?" })
       let entry = log.entry(path: path)
-      if let text = contradiction(errand, entry) { missing.append(text) }
+      if let text = contradiction(script, entry) { missing.append(text) }
     }
     // `when_full: drop` may have let some go unrecorded, which are counted.
     let drops = account?.counters.auditDrops ?? 0
@@ -148,44 +148,44 @@ extension Life {
     }
   }
 
-  /// What the log says wrong of an errand; nil if nothing.
-  private func contradiction(_ errand: Errand, _ entry: AuditEntry?) -> String? {
+  /// What the log says wrong of an request script; nil if nothing.
+  private func contradiction(_ script: RequestScript, _ entry: AuditEntry?) -> String? {
     // A request that was not understood, or came too late to be, is recorded without its path.
-    if errand.outcome == .refused(label: "head_timeout") { return nil }
-    guard errand.sawHead else { return nil }
-    if case .refused(let label) = errand.outcome,
+    if script.outcome == .refused(label: "head_timeout") { return nil }
+    guard script.sawHead else { return nil }
+    if case .refused(let label) = script.outcome,
       ["audit_full", "audit_record_too_large", "streams_exhausted"].contains(label)
-        || (label == "head" && errand.status == 503)
+        || (label == "head" && script.status == 503)
     {
       return nil
     }
-    if errand.outcome == .cut && errand.status >= 400 && errand.arrivals == 0 { return nil }
+    if script.outcome == .cut && script.status >= 400 && script.arrivals == 0 { return nil }
     guard let entry else {
-      return "the client of \(errand.id) saw a response (\(errand.outcome)) that no record tells of"
+      return "the client of \(script.id) saw a response (\(script.outcome)) that no record tells of"
     }
     if entry.hasAbort && (entry.ending == "complete" || entry.ending.isEmpty) {
-      return "\(errand.id) was aborted, and its record says no reason"
+      return "\(script.id) was aborted, and its record says no reason"
     }
-    if errand.outcome == .cut {
+    if script.outcome == .cut {
       return entry.hasExchange || entry.hasBegin
-        ? nil : "the client of \(errand.id) saw a response begin that no record tells of"
+        ? nil : "the client of \(script.id) saw a response begin that no record tells of"
     }
-    guard errand.outcome == .served || errand.isSettled else { return nil }
+    guard script.outcome == .served || script.isSettled else { return nil }
     if !entry.hasExchange && !(entry.hasBegin && entry.hasEnd) {
-      return "the client of \(errand.id) saw a whole response whose end no record tells of"
+      return "the client of \(script.id) saw a whole response whose end no record tells of"
     }
-    if entry.status != errand.status {
-      return "\(errand.id) was answered \(errand.status), its record says \(entry.status)"
+    if entry.status != script.status {
+      return "\(script.id) was answered \(script.status), its record says \(entry.status)"
     }
     return nil
   }
 
   /// Verifies what a crash left, before recovery: torn it may be, and no damage.
   func checkWreck(_ disk: SimulatedDisk) {
-    guard let audit = circumstances.configuration.audit, audit.durability != .none else { return }
+    guard let audit = runConditions.configuration.audit, audit.durability != .none else { return }
     do {
       let report = try Verification(
-        directory: Circumstances.directory, files: SimulatedFiles(disk)
+        directory: RunConditions.directory, files: SimulatedFiles(disk)
       ).run()
       if report.verdict == .broken { failAnyway("wreck", "\(report)") }
     } catch {
@@ -195,7 +195,7 @@ extension Life {
 
   /// Verifies the chain. - Parameter files: the disk after recovery, or after an orderly end.
   func checkChain(_ disk: SimulatedDisk, afterRecovery: Bool) {
-    guard let audit = circumstances.configuration.audit else { return }
+    guard let audit = runConditions.configuration.audit else { return }
     // With `none` nothing orders the writes of a crashed machine.
     if audit.durability == .none && wreck != nil { return }
     var anchors = self.anchors
@@ -203,7 +203,7 @@ extension Life {
     // An anchor that a journal without durability gave may be of what a crash took.
     do {
       let report = try Verification(
-        directory: Circumstances.directory, files: SimulatedFiles(disk)
+        directory: RunConditions.directory, files: SimulatedFiles(disk)
       ).run(anchors: anchors.compactMap(Anchor.init))
       let allowed: Verdict =
         afterRecovery || (account?.hasAbandonedJournal == false && wreck == nil)

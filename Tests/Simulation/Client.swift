@@ -1,4 +1,4 @@
-// A client that speaks HTTP: it sends its errands in order over one connection, so many at a time,
+// A client that speaks HTTP: it sends its request scripts in order over one connection, so many at a time,
 // and looks at every byte that comes back. It may misbehave as a person's browser does (go away at
 // any moment); those that attack are in Hostile.swift.
 
@@ -6,7 +6,7 @@ import MillraceEngine
 import TLS
 
 /// How a client treats its connection.
-struct Manners {
+struct ClientBehavior {
   /// Requests in flight at once.
   var depth = 1
   var thinkTime: Int64 = 0
@@ -14,30 +14,30 @@ struct Manners {
   enum Goodbye { case closes, halfCloses, waits }
   var goodbye = Goodbye.closes
   /// What it does at a moment of its own, whatever is going on.
-  enum Whim { case resets, vanishes, closes, halfCloses }
-  var whim: Whim?
-  var whimAt: Int64 = 0
+  enum ClientFault { case resets, vanishes, closes, halfCloses }
+  var clientFault: ClientFault?
+  var clientFaultAt: Int64 = 0
   var pace = Pace.prompt
 
-  var isPatient: Bool { whim == nil }
+  var isPatient: Bool { clientFault == nil }
 }
 
 final class Client {
-  private unowned let life: Life
+  private unowned let proxyRun: ProxyRun
   let number: Int
-  private let errands: [Errand]
-  private let manners: Manners
+  private let scripts: [RequestScript]
+  private let behavior: ClientBehavior
   private let listener: Int
   private var line: Line!
   private let reader = MessageReader(isRequest: false)
   private var dice: SimulatedDice
   private var next = 0
   /// Sent, and not answered whole, in order.
-  private var inFlight: [Errand] = []
+  private var inFlight: [RequestScript] = []
   /// Sent, and not known to be with the network.
-  private var unconfirmed: [Errand] = []
-  /// The content of an errand that waits for 100 (Continue).
-  private var heldContent: (errand: Errand, bytes: [UInt8])?
+  private var unconfirmed: [RequestScript] = []
+  /// The content of an request script that waits for 100 (Continue).
+  private var heldContent: (script: RequestScript, bytes: [UInt8])?
   private var current: Response?
   private var isLast = false
   private var hasCounted = false
@@ -56,47 +56,50 @@ final class Client {
   }
 
   init(
-    _ life: Life, number: Int, listener: Int, _ errands: [Errand], _ manners: Manners,
+    _ proxyRun: ProxyRun, number: Int, listener: Int, _ scripts: [RequestScript],
+    _ behavior: ClientBehavior,
     host: String, dice: SimulatedDice
   ) {
-    self.life = life
+    self.proxyRun = proxyRun
     self.number = number
     self.listener = listener
-    self.errands = errands
-    self.manners = manners
+    self.scripts = scripts
+    self.behavior = behavior
     self.host = host
     self.dice = dice
   }
 
   func start() {
     guard !isOver else { return }
-    let context = life.clientContext(listener)
+    let context = proxyRun.clientContext(listener)
     line = Line(
-      life.world, to: life.listenerAddresses[listener], manners.pace, context, host: host,
-      ticket: context == nil ? nil : life.takeTicket(&dice))
+      proxyRun.world, to: proxyRun.listenerAddresses[listener], behavior.pace, context, host: host,
+      ticket: context == nil ? nil : proxyRun.takeTicket(&dice))
     line.onConnected = { [unowned self] in
-      life.totals.connections += 1
+      proxyRun.totals.connections += 1
       advance()
     }
     line.onBytes = { [unowned self] in received($0) }
     line.onEnd = { [unowned self] in lineEnded($0) }
     line.onDrained = { [unowned self] in
       guard line.isDrained else { return }
-      for errand in unconfirmed { errand.sentAt = life.world.now }
+      for script in unconfirmed { script.sentAt = proxyRun.world.now }
       unconfirmed = []
     }
-    if let whim = manners.whim { life.after(manners.whimAt) { [unowned self] in act(whim) } }
-    stillSince = life.world.now
+    if let clientFault = behavior.clientFault {
+      proxyRun.after(behavior.clientFaultAt) { [unowned self] in act(clientFault) }
+    }
+    stillSince = proxyRun.world.now
     watch()
   }
 
   private func watch() {
-    life.after(Life.glance) { [unowned self] in
+    proxyRun.after(ProxyRun.pollInterval) { [unowned self] in
       guard !isOver else { return }
       if line.progress != lastProgress {
         lastProgress = line.progress
-        stillSince = life.world.now
-      } else if life.world.now - stillSince > life.patience {
+        stillSince = proxyRun.world.now
+      } else if proxyRun.world.now - stillSince > proxyRun.waitLimit {
         gaveUp()
       }
       watch()
@@ -104,10 +107,10 @@ final class Client {
   }
 
   private func gaveUp() {
-    if manners.isPatient && !(saidGoodbye && manners.goodbye == .closes) {
-      life.fail(
+    if behavior.isPatient && !(saidGoodbye && behavior.goodbye == .closes) {
+      proxyRun.fail(
         "hang",
-        "client \(number) waited for \(life.patience / 1_000_000_000) s; in flight "
+        "client \(number) waited for \(proxyRun.waitLimit / 1_000_000_000) s; in flight "
           + "\(inFlight.map(\.id)), last=\(isLast)")
     }
     line.reset()
@@ -118,37 +121,37 @@ final class Client {
 
   private func advance() {
     guard !isOver, !saidGoodbye else { return }
-    while next < errands.count, inFlight.count < manners.depth, heldContent == nil, !isLast {
-      if errands[next].expects && !inFlight.isEmpty { return }
+    while next < scripts.count, inFlight.count < behavior.depth, heldContent == nil, !isLast {
+      if scripts[next].expects && !inFlight.isEmpty { return }
       // RFC 9112 9.3.2 and 9.6: nothing is pipelined behind a request that ends its connection, or
       // that may.
       if let last = inFlight.last, last.closes || last.isOld { return }
-      send(errands[next])
+      send(scripts[next])
       next += 1
     }
-    if next == errands.count && inFlight.isEmpty && heldContent == nil { goodbye() }
+    if next == scripts.count && inFlight.isEmpty && heldContent == nil { goodbye() }
   }
 
-  private func send(_ errand: Errand) {
-    life.note(
-      "client \(number) sends \(errand.id): \(errand.method) \(errand.target) \(errand.body)")
-    errand.outcome = .waiting
-    life.totals.requests += 1
-    inFlight.append(errand)
-    unconfirmed.append(errand)
-    let content = errand.content(&dice)
-    if errand.expects && !content.isEmpty {
-      heldContent = (errand, content)
-      line.write(errand.head())
+  private func send(_ script: RequestScript) {
+    proxyRun.note(
+      "client \(number) sends \(script.id): \(script.method) \(script.target) \(script.body)")
+    script.outcome = .waiting
+    proxyRun.totals.requests += 1
+    inFlight.append(script)
+    unconfirmed.append(script)
+    let content = script.content(&dice)
+    if script.expects && !content.isEmpty {
+      heldContent = (script, content)
+      line.write(script.head())
       // RFC 9110 10.1.1: a client does not wait for ever.
-      life.after(1_000_000_000) { [unowned self] in releaseContent(errand) }
+      proxyRun.after(1_000_000_000) { [unowned self] in releaseContent(script) }
     } else {
-      line.write(errand.head() + content)
+      line.write(script.head() + content)
     }
   }
 
-  private func releaseContent(_ errand: Errand) {
-    guard let held = heldContent, held.errand === errand else { return }
+  private func releaseContent(_ script: RequestScript) {
+    guard let held = heldContent, held.script === script else { return }
     heldContent = nil
     if !isOver {
       line.write(held.bytes)
@@ -159,9 +162,9 @@ final class Client {
   private func goodbye() {
     guard !saidGoodbye else { return }
     saidGoodbye = true
-    switch manners.goodbye {
+    switch behavior.goodbye {
     case .closes:
-      if let ticket = line.ticket() { life.keep(ticket) }
+      if let ticket = line.ticket() { proxyRun.keep(ticket) }
       line.finish()
       line.close()
       over("done")
@@ -170,12 +173,12 @@ final class Client {
     }
   }
 
-  private func act(_ whim: Manners.Whim) {
+  private func act(_ clientFault: ClientBehavior.ClientFault) {
     guard !isOver else { return }
-    life.note("client \(number) \(whim)")
-    life.totals.whims += 1
-    for errand in errands where !errand.isSettled { errand.excuse("the client \(whim)") }
-    switch whim {
+    proxyRun.note("client \(number) \(clientFault)")
+    proxyRun.totals.clientFaults += 1
+    for script in scripts where !script.isSettled { script.excuse("the client \(clientFault)") }
+    switch clientFault {
     case .resets: line.reset()
     case .vanishes: line.vanish()
     case .closes: line.close()
@@ -184,7 +187,7 @@ final class Client {
       line.finish()
       return
     }
-    over("whim")
+    over("clientFault")
   }
 
   // MARK: In
@@ -201,7 +204,7 @@ final class Client {
   private func take(_ item: MessageReader.Item) {
     switch item {
     case .broken(let why):
-      life.fail("response", "client \(number) reads what is no response: \(why)")
+      proxyRun.fail("response", "client \(number) reads what is no response: \(why)")
       line.reset()
       over("broken")
     case .head(let head): takeHead(head)
@@ -211,53 +214,54 @@ final class Client {
   }
 
   private func takeHead(_ head: MessageHead) {
-    guard let errand = inFlight.first else {
+    guard let script = inFlight.first else {
       if isLast {
-        return life.fail("order", "client \(number) gets \(head.status) behind the last response")
+        return proxyRun.fail(
+          "order", "client \(number) gets \(head.status) behind the last response")
       }
-      return life.fail("order", "client \(number) gets \(head.status) without having asked")
+      return proxyRun.fail("order", "client \(number) gets \(head.status) without having asked")
     }
     if head.status < 200 {
-      life.totals.interims += 1
-      errand.hasInterim = true
-      if errand.isOld { life.fail("response", "an interim response to HTTP/1.0, \(errand.id)") }
-      if head.status == 100 { releaseContent(errand) }
+      proxyRun.totals.interims += 1
+      script.hasInterim = true
+      if script.isOld { proxyRun.fail("response", "an interim response to HTTP/1.0, \(script.id)") }
+      if head.status == 100 { releaseContent(script) }
       return
     }
-    errand.sawHead = true
-    errand.status = head.status
+    script.sawHead = true
+    script.status = head.status
     let options = head.all("connection").joined(separator: ",").lowercased()
     let id = head.first("x-sim")
-    if let id, id != "\(errand.id)" {
-      life.fail("mix-up", "client \(number) asked \(errand.id) and is answered \(id)")
+    if let id, id != "\(script.id)" {
+      proxyRun.fail("mix-up", "client \(number) asked \(script.id) and is answered \(id)")
     }
-    if head.first("x-hop") != nil { life.fail("response", "a hop-by-hop field came through") }
+    if head.first("x-hop") != nil { proxyRun.fail("response", "a hop-by-hop field came through") }
     if head.all("date").count != 1 {
-      life.fail("response", "Date is \(head.all("date")) in the answer to \(errand.id)")
+      proxyRun.fail("response", "Date is \(head.all("date")) in the answer to \(script.id)")
     }
     if id != nil && head.all("via") != ["1.1 millrace"] && head.all("via") != ["1.0 millrace"] {
-      life.fail("response", "Via is \(head.all("via")) in the answer to \(errand.id)")
+      proxyRun.fail("response", "Via is \(head.all("via")) in the answer to \(script.id)")
     }
-    if id != nil && errand.arrivals == 0 {
-      life.fail("mix-up", "\(errand.id) is answered by a server that never saw it")
+    if id != nil && script.arrivals == 0 {
+      proxyRun.fail("mix-up", "\(script.id) is answered by a server that never saw it")
     }
     var response = Response(
       isOwn: id == nil, size: head.first("x-size").flatMap { Int($0) },
-      closes: options.contains("close") || (errand.isOld && !options.contains("keep-alive")))
-    if head.start[0] != "HTTP/1.1" { life.fail("response", "version \(head.start[0])") }
-    if errand.method == "HEAD" || head.status == 204 || head.status == 304 { response.size = 0 }
+      closes: options.contains("close") || (script.isOld && !options.contains("keep-alive")))
+    if head.start[0] != "HTTP/1.1" { proxyRun.fail("response", "version \(head.start[0])") }
+    if script.method == "HEAD" || head.status == 204 || head.status == 304 { response.size = 0 }
     current = response
   }
 
   private func takeContent(_ bytes: ArraySlice<UInt8>) {
-    guard var response = current, let errand = inFlight.first else { return }
+    guard var response = current, let script = inFlight.first else { return }
     if response.isOwn {
       response.text += bytes
       current = response
-    } else if let place = Content.difference(bytes, errand.id, .response, at: errand.contentBytes) {
-      life.fail("mix-up", "byte \(place) of the answer to \(errand.id) is not its own")
+    } else if let place = Content.difference(bytes, script.id, .response, at: script.contentBytes) {
+      proxyRun.fail("mix-up", "byte \(place) of the answer to \(script.id) is not its own")
     }
-    errand.contentBytes += bytes.count
+    script.contentBytes += bytes.count
   }
 
   private func responseEnded() {
@@ -266,57 +270,57 @@ final class Client {
       return
     }
     current = nil
-    let errand = inFlight.removeFirst()
+    let script = inFlight.removeFirst()
     if reader.trailers.contains(where: { $0.name == "x-hop" }) {
-      life.fail("response", "a hop-by-hop trailer came through, \(errand.id)")
+      proxyRun.fail("response", "a hop-by-hop trailer came through, \(script.id)")
     }
-    settle(errand, response)
-    releaseContent(errand)
+    settle(script, response)
+    releaseContent(script)
     if response.closes {
       isLast = true
       for other in inFlight { other.excuse("behind the last response of its connection") }
-      for other in errands[next...] { other.excuse("behind the last response of its connection") }
+      for other in scripts[next...] { other.excuse("behind the last response of its connection") }
       unconfirmed = []
-      if manners.goodbye != .waits && !line.isDrained { return }
+      if behavior.goodbye != .waits && !line.isDrained { return }
       return
     }
-    if manners.thinkTime > 0 {
-      life.after(manners.thinkTime) { [unowned self] in advance() }
+    if behavior.thinkTime > 0 {
+      proxyRun.after(behavior.thinkTime) { [unowned self] in advance() }
     } else {
       advance()
     }
   }
 
-  private func settle(_ errand: Errand, _ response: Response) {
-    errand.settledAt = life.world.now
-    life.totals.responses += 1
-    if !hasCounted && line.hasResumed { life.totals.resumptions += 1 }
+  private func settle(_ script: RequestScript, _ response: Response) {
+    script.settledAt = proxyRun.world.now
+    proxyRun.totals.responses += 1
+    if !hasCounted && line.hasResumed { proxyRun.totals.resumptions += 1 }
     hasCounted = true
     if response.isOwn {
-      let label = ownLabel(errand, response)
-      errand.outcome = .refused(label: label)
-      life.totals.refusals[label, default: 0] += 1
-      life.note("client \(number) got \(errand.status) (\(label)) for \(errand.id)")
+      let label = ownLabel(script, response)
+      script.outcome = .refused(label: label)
+      proxyRun.totals.refusals[label, default: 0] += 1
+      proxyRun.note("client \(number) got \(script.status) (\(label)) for \(script.id)")
       return
     }
-    errand.outcome = .served
-    life.totals.bytes += errand.contentBytes
-    life.note(
-      "client \(number) got \(errand.status), \(errand.contentBytes) bytes, for \(errand.id)")
-    if let size = response.size, errand.contentBytes != size {
-      life.fail(
-        "cut", "\(errand.id) looks whole with \(errand.contentBytes) of \(size) bytes")
+    script.outcome = .served
+    proxyRun.totals.bytes += script.contentBytes
+    proxyRun.note(
+      "client \(number) got \(script.status), \(script.contentBytes) bytes, for \(script.id)")
+    if let size = response.size, script.contentBytes != size {
+      proxyRun.fail(
+        "cut", "\(script.id) looks whole with \(script.contentBytes) of \(size) bytes")
     }
   }
 
   /// `502 Bad Gateway (upstream_reset)` without content to HEAD, with it otherwise.
-  private func ownLabel(_ errand: Errand, _ response: Response) -> String {
-    if errand.method == "HEAD" { return "head" }
+  private func ownLabel(_ script: RequestScript, _ response: Response) -> String {
+    if script.method == "HEAD" { return "head" }
     let text = String(decoding: response.text, as: UTF8.self)
-    guard text.hasPrefix("\(errand.status) "), text.hasSuffix(")\n"),
+    guard text.hasPrefix("\(script.status) "), text.hasSuffix(")\n"),
       let open = text.lastIndex(of: "(")
     else {
-      life.fail("reason", "\(errand.id) is refused without a reason: \(text.debugDescription)")
+      proxyRun.fail("reason", "\(script.id) is refused without a reason: \(text.debugDescription)")
       return "none"
     }
     return String(text[text.index(after: open)...].dropLast(2))
@@ -327,16 +331,18 @@ final class Client {
   private func lineEnded(_ why: Line.End) {
     if why == .finished, case .end? = reader.finish() { responseEnded() }
     if why == .finished && reader.unread > 0 {
-      life.note("client \(number) is left with \(reader.unread) bytes of a response")
+      proxyRun.note("client \(number) is left with \(reader.unread) bytes of a response")
     }
-    life.note("client \(number) is ended: \(why)")
+    proxyRun.note("client \(number) is ended: \(why)")
     switch why {
-    case .refused: life.totals.refused += 1
-    case .reset: life.totals.resets += 1
-    case .failed: life.totals.tlsFailures += 1
+    case .refused: proxyRun.totals.refused += 1
+    case .reset: proxyRun.totals.resets += 1
+    case .failed: proxyRun.totals.tlsFailures += 1
     case .finished: break
     }
-    if why == .refused && !life.mayRefuse { life.fail("refused", "client \(number) is refused") }
+    if why == .refused && !proxyRun.mayRefuse {
+      proxyRun.fail("refused", "client \(number) is refused")
+    }
     over("\(why)")
   }
 
@@ -357,12 +363,12 @@ final class Client {
     if let cause = inFlight.first(where: { !$0.excuses.isEmpty }) {
       for other in inFlight { other.excuse("beside \(cause.id), which ended early") }
     }
-    for errand in inFlight where !errand.isSettled {
-      errand.outcome = .cut
-      errand.settledAt = life.world.now
-      life.totals.cuts += 1
-      life.note("client \(number) loses \(errand.id): \(why)")
+    for script in inFlight where !script.isSettled {
+      script.outcome = .cut
+      script.settledAt = proxyRun.world.now
+      proxyRun.totals.cuts += 1
+      proxyRun.note("client \(number) loses \(script.id): \(why)")
     }
-    life.clientIsOver()
+    proxyRun.clientIsOver()
   }
 }

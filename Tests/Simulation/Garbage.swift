@@ -33,7 +33,7 @@ enum Garbage {
   /// A request that must be refused, or answered without any server.
   static func request(_ kind: Int, hidden: Int) -> [UInt8] {
     let inner = "GET /hidden HTTP/1.1\r\nHost: sim.example\r\nX-Sim: \(hidden)\r\n\r\n"
-    let fields = "Host: sim.example\r\nX-Sim: \(Life.hostileID)\r\n"
+    let fields = "Host: sim.example\r\nX-Sim: \(ProxyRun.hostileID)\r\n"
     let start = "POST /u0/hostile HTTP/1.1\r\n" + fields
     let get = "GET /u0/hostile HTTP/1.1\r\n" + fields
     let text: String

@@ -37,7 +37,7 @@ enum Attack {
 }
 
 final class Hostile {
-  private unowned let life: Life
+  private unowned let proxyRun: ProxyRun
   private let number: Int
   private let attack: Attack
   private let listener: Int
@@ -46,8 +46,8 @@ final class Hostile {
   private var isOver = false
   private let gap: Int64
 
-  init(_ life: Life, number: Int, listener: Int, _ attack: Attack, dice: SimulatedDice) {
-    self.life = life
+  init(_ proxyRun: ProxyRun, number: Int, listener: Int, _ attack: Attack, dice: SimulatedDice) {
+    self.proxyRun = proxyRun
     self.number = number
     self.listener = listener
     self.attack = attack
@@ -63,13 +63,13 @@ final class Hostile {
 
   func start() {
     guard !isOver else { return }
-    life.totals.attacks += 1
-    life.note("attacker \(number): \(attack)")
+    proxyRun.totals.attacks += 1
+    proxyRun.note("attacker \(number): \(attack)")
     // Nobody attacks for ever.
-    life.after(Int64(1 + dice.roll(30)) * 1_000_000_000) { [unowned self] in leave() }
+    proxyRun.after(Int64(1 + dice.roll(30)) * 1_000_000_000) { [unowned self] in leave() }
     switch attack {
     case .garbage(let kind):
-      open().write(Garbage.request(kind, hidden: Life.hiddenID))
+      open().write(Garbage.request(kind, hidden: ProxyRun.hiddenID))
     case .hiddenInContent: hide()
     case .endlessHead:
       let line = open()
@@ -80,15 +80,15 @@ final class Hostile {
     case .halfContent:
       let line = open()
       line.write(request("Content-Length: 5000"))
-      line.write(Content.bytes(Life.hostileID, .request, from: 0, count: 2500))
-      life.after(gap) { line.finish() }
+      line.write(Content.bytes(ProxyRun.hostileID, .request, from: 0, count: 2500))
+      proxyRun.after(gap) { line.finish() }
     case .noise(let count):
       let line = open(dice.chance(500))
       line.write(dice.bytes(count))
     case .flood(let count):
       let line = Line(
-        life.world, to: life.listenerAddresses[listener],
-        Pace(readBytes: 1, readGap: 3_600_000_000_000), life.clientContext(listener))
+        proxyRun.world, to: proxyRun.listenerAddresses[listener],
+        Pace(readBytes: 1, readGap: 3_600_000_000_000), proxyRun.clientContext(listener))
       lines.append(line)
       for _ in 0..<count {
         line.write(Array("GET /nowhere HTTP/1.1\r\nHost: nobody.example\r\n\r\n".utf8))
@@ -115,7 +115,8 @@ final class Hostile {
         line.isDeaf = true
         line.write(
           Array(
-            "GET /u0/hostile HTTP/1.1\r\nHost: sim.example\r\nX-Sim: \(Life.hostileID)\r\n\r\n".utf8
+            "GET /u0/hostile HTTP/1.1\r\nHost: sim.example\r\nX-Sim: \(ProxyRun.hostileID)\r\n\r\n"
+              .utf8
           ))
         updateKeys(line, count)
       }
@@ -128,20 +129,20 @@ final class Hostile {
       }
     case .handshakeOnly:
       let line = open()
-      life.after(gap) { line.reset() }
+      proxyRun.after(gap) { line.reset() }
     }
   }
 
   private func request(_ field: String) -> [UInt8] {
     Array(
-      "POST /u0/hostile HTTP/1.1\r\nHost: sim.example\r\nX-Sim: \(Life.hostileID)\r\n\(field)\r\n\r\n"
+      "POST /u0/hostile HTTP/1.1\r\nHost: sim.example\r\nX-Sim: \(ProxyRun.hostileID)\r\n\(field)\r\n\r\n"
         .utf8)
   }
 
   private func open(_ plain: Bool = false) -> Line {
     let line = Line(
-      life.world, to: life.listenerAddresses[listener], .prompt,
-      plain ? nil : life.clientContext(listener))
+      proxyRun.world, to: proxyRun.listenerAddresses[listener], .prompt,
+      plain ? nil : proxyRun.clientContext(listener))
     line.onEnd = { [unowned self] _ in if lines.allSatisfy(\.isOver) { leave() } }
     lines.append(line)
     return line
@@ -150,19 +151,19 @@ final class Hostile {
   private func drip(_ line: Line, _ bytes: [UInt8], _ left: Int) {
     guard left > 0, !line.isOver else { return }
     line.write(bytes)
-    life.after(gap) { [unowned self] in drip(line, bytes, left - 1) }
+    proxyRun.after(gap) { [unowned self] in drip(line, bytes, left - 1) }
   }
 
   private func updateKeys(_ line: Line, _ left: Int) {
     guard left > 0, !line.isOver else { return }
     line.updateKeys()
-    life.totals.keyUpdates += 1
-    life.after(gap) { [unowned self] in updateKeys(line, left - 1) }
+    proxyRun.totals.keyUpdates += 1
+    proxyRun.after(gap) { [unowned self] in updateKeys(line, left - 1) }
   }
 
   private func hide() {
     let inner = Array(
-      "GET /hidden HTTP/1.1\r\nHost: sim.example\r\nX-Sim: \(Life.hiddenID)\r\n\r\n".utf8)
+      "GET /hidden HTTP/1.1\r\nHost: sim.example\r\nX-Sim: \(ProxyRun.hiddenID)\r\n\r\n".utf8)
     let line = open()
     if dice.chance(500) {
       line.write(request("Content-Length: \(inner.count)"))
@@ -175,7 +176,7 @@ final class Hostile {
   }
 
   private func halfHandshake(_ place: Int) {
-    guard let context = life.clientContext(listener),
+    guard let context = proxyRun.clientContext(listener),
       var session = TLSSession(client: context, host: "sim.example")
     else { return leave() }
     let area = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 16)
@@ -184,7 +185,7 @@ final class Hostile {
     let made = session.receive(UnsafeRawBufferPointer(empty), plaintext: empty, output: area)
     let line = open(true)
     line.write(Array(area[..<min(place, made.output)]))
-    if dice.chance(500) { life.after(gap) { line.finish() } }
+    if dice.chance(500) { proxyRun.after(gap) { line.finish() } }
   }
 
   private func leave() {
@@ -197,6 +198,6 @@ final class Hostile {
       default: line.close()
       }
     }
-    life.clientIsOver()
+    proxyRun.clientIsOver()
   }
 }

@@ -1,12 +1,12 @@
 // A server behind the proxy, from outside: it reads every request with a strict eye and answers it
-// as its errand says, well or badly. What the proxy must never let through is seen here: requests
-// that nobody sent, framing that can be read in two ways, a request repeated that must not be.
+// as its request script says, well or badly. What the proxy must never let through is seen here: requests
+// that no client sent, framing that can be read in two ways, a request repeated that must not be.
 
 import MillraceEngine
 import TLS
 
 /// How a server treats its connections.
-struct OriginManners {
+struct OriginBehavior {
   /// Requests after which it closes, without having said so; nil: never.
   var requestsPerConnection: Int?
   /// Closes a connection that was idle for so long; nil: never.
@@ -17,10 +17,10 @@ struct OriginManners {
 }
 
 final class Origin {
-  unowned let life: Life
+  unowned let proxyRun: ProxyRun
   let group: Int
   let address: SocketAddress
-  let manners: OriginManners
+  let behavior: OriginBehavior
   /// It speaks TLS.
   let context: TLSContext?
   var dice: SimulatedDice
@@ -29,26 +29,26 @@ final class Origin {
   private var connections: [OriginConnection] = []
 
   init(
-    _ life: Life, group: Int, address: SocketAddress, _ manners: OriginManners,
+    _ proxyRun: ProxyRun, group: Int, address: SocketAddress, _ behavior: OriginBehavior,
     _ context: TLSContext?, dice: SimulatedDice
   ) {
-    self.life = life
+    self.proxyRun = proxyRun
     self.group = group
     self.address = address
-    self.manners = manners
+    self.behavior = behavior
     self.context = context
     self.dice = dice
-    isSuspect = !manners.isSteady
+    isSuspect = !behavior.isSteady
   }
 
   func open() {
-    life.world.listen(address) { [unowned self] peer in
-      life.totals.originConnections += 1
+    proxyRun.world.listen(address) { [unowned self] peer in
+      proxyRun.totals.originConnections += 1
       connections.append(OriginConnection(self, peer))
     }
   }
 
-  func shut() { life.world.stopListening(address) }
+  func shut() { proxyRun.world.stopListening(address) }
 
   func resetAll() { for connection in connections { connection.drop() } }
 }
@@ -66,7 +66,7 @@ final class OriginConnection {
   private unowned let origin: Origin
   private let line: Line
   private let reader = MessageReader(isRequest: true)
-  private var errand: Errand?
+  private var script: RequestScript?
   private var answer = Answer()
   private var contentBytes = 0
   private var steps: [Step] = []
@@ -75,12 +75,12 @@ final class OriginConnection {
   private var requestIsWhole = true
   private var served = 0
   private var turn = 0
-  private var life: Life { origin.life }
+  private var proxyRun: ProxyRun { origin.proxyRun }
 
   init(_ origin: Origin, _ peer: SimulatedPeer) {
     self.origin = origin
-    line = Line(origin.life.world, accepted: peer, origin.manners.pace, origin.context)
-    if origin.context != nil, !origin.life.circumstances.isGentle, origin.dice.chance(30) {
+    line = Line(origin.proxyRun.world, accepted: peer, origin.behavior.pace, origin.context)
+    if origin.context != nil, !origin.proxyRun.runConditions.isGentle, origin.dice.chance(30) {
       line.corruptAt = origin.dice.roll(20_000)
       origin.isSuspect = true
     }
@@ -94,9 +94,9 @@ final class OriginConnection {
 
   private func idle() {
     turn += 1
-    guard let time = origin.manners.idleClose else { return }
+    guard let time = origin.behavior.idleClose else { return }
     let mine = turn
-    life.after(time) { [unowned self] in
+    proxyRun.after(time) { [unowned self] in
       guard turn == mine, !line.isOver else { return }
       line.close()
     }
@@ -109,13 +109,13 @@ final class OriginConnection {
     while !line.isOver {
       // The next request is read when this one is done with.
       if !reader.isInside && !(isAnswered && requestIsWhole) {
-        if reader.unread > 0 { life.fail("request", "a second request before the answer") }
+        if reader.unread > 0 { proxyRun.fail("request", "a second request before the answer") }
         return
       }
       guard let item = reader.next() else { return }
       switch item {
       case .broken(let why):
-        life.fail("request", "a server reads what is no request: \(why)")
+        proxyRun.fail("request", "a server reads what is no request: \(why)")
         line.reset()
       case .head(let head): takeHead(head)
       case .content(let bytes): takeContent(bytes)
@@ -126,27 +126,28 @@ final class OriginConnection {
 
   private func takeHead(_ head: MessageHead) {
     turn += 1
-    guard let text = head.first("x-sim"), let id = Int(text), let errand = life.book[id] else {
-      life.fail("smuggled", "a server gets what nobody sent: \(head.start) \(head.fields)")
+    guard let text = head.first("x-sim"), let id = Int(text), let script = proxyRun.book[id] else {
+      proxyRun.fail("smuggled", "a server gets what nobody sent: \(head.start) \(head.fields)")
       return line.reset()
     }
-    self.errand = errand
-    if !errand.isRaw { check(head, errand) }
+    self.script = script
+    if !script.isRaw { check(head, script) }
     if head.first("x-forwarded-for") == "" {
-      life.fail("address", "a request of nobody's reaches a server: \(head.start)")
+      proxyRun.fail("address", "a request of nobody's reaches a server: \(head.start)")
     }
-    errand.arrivals += 1
-    if errand.hasInterim && errand.arrivals > 1 {
-      life.fail("repeated", "\(errand.id) is tried again behind an interim response")
+    script.arrivals += 1
+    if script.hasInterim && script.arrivals > 1 {
+      proxyRun.fail("repeated", "\(script.id) is tried again behind an interim response")
     }
-    life.totals.arrivals += 1
-    if errand.arrivals > 1 && !errand.isRaw {
-      life.totals.retries += 1
-      if !errand.isIdempotent {
-        life.fail("repeated", "\(errand.method) \(id) comes to a server \(errand.arrivals) times")
+    proxyRun.totals.arrivals += 1
+    if script.arrivals > 1 && !script.isRaw {
+      proxyRun.totals.retries += 1
+      if !script.isIdempotent {
+        proxyRun.fail(
+          "repeated", "\(script.method) \(id) comes to a server \(script.arrivals) times")
       }
     }
-    answer = errand.answers[min(errand.arrivals, errand.answers.count) - 1]
+    answer = script.answers[min(script.arrivals, script.answers.count) - 1]
     if answer.fault == .surplus { origin.isSuspect = true }
     contentBytes = 0
     isAnswered = false
@@ -159,23 +160,23 @@ final class OriginConnection {
     }
   }
 
-  private func check(_ head: MessageHead, _ errand: Errand) {
-    let id = errand.id
+  private func check(_ head: MessageHead, _ script: RequestScript) {
+    let id = script.id
     func expect(_ holds: Bool, _ what: String) {
-      if !holds { life.fail("request", "\(id) reaches a server with \(what)") }
+      if !holds { proxyRun.fail("request", "\(id) reaches a server with \(what)") }
     }
-    expect(head.start[0] == errand.method, "method \(head.start[0])")
-    expect(head.start[1] == errand.target, "target \(head.start[1])")
+    expect(head.start[0] == script.method, "method \(head.start[0])")
+    expect(head.start[1] == script.target, "target \(head.start[1])")
     expect(head.start[2] == "HTTP/1.1", "version \(head.start[2])")
-    expect(head.all("host") == [errand.host], "Host \(head.all("host"))")
+    expect(head.all("host") == [script.host], "Host \(head.all("host"))")
     expect(head.first("x-hop") == nil, "a hop-by-hop field")
     expect(head.all("via").count == 1, "Via \(head.all("via"))")
     expect(head.all("x-forwarded-for").count == 1, "X-Forwarded-For")
     expect(
       head.first("x_forwarded_for") == nil && head.first("x-forwarded-user") == nil,
       "a forged field")
-    expect(errand.group == origin.group, "the wrong upstream")
-    switch errand.body {
+    expect(script.group == origin.group, "the wrong upstream")
+    switch script.body {
     case .none:
       expect(head.first("transfer-encoding") == nil, "a coding")
     case .length(let size):
@@ -185,26 +186,27 @@ final class OriginConnection {
   }
 
   private func takeContent(_ bytes: ArraySlice<UInt8>) {
-    guard let errand else { return }
-    if errand.isRaw { return }
-    if let place = Content.difference(bytes, errand.id, .request, at: contentBytes) {
-      life.fail("mix-up", "byte \(place) of the content of \(errand.id) is not its own")
+    guard let script else { return }
+    if script.isRaw { return }
+    if let place = Content.difference(bytes, script.id, .request, at: contentBytes) {
+      proxyRun.fail("mix-up", "byte \(place) of the content of \(script.id) is not its own")
     }
     contentBytes += bytes.count
-    life.totals.bytes += bytes.count
+    proxyRun.totals.bytes += bytes.count
   }
 
   private func requestEnded() {
-    guard let errand else { return }
-    errand.wholeArrivals += 1
+    guard let script else { return }
+    script.wholeArrivals += 1
     requestIsWhole = true
-    if !errand.isRaw && contentBytes != errand.body.size {
-      life.fail("cut", "\(errand.id) comes whole with \(contentBytes) of \(errand.body.size) bytes")
+    if !script.isRaw && contentBytes != script.body.size {
+      proxyRun.fail(
+        "cut", "\(script.id) comes whole with \(contentBytes) of \(script.body.size) bytes")
     }
-    if case .chunked = errand.body, !errand.isRaw {
-      let expected = errand.id % 3 == 0 ? ["x-trail"] : []
+    if case .chunked = script.body, !script.isRaw {
+      let expected = script.id % 3 == 0 ? ["x-trail"] : []
       if reader.trailers.map(\.name) != expected {
-        life.fail("request", "\(errand.id) has the trailers \(reader.trailers)")
+        proxyRun.fail("request", "\(script.id) has the trailers \(reader.trailers)")
       }
     }
     if !answer.isEarly { begin() } else { readyIfDone() }
@@ -213,13 +215,14 @@ final class OriginConnection {
   // MARK: Out
 
   private func begin() {
-    guard let errand else { return }
-    life.note("a server of \(origin.group) answers \(errand.id): \(answer.fault) \(answer.status)")
+    guard let script else { return }
+    proxyRun.note(
+      "a server of \(origin.group) answers \(script.id): \(answer.fault) \(answer.status)")
     if line.speaksTLS && origin.dice.chance(150) {
       line.updateKeys()
-      life.totals.keyUpdates += 1
+      proxyRun.totals.keyUpdates += 1
     }
-    steps += [.wait(answer.delay)] + script(errand, answer) + [.done]
+    steps += [.wait(answer.delay)] + makeSteps(script, answer) + [.done]
     proceed()
   }
 
@@ -251,7 +254,7 @@ final class OriginConnection {
   private func waitThenProceed(_ time: Int64) {
     let held = steps
     steps = []
-    life.after(time) { [unowned self] in
+    proxyRun.after(time) { [unowned self] in
       guard !line.isOver else { return }
       steps = held + steps
       proceed()
@@ -260,13 +263,13 @@ final class OriginConnection {
 
   private func readyIfDone() {
     guard isAnswered, requestIsWhole, !line.isOver else { return }
-    if let limit = origin.manners.requestsPerConnection, served >= limit { return line.close() }
+    if let limit = origin.behavior.requestsPerConnection, served >= limit { return line.close() }
     idle()
     if reader.unread > 0 { received([]) }
   }
 
   /// The bytes of an answer and what happens between them.
-  private func script(_ errand: Errand, _ answer: Answer) -> [Step] {
+  private func makeSteps(_ script: RequestScript, _ answer: Answer) -> [Step] {
     var steps: [Step] = []
     switch answer.fault {
     case .hangs: return [.hold]
@@ -275,7 +278,7 @@ final class OriginConnection {
     case .vanishes: return [.vanish]
     case .upgrades:
       return [.send(Array("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nabc".utf8))]
-    case .garbage(let kind): return [.send(Garbage.response(kind, errand.id))]
+    case .garbage(let kind): return [.send(Garbage.response(kind, script.id))]
     case .endlessHead:
       let line = Array("X-Endless: 0123456789012345678901234567890123456789\r\n".utf8)
       return [.send(Array("HTTP/1.1 200 OK\r\n".utf8))]
@@ -288,7 +291,7 @@ final class OriginConnection {
     for status in answer.interims {
       steps.append(.send(Array("HTTP/1.1 \(status) Interim\r\nX-Interim: 1\r\n\r\n".utf8)))
     }
-    var bytes = head(errand, answer) + content(errand, answer)
+    var bytes = head(script, answer) + content(script, answer)
     let headCount = bytes.count
     switch answer.fault {
     case .stops(let place), .resets(let place): bytes = Array(bytes.prefix(place % headCount))
@@ -310,13 +313,13 @@ final class OriginConnection {
     return steps
   }
 
-  private func hasContent(_ errand: Errand, _ answer: Answer) -> Bool {
-    errand.method != "HEAD" && answer.status != 204 && answer.status != 304
+  private func hasContent(_ script: RequestScript, _ answer: Answer) -> Bool {
+    script.method != "HEAD" && answer.status != 204 && answer.status != 304
   }
 
-  private func head(_ errand: Errand, _ answer: Answer) -> [UInt8] {
+  private func head(_ script: RequestScript, _ answer: Answer) -> [UInt8] {
     var text = "HTTP/1.\(answer.isOld ? 0 : 1) \(answer.status) Answer\r\n"
-    text += "X-Sim: \(errand.id)\r\nX-Size: \(answer.size)\r\nServer: sim\r\n"
+    text += "X-Sim: \(script.id)\r\nX-Size: \(answer.size)\r\nServer: sim\r\n"
     if answer.status != 204 {
       switch answer.framing {
       case .length: text += "Content-Length: \(answer.size)\r\n"
@@ -325,7 +328,7 @@ final class OriginConnection {
       }
     }
     // An end that the content does not show has to be said, or the connection would be kept.
-    if answer.closes || (answer.framing == .untilClose && !hasContent(errand, answer)) {
+    if answer.closes || (answer.framing == .untilClose && !hasContent(script, answer)) {
       text += "Connection: close, X-Hop\r\nX-Hop: 1\r\n"
     } else if answer.isOld {
       text += "Connection: keep-alive\r\n"
@@ -333,14 +336,14 @@ final class OriginConnection {
     return Array((text + "\r\n").utf8)
   }
 
-  private func content(_ errand: Errand, _ answer: Answer) -> [UInt8] {
-    guard hasContent(errand, answer) else { return [] }
+  private func content(_ script: RequestScript, _ answer: Answer) -> [UInt8] {
+    guard hasContent(script, answer) else { return [] }
     if answer.framing == .chunked {
-      return Errand.chunks(
-        errand.id, .response, answer.size, &origin.dice,
+      return RequestScript.chunks(
+        script.id, .response, answer.size, &origin.dice,
         trailers: (answer.closes ? ["X-Hop: 1"] : [])
-          + (answer.hasTrailers ? ["X-Trail: \(errand.id)"] : []))
+          + (answer.hasTrailers ? ["X-Trail: \(script.id)"] : []))
     }
-    return Content.bytes(errand.id, .response, from: 0, count: answer.size)
+    return Content.bytes(script.id, .response, from: 0, count: answer.size)
   }
 }

@@ -1,43 +1,43 @@
-// Who lives in a world: servers, clients with their errands, attackers, all drawn by the dice. What
+// Who runs in a world: servers, clients with their request scripts, attackers, all drawn by the dice. What
 // would excuse a request from being served is written down here, when it is drawn, and nowhere
 // later but by whoever does something to it.
 
 import Configuration
 import MillraceEngine
 
-extension Life {
+extension ProxyRun {
   func populate() {
-    for (group, upstream) in circumstances.configuration.upstreams.enumerated() {
+    for (group, upstream) in runConditions.configuration.upstreams.enumerated() {
       for index in upstream.servers.indices {
-        var manners = OriginManners()
-        if circumstances.hasFaults && dice.chance(250) {
-          if dice.chance(500) { manners.requestsPerConnection = 1 + dice.roll(4) }
-          if dice.chance(500) { manners.idleClose = Int64(1 + dice.roll(200)) * 1_000_000 }
+        var behavior = OriginBehavior()
+        if runConditions.hasFaults && dice.chance(250) {
+          if dice.chance(500) { behavior.requestsPerConnection = 1 + dice.roll(4) }
+          if dice.chance(500) { behavior.idleClose = Int64(1 + dice.roll(200)) * 1_000_000 }
         }
-        if dice.chance(200) { manners.pace = drawPace() }
+        if dice.chance(200) { behavior.pace = drawPace() }
         let origin = Origin(
-          self, group: group, address: serverAddresses[group][index], manners,
+          self, group: group, address: serverAddresses[group][index], behavior,
           serverContexts[group], dice: dice.split())
         origins.append(origin)
         origin.open()
-        if !manners.isSteady { unsteady[group] = true }
-        if circumstances.hasFaults && dice.chance(100) { haveOutage(origin) }
+        if !behavior.isSteady { unsteady[group] = true }
+        if runConditions.hasFaults && dice.chance(100) { haveOutage(origin) }
       }
     }
-    for number in 0..<circumstances.clients { addClient(number) }
-    let raw = Errand(id: Self.hostileID)
+    for number in 0..<runConditions.clients { addClient(number) }
+    let raw = RequestScript(id: Self.hostileID)
     raw.isRaw = true
     raw.group = 0
     raw.answers = [drawAnswer()]
     book[Self.hostileID] = raw
-    for number in 0..<circumstances.attackers { addAttacker(number) }
-    for errand in errands {
-      if let group = errand.group, unsteady[group] { errand.excuse("a server that closes at will") }
-      if !circumstances.isGentle { errand.excuse("a rough world") }
+    for number in 0..<runConditions.attackers { addAttacker(number) }
+    for script in scripts {
+      if let group = script.group, unsteady[group] { script.excuse("a server that closes at will") }
+      if !runConditions.isGentle { script.excuse("a rough world") }
     }
   }
 
-  /// The server is away for a while: nobody listens, and its connections are reset.
+  /// The server is away for a while: no client listens, and its connections are reset.
   private func haveOutage(_ origin: Origin) {
     unsteady[origin.group] = true
     let start = Int64(1 + dice.roll(400)) * 1_000_000
@@ -55,7 +55,7 @@ extension Life {
   func drawPace() -> Pace {
     var pace = Pace()
     // Slow, but never so slow that a message of the largest size takes minutes.
-    let least = max(16, circumstances.largest / 200)
+    let least = max(16, runConditions.largest / 200)
     if dice.chance(500) {
       pace.writeBytes = least + dice.roll(4_096)
       pace.writeGap = Int64(1 + dice.roll(20_000)) * 1_000
@@ -71,74 +71,74 @@ extension Life {
     switch dice.roll(10) {
     case 0: 0
     case 1...5: dice.roll(2_000)
-    case 6...8: dice.roll(min(circumstances.largest, 40_000))
-    default: dice.roll(circumstances.largest)
+    case 6...8: dice.roll(min(runConditions.largest, 40_000))
+    default: dice.roll(runConditions.largest)
     }
   }
 
   // MARK: Clients
 
   private func addClient(_ number: Int) {
-    var manners = Manners()
-    manners.depth = dice.chance(400) ? 1 + dice.roll(6) : 1
-    manners.thinkTime = dice.chance(300) ? Int64(dice.roll(300)) * 1_000_000 : 0
-    manners.goodbye = [.closes, .halfCloses, .waits][dice.roll(3)]
-    if dice.chance(300) { manners.pace = drawPace() }
+    var behavior = ClientBehavior()
+    behavior.depth = dice.chance(400) ? 1 + dice.roll(6) : 1
+    behavior.thinkTime = dice.chance(300) ? Int64(dice.roll(300)) * 1_000_000 : 0
+    behavior.goodbye = [.closes, .halfCloses, .waits][dice.roll(3)]
+    if dice.chance(300) { behavior.pace = drawPace() }
     if dice.chance(200) {
-      manners.whim = [.resets, .vanishes, .closes, .halfCloses][dice.roll(4)]
-      manners.whimAt = Int64(dice.roll([2, 40, 600][dice.roll(3)]) + 1) * 500_000
+      behavior.clientFault = [.resets, .vanishes, .closes, .halfCloses][dice.roll(4)]
+      behavior.clientFaultAt = Int64(dice.roll([2, 40, 600][dice.roll(3)]) + 1) * 500_000
     }
-    let isSlow = manners.pace.writeGap > 0 || manners.pace.readGap > 0
-    let script = (0...dice.roll(8)).map { _ in drawErrand(isSlow: isSlow) }
-    errands += script
-    for errand in script { book[errand.id] = errand }
+    let isSlow = behavior.pace.writeGap > 0 || behavior.pace.readGap > 0
+    let drawn = (0...dice.roll(8)).map { _ in drawScript(isSlow: isSlow) }
+    scripts += drawn
+    for script in drawn { book[script.id] = script }
     let client = Client(
-      self, number: number, listener: dice.roll(listenerAddresses.count), script, manners,
+      self, number: number, listener: dice.roll(listenerAddresses.count), drawn, behavior,
       host: "sim.example", dice: dice.split())
     clients.append(client)
     alive += 1
     starts.append(({ client.start() }, Int64(dice.roll(200_000)) * 1_000))
   }
 
-  private func drawErrand(isSlow: Bool) -> Errand {
+  private func drawScript(isSlow: Bool) -> RequestScript {
     nextID += 1
-    let errand = Errand(id: nextID)
-    let group = dice.roll(circumstances.configuration.upstreams.count)
-    errand.group = group
-    errand.target = "/u\(group)/\(errand.id)"
-    if dice.chance(200) { errand.target += "?q=\(dice.roll(1000))" }
-    errand.method =
+    let script = RequestScript(id: nextID)
+    let group = dice.roll(runConditions.configuration.upstreams.count)
+    script.group = group
+    script.target = "/u\(group)/\(script.id)"
+    if dice.chance(200) { script.target += "?q=\(dice.roll(1000))" }
+    script.method =
       ["GET", "GET", "GET", "HEAD", "POST", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"][
         dice.roll(10)]
-    errand.isOld = dice.chance(80)
-    errand.closes = dice.chance(80)
-    if ["POST", "PUT", "PATCH"].contains(errand.method) || dice.chance(50) {
+    script.isOld = dice.chance(80)
+    script.closes = dice.chance(80)
+    if ["POST", "PUT", "PATCH"].contains(script.method) || dice.chance(50) {
       let size = drawSize()
-      errand.body = dice.chance(400) && !errand.isOld ? .chunked(size) : .length(size)
-      errand.expects = !errand.isOld && size > 0 && dice.chance(200)
+      script.body = dice.chance(400) && !script.isOld ? .chunked(size) : .length(size)
+      script.expects = !script.isOld && size > 0 && dice.chance(200)
     }
     if dice.chance(60) {
-      errand.group = nil
-      errand.target = "/nowhere/\(errand.id)"
-      errand.expectedLabel = "no_route"
-      errand.body = .none
-      errand.expects = false
+      script.group = nil
+      script.target = "/nowhere/\(script.id)"
+      script.expectedLabel = "no_route"
+      script.body = .none
+      script.expects = false
       if dice.chance(300) {
-        errand.method = "TRACE"
-        errand.expectedLabel = "method_refused"
+        script.method = "TRACE"
+        script.expectedLabel = "method_refused"
       }
     }
-    errand.answers = (0...dice.roll(2)).map { _ in drawAnswer() }
-    if errand.answers.contains(where: { $0.fault != .none }) {
-      errand.excuse("a server's fault")
-      if let group = errand.group, errand.answers.contains(where: { $0.fault == .surplus }) {
+    script.answers = (0...dice.roll(2)).map { _ in drawAnswer() }
+    if script.answers.contains(where: { $0.fault != .none }) {
+      script.excuse("a server's fault")
+      if let group = script.group, script.answers.contains(where: { $0.fault == .surplus }) {
         unsteady[group] = true
       }
     }
-    if errand.body.size > 0 && errand.answers.contains(where: { $0.isEarly }) && isSlow {
-      errand.excuse("an early answer to a slow client")
+    if script.body.size > 0 && script.answers.contains(where: { $0.isEarly }) && isSlow {
+      script.excuse("an early answer to a slow client")
     }
-    return errand
+    return script
   }
 
   private func drawAnswer() -> Answer {
@@ -157,10 +157,10 @@ extension Life {
     answer.isOld = answer.framing != .chunked && dice.chance(100)
     answer.delay = dice.chance(300) ? Int64(dice.roll(800)) * 1_000_000 : 0
     if dice.chance(200) {
-      answer.pieceBytes = max(1 + dice.roll(3_000), circumstances.largest / 100)
+      answer.pieceBytes = max(1 + dice.roll(3_000), runConditions.largest / 100)
       answer.pieceGap = Int64(dice.roll(30)) * 1_000_000
     }
-    guard circumstances.hasFaults, dice.chance(150) else { return answer }
+    guard runConditions.hasFaults, dice.chance(150) else { return answer }
     switch dice.roll(12) {
     case 0: answer.fault = .hangs
     case 1: answer.fault = .resetsBefore

@@ -1,12 +1,12 @@
 // The whole proxy in a simulated world: `make simulate SEED=… COUNT=…`.
 //
 // How it works:
-// 1. A seed draws a configuration, a weather, a population and an end (Circumstances, Population).
-// 2. One worker of the real proxy, TLS and audit log included, runs in that world (Life). It does not
+// 1. A seed draws a configuration, conditions, a population and an end (RunConditions, Population).
+// 2. One worker of the real proxy, TLS and audit log included, runs in that world (Run). It does not
 //    know: the engine is its only door to time, network, disk and chance.
-// 3. Clients and servers check every byte; when the life is over, what the worker holds, what it has
+// 3. Clients and servers check every byte; when the run is over, what the worker holds, what it has
 //    counted, and what is on the disk are checked (Checks). After a crash or an orderly end the log
-//    is recovered and verified, and perhaps another life begins on the same disk (Story).
+//    is recovered and verified, and perhaps another run begins on the same disk (Story).
 // 4. Each seed runs twice; the traces must be equal.
 // 5. Two processes share the seeds (Crew). A failure prints its seed and how to see it again.
 
@@ -41,12 +41,12 @@ enum Simulate {
     if isChild || isVerbose {
       Runner(isVerbose: isVerbose).run(from: seed, step: step, count: count)
     } else {
-      exit(Crew(from: seed, count: count, jobs: min(jobs, max(count, 1))).run())
+      exit(ProcessPool(from: seed, count: count, jobs: min(jobs, max(count, 1))).run())
     }
   }
 
   private static func usage() -> Never {
-    say("usage: simulate [--seed N] [--count N] [--jobs N] [--verbose]")
+    printLine("usage: simulate [--seed N] [--count N] [--jobs N] [--verbose]")
     exit(64)
   }
 }
@@ -58,46 +58,48 @@ struct Runner {
   static let secondsPerSeed: UInt32 = 60
 
   func run(from first: UInt64, step: UInt64, count: Int) {
-    let hall: Hall
-    do { hall = try Hall(isVerbose: isVerbose) } catch {
-      say("! 0 start: \(error)")
+    let fixtures: Fixtures
+    do { fixtures = try Fixtures(isVerbose: isVerbose) } catch {
+      printLine("! 0 start: \(error)")
       exit(1)
     }
     var failed = false
     for i in 0..<UInt64(count) {
       let seed = first &+ i &* step
-      say("@ \(seed)")
+      printLine("@ \(seed)")
       alarm(Self.secondsPerSeed)
-      hall.onGivingUp = { life in
-        for failure in life.failures { say("! \(seed) \(failure.check): \(failure.text)") }
-        Self.show(life.world.trace.tail, seed)
+      fixtures.onStuck = { proxyRun in
+        for failure in proxyRun.failures {
+          printLine("! \(seed) \(failure.check): \(failure.text)")
+        }
+        Self.show(proxyRun.world.trace.tail, seed)
         exit(3)
       }
-      var story = Story(seed: seed, hall)
-      story.run()
-      var failures = story.failures
-      hall.isVerbose = false
+      var seedRun = SeedRun(seed: seed, fixtures)
+      seedRun.run()
+      var failures = seedRun.failures
+      fixtures.isVerbose = false
       if failures.isEmpty {
-        var again = Story(seed: seed, hall)
+        var again = SeedRun(seed: seed, fixtures)
         again.run()
-        if again.hash != story.hash {
+        if again.hash != seedRun.hash {
           failures.append(
             Failure(check: "determinism", text: "two runs of one seed have different traces"))
         }
       }
-      hall.isVerbose = isVerbose
-      for failure in failures { say("! \(seed) \(failure.check): \(failure.text)") }
+      fixtures.isVerbose = isVerbose
+      for failure in failures { printLine("! \(seed) \(failure.check): \(failure.text)") }
       if !failures.isEmpty {
         failed = true
-        Self.show(story.tail, seed)
+        Self.show(seedRun.tail, seed)
       }
-      say("= \(story.totals.words.joined(separator: " "))")
+      printLine("= \(seedRun.totals.words.joined(separator: " "))")
     }
     exit(failed ? 1 : 0)
   }
 
   /// The end of the trace, which is what led to the failure.
   private static func show(_ tail: String, _ seed: UInt64) {
-    for line in tail.split(separator: "\n").suffix(30) { say("~ \(line)") }
+    for line in tail.split(separator: "\n").suffix(30) { printLine("~ \(line)") }
   }
 }

@@ -2,8 +2,8 @@
 // what it is there for.
 
 struct Totals: Equatable {
+  var seeds = 0
   var runs = 0
-  var lives = 0
   var gentle = 0
   var connections = 0
   var originConnections = 0
@@ -17,7 +17,7 @@ struct Totals: Equatable {
   var resets = 0
   var refused = 0
   var tlsFailures = 0
-  var whims = 0
+  var clientFaults = 0
   var attacks = 0
   var keyUpdates = 0
   var bytes = 0
@@ -32,12 +32,12 @@ struct Totals: Equatable {
   var virtualSeconds = 0
 
   static let names: [(String, any WritableKeyPath<Totals, Int> & Sendable)] = [
-    ("runs", \.runs), ("lives", \.lives), ("gentle", \.gentle), ("drains", \.drains),
+    ("seeds", \.seeds), ("runs", \.runs), ("gentle", \.gentle), ("drains", \.drains),
     ("crashes", \.crashes), ("disk_troubles", \.troubles), ("connections", \.connections),
     ("connections_refused", \.refused), ("origin_connections", \.originConnections),
     ("requests", \.requests), ("arrivals", \.arrivals), ("retries", \.retries),
     ("responses", \.responses), ("interims", \.interims), ("cuts", \.cuts), ("resets", \.resets),
-    ("whims", \.whims), ("attacks", \.attacks), ("key_updates", \.keyUpdates),
+    ("client_faults", \.clientFaults), ("attacks", \.attacks), ("key_updates", \.keyUpdates),
     ("tls_handshakes", \.handshakes),
     ("tls_resumptions", \.resumptions), ("tls_failures", \.tlsFailures),
     ("content_bytes", \.bytes), ("records", \.records), ("torn_tails", \.torn),

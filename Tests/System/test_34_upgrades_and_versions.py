@@ -127,7 +127,7 @@ class TLSPorts(SystemCase):
         proxy.settle({"connections": 0, "exchanges": 0})
         line = proxy.find("tls failed")[0]
         self.assertEqual((line.level, line["reason"]), ("info", "not_tls"))
-        self.assertIn("plain HTTP was spoken to a TLS port", line["detail"])
+        self.assertIn("plain HTTP request sent to a TLS port", line["detail"])
 
     def test_curl_shows_the_answer(self):
         proxy = self.start_tls()

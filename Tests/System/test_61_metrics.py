@@ -175,7 +175,7 @@ class Descriptor(SystemCase):
                 check=False,
             )
             self.assertEqual(done.returncode, 1, (value, done.stderr))
-            self.assertIn(b"metrics could not be set up", done.stderr)
+            self.assertIn(b"cannot set up metrics", done.stderr)
         self.assertEqual((self.folder / "plain").read_bytes(), b"kept")
 
 

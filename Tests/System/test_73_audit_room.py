@@ -251,14 +251,14 @@ class LiveLog(RoomCase):
         proxy = self.start_audited(origin.port, when_full=when_full)
         self.assertEqual(self.fetch(proxy, wire.get("/before")).status, 200)
         shutil.rmtree(self.log.directory)
-        proxy.wait_for("audit log is gone", missing="directory")
+        proxy.wait_for("audit log missing", missing="directory")
         return proxy
 
     def test_a_deleted_directory_is_noticed_and_service_comes_back_with_it(self):
         proxy = self.check_deleted("reject")
         self.assertEqual(self.fetch(proxy, wire.get("/during")).status, 503)
         self.log.directory.mkdir()
-        proxy.wait_for("audit log is back")
+        proxy.wait_for("audit log available again")
         wait_until(lambda: self.fetch(proxy, wire.get("/after")).status == 200)
         proxy.stop()
         paths = self.log.paths()
@@ -271,7 +271,7 @@ class LiveLog(RoomCase):
         self.assertEqual(self.fetch(proxy, wire.get("/during")).status, 200)
         self.assertEqual(proxy.counters()["audit_drops"], 1)
         self.log.directory.mkdir()
-        proxy.wait_for("audit log is back")
+        proxy.wait_for("audit log available again")
         proxy.stop()
 
     def test_a_deleted_live_segment_is_followed_by_another(self):
@@ -280,8 +280,8 @@ class LiveLog(RoomCase):
         self.assertEqual(self.fetch(proxy, wire.get("/before")).status, 200)
         for segment in self.log.segments():
             segment.unlink()
-        proxy.wait_for("audit log is gone", missing="segment")
-        proxy.wait_for("audit log is back")
+        proxy.wait_for("audit log missing", missing="segment")
+        proxy.wait_for("audit log available again")
         self.assertEqual(self.fetch(proxy, wire.get("/after")).status, 200)
         proxy.stop()
         self.assertIn("/after", self.log.paths())

@@ -133,7 +133,7 @@ class Compare(SystemCase):
         self.assertEqual([s.get("failure") for s in made["subjects"]], [None, None])
         self.assertEqual(made["baseline"], "epoll")
         stages = [s["name"] for s in made["stages"]]
-        self.assertEqual(stages, ["maximum", "equal", "brink"])
+        self.assertEqual(stages, ["maximum", "equal", "saturation"])
         placed = [(m["round"], m["stage"], m["subject"]) for m in made["measurements"]]
         self.assertCountEqual(placed, [
             (n, stage, name) for n in range(1, 6) for stage in stages
@@ -209,7 +209,7 @@ class Compare(SystemCase):
         against = out[out.index("Against the earlier run"):]
         self.assertRegex(against, r"epoll +maximum +memory +(±0%|[+−]\d)")
         self.assertRegex(against, r"epoll +equal +CPU per request +[±+−]\d")
-        self.assertIn("io_uring was measured in the earlier run, and not in this one.", against)
+        self.assertIn("io_uring was measured in the earlier run, but not in this one.", against)
 
     # Other proxies
 
@@ -368,16 +368,16 @@ class Compare(SystemCase):
             (2, "--rates: \"-5\"", [file, "--rates=-5"]),
             (2, "--rates: \"inf\"", [file, "--rates", "100,inf"]),
             (2, "--proxy-cpus is \"x\"", [file, "--proxy-cpus", "x"]),
-            (2, "--size and --delay are the origin's", [file, "--size", "1KiB"]),
+            (2, "--size and --delay apply to the test origin", [file, "--size", "1KiB"]),
             (2, "no listener of", [file, "--url", "https://h/"]),
             (2, "--url ftp://h/", [file, "--url", "ftp://h/"]),
-            (2, "absent.yaml cannot be read", ["absent.yaml"]),
+            (2, "cannot read absent.yaml", ["absent.yaml"]),
             (2, "bad.yaml", ["bad.yaml"]),
-            (2, "absent.json cannot be read", [file, "--against", "absent.json"]),
-            (2, "torn.json is not what compare --json wrote", [file, "--against", "torn.json"]),
-            (2, "/nonexistent/x.json cannot be written", [file, "--json", "/nonexistent/x.json"]),
-            (2, "/nonexistent/x.html cannot be written", [file, "--html", "/nonexistent/x.html"]),
-            (2, "--container-profile is not the JSON of a target",
+            (2, "cannot read absent.json", [file, "--against", "absent.json"]),
+            (2, "torn.json was not written by compare --json", [file, "--against", "torn.json"]),
+            (2, "cannot write /nonexistent/x.json", [file, "--json", "/nonexistent/x.json"]),
+            (2, "cannot write /nonexistent/x.html", [file, "--html", "/nonexistent/x.html"]),
+            (2, "--container-profile is not a valid target profile",
              [file, "--container-profile", "facts.json"]),
             (2, "defaultAction is not known", [file, "--container-profile", "docker.json"]),
             (2, "features.io_uring is \"blocked\"", [file, "--container-profile", "blocked.json"]),
@@ -393,13 +393,13 @@ class Compare(SystemCase):
                 self.assertIn(words, errors)
                 self.assertEqual(out, "")
 
-    def test_one_cpu_is_refused_with_the_cure(self):
+    def test_one_cpu_is_refused_with_a_hint(self):
         if not program("taskset"):
             self.skipTest("taskset is not installed")
         cpu = str(min(os.sched_getaffinity(0)))
         out, errors = self.compare(
             self.write(), "--quick", code=1, wrapper=("taskset", "-c", cpu))
-        self.assertIn("this machine is not fit for a comparison: there is one CPU", errors)
+        self.assertIn("this machine is not suitable for a comparison: there is only one CPU", errors)
         self.assertIn("--force", errors)
         self.assertEqual(out, "")
 

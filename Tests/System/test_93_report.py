@@ -287,7 +287,7 @@ class InATerminal(SystemCase):
         code, out, _ = proxy.run_to_end(
             ["report", self.write("failed.json", made), "--against", before])
         self.assertEqual(code, 3, out)
-        self.assertIn("io_uring worked in the earlier run, and fails now: did not start", out)
+        self.assertIn("io_uring worked in the earlier run, but fails now: did not start", out)
         moved = comparison.make(2)
         moved["stages"][1]["rate"] *= 1.03
         code, out, _ = proxy.run_to_end(

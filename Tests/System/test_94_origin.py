@@ -447,7 +447,7 @@ class Origin(SystemCase):
 
 
 class OriginArguments(unittest.TestCase):
-    def test_bad_words_are_named_with_a_cure(self):
+    def test_invalid_arguments_are_reported_with_a_hint(self):
         for words, said in (
             (["--size", "big"], "uniform(1KiB,64KiB)"), (["--size", "uniform(9,1)"], "--size"),
             (["--delay", "5"], "with its unit"), (["--stall", "1s every 1s"], "200ms every 1s"),

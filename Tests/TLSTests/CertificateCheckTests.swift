@@ -108,7 +108,7 @@ import Testing
     let main = certificates.main
     let found = problems(main.keyPath, main.certificatePath)
     #expect(found.map(\.kind) == [.certificateMalformed, .keyMalformed])
-    #expect(found.allSatisfy { $0.remedy.contains("swapped") })
+    #expect(found.allSatisfy { $0.hint.contains("swapped") })
     #expect(found[0].what.contains("PRIVATE KEY"))
   }
 

@@ -73,7 +73,7 @@ import Testing
     server.give(Array(text.utf8))
     #expect(server.failureKind == .notTLS)
     #expect(server.failure?.isPlainHTTP == true)
-    #expect(server.failure?.description.contains("plain HTTP was spoken to a TLS port") == true)
+    #expect(server.failure?.description.contains("plain HTTP request sent to a TLS port") == true)
   }
 
   @Test(

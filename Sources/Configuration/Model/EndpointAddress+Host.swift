@@ -13,29 +13,29 @@ extension EndpointAddress {
   static func canonicalHost(_ host: String, in text: String) throws(ParseError) -> String {
     if let address = canonicalIPv6(host) { return address }
     if isIPv4(host) { return host }
-    if let flaw = hostNameFlaw(host) {
-      throw ParseError(message: "is \(quoted(text)), and \(flaw)", cure: "write \(forms)")
+    if let problem = hostNameProblem(host) {
+      throw ParseError(message: "is \(quoted(text)), and \(problem)", hint: "write \(forms)")
     }
     return lowercased(host)
   }
 
   /// What keeps a text from being a host name; nil if it is one. Four numbers are no name.
-  static func hostNameFlaw(_ host: String) -> String? {
+  static func hostNameProblem(_ host: String) -> String? {
     let bytes = Array(host.utf8)
     if bytes.isEmpty { return "the host is empty" }
     if bytes.count > hostBytesMaximum {
       return "the host has \(bytes.count) characters, more than \(hostBytesMaximum)"
     }
     if bytes.contains(where: { $0 >= 0x80 }) {
-      return "the host has letters outside ASCII (its ASCII form starts with xn--)"
+      return "the host has non-ASCII characters (use its ASCII form, which starts with xn--)"
     }
     for byte in bytes where !isHostByte(byte) {
-      return "the host has the character \(quoted(String(UnicodeScalar(byte)))) in it"
+      return "the host contains the invalid character \(quoted(String(UnicodeScalar(byte))))"
     }
     let labels = bytes.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
     if labels.last?.isEmpty == true { return "the host ends in a dot" }
     for label in labels {
-      if label.isEmpty { return "the host has two dots in a row or starts with one" }
+      if label.isEmpty { return "the host starts with a dot or has two dots in a row" }
       if label.count > labelBytesMaximum {
         return "the host has a label of \(label.count) characters, more than \(labelBytesMaximum)"
       }
@@ -46,7 +46,7 @@ extension EndpointAddress {
     // RFC 1123, section 2.1: the last label of a name is never all digits, so that an address and
     // a name can be told apart.
     if labels[labels.count - 1].allSatisfy({ isDigit($0) }) {
-      return "\(quoted(host)) is no IPv4 address"
+      return "\(quoted(host)) is not a valid IPv4 address"
     }
     return nil
   }

@@ -21,11 +21,11 @@ public enum EndpointAddress: Sendable, Equatable, CustomStringConvertible {
   /// Why a text is no address, in the two parts of a `Problem`.
   public struct ParseError: Error, Sendable, Equatable {
     public var message: String
-    public var cure: String
+    public var hint: String
 
-    public init(message: String, cure: String) {
+    public init(message: String, hint: String) {
       self.message = message
-      self.cure = cure
+      self.hint = hint
     }
   }
 
@@ -76,18 +76,18 @@ extension EndpointAddress {
   private static func parseUnix(_ path: String) throws(ParseError) -> EndpointAddress {
     guard path.hasPrefix("/"), path != "/" else {
       throw ParseError(
-        message: "names no absolute path after unix:",
-        cure: "write the whole path, for example unix:/run/app.sock")
+        message: "has no absolute path after unix:",
+        hint: "write the full path, for example unix:/run/app.sock")
     }
     let bytes = path.utf8.count
     guard bytes <= unixPathBytesMaximum else {
       throw ParseError(
-        message: "has a socket path of \(bytes) bytes, and the kernel takes"
+        message: "has a socket path of \(bytes) bytes, but the kernel accepts"
           + " \(unixPathBytesMaximum)",
-        cure: "use a shorter path")
+        hint: "use a shorter path")
     }
     guard !hasControl(path) else {
-      throw ParseError(message: "has a control character in it", cure: "remove it")
+      throw ParseError(message: "contains a control character", hint: "remove it")
     }
     return .unix(path: path)
   }
@@ -96,13 +96,13 @@ extension EndpointAddress {
     let authority = String(rest.prefix { $0 != "/" })
     if scheme == "https" {
       return ParseError(
-        message: "is a URL with https, and TLS to an upstream is not available in this version",
-        cure: "write the address of a plaintext port, for example 10.0.0.1:8080")
+        message: "is an https URL, but TLS to an upstream is not available in this version",
+        hint: "write the address of a plaintext port, for example 10.0.0.1:8080")
     }
     let example = authority.contains(":") ? authority : "\(authority):80"
     return ParseError(
       message: "is a URL (\(quoted(scheme)) is its scheme), expected an address",
-      cure: "write \(excerpt(example))")
+      hint: "write \(excerpt(example))")
   }
 
   private static func schemeAndRest(_ text: String) -> (scheme: String, rest: String)? {
@@ -131,36 +131,36 @@ extension EndpointAddress {
       else {
         throw ParseError(
           message: "is \(quoted(text)), an IPv6 address without a port",
-          cure: "write [ADDRESS]:PORT, for example [::1]:8080")
+          hint: "write [ADDRESS]:PORT, for example [::1]:8080")
       }
       let host = String(decoding: bytes[1..<close], as: UTF8.self)
       guard canonicalIPv6(host) != nil else {
         throw ParseError(
-          message: "is \(quoted(text)), and \(quoted(host)) is no IPv6 address",
-          cure: "write one in the brackets (without a zone), for example [::1]:8080")
+          message: "is \(quoted(text)), and \(quoted(host)) is not a valid IPv6 address",
+          hint: "write an IPv6 address without a zone in the brackets, for example [::1]:8080")
       }
       return (host, String(decoding: bytes[(close + 2)...], as: UTF8.self))
     }
     if canonicalIPv6(text) != nil {
       throw ParseError(
         message: "is \(quoted(text)), an IPv6 address without brackets",
-        cure: "write brackets around the address, then the port, for example [::1]:8080")
+        hint: "write brackets around the address, then the port, for example [::1]:8080")
     }
     guard let colon = bytes.firstIndex(of: UInt8(ascii: ":")) else {
       let digits = !bytes.isEmpty && bytes.allSatisfy { isDigit($0) }
       throw ParseError(
         message: digits
           ? "is \(excerpt(text)), a port without a colon" : "is \(quoted(text)), without a port",
-        cure: digits
+        hint: digits
           ? (role == .upstream
-            ? "name the server too, for example 127.0.0.1:\(excerpt(text))"
-            : "write :\(excerpt(text)) for every address, or 127.0.0.1:\(excerpt(text))")
+            ? "add the host, for example 127.0.0.1:\(excerpt(text))"
+            : "write :\(excerpt(text)) for all addresses, or 127.0.0.1:\(excerpt(text))")
           : "write \(forms)")
     }
     guard bytes[(colon + 1)...].firstIndex(of: UInt8(ascii: ":")) == nil else {
       throw ParseError(
         message: "is \(quoted(text)), which has more than one colon",
-        cure: "write \(forms); an IPv6 address takes brackets")
+        hint: "write \(forms); an IPv6 address needs brackets")
     }
     return (
       colon == 0 ? "::" : String(decoding: bytes[..<colon], as: UTF8.self),
@@ -172,13 +172,13 @@ extension EndpointAddress {
     let digits = !port.isEmpty && port.utf8.allSatisfy { isDigit($0) }
     guard digits, let number = UInt16(port) else {
       throw ParseError(
-        message: "is \(quoted(text)), and \(quoted(port)) is no port",
-        cure: "write a port from 0 to 65535 after the colon, for example :8443")
+        message: "is \(quoted(text)), and \(quoted(port)) is not a valid port",
+        hint: "write a port from 0 to 65535 after the colon, for example :8443")
     }
     guard port == String(number) else {
       throw ParseError(
-        message: "is \(quoted(text)), and some readers take a leading 0 for base 8",
-        cure: "write the port without it: \(number)")
+        message: "is \(quoted(text)), but some parsers read a leading 0 as octal",
+        hint: "write the port without it: \(number)")
     }
     return number
   }
@@ -187,21 +187,21 @@ extension EndpointAddress {
     guard case .ip(let host, let port) = self, !isNumeric else { return }
     let same = host == "localhost" ? "127.0.0.1" : "0.0.0.0"
     throw ParseError(
-      message: "names the host \(quoted(host)), and a listener takes an IP address",
-      cure: "write \(same):\(port), or :\(port) for every address")
+      message: "has the host name \(quoted(host)), but a listener needs an IP address",
+      hint: "write \(same):\(port), or :\(port) for all addresses")
   }
 
   private func checkUpstream(_ text: String) throws(ParseError) {
     guard case .ip(let host, let port) = self else { return }
     guard host != "::" && host != "0.0.0.0" else {
       throw ParseError(
-        message: "is \(quoted(text)), and nothing can be reached at an unspecified address",
-        cure: "name the server, for example 127.0.0.1:\(port == 0 ? 3000 : port)")
+        message: "is \(quoted(text)), but the unspecified address cannot be connected to",
+        hint: "write the address of the server, for example 127.0.0.1:\(port == 0 ? 3000 : port)")
     }
     guard port != 0 else {
       throw ParseError(
-        message: "is \(quoted(text)), and nothing listens on port 0",
-        cure: "write the server's port, for example \(EndpointAddress.ip(host: host, port: 3000))")
+        message: "is \(quoted(text)), but port 0 cannot be connected to",
+        hint: "write the server's port, for example \(EndpointAddress.ip(host: host, port: 3000))")
     }
   }
 }

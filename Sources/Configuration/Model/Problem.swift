@@ -1,5 +1,5 @@
 // One thing that is wrong with a configuration: where, what, and what to do about it. It prints as
-// exactly one line. It refuses to be vague: the cure is a separate part so that none is forgotten.
+// exactly one line. It refuses to be vague: the hint is a separate part so that none is forgotten.
 
 /// A finding about a configuration.
 public struct Problem: Error, Sendable, Equatable, CustomStringConvertible {
@@ -14,15 +14,15 @@ public struct Problem: Error, Sendable, Equatable, CustomStringConvertible {
   /// What is wrong, a sentence part that follows the key path: `is 0, outside 1…1024`.
   public var message: String
   /// What to do, in the imperative: `write a whole number from 1 to 1024`.
-  public var cure: String
+  public var hint: String
   public var severity: Severity
 
   public init(
-    location: SourceLocation, message: String, cure: String, severity: Severity = .error
+    location: SourceLocation, message: String, hint: String, severity: Severity = .error
   ) {
     self.location = location
     self.message = message
-    self.cure = cure
+    self.hint = hint
     self.severity = severity
   }
 
@@ -31,7 +31,7 @@ public struct Problem: Error, Sendable, Equatable, CustomStringConvertible {
     let place = location.description
     let start = place.isEmpty ? "" : "\(place): "
     let rank = severity == .warning ? "warning: " : ""
-    let end = cure.isEmpty ? "" : "; \(cure)"
+    let end = hint.isEmpty ? "" : "; \(hint)"
     return oneLine(start + rank + message + end)
   }
 }

@@ -55,41 +55,41 @@ enum Quantity: Equatable {
   /// It is out of any range: larger than 64 bits hold, or in none of the units that it may be meant in.
   case tooLarge
   /// What is wrong, and what would be right if that can be told.
-  case flawed(String, cure: String?)
+  case malformed(String, hint: String?)
 
   /// - Parameter range: what a number without a unit may be meant for.
   static func duration(_ text: String, in range: ClosedRange<Int64>? = nil) -> Quantity {
     let parsed = parts(text)
     guard let (digits, suffix) = parsed else {
-      return .flawed("is \(quoted(text)), expected a duration", cure: nil)
+      return .malformed("is \(quoted(text)), expected a duration", hint: nil)
     }
-    if let flaw = leadingZero(text, digits) { return flaw }
+    if let error = leadingZero(text, digits) { return error }
     if suffix.isEmpty { return withoutUnit(digits, range) }
     guard let unit = Unit.durations.first(where: { $0.name == suffix }) else {
-      return .flawed(durationFlaw(text, suffix), cure: nil)
+      return .malformed(durationProblem(text, suffix), hint: nil)
     }
     return scaled(digits, unit)
   }
 
   static func size(_ text: String) -> Quantity {
     guard let (digits, suffix) = parts(text) else {
-      return .flawed("is \(quoted(text)), expected a size", cure: nil)
+      return .malformed("is \(quoted(text)), expected a size", hint: nil)
     }
-    if let flaw = leadingZero(text, digits) { return flaw }
+    if let error = leadingZero(text, digits) { return error }
     if suffix.isEmpty { return scaled(digits, Unit(name: "B", factor: 1)) }
     if let unit = Unit.sizes.first(where: { $0.name == suffix }) { return scaled(digits, unit) }
     let letter = lowercased(suffix).first
     let meant = Unit.sizes.first { lowercased($0.name).first == letter && suffix.count <= 3 }
-    return .flawed(
-      "is \(quoted(text)), and \(quoted(suffix)) is no unit of size (B, KiB, MiB, GiB)",
-      cure: meant.map { "write \(excerpt(digits))\($0.name)" })
+    return .malformed(
+      "is \(quoted(text)), and \(quoted(suffix)) is not a unit of size (B, KiB, MiB or GiB)",
+      hint: meant.map { "write \(excerpt(digits))\($0.name)" })
   }
 
   private static func leadingZero(_ text: String, _ digits: String) -> Quantity? {
     guard digits.count > 1, digits.hasPrefix("0") else { return nil }
-    return .flawed(
-      "is \(quoted(text)), and some readers take a leading 0 for base 8",
-      cure: "write it without the 0")
+    return .malformed(
+      "is \(quoted(text)), but some parsers read a leading 0 as octal",
+      hint: "write it without the 0")
   }
 
   /// Advice that would be refused itself is none.
@@ -104,15 +104,15 @@ enum Quantity: Equatable {
       meant.append("\(number)\(name) for \(words)")
     }
     if meant.isEmpty { return .tooLarge }
-    return .flawed(
-      "is \(number), a number without a unit", cure: "write " + meant.joined(separator: " or "))
+    return .malformed(
+      "is \(number), a number without a unit", hint: "write " + meant.joined(separator: " or "))
   }
 
-  private static func durationFlaw(_ text: String, _ suffix: String) -> String {
+  private static func durationProblem(_ text: String, _ suffix: String) -> String {
     if suffix.hasPrefix(".") {
-      return "is \(quoted(text)), and a duration is a whole number (a smaller unit gives the rest)"
+      return "is \(quoted(text)), but a duration must be a whole number (use a smaller unit)"
     }
-    return "is \(quoted(text)), and \(quoted(suffix)) is no unit of time (ms, s, m, h)"
+    return "is \(quoted(text)), and \(quoted(suffix)) is not a unit of time (ms, s, m or h)"
   }
 
   /// The leading digits and the rest; nil if there are no leading digits.

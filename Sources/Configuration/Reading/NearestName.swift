@@ -63,7 +63,7 @@ enum NearestName {
 }
 
 /// The end of a message about an unknown word: the nearest known one, or all of them.
-func cureForUnknown(_ name: String, among candidates: [String], none: String) -> String {
+func hintForUnknown(_ name: String, among candidates: [String], none: String) -> String {
   if let nearest = NearestName.of(name, among: candidates) { return "did you mean \(nearest)?" }
   if candidates.isEmpty { return none }
   // A page of names helps nobody; a file with hundreds of upstreams has its author at hand.

@@ -48,12 +48,12 @@ extension Override {
   func apply(to root: inout Node, problems: inout [Problem]) {
     guard let steps = steps() else {
       return problem(
-        "is no path to a value", "write one such as listeners[0].address=127.0.0.1:8443", &problems)
+        "is not a valid path", "write for example listeners[0].address=127.0.0.1:8443", &problems)
     }
     let composed = YAMLComposer.compose(Array(value.utf8), file: Self.flag)
     guard composed.problems.isEmpty else {
       for found in composed.problems {
-        problem("has a value that \(found.message)", found.cure, &problems)
+        problem("has a value that \(found.message)", found.hint, &problems)
       }
       return
     }
@@ -61,17 +61,17 @@ extension Override {
     var node = composed.root ?? Node(content: .scalar(empty), mark: Self.mark)
     Self.unplace(&node)
     if let wrong = Self.put(node, into: &root, steps[...]) {
-      problem(wrong, "name a value that the file can have", &problems)
+      problem(wrong, "write the path of a value that the file has or may have", &problems)
     }
   }
 
   /// Line 0: no line of the file.
   private static let mark = Mark(line: 0, column: 0)
 
-  private func problem(_ message: String, _ cure: String, _ problems: inout [Problem]) {
+  private func problem(_ message: String, _ hint: String, _ problems: inout [Problem]) {
     problems.append(
       Problem(
-        location: SourceLocation(file: Self.flag, keyPath: path), message: message, cure: cure))
+        location: SourceLocation(file: Self.flag, keyPath: path), message: message, hint: hint))
   }
 
   /// nil if it went in, otherwise what stood in the way.
@@ -97,7 +97,7 @@ extension Override {
       return nil
     case (.index(let index), .sequence(var items)):
       guard items.indices.contains(index) else {
-        return "names item \(index) of a list that has \(items.count)"
+        return "has index \(index), but the list has length \(items.count)"
       }
       if let wrong = put(value, into: &items[index], steps.dropFirst()) { return wrong }
       node.content = .sequence(items)

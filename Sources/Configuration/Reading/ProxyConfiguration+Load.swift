@@ -51,7 +51,7 @@ extension ProxyConfiguration {
       Problem(
         location: rest.first?.location ?? SourceLocation(file: file),
         message: "is the first of \(rest.count) further problems, which are not shown",
-        cure: "correct those above and check again", severity: hasError ? .error : .warning)
+        hint: "fix those above and check again", severity: hasError ? .error : .warning)
     ]
   }
 }
@@ -129,7 +129,7 @@ extension Reader {
     }
     if isName { return .pseudonym(text) }
     report(
-      value, "is \(quoted(text)), which is neither on nor off nor a name for Via",
+      value, "is \(quoted(text)), which is neither on, off nor a valid name for Via",
       "write one word of letters, digits and -._:, for example via: edge-1")
     return nil
   }
@@ -147,7 +147,7 @@ extension Reader {
     if let target = fields["request_target"], limits.requestTarget > limits.requestHead {
       report(
         target,
-        "is \(sizeText(limits.requestTarget)), and the whole request_head may have"
+        "is \(sizeText(limits.requestTarget)), but request_head is limited to"
           + " \(sizeText(limits.requestHead))",
         "make request_head larger or request_target smaller")
     }

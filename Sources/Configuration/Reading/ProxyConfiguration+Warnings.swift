@@ -15,15 +15,15 @@ extension ProxyConfiguration {
           message: "is never reached: routes[\(earlier)]"
             + (routes[earlier].location.line > 0
               ? " (line \(routes[earlier].location.line))" : "")
-            + " takes all of its requests",
-          cure: "move it in front of that one, or remove it", severity: .warning))
+            + " matches all of its requests",
+          hint: "move it before that route, or remove it", severity: .warning))
     }
     for (index, upstream) in upstreams.enumerated()
     where !routes.contains(where: { $0.upstream == index }) {
       problems.append(
         Problem(
-          location: upstream.location, message: "is used by no route",
-          cure: "add a route with upstream: \(excerpt(upstream.name)), or remove it",
+          location: upstream.location, message: "is not used by any route",
+          hint: "add a route with upstream: \(excerpt(upstream.name)), or remove it",
           severity: .warning))
     }
     for (index, listener) in listeners.enumerated()
@@ -31,8 +31,8 @@ extension ProxyConfiguration {
       problems.append(
         Problem(
           location: listener.addressLocation,
-          message: "leads nowhere: no route takes requests from \(quoted(listener.name))",
-          cure: "add a route for it, or remove it", severity: .warning))
+          message: "is not used: no route matches requests from \(quoted(listener.name))",
+          hint: "add a route for it, or remove it", severity: .warning))
     }
     return problems
   }

@@ -35,8 +35,8 @@ extension Reader {
       let own = fields["interval"] ?? fields["segment"] ?? value
       report(
         own,
-        "makes no sense: interval (\(durationText(audit.intervalNanoseconds))) is longer than a"
-          + " segment lives (\(durationText(audit.segmentAgeNanoseconds)))",
+        "is \(durationText(audit.intervalNanoseconds)), longer than the lifetime of a segment"
+          + " (segment.age is \(durationText(audit.segmentAgeNanoseconds)))",
         "make interval shorter or segment.age longer")
     }
     return directory == nil ? nil : audit

@@ -50,7 +50,7 @@ extension Reader {
     if let mode = fileMode(fields, "mode") { configuration?.mode = mode }
     if case .ip? = address, let mode = fields["mode"] {
       report(
-        location(mode), "is the mode of a file, and \(written ?? "the address") has none",
+        location(mode), "applies to Unix sockets only, and \(written ?? "the address") is not one",
         "remove it, or listen on a Unix socket: address: unix:/run/millrace.sock", .warning)
     }
     return ReadListener(
@@ -91,7 +91,7 @@ extension Reader {
   /// Names go into logs, metrics and records, so they are one visible word.
   mutating func checkName(_ name: String, _ value: Located) {
     if name.unicodeScalars.contains(where: { $0.properties.isWhitespace }) {
-      report(value, "is \(quoted(name)), and a name has no spaces", "write one word")
+      report(value, "is \(quoted(name)), but a name must not contain spaces", "remove the spaces")
     }
   }
 
@@ -109,8 +109,8 @@ extension Reader {
     if let name = listener.name, let other = others.first(where: { $0.name == name }) {
       report(
         listener.nameLocation,
-        "is \(quoted(name)), the name of another listener (line \(other.nameLocation.line))",
-        "give each listener a name of its own")
+        "is \(quoted(name)), which another listener already has (line \(other.nameLocation.line))",
+        "give each listener a unique name")
     }
   }
 }
@@ -121,13 +121,13 @@ extension EndpointAddress {
   func overlap(_ other: EndpointAddress) -> String? {
     switch (self, other) {
     case (.unix(let path), .unix(let taken)):
-      return path == taken ? "is \(self), which another listener has" : nil
+      return path == taken ? "is \(self), which another listener already uses" : nil
     case (.ip(let host, let port), .ip(let taken, let takenPort)):
       guard port == takenPort, port != 0 else { return nil }
-      if host == taken { return "is \(self), which another listener has" }
+      if host == taken { return "is \(self), which another listener already uses" }
       // A socket bound to :: takes IPv4 as well (ipv6(7), IPV6_V6ONLY off).
       if (host == "::" && taken == "0.0.0.0") || (host == "0.0.0.0" && taken == "::") {
-        return "is \(self), and [::]:\(port) takes IPv4 too; another listener has \(other)"
+        return "is \(self), and [::]:\(port) accepts IPv4 too; another listener uses \(other)"
       }
       return nil
     default: return nil

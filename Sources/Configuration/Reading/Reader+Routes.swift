@@ -11,7 +11,7 @@ extension Reader {
       if upstreams.count > 1 {
         report(
           location(Mark(line: 1, column: 1), "routes"),
-          "is missing, and there are \(upstreams.count) upstreams to choose from",
+          "is missing, but is required with more than one upstream (there are \(upstreams.count))",
           "add routes: [{match: {path: /}, upstream: \(first.name)}]")
         return []
       }
@@ -36,8 +36,8 @@ extension Reader {
         route.upstream = index
       } else {
         report(
-          name.value, "is \(quoted(name.text)), and no upstream has this name",
-          cureForUnknown(name.text, among: upstreams.map(\.name), none: "add it to upstreams"))
+          name.value, "is \(quoted(name.text)), but there is no upstream with this name",
+          hintForUnknown(name.text, among: upstreams.map(\.name), none: "add it to upstreams"))
       }
     }
     guard let match = fields["match"],
@@ -58,8 +58,8 @@ extension Reader {
     // A listener that could not be read has no name to compare with; it has its own problem.
     if listeners.contains(where: { $0.name == nil }) { return nil }
     report(
-      value, "is \(quoted(name)), and no listener has this name",
-      cureForUnknown(name, among: listeners.compactMap(\.name), none: "add it to listeners"))
+      value, "is \(quoted(name)), but there is no listener with this name",
+      hintForUnknown(name, among: listeners.compactMap(\.name), none: "add it to listeners"))
     return nil
   }
 
@@ -70,25 +70,25 @@ extension Reader {
     let isWildcard = text.hasPrefix("*.")
     let name = isWildcard ? String(text.dropFirst(2)) : text
     if text == "*" {
-      report(value, "is \"*\", which every host matches", "remove the key")
+      report(value, "is \"*\", which matches every host", "remove the key")
       return nil
     }
     if name.contains("*") {
       report(
-        value, "is \(quoted(text)), and a * stands for whole labels at the start only",
+        value, "is \(quoted(text)), but * is allowed only as the first label",
         "write *.example or an exact host")
       return nil
     }
     if let literal = literalHost(name), !isWildcard { return literal }
     if name.utf8.contains(UInt8(ascii: ":")) || name.utf8.contains(UInt8(ascii: "/")) {
       report(
-        value, "is \(quoted(text)), and a host has neither scheme nor port nor path",
-        "write the name alone, for example shop.example")
+        value, "is \(quoted(text)), but a host must not have a scheme, port or path",
+        "write only the host name, for example shop.example")
       return nil
     }
-    if let flaw = EndpointAddress.hostNameFlaw(name) {
+    if let problem = EndpointAddress.hostNameProblem(name) {
       report(
-        value, "is \(quoted(text)), and \(flaw)", "write for example shop.example or *.example")
+        value, "is \(quoted(text)), and \(problem)", "write for example shop.example or *.example")
       return nil
     }
     return lowercased(text)
@@ -104,7 +104,7 @@ extension Reader {
 
   private mutating func pathMatch(_ fields: Fields) -> PathMatch {
     if fields.has("path"), fields.has("path_exact"), let exact = fields["path_exact"] {
-      report(exact, "stands beside path, and a route takes one of them", "remove one of the two")
+      report(exact, "conflicts with path", "remove one of the two")
       return .any
     }
     if let exact = text(fields, "path_exact") {
@@ -121,41 +121,42 @@ extension Reader {
   private mutating func isPath(_ text: String, _ value: Located) -> Bool {
     let bytes = Array(text.utf8)
     if bytes.first != UInt8(ascii: "/") {
-      report(value, "is \(quoted(text)), and a path starts with /", "write /\(excerpt(text))")
+      report(value, "is \(quoted(text)), but a path must start with /", "write /\(excerpt(text))")
       return false
     }
     if text == "/*" || text.hasSuffix("/*") {
       report(
-        value, "is \(quoted(text)), and a * stands for itself in a path",
+        value, "is \(quoted(text)), but * is not a wildcard in a path",
         "write path: \(excerpt(text == "/*" ? "/" : String(text.dropLast(2)))),"
-          + " which takes everything below it")
+          + " which matches everything below it")
       return false
     }
     for (index, byte) in bytes.enumerated() {
       switch byte {
       case UInt8(ascii: "?"), UInt8(ascii: "#"):
         report(
-          value, "is \(quoted(text)), and what follows \(UnicodeScalar(byte)) is no part of a path",
+          value,
+          "is \(quoted(text)), but \(UnicodeScalar(byte)) and what follows are not part of a path",
           "remove it")
         return false
       case UInt8(ascii: "%") where !Self.isEscape(bytes, index):
         report(
-          value, "is \(quoted(text)), and % is not followed by two hexadecimal digits",
-          "write %25 for the character itself")
+          value, "is \(quoted(text)), but % must be followed by two hexadecimal digits",
+          "write %25 for a literal %")
         return false
       case 0x21...0x7E where !"\"<>\\^`{|}".utf8.contains(byte): break
       default:
         report(
-          value, "is \(quoted(text)), with a character that a request target cannot have",
-          "write it as % and two hexadecimal digits")
+          value, "is \(quoted(text)), which has a character that is invalid in a request target",
+          "percent-encode it")
         return false
       }
     }
     let segments = text.split(separator: "/")
     if segments.contains(".") || segments.contains("..") {
       report(
-        value, "is \(quoted(text)), with a . or .. segment, which clients resolve before they ask",
-        "write the path that it leads to")
+        value, "is \(quoted(text)), but clients resolve . and .. segments before sending a request",
+        "write the resolved path")
       return false
     }
     return true

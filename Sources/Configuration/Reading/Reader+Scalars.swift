@@ -27,7 +27,7 @@ extension Reader {
     }
     if hasControl(scalar.text) {
       report(
-        value, "has a control character or a line break in it: \(quoted(scalar.text))",
+        value, "contains a control character or a line break: \(quoted(scalar.text))",
         "remove it")
       return nil
     }
@@ -57,7 +57,7 @@ extension Reader {
     }
     if digits.count > 1, digits.utf8.first == UInt8(ascii: "0") {
       report(
-        value, "is \(excerpt(scalar.text)), and some readers take a leading 0 for base 8",
+        value, "is \(excerpt(scalar.text)), but some parsers read a leading 0 as octal",
         "write it without the 0")
       return nil
     }
@@ -131,7 +131,7 @@ extension Reader {
     }
     if choice.words.contains(scalar.text) { return scalar.text }
     if let other = choice.unavailable.first(where: { $0.name == lowercased(scalar.text) }) {
-      report(value, other.message, other.cure)
+      report(value, other.message, other.hint)
       return nil
     }
     report(
@@ -150,7 +150,7 @@ extension Reader {
     for value in items {
       guard let word = word(value, item, key: name) else { continue }
       if words.contains(word) {
-        report(value, "is \(word), which the list has already", "keep one of the two")
+        report(value, "is \(word), which is already in the list", "keep one of the two")
       } else {
         words.append(word)
       }
@@ -173,7 +173,7 @@ extension Reader {
     do throws(EndpointAddress.ParseError) {
       return try EndpointAddress.parse(text, as: role)
     } catch {
-      report(value, error.message, error.cure)
+      report(value, error.message, error.hint)
       return nil
     }
   }
@@ -190,8 +190,8 @@ extension Reader {
     case .value(let number): return number
     case .tooLarge:
       reportRange(value, excerpt(scalar.text), shape, example)
-    case .flawed(let message, let cure):
-      report(value, message, cure ?? "write \(shape.expectation), for example \(example)")
+    case .malformed(let message, let hint):
+      report(value, message, hint ?? "write \(shape.expectation), for example \(example)")
     }
     return nil
   }

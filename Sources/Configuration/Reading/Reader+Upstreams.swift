@@ -38,7 +38,7 @@ extension Reader {
     } else if entry.key.unicodeScalars.contains(where: {
       isControl($0) || $0.properties.isWhitespace
     }) {
-      report(at, "has a name with spaces in it", "write one word")
+      report(at, "has a name that contains spaces", "write a name without spaces")
     }
   }
 
@@ -88,8 +88,8 @@ extension Reader {
         upstream.source.address = text
       } else {
         report(
-          value, "is \(quoted(text)), which is no IP address",
-          "write an address of this machine without a port, for example 10.0.0.9")
+          value, "is \(quoted(text)), which is not a valid IP address",
+          "write an IP address of this host without a port, for example 10.0.0.9")
       }
       checkFamilies(value, upstream)
     }
@@ -99,13 +99,13 @@ extension Reader {
     }
     guard ends.count == 2, let first = ends[0], let last = ends[1], first > 0 else {
       report(
-        value, "is \(quoted(text)), which is no range of ports",
-        "write the first and the last port, for example 20000-29999")
+        value, "is \(quoted(text)), which is not a valid port range",
+        "write the first and last port, for example 20000-29999")
       return
     }
     guard first <= last else {
       report(
-        value, "is \(quoted(text)), a range that ends before it begins", "write \(last)-\(first)")
+        value, "is \(quoted(text)), a range whose end is below its start", "write \(last)-\(first)")
       return
     }
     upstream.source.ports = first...last
@@ -119,8 +119,8 @@ extension Reader {
         host.contains(":") != source.contains(":")
       else { continue }
       report(
-        value, "is \(source), and the server \(server.address) is of the other family",
-        "use one family, IPv4 or IPv6, in an upstream that has a source_address")
+        value, "is \(source), but the server \(server.address) is of the other address family",
+        "use either IPv4 or IPv6 for source_address and all servers of the upstream")
       return
     }
   }
@@ -133,7 +133,7 @@ extension Reader {
         entries.contains { $0.key == known.name }
       })
     {
-      report(value, other.message, other.cure)
+      report(value, other.message, other.hint)
       return nil
     }
     return word(fields, "balance").flatMap(Balance.init)
@@ -160,7 +160,7 @@ extension Reader {
     guard let other = others.first(where: { $0.address == server.address }) else { return }
     report(
       server.location,
-      "is \(server.address), which this upstream has already (line \(other.location.line))",
+      "is \(server.address), which is already in this upstream (line \(other.location.line))",
       "remove one of the two; weight: 2 gives a server twice the requests")
   }
 

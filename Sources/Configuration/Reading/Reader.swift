@@ -24,14 +24,14 @@ struct Reader {
   func location(_ value: Located) -> SourceLocation { location(value.node.mark, value.path) }
 
   mutating func report(
-    _ place: SourceLocation, _ message: String, _ cure: String,
+    _ place: SourceLocation, _ message: String, _ hint: String,
     _ severity: Problem.Severity = .error
   ) {
-    problems.append(Problem(location: place, message: message, cure: cure, severity: severity))
+    problems.append(Problem(location: place, message: message, hint: hint, severity: severity))
   }
 
-  mutating func report(_ value: Located, _ message: String, _ cure: String) {
-    report(location(value), message, cure)
+  mutating func report(_ value: Located, _ message: String, _ hint: String) {
+    report(location(value), message, hint)
   }
 
   /// What was found where something else belongs. Says nothing of a value that was refused before.
@@ -59,12 +59,12 @@ struct Reader {
     for entry in entries where !known.contains(entry.key) {
       let place = location(entry.keyMark, path(value.path, key: entry.key))
       if let other = shape.unavailable.first(where: { $0.name == entry.key }) {
-        report(place, other.message, other.cure)
+        report(place, other.message, other.hint)
       } else {
         meant += NearestName.of(entry.key, among: known).map { [$0] } ?? []
         report(
           place, "is not a key of \(shape.noun)",
-          cureForUnknown(entry.key, among: known, none: "remove it"))
+          hintForUnknown(entry.key, among: known, none: "remove it"))
       }
     }
     for key in shape.keys where key.isRequired && !entries.contains(where: { $0.key == key.name }) {

@@ -13,7 +13,7 @@ package indirect enum ValueShape: Sendable {
   /// Bytes.
   case size(ClosedRange<Int>)
   case boolean
-  /// The permissions of a file, in base 8.
+  /// The permissions of a file, in octal.
   case fileMode
   case choice(Choice)
   case mapping(MappingShape)
@@ -50,23 +50,23 @@ package struct Unavailable: Sendable {
   package let name: String
   /// The sentence part that follows the key path.
   package let message: String
-  package let cure: String
+  package let hint: String
   /// The required key whose place it takes, which is then not reported as missing.
   let standsFor: String?
 
   /// Something that a later version brings.
-  init(_ name: String, instead cure: String, standsFor: String? = nil) {
+  init(_ name: String, instead hint: String, standsFor: String? = nil) {
     self.name = name
     self.message = "\(name) is not available in this version"
-    self.cure = cure
+    self.hint = hint
     self.standsFor = standsFor
   }
 
   /// Something that is refused for a reason.
-  init(_ name: String, because message: String, cure: String) {
+  init(_ name: String, because message: String, hint: String) {
     self.name = name
     self.message = message
-    self.cure = cure
+    self.hint = hint
     self.standsFor = nil
   }
 }
@@ -124,7 +124,7 @@ extension ValueShape {
     case .size(let range):
       "a size from \(sizeText(range.lowerBound)) to \(sizeText(range.upperBound))"
     case .boolean: "true or false"
-    case .fileMode: "the mode of a file in base 8, from 0 to 0777"
+    case .fileMode: "an octal file mode from 0 to 0777"
     case .choice(let choice): alternatives(choice.words)
     case .mapping(let shape): "a mapping (\(shape.noun))"
     case .list(let item, _): "a list, each item \(item.expectation)"

@@ -20,7 +20,7 @@ package enum Shapes {
         default: "auto"),
       KeyShape("pin", .choice(pinning), default: "auto"),
       KeyShape(
-        "placement", .choice(Choice("a placement of connections", ["off", "cpu", "queue"])),
+        "placement", .choice(Choice("a placement mode", ["off", "cpu", "queue"])),
         default: "off"),
       KeyShape("listeners", .list(.mapping(listener), count: 1...256), required: true),
       KeyShape("routes", .list(.mapping(route), count: 1...1024)),
@@ -41,9 +41,9 @@ package enum Shapes {
         instead: "remove it; kill -USR1 PID writes every worker's counters to the log")
     ])
 
-  static let via = Choice("a way to write Via", ["on", "off"])
+  static let via = Choice("a Via setting", ["on", "off"])
   private static let pinning = Choice(
-    "a way to pin", ["auto", "on", "off"], meant: ["no": "off", "never": "off", "yes": "on"])
+    "a pinning mode", ["auto", "on", "off"], meant: ["no": "off", "never": "off", "yes": "on"])
 
   private static let engineKind = Choice("an engine", ["auto", "io_uring", "epoll"])
 
@@ -79,7 +79,7 @@ package enum Shapes {
         .list(
           .choice(
             Choice(
-              "a version of HTTP", ["http/1.1"],
+              "an HTTP version", ["http/1.1"],
               unavailable: ["h2", "http/2", "h2c", "h3", "http/3"].map {
                 Unavailable($0, instead: "write [http/1.1], which serves HTTP/1.0 too")
               })), count: 1...8),
@@ -87,7 +87,7 @@ package enum Shapes {
       KeyShape("tls", .mapping(tls)),
       KeyShape(
         "underscores",
-        .choice(Choice("a way with underscores", UnderscorePolicy.allCases.map(\.rawValue))),
+        .choice(Choice("an underscore policy", UnderscorePolicy.allCases.map(\.rawValue))),
         default: "pass"),
       KeyShape("timeouts", .mapping(downstreamTimeouts)),
     ],
@@ -108,8 +108,8 @@ package enum Shapes {
     unavailable: ["1.0", "1.1"].map {
       Unavailable(
         $0,
-        because: "TLS \($0) is not offered: RFC 8996 forbids it, because it rests on MD5 and SHA-1",
-        cure: "write \"1.2\" or \"1.3\"")
+        because: "TLS \($0) is not supported: it is deprecated by RFC 8996",
+        hint: "write \"1.2\" or \"1.3\"")
     })
 
   package static let certificate = MappingShape(
@@ -135,7 +135,7 @@ package enum Shapes {
     ],
     unavailable: ["redirect", "respond", "files"].map {
       Unavailable(
-        $0, instead: "write upstream: NAME, and let that upstream answer", standsFor: "upstream")
+        $0, instead: "write upstream: NAME", standsFor: "upstream")
     })
 
   package static let match = MappingShape(
@@ -147,7 +147,7 @@ package enum Shapes {
       KeyShape("path_exact", .text(maximum: 4096, example: "/favicon.ico")),
     ],
     unavailable: [
-      Unavailable("path_regex", instead: "write path (whole segments) or path_exact")
+      Unavailable("path_regex", instead: "write path (a prefix of whole segments) or path_exact")
     ])
 
   package static let upstream = MappingShape(
@@ -178,7 +178,7 @@ package enum Shapes {
     ],
     unavailable: [
       Unavailable(
-        "health", instead: "remove it; a failed attempt goes to another server by retries")
+        "health", instead: "remove it; retries send a failed request to another server")
     ])
 
   private static let balance = Choice(
@@ -208,7 +208,7 @@ package enum Shapes {
       KeyShape(
         "on",
         .list(
-          .choice(Choice("a cause to retry", ["connect_failure", "reset_before_response"])),
+          .choice(Choice("a retry condition", ["connect_failure", "reset_before_response"])),
           count: 1...8),
         default: "[connect_failure, reset_before_response]"),
     ])
@@ -244,7 +244,7 @@ package enum Shapes {
         "when_full",
         .choice(
           Choice(
-            "a way to be full", AuditConfiguration.WhenFull.allCases.map(\.rawValue),
+            "a when_full policy", AuditConfiguration.WhenFull.allCases.map(\.rawValue),
             meant: [
               "wait": "block", "stall": "block", "refuse": "reject", "fail": "reject",
               "discard": "drop", "ignore": "drop",
@@ -274,7 +274,8 @@ package enum Shapes {
     ],
     unavailable: [
       Unavailable(
-        "requests_per_second", instead: "remove it; limits.connections bounds the connections")
+        "requests_per_second",
+        instead: "remove it; limits.connections limits the number of connections")
     ])
 
   package static let drain = MappingShape(

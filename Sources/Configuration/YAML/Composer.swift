@@ -34,7 +34,7 @@ struct YAMLComposer: ~Copyable {
       let problem = Problem(
         location: SourceLocation(file: file, line: 1, column: 1, keyPath: rootPath),
         message: "has \(bytes.count) bytes, more than \(sizeText(bytesMaximum))",
-        cure: "check that it is a configuration file")
+        hint: "check that it is a configuration file")
       return ComposedDocument(root: nil, problems: [problem])
     }
     // SAFETY: the composer, which keeps the pointer, does not outlive the closure.
@@ -42,7 +42,7 @@ struct YAMLComposer: ~Copyable {
       guard let source = YAMLEventSource(bytes: buffer) else {
         let problem = Problem(
           location: SourceLocation(file: file, line: 1, column: 1, keyPath: rootPath),
-          message: "cannot be read: no memory is left", cure: "free some and start again")
+          message: "cannot be read: out of memory", hint: "free memory and try again")
         return ComposedDocument(root: nil, problems: [problem])
       }
       var composer = YAMLComposer(source: source, file: file, bytes: buffer)
@@ -142,7 +142,7 @@ struct YAMLComposer: ~Copyable {
           "write the keys out here")
       } else if let line = lines[key] {
         report(
-          event.start, keyPlace, "is written twice, first on line \(line)",
+          event.start, keyPlace, "is a duplicate key, first defined on line \(line)",
           "keep one of the two")
       } else {
         lines[key] = event.start.line
@@ -167,12 +167,12 @@ struct YAMLComposer: ~Copyable {
     if depth > Self.depthMaximum {
       report(
         event.start, place, "is nested deeper than \(Self.depthMaximum) levels",
-        "remove the brackets or the indentation that is too much")
+        "remove brackets or indentation levels")
       throw Stop()
     }
     if nodes > Self.nodesMaximum {
       report(
-        event.start, place, "is one key or value more than the \(Self.nodesMaximum) of a file",
+        event.start, place, "exceeds the limit of \(Self.nodesMaximum) keys and values per file",
         "make the file smaller")
       throw Stop()
     }
@@ -182,7 +182,7 @@ struct YAMLComposer: ~Copyable {
     if let anchor = event.anchor {
       report(
         event.start, place, "has an anchor (&\(excerpt(anchor))), and anchors are not accepted",
-        "remove it and write the value out wherever it is needed")
+        "remove it and repeat the value wherever it is needed")
     }
     if let tag = event.tag {
       report(
@@ -198,18 +198,18 @@ struct YAMLComposer: ~Copyable {
     } catch {
       let mark = error.mark ?? Self.mark(ofByte: error.byteOffset, in: bytes)
       report(
-        mark, position, "is not YAML here: \(error.message)",
-        SyntaxCure.text(for: error, at: mark, in: bytes))
+        mark, position, "is not valid YAML: \(error.message)",
+        SyntaxHint.text(for: error, at: mark, in: bytes))
       throw Stop()
     }
   }
 
-  private mutating func report(_ mark: Mark, _ place: String, _ message: String, _ cure: String) {
+  private mutating func report(_ mark: Mark, _ place: String, _ message: String, _ hint: String) {
     problems.append(
       Problem(
         location: SourceLocation(
           file: file, line: mark.line, column: mark.column, keyPath: place),
-        message: message, cure: cure))
+        message: message, hint: hint))
   }
 
   /// `!!int` for `tag:yaml.org,2002:int`, as it was most likely written.

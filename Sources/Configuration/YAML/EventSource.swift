@@ -124,7 +124,7 @@ struct YAMLEventSource: ~Copyable {
   private func syntaxError() -> YAMLSyntaxError {
     let state = parser.pointee
     if state.error == YAML_MEMORY_ERROR {
-      return YAMLSyntaxError(message: "no memory is left to read it", mark: nil, byteOffset: 0)
+      return YAMLSyntaxError(message: "out of memory", mark: nil, byteOffset: 0)
     }
     let problem = state.problem.map { String(cString: $0) } ?? "it cannot be read"
     if state.error == YAML_READER_ERROR {

@@ -3,10 +3,10 @@
 // and unset names; what it puts in is not looked at again.
 
 /// Why a scalar cannot be expanded, and how many characters into it.
-struct ExpansionFlaw: Error, Equatable {
+struct ExpansionError: Error, Equatable {
   var offset: Int
   var message: String
-  var cure: String
+  var hint: String
 }
 
 enum Expansion {
@@ -36,31 +36,31 @@ enum Expansion {
       node.content = .mapping(entries)
     case .scalar(var scalar):
       guard scalar.text.contains("${") else { return }
-      let (text, flaws) = expanded(scalar.text, environment)
-      for flaw in flaws {
+      let (text, errors) = expanded(scalar.text, environment)
+      for error in errors {
         var mark = scalar.textMark ?? node.mark
-        if scalar.textMark != nil { mark.column += flaw.offset }
+        if scalar.textMark != nil { mark.column += error.offset }
         problems.append(
           Problem(
             location: SourceLocation(
               file: mark.line == 0 ? Override.flag : file, line: mark.line, column: mark.column,
               keyPath: place),
-            message: flaw.message, cure: flaw.cure))
+            message: error.message, hint: error.hint))
       }
       scalar.written = scalar.text
       scalar.text = text
-      node.content = flaws.isEmpty ? .scalar(scalar) : .refused
+      node.content = errors.isEmpty ? .scalar(scalar) : .refused
     }
   }
 
   /// The text with the environment's values in it, and everything that kept some of them out.
   static func expanded(
     _ text: String, _ environment: (String) -> String?
-  ) -> (text: String, flaws: [ExpansionFlaw]) {
+  ) -> (text: String, errors: [ExpansionError]) {
     let scalars = Array(text.unicodeScalars)
     // An array, because its count is known: a string would count its characters each time round.
     var result: [UnicodeScalar] = []
-    var flaws: [ExpansionFlaw] = []
+    var errors: [ExpansionError] = []
     var index = 0
     while index < scalars.count {
       let rest = scalars[index...]
@@ -69,17 +69,17 @@ enum Expansion {
         index += 3
       } else if rest.starts(with: ["$", "{"]) {
         guard let close = rest.firstIndex(of: "}") else {
-          flaws.append(
-            ExpansionFlaw(
-              offset: index, message: "has a ${ without its }",
-              cure: "write ${NAME}, or $${ for the two characters themselves"))
+          errors.append(
+            ExpansionError(
+              offset: index, message: "has a ${ without a closing }",
+              hint: "write ${NAME}, or $${ for a literal ${"))
           break
         }
-        do throws(ExpansionFlaw) {
+        do throws(ExpansionError) {
           let value = try value(of: scalars[(index + 2)..<close], at: index, environment)
           result.append(contentsOf: value.unicodeScalars)
         } catch {
-          flaws.append(error)
+          errors.append(error)
         }
         index = close + 1
       } else {
@@ -87,20 +87,20 @@ enum Expansion {
         index += 1
       }
       if result.count > charactersMaximum {
-        flaws.append(
-          ExpansionFlaw(
+        errors.append(
+          ExpansionError(
             offset: 0, message: "has more than \(charactersMaximum) characters once expanded",
-            cure: "set the variables to shorter values"))
+            hint: "set the variables to shorter values"))
         break
       }
     }
-    return (String(String.UnicodeScalarView(result)), flaws)
+    return (String(String.UnicodeScalarView(result)), errors)
   }
 
   /// What stands for `NAME` or `NAME:-default`.
   private static func value(
     of inner: ArraySlice<UnicodeScalar>, at offset: Int, _ environment: (String) -> String?
-  ) throws(ExpansionFlaw) -> String {
+  ) throws(ExpansionError) -> String {
     let name = inner.prefix { scalar in
       guard scalar.isASCII else { return false }
       let byte = UInt8(scalar.value)
@@ -109,29 +109,29 @@ enum Expansion {
     let rest = inner[name.endIndex...]
     let written = String(String.UnicodeScalarView(inner))
     guard let first = name.first, !isDigit(UInt8(first.value)) else {
-      throw ExpansionFlaw(
-        offset: offset, message: "has ${\(excerpt(written))}, which names no variable",
-        cure: "write ${NAME} (letters, digits and _), or $${ for the two characters themselves")
+      throw ExpansionError(
+        offset: offset, message: "has ${\(excerpt(written))}, which is not a valid variable name",
+        hint: "write ${NAME} (letters, digits and _), or $${ for a literal ${")
     }
     let nameText = String(String.UnicodeScalarView(name))
     if rest.isEmpty {
       guard let value = environment(nameText) else {
-        throw ExpansionFlaw(
+        throw ExpansionError(
           offset: offset, message: "needs the environment variable \(nameText), which is not set",
-          cure: "set it, or give a default: ${\(nameText):-VALUE}")
+          hint: "set it, or give a default: ${\(nameText):-VALUE}")
       }
       return value
     }
     guard rest.starts(with: [":", "-"]) else {
-      throw ExpansionFlaw(
-        offset: offset, message: "has ${\(excerpt(written))}, a form that is not known",
-        cure: "write ${\(nameText)} or ${\(nameText):-DEFAULT}")
+      throw ExpansionError(
+        offset: offset, message: "has ${\(excerpt(written))}, which is not a supported form",
+        hint: "write ${\(nameText)} or ${\(nameText):-DEFAULT}")
     }
     let fallback = rest.dropFirst(2)
     guard !zip(fallback, fallback.dropFirst()).contains(where: { $0 == "$" && $1 == "{" }) else {
-      throw ExpansionFlaw(
+      throw ExpansionError(
         offset: offset, message: "has a variable inside the default of \(nameText)",
-        cure: "write the default out")
+        hint: "write a literal default")
     }
     // As in a shell, `:-` stands in for an empty variable too.
     if let value = environment(nameText), !value.isEmpty { return value }

@@ -61,7 +61,7 @@ extension Node {
   /// What a person would call this value, for messages: `the number 30`, `a list`.
   var found: String {
     switch content {
-    case .refused: return "a refused value"
+    case .refused: return "a rejected value"
     case .sequence: return "a list"
     case .mapping: return "a mapping"
     case .scalar(let scalar):

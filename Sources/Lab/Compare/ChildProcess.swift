@@ -37,15 +37,15 @@ final class ChildProcess {
     let output = open(launch.output, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
     guard output >= 0 else {
       throw CompareFailure(
-        "\(launch.output) cannot be written: \(String(cString: strerror(errno)))",
-        cure: "name another directory with --keep")
+        "cannot write \(launch.output): \(String(cString: strerror(errno)))",
+        hint: "choose another directory with --keep")
     }
     defer { close(output) }
     let pid = Self.spawnWithMetrics(launch, output)
     guard pid > 0 else {
       throw CompareFailure(
-        "\(launch.command[0]) cannot be started: \(String(cString: strerror(-pid)))",
-        cure: "see that it is there and that it may be executed")
+        "cannot start \(launch.command[0]): \(String(cString: strerror(-pid)))",
+        hint: "make sure that it exists and is executable")
     }
     self.pid = pid
   }

@@ -5,16 +5,16 @@ public struct CompareFailure: Error, CustomStringConvertible, Sendable {
   /// What was tried and what happened.
   public var what: String
   /// What to do, in the imperative.
-  public var cure: String
+  public var hint: String
   /// The exit status that it deserves: 1 could not run, 2 bad configuration, 3 worse than
   /// the earlier run, 4 not known whether it is, 130 interrupted.
   public var status: Int32
 
-  public init(_ what: String, cure: String, status: Int32 = 1) {
+  public init(_ what: String, hint: String, status: Int32 = 1) {
     self.what = what
-    self.cure = cure
+    self.hint = hint
     self.status = status
   }
 
-  public var description: String { cure.isEmpty ? what : "\(what); \(cure)" }
+  public var description: String { hint.isEmpty ? what : "\(what); \(hint)" }
 }

@@ -12,7 +12,7 @@ extension CompareRun {
       let refusal = ComparisonAgainst.refusal(
         beforehand: planned, rounds: timing.rounds, against: earlier)
     else { return }
-    throw CompareFailure("\(refusal)", cure: "")
+    throw CompareFailure("\(refusal)", hint: "")
   }
 
   /// The stages after the maximum: those that were asked for, or the earlier run's, or what follows

@@ -1,4 +1,4 @@
-// One measurement: a fresh process of the subject, a load, samples while it runs, and the end of both.
+// One measurement: a fresh process of the subject, a load, usage while it runs, and the end of both.
 // A subject that fails says so in the measurement, with its last words; only what keeps the whole
 // comparison from going on is thrown.
 
@@ -6,31 +6,31 @@ import Glibc
 import Metrics
 import MillraceEngine
 
-/// What is looked at twice within the counted part, because looking costs more than a few reads.
-private struct Look {
+/// Counters read at the start and the end of the measured interval only, because reading them is costly.
+private struct CounterSample {
   var wallMicroseconds: Int64
   var voluntary: Int
   var involuntary: Int
   /// nil where they are not counted.
   var systemCalls: Int?
-  /// What Millrace said of itself; nil of another subject.
+  /// Metrics published by Millrace; nil for other subjects.
   var metrics: MetricReading?
 }
 
-/// Everything that was seen while a load ran.
-private struct Sight {
-  var samples: [UsageSample] = []
-  var looks: [Look] = []
+/// Everything sampled while a load ran.
+private struct Samples {
+  var usage: [UsageSample] = []
+  var counters: [CounterSample] = []
   var residentBytes: Int?
   var hasDied = false
 }
 
 extension CompareRun {
   /// Seconds that a subject has to accept connections, and to end.
-  private static let patience = 10.0
+  private static let waitLimit = 10.0
 
   func measure(
-    _ trial: inout Trial, _ turn: Turn, _ stage: StageFacts, _ scene: Scene
+    _ trial: inout Trial, _ turn: Turn, _ stage: StageFacts, _ setup: Setup
   ) throws(CompareFailure) -> Measurement {
     var measurement = Measurement()
     measurement.round = turn.round
@@ -46,16 +46,16 @@ extension CompareRun {
     do {
       let process = try ChildProcess(trial.launch)
       let port = trial.port
-      let isReady = try attention.wait(seconds: Self.patience) {
+      let isReady = try interruptibleWait.wait(seconds: Self.waitLimit) {
         !process.isRunning || Workspace.accepts(port)
       }
       guard isReady && process.isRunning else {
         measurement.failure = Self.words("did not start", process)
         return measurement
       }
-      try load(&measurement, &trial, process, stage, scene)
+      try load(&measurement, &trial, process, stage, setup)
       process.send(SIGTERM)
-      _ = try attention.wait(seconds: Self.patience) { !process.isRunning }
+      _ = try interruptibleWait.wait(seconds: Self.waitLimit) { !process.isRunning }
       process.kill()
     } catch {
       guard error.status == 1 else { throw error }
@@ -69,17 +69,17 @@ extension CompareRun {
     let lines = process.lastLines()
     let end = process.status.map { " (exit status \($0))" } ?? ""
     return what + end
-      + (lines.isEmpty ? ", and said nothing" : ": " + lines.joined(separator: " / "))
+      + (lines.isEmpty ? ", no output" : ": " + lines.joined(separator: " / "))
   }
 
   // MARK: The load
 
   private func load(
     _ measurement: inout Measurement, _ trial: inout Trial, _ process: ChildProcess,
-    _ stage: StageFacts, _ scene: Scene
+    _ stage: StageFacts, _ setup: Setup
   ) throws(CompareFailure) {
     let request = LabTools.Load(
-      urls: scene.urls(port: trial.port), arguments: scene.workload.loadArguments,
+      urls: setup.urls(port: trial.port), arguments: setup.workload.loadArguments,
       rate: stage.rate, gapsAreRandom: options.gapsAreRandom, duration: timing.duration,
       warmUp: timing.warmUp,
       // Each round asks for the same in the same order of every subject.
@@ -88,19 +88,19 @@ extension CompareRun {
     _ = unlink(request.log)
     let load = try tools.startLoad(request)
     // Counting system calls costs each of them some 100 ns, so it is done where nothing is timed.
-    let sight = try watch(
+    let samples = try watch(
       load, process, trial, isRehearsal: measurement.round == 0 && !trial.hasMetrics)
     guard let result = LabTools.result(request.result) else {
-      throw CompareFailure(Self.words("the load gave no result", load), cure: "")
+      throw CompareFailure(Self.words("the load generator gave no result", load), hint: "")
     }
     measurement.load = Self.coarsened(result)
-    if sight.hasDied || !process.isRunning {
-      measurement.failure = Self.words("ended under load", process)
+    if samples.hasDied || !process.isRunning {
+      measurement.failure = Self.words("exited under load", process)
       return
     }
-    fill(&measurement, sight)
+    fill(&measurement, samples)
     judge(&measurement)
-    fill(&measurement, &trial, MetricsView(sight.looks.compactMap(\.metrics)))
+    fill(&measurement, &trial, MetricsView(samples.counters.compactMap(\.metrics)))
   }
 
   /// A result as a comparison keeps it: some kilobytes.
@@ -118,13 +118,13 @@ extension CompareRun {
   /// Samples until the load has ended.
   private func watch(
     _ load: ChildProcess, _ process: ChildProcess, _ trial: Trial, isRehearsal: Bool
-  ) throws(CompareFailure) -> Sight {
+  ) throws(CompareFailure) -> Samples {
     let begun = SystemClock.monotonicNanoseconds()
     // Twice what it should take, and what a slow end may: a load that hangs must not hang us.
     let limit = (timing.warmUp + timing.duration) * 2 + 30
-    var sight = Sight()
+    var samples = Samples()
     // Workers of nginx exist a moment after its first socket does.
-    try attention.wait(milliseconds: Int64(timing.warmUp * 200))
+    try interruptibleWait.wait(milliseconds: Int64(timing.warmUp * 200))
     let tree = ProcessTree(root: process.pid)
     let counter = isRehearsal ? SystemCallCounter(threads: tree.threads) : nil
     while load.isRunning {
@@ -134,41 +134,41 @@ extension CompareRun {
         break
       }
       guard let sample = tree.sample() else {
-        sight.hasDied = true
+        samples.hasDied = true
         load.kill()
         break
       }
-      sight.samples.append(sample)
+      samples.usage.append(sample)
       // The counted part begins after the connections stand: never before the warm-up's length, so
       // the second look is inside it.
-      let isFirst = sight.looks.isEmpty && elapsed >= timing.warmUp + timing.duration * 0.1
-      let isSecond = sight.looks.count == 1 && elapsed >= timing.warmUp + timing.duration * 0.9
+      let isFirst = samples.counters.isEmpty && elapsed >= timing.warmUp + timing.duration * 0.1
+      let isSecond = samples.counters.count == 1 && elapsed >= timing.warmUp + timing.duration * 0.9
       if isFirst || isSecond {
         let switches = tree.switches()
-        sight.looks.append(
-          Look(
+        samples.counters.append(
+          CounterSample(
             wallMicroseconds: SystemClock.wallMicroseconds(), voluntary: switches.voluntary,
             involuntary: switches.involuntary, systemCalls: Self.count(counter),
             metrics: trial.launch.metrics?.reading()))
-        if isSecond { sight.residentBytes = tree.residentBytes() }
+        if isSecond { samples.residentBytes = tree.residentBytes() }
       }
-      try attention.wait(milliseconds: 10)
+      try interruptibleWait.wait(milliseconds: 10)
     }
-    if let last = tree.sample() { sight.samples.append(last) }
-    return sight
+    if let last = tree.sample() { samples.usage.append(last) }
+    return samples
   }
 
   private static func count(_ counter: borrowing SystemCallCounter?) -> Int? { counter?.count() }
 
   // MARK: What it adds up to
 
-  private func fill(_ measurement: inout Measurement, _ sight: Sight) {
-    measurement.residentBytes = sight.residentBytes
+  private func fill(_ measurement: inout Measurement, _ samples: Samples) {
+    measurement.residentBytes = samples.residentBytes
     guard let start = WallTime.microseconds(measurement.load.started),
       let usage = Usage.between(
-        start, start + Int64(measurement.load.seconds * 1e6), sight.samples)
+        start, start + Int64(measurement.load.seconds * 1e6), samples.usage)
     else {
-      measurement.failure = "the load's counted part was not seen whole; its log is load.log"
+      measurement.failure = "the measured interval is incomplete; see load.log"
       return
     }
     measurement.processSeconds = usage.processSeconds
@@ -181,8 +181,8 @@ extension CompareRun {
     let own = comparison.machine.proxyProcessors
     let busy = own.compactMap { measurement.processorBusy[String($0)] }
     measurement.proxyBusy = busy.isEmpty ? 0 : busy.reduce(0, +) / Double(busy.count)
-    if sight.looks.count == 2 {
-      let (a, b) = (sight.looks[0], sight.looks[1])
+    if samples.counters.count == 2 {
+      let (a, b) = (samples.counters[0], samples.counters[1])
       let share = usage.seconds / (Double(b.wallMicroseconds - a.wallMicroseconds) / 1e6)
       let involuntary = Double(b.involuntary - a.involuntary) * share
       let voluntary = Double(b.voluntary - a.voluntary) * share
@@ -201,7 +201,7 @@ extension CompareRun {
     let failures = load.failures.filter { $0.key != "unsent" && $0.value > 0 }
     let failed = failures.values.reduce(0, +)
     if load.completed == 0 {
-      measurement.failure = "no request was answered as it must be"
+      measurement.failure = "no valid response"
     } else if Double(failed) > Double(load.completed) * Self.failedShare {
       measurement.failure = "\(failed) of \(failed + load.completed) requests failed"
     }
@@ -219,10 +219,10 @@ extension CompareRun {
     if let engine = view.engine { trial.facts.engine = engine }
     // A variant whose option the kernel refused is another variant.
     for (feature, cause) in view.refused where trial.facts.options[feature] == "true" {
-      measurement.failure = measurement.failure ?? "\(feature) is refused here: \(cause)"
+      measurement.failure = measurement.failure ?? "\(feature) is not available here: \(cause)"
     }
     guard let counted = view.counted else { return }
-    // Figures are those between two looks; the load counts a little longer.
+    // Figures are those between two counters; the load counts a little longer.
     let share = measurement.requestsInTime / Double(counted.responses)
     func scaled(_ name: String) -> Int? {
       counted.differences[name].map { Int((Double($0) * share).rounded()) }

@@ -1,4 +1,4 @@
-// The comparison from beginning to end: looks at the machine, sets the scene, tries everybody once,
+// The comparison from beginning to end: looks at the machine, sets the setup, tries everybody once,
 // chooses the rates, runs the rounds, concludes. It says on standard error what it does; what it found
 // is one value. Whatever it starts ends with it.
 
@@ -7,7 +7,7 @@ import MillraceEngine
 
 public struct CompareRun {
   var options: CompareOptions
-  let attention: Attention
+  let interruptibleWait: InterruptibleWait
   let workspace: Workspace
   var comparison = Comparison()
   var trials: [Trial] = []
@@ -29,7 +29,7 @@ public struct CompareRun {
 
   init(_ options: CompareOptions) throws(CompareFailure) {
     self.options = options
-    attention = Attention()
+    interruptibleWait = InterruptibleWait()
     workspace = try Workspace(kept: options.keptDirectory)
     tools = LabTools(program: options.program, processors: [])
   }
@@ -41,19 +41,19 @@ public struct CompareRun {
     comparison.command = options.command
     comparison.seed = options.seed
     try readTarget()
-    try lookAtMachine()
-    let (scene, origin) = try setScene()
+    try readMachine()
+    let (setup, origin) = try prepareSetup()
     defer { origin?.kill() }
-    try prepare(scene)
+    try prepare(setup)
     try checkEarlier()
-    try tryEverybody(scene)
-    try runRounds(scene)
+    try runTrials(setup)
+    try runRounds(setup)
     comparison.seconds = Double(SystemClock.monotonicNanoseconds() - begun) / 1e9
     comparison.conclude()
     return comparison
   }
 
-  func say(_ text: String) {
+  func printProgress(_ text: String) {
     let bytes = Array((text + "\n").utf8)
     _ = bytes.withUnsafeBytes { write(2, $0.baseAddress!, $0.count) }
   }
@@ -62,16 +62,16 @@ public struct CompareRun {
 
   private mutating func readTarget() throws(CompareFailure) {
     guard let text = options.containerProfile else { return }
-    do throws(TargetFacts.ProfileFlaw) {
+    do throws(TargetFacts.ProfileError) {
       comparison.target = try TargetFacts(profile: text)
     } catch {
       throw CompareFailure(
-        "--container-profile is not the JSON of a target: \(error)",
-        cure: "write \(TargetFacts.profileExample)", status: 2)
+        "--container-profile is not a valid target profile: \(error)",
+        hint: "write \(TargetFacts.profileExample)", status: 2)
     }
   }
 
-  private mutating func lookAtMachine() throws(CompareFailure) {
+  private mutating func readMachine() throws(CompareFailure) {
     let reading = MachineReading.now(
       proxy: options.proxyProcessors, load: options.loadProcessors, connections: options.connections
     )
@@ -88,13 +88,15 @@ public struct CompareRun {
     countingRefusal = SystemCallCounter.refusal()
     comparison.machine.settings["system calls of peers"] =
       countingRefusal.map { "not counted: \($0)" }
-      ?? "counted in a run of their own, which is not timed"
-    for finding in comparison.findings { say("\(finding.severity.rawValue): \(finding.text)") }
+      ?? "counted in a separate run without timing"
+    for finding in comparison.findings {
+      printProgress("\(finding.severity.rawValue): \(finding.text)")
+    }
     if let refusal = comparison.findings.first(where: { $0.severity == .refusal }) {
       guard options.isForced else {
         throw CompareFailure(
-          "this machine is not fit for a comparison: \(refusal.text)",
-          cure: "or run it anyway with --force, and read its figures as a rehearsal")
+          "this machine is not suitable for a comparison: \(refusal.text)",
+          hint: "or run anyway with --force and treat the figures as indicative")
       }
     }
     var load = reading.facts.loadProcessors
@@ -104,65 +106,65 @@ public struct CompareRun {
     ProcessorMask.bindSelf(load)
   }
 
-  private mutating func setScene() throws(CompareFailure) -> (Scene, ChildProcess?) {
+  private mutating func prepareSetup() throws(CompareFailure) -> (Setup, ChildProcess?) {
     let needsOrigin = options.configurationFile == nil || options.replacesOrigin
     var origin: ChildProcess?
     var address: String?
     if needsOrigin {
-      let started = try tools.startOrigin(options.originArguments, workspace, attention)
+      let started = try tools.startOrigin(options.originArguments, workspace, interruptibleWait)
       origin = started.process
       address = started.address
     }
-    var scene: Scene
+    var setup: Setup
     if let file = options.configurationFile {
-      scene = try Scene.given(file, origin: address)
+      setup = try Setup.given(file, origin: address)
     } else {
-      scene = try Scene.made(in: workspace, origin: address ?? "")
+      setup = try Setup.made(in: workspace, origin: address ?? "")
     }
-    try scene.ask(options.urls)
-    scene.workload.loadArguments = loadArguments(scene)
-    scene.workload.pacing = options.gapsAreRandom ? "poisson" : "constant"
-    scene.workload.originArguments = needsOrigin ? options.originArguments : []
-    scene.workload.description += "; \(options.connections) connections"
+    try setup.ask(options.urls)
+    setup.workload.loadArguments = loadArguments(setup)
+    setup.workload.pacing = options.gapsAreRandom ? "poisson" : "constant"
+    setup.workload.originArguments = needsOrigin ? options.originArguments : []
+    setup.workload.description += "; \(options.connections) connections"
     if needsOrigin {
-      scene.workload.description +=
+      setup.workload.description +=
         ", origin: " + options.originArguments.joined(separator: " ")
     }
-    readMentionedFiles(&scene)
-    comparison.workload = scene.workload
-    return (scene, origin)
+    readMentionedFiles(&setup)
+    comparison.workload = setup.workload
+    return (setup, origin)
   }
 
-  private func loadArguments(_ scene: Scene) -> [String] {
+  private func loadArguments(_ setup: Setup) -> [String] {
     var arguments = options.loadArguments
-    if let host = scene.host { arguments += ["--header", "Host: \(host)"] }
-    if scene.usesTLS {
-      arguments += scene.authority.map { ["--ca", $0] } ?? ["--insecure"]
+    if let host = setup.host { arguments += ["--header", "Host: \(host)"] }
+    if setup.usesTLS {
+      arguments += setup.authority.map { ["--ca", $0] } ?? ["--insecure"]
     }
     return arguments
   }
 
   /// A set of requests belongs to the report.
-  private func readMentionedFiles(_ scene: inout Scene) {
+  private func readMentionedFiles(_ setup: inout Setup) {
     let arguments = options.loadArguments
     for (flag, value) in zip(arguments, arguments.dropFirst()) where flag == "--mix" {
-      scene.workload.files[value] = TextFile.read(value)
+      setup.workload.files[value] = TextFile.read(value)
     }
   }
 
-  private mutating func prepare(_ scene: Scene) throws(CompareFailure) {
+  private mutating func prepare(_ setup: Setup) throws(CompareFailure) {
     let processors =
       comparison.machine.proxyProcessors.isEmpty
       ? comparison.machine.processors : comparison.machine.proxyProcessors
     for variant in options.variants {
       trials.append(
         try Trial.variant(
-          variant, scene, workspace, program: options.program, processors: processors))
+          variant, setup, workspace, program: options.program, processors: processors))
     }
     for (peer, isTuned) in chosenPeers {
       trials.append(
         try Trial.peer(
-          peer, isTuned: isTuned, scene, workspace, processors: processors,
+          peer, isTuned: isTuned, setup, workspace, processors: processors,
           connections: options.connections,
           speaksHTTP2: options.loadArguments.contains("--http2")))
     }
@@ -198,7 +200,7 @@ public struct CompareRun {
           command: [trial.facts.program] + (peer?.versionArguments ?? ["--version"]), output: output
         ))
     else { return }
-    _ = try? attention.wait(seconds: 5) { !asked.isRunning }
+    _ = try? interruptibleWait.wait(seconds: 5) { !asked.isRunning }
     trial.facts.version = asked.lastLines(100).first { !$0.isEmpty } ?? "unknown"
   }
 
@@ -206,20 +208,20 @@ public struct CompareRun {
 
   /// Everybody once at their maximum: who does not work leaves here, and the rates follow from what
   /// the others reach.
-  private mutating func tryEverybody(_ scene: Scene) throws(CompareFailure) {
+  private mutating func runTrials(_ setup: Setup) throws(CompareFailure) {
     var maximum = StageFacts()
     maximum.name = "maximum"
-    maximum.reason = "closed loop: each connection asks again as soon as it was answered"
+    maximum.reason = "closed loop: each connection sends the next request after the response"
     chooseTiming(stages: 3, peerStages: 2)
     var maxima: [(name: String, rate: Double)] = []
     for index in trials.indices where trials[index].facts.failure == nil {
       let turn = Turn(round: 0, stage: maximum.name, subject: trials[index].facts.name)
       var trial = trials[index]
-      let measured = try measure(&trial, turn, maximum, scene)
+      let measured = try measure(&trial, turn, maximum, setup)
       trials[index] = trial
       if let failure = measured.failure {
         trials[index].facts.failure = failure
-        say("\(turn.subject): left out: \(failure)")
+        printProgress("\(turn.subject): skipped: \(failure)")
       } else {
         maxima.append((turn.subject, measured.load.completedRate))
         rehearsed(measured)
@@ -228,9 +230,9 @@ public struct CompareRun {
     let variants = names(.variant)
     guard !variants.isEmpty else {
       comparison.subjects = trials.map(\.facts)
-      let why = trials.first { $0.facts.kind == .variant }?.facts.failure ?? "none was asked for"
+      let why = trials.first { $0.facts.kind == .variant }?.facts.failure ?? "none was requested"
       throw CompareFailure(
-        "no variant of Millrace could be measured: \(why)", cure: "see its log",
+        "no variant of Millrace could be measured: \(why)", hint: "check its log",
         status: failedSinceEarlier ? 3 : 1)
     }
     comparison.baseline = variants.first { $0 == "epoll" } ?? variants[0]
@@ -238,15 +240,16 @@ public struct CompareRun {
     comparison.stages = [maximum] + rates.map(\.stage)
     stagesForVariantsOnly = Set(rates.filter(\.variantsOnly).map(\.stage.name))
     for stage in comparison.stages where stage.rate != nil {
-      say("stage \(stage.name): \(Int(stage.rate ?? 0)) requests per second, \(stage.reason)")
+      printProgress(
+        "stage \(stage.name): \(Int(stage.rate ?? 0)) requests per second, \(stage.reason)")
     }
-    try countCalls(scene)
+    try countCalls(setup)
     let peerStages = comparison.stages.count - stagesForVariantsOnly.count
     chooseTiming(stages: comparison.stages.count, peerStages: peerStages)
   }
 
   /// Peers do not say how many system calls they make: they are counted once per rate, too.
-  private mutating func countCalls(_ scene: Scene) throws(CompareFailure) {
+  private mutating func countCalls(_ setup: Setup) throws(CompareFailure) {
     guard countingRefusal == nil else { return }
     for index in trials.indices
     where trials[index].facts.kind == .peer && trials[index].facts.failure == nil {
@@ -254,7 +257,7 @@ public struct CompareRun {
       where stage.rate != nil && !stagesForVariantsOnly.contains(stage.name) {
         var trial = trials[index]
         let turn = Turn(round: 0, stage: stage.name, subject: trial.facts.name)
-        rehearsed(try measure(&trial, turn, stage, scene))
+        rehearsed(try measure(&trial, turn, stage, setup))
       }
     }
   }
@@ -295,12 +298,12 @@ public struct CompareRun {
     comparison.machine.settings["rounds"] = "\(timing.rounds), peers in \(timing.peerRounds)"
     comparison.machine.settings["seconds per measurement"] =
       "\(Decimals.text(timing.warmUp, places: 1)) of warm-up, then"
-      + " \(Decimals.text(timing.duration, places: 1)) counted"
+      + " \(Decimals.text(timing.duration, places: 1)) measured"
   }
 
   // MARK: The rounds
 
-  private mutating func runRounds(_ scene: Scene) throws(CompareFailure) {
+  private mutating func runRounds(_ setup: Setup) throws(CompareFailure) {
     let all = comparison.stages.map(\.name)
     let forPeers = all.filter { !stagesForVariantsOnly.contains($0) }
     let peers = names(.peer)
@@ -309,19 +312,19 @@ public struct CompareRun {
       variants: names(.variant), peers: peers
     ) { peers.contains($0) ? forPeers : all }
     let one = timing.duration + timing.warmUp + Timing.overhead
-    say("\(turns.count) measurements, about \(Int(one * Double(turns.count))) seconds")
+    printProgress("\(turns.count) measurements, about \(Int(one * Double(turns.count))) seconds")
     for (number, turn) in turns.enumerated() {
       guard let index = trials.firstIndex(where: { $0.facts.name == turn.subject }),
         let stage = comparison.stages.first(where: { $0.name == turn.stage })
       else { continue }
       var trial = trials[index]
-      var measured = try measure(&trial, turn, stage, scene)
+      var measured = try measure(&trial, turn, stage, setup)
       trials[index] = trial
       if let calls = callsPerRequest[measured.subject + " " + measured.stage] {
         measured.systemCalls = Int((calls * measured.requestsInTime).rounded())
       }
       comparison.measurements.append(measured)
-      say(progress(number + 1, of: turns.count, measured))
+      printProgress(progress(number + 1, of: turns.count, measured))
     }
     comparison.subjects = trials.map(\.facts)
   }

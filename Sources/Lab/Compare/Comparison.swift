@@ -203,7 +203,7 @@ public struct Verdict: Codable, Sendable {
   public var headline = ""
   /// Why, what it costs, and where it is not allowed; a sentence each.
   public var reasons: [String] = []
-  /// What would change it; a sentence each.
+  /// What could change the verdict; a sentence each.
   public var wouldChange: [String] = []
 
   public init() {}

@@ -1,5 +1,5 @@
 // Whether a machine is fit to measure on: what refuses a comparison, what only stains it, each with
-// its effect on the figures and its cure. Pure: the facts come in, sentences come out.
+// its effect on the figures and its hint. Pure: the facts come in, sentences come out.
 
 /// What decides about fitness.
 struct FitnessFacts {
@@ -56,30 +56,30 @@ extension FitnessFacts {
     func refuse(_ text: String) { found.append(MachineFinding(.refusal, text)) }
     if processors.count < 2 {
       refuse(
-        "there is one CPU, and the load and the proxy would take it from each other: every figure"
-          + " would be about the scheduler; run on two CPUs or more")
+        "there is only one CPU, and load and proxy would compete for it: every figure"
+          + " would measure the scheduler; use two or more CPUs")
     } else if let quota, quota < 2 {
       refuse(
-        "the cgroup grants \(decimal(quota)) CPUs, less than the proxy and the load need together: the"
-          + " kernel would stop both at the end of each period; grant two or more (cpu.max)")
+        "the cgroup quota is \(decimal(quota)) CPUs, less than proxy and load need together: the"
+          + " kernel would throttle both in each period; raise it to two or more (cpu.max)")
     } else {
       let missing = (proxyProcessors + loadProcessors).filter { !processors.contains($0) }
       if !missing.isEmpty {
         refuse(
           "CPU \(missing.map(String.init).joined(separator: ", ")) is not among those that this"
-            + " process may use (\(processors.map(String.init).joined(separator: ", "))); name others"
+            + " process may use (\(processors.map(String.init).joined(separator: ", "))); choose others"
             + " with --proxy-cpus and --load-cpus")
       } else if !Set(proxyProcessors).isDisjoint(with: loadProcessors) {
         refuse(
-          "--proxy-cpus and --load-cpus share a CPU: the load would take from the proxy what it is to"
-            + " measure; keep them apart")
+          "--proxy-cpus and --load-cpus share a CPU: the load would take CPU time from the proxy that it"
+            + " measures; use separate CPUs")
       }
     }
     // Each connection is one descriptor of the load, two of the proxy and one of the origin.
     let needed = connections * 2 + 256
     if descriptorLimit < needed {
       refuse(
-        "a process may open \(descriptorLimit) files and the proxy needs about \(needed); raise the"
+        "RLIMIT_NOFILE is \(descriptorLimit) and the proxy needs about \(needed) descriptors; raise the"
           + " limit (ulimit -n \(needed)) or use fewer --connections")
     }
     return found
@@ -90,50 +90,50 @@ extension FitnessFacts {
     func warn(_ text: String) { found.append(MachineFinding(.warning, text)) }
     if loopVariation > FitnessBound.loopVariation {
       warn(
-        "the same loop takes \(percent(loopVariation)) more or less each time (bound:"
-          + " \(percent(FitnessBound.loopVariation))): differences smaller than that will not be seen;"
-          + " close what else runs, or use a machine of your own")
+        "the run time of a fixed loop varies by \(percent(loopVariation)) (limit:"
+          + " \(percent(FitnessBound.loopVariation))): smaller differences cannot be detected;"
+          + " stop other processes, or use a dedicated machine")
     }
     if stolenNow > FitnessBound.stolen || stolenEver > FitnessBound.stolen {
       warn(
-        "the hypervisor gave \(percent(max(stolenNow, stolenEver))) of the CPU time to other guests:"
-          + " throughput and high percentiles carry their load; compare within rounds only")
+        "steal time is \(percent(max(stolenNow, stolenEver))) (CPU time used by other guests):"
+          + " throughput and high percentiles depend on their load; compare within rounds only")
     }
     if busyElsewhere > FitnessBound.busyElsewhere {
       let names = busiest.prefix(3).map { "\($0.name) \(percent($0.share))" }
       warn(
         "other processes use \(percent(busyElsewhere)) of a CPU"
           + (names.isEmpty ? "" : " (\(names.joined(separator: ", ")))")
-          + ": it is in the machine's busy time and in the latencies; stop them")
+          + ": this affects the machine's busy time and the latencies; stop them")
     }
     let slowGovernors = governors.subtracting(["performance"]).sorted()
     if !slowGovernors.isEmpty {
       warn(
         "the CPU frequency is scaled by the governor \(slowGovernors.joined(separator: ", ")): CPU time"
-          + " per request at partial load is that of a slow clock; cpupower frequency-set -g"
+          + " per request at partial load is measured at a low frequency; cpupower frequency-set -g"
           + " performance")
     }
     if boosts == true {
       warn(
-        "the CPU may boost its clock: the first rounds may run faster than the last; turn it off"
+        "CPU frequency boost is enabled: the first rounds may run faster than the last; disable it"
           + " (/sys/devices/system/cpu/cpufreq/boost, or intel_pstate/no_turbo)")
     }
     for cpu in proxyProcessors {
       let shared = (siblings[cpu] ?? []).filter { $0 != cpu && loadProcessors.contains($0) }
       if let other = shared.first {
         warn(
-          "CPU \(cpu) of the proxy and CPU \(other) of the load are two threads of one core and slow"
+          "CPU \(cpu) of the proxy and CPU \(other) of the load are hyperthreads of one core and slow"
             + " each other; choose others with --load-cpus")
       }
     }
     if isVirtual {
       warn(
-        "this is a virtual machine: system calls and interrupts cost other than on hardware, and there"
-          + " may be no cycle counters; the verdict holds for machines like this one")
+        "this is a virtual machine: system calls and interrupts have other costs than on hardware, and"
+          + " there may be no cycle counters; the verdict is valid for similar machines")
     }
     if swapUsedBytes > 0 {
       warn(
-        "\(swapUsedBytes >> 20) MiB are swapped out: a page that comes back is a stall of its own")
+        "\(swapUsedBytes >> 20) MiB are swapped out: swapping a page in stalls the process")
     }
     return found
   }

@@ -17,20 +17,20 @@ struct LabTools {
 
   /// Starts the origin and waits until it listens.
   func startOrigin(
-    _ arguments: [String], _ workspace: Workspace, _ attention: Attention
+    _ arguments: [String], _ workspace: Workspace, _ interruptibleWait: InterruptibleWait
   ) throws(CompareFailure) -> (process: ChildProcess, address: String) {
     let address = "127.0.0.1:\(try workspace.freePort())"
     let process = try ChildProcess(
       Launch(
         command: [program, "origin", "--listen", address] + arguments,
         output: workspace.path("origin.log"), processors: originProcessors))
-    let isReady = try attention.wait(seconds: 10) {
+    let isReady = try interruptibleWait.wait(seconds: 10) {
       TextFile.read(process.launch.output).contains("listening ") || !process.isRunning
     }
     guard isReady, process.isRunning else {
       throw CompareFailure(
         "millrace origin did not start: \(process.lastLines().joined(separator: " / "))",
-        cure: "see that `\(process.launch.command.joined(separator: " "))` runs")
+        hint: "check that `\(process.launch.command.joined(separator: " "))` works")
     }
     return (process, address)
   }

@@ -31,10 +31,10 @@ struct Usage: Equatable {
   var machineSeconds: Double { busySeconds.values.reduce(0, +) }
 
   /// Interpolated from samples in the order in which they were taken; nil if they do not reach over
-  /// both moments, with a patience of 20 ms at either end.
+  /// both moments, with a tolerance of 20 ms at either end.
   static func between(_ start: Int64, _ end: Int64, _ samples: [UsageSample]) -> Usage? {
     guard end > start, let first = samples.first, let last = samples.last,
-      first.wallMicroseconds <= start + patience, last.wallMicroseconds >= end - patience
+      first.wallMicroseconds <= start + tolerance, last.wallMicroseconds >= end - tolerance
     else { return nil }
     let from = at(start, samples)
     let to = at(end, samples)
@@ -53,7 +53,7 @@ struct Usage: Equatable {
     return usage
   }
 
-  private static let patience: Int64 = 20_000
+  private static let tolerance: Int64 = 20_000
   static let ticksPerSecond = Double(sysconf(Int32(_SC_CLK_TCK)))
 
   private static func at(_ moment: Int64, _ samples: [UsageSample]) -> UsageSample {

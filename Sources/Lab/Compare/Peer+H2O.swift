@@ -12,7 +12,7 @@ extension Peer {
     guard plan.servers.count == 1 else {
       throw CompareFailure(
         "h2o 2.2 forwards a path to one server, and the upstream has \(plan.servers.count)",
-        cure: "compare with one server")
+        hint: "compare with one server")
     }
     return PeerSetup(
       configuration: ("h2o.yaml", h2oText(plan)), arguments: ["-c", plan.path("h2o.yaml")])

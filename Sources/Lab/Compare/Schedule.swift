@@ -118,7 +118,7 @@ enum Schedule {
       return asked.filter { seen.insert($0).inserted }.map { rate in
         let places = rate == rate.rounded() ? 0 : 3
         let name = "\(Decimals.text(rate, places: places))/s"
-        return (stage(name, rate, "asked for by --rates"), false)
+        return (stage(name, rate, "set by --rates"), false)
       }
     }
     let own = maxima.filter { variants.contains($0.name) }
@@ -129,8 +129,8 @@ enum Schedule {
     guard let slowest = asked.min(by: { $0.rate < $1.rate }), slowest.rate > 0 else { return [] }
     let who =
       slower.isEmpty
-      ? "a load that all can bear"
-      : "a load that all can bear but \(slower.joined(separator: ", ")), not half as fast"
+      ? "a rate that all sustain"
+      : "a rate that all sustain except \(slower.joined(separator: ", ")), less than half as fast"
     var stages = [
       (
         stage(
@@ -142,9 +142,9 @@ enum Schedule {
       stages.append(
         (
           stage(
-            "brink", rounded(lesser.rate),
-            "the maximum of the slower variant, \(lesser.name): the latency that the better one has"
-              + " where the other has no more to give"), true
+            "saturation", rounded(lesser.rate),
+            "the maximum of the slower variant, \(lesser.name): the latency of the better one"
+              + " where the other one is saturated"), true
         ))
     }
     return stages

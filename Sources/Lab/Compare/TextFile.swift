@@ -45,8 +45,8 @@ enum TextFile {
     if file >= 0 { close(file) }
     guard file >= 0 && done == bytes.count else {
       throw CompareFailure(
-        "\(path) cannot be written: \(String(cString: strerror(code)))",
-        cure: "make room, or name another place")
+        "cannot write \(path): \(String(cString: strerror(code)))",
+        hint: "free some space, or choose another directory")
     }
   }
 }

@@ -17,33 +17,33 @@ struct Trial {
 
   /// A variant of Millrace.
   static func variant(
-    _ variant: Variant, _ scene: Scene, _ workspace: Workspace, program: String, processors: [Int]
+    _ variant: Variant, _ setup: Setup, _ workspace: Workspace, program: String, processors: [Int]
   ) throws(CompareFailure) -> Trial {
     let folder = try workspace.subdirectory(folderName(variant.name))
-    var overrides = scene.overrides + variant.overrides
+    var overrides = setup.overrides + variant.overrides
     var port: UInt16 = 0
-    for index in scene.configuration.listeners.indices {
+    for index in setup.configuration.listeners.indices {
       let each = try workspace.freePort()
-      if index == scene.listener { port = each }
+      if index == setup.listener { port = each }
       overrides.append(
         Override(path: "listeners[\(index)].address", value: "\"127.0.0.1:\(each)\""))
     }
     var facts = SubjectFacts()
     var scratch: [String] = []
-    if let audit = scene.configuration.audit {
+    if let audit = setup.configuration.audit {
       let directory = try workspace.scratch(like: audit.directory)
-      overrides.append(Override(path: "audit.directory", value: Scene.yaml(directory)))
+      overrides.append(Override(path: "audit.directory", value: Setup.yaml(directory)))
       scratch.append(directory)
     }
-    let configuration = try scene.read(overrides)
+    let configuration = try setup.read(overrides)
     facts.name = variant.name
     facts.kind = .variant
     facts.engine = configuration.engine.rawValue
     for option in variant.options { facts.options[option.name] = option.value }
     facts.program = variant.program ?? program
     let flags = overrides.flatMap { ["--set", "\($0.path)=\($0.value)"] }
-    facts.arguments = ["run", scene.file] + flags
-    facts.configurations = ["millrace.yaml": scene.text]
+    facts.arguments = ["run", setup.file] + flags
+    facts.configurations = ["millrace.yaml": setup.text]
     return Trial(
       facts: facts,
       launch: Launch(
@@ -53,7 +53,7 @@ struct Trial {
 
   /// A peer; what keeps it from taking part is in the facts.
   static func peer(
-    _ peer: Peer, isTuned: Bool, _ scene: Scene, _ workspace: Workspace, processors: [Int],
+    _ peer: Peer, isTuned: Bool, _ setup: Setup, _ workspace: Workspace, processors: [Int],
     connections: Int, speaksHTTP2: Bool
   ) throws(CompareFailure) -> Trial {
     var facts = SubjectFacts()
@@ -66,12 +66,12 @@ struct Trial {
       facts: facts, launch: Launch(command: [], output: folder + "/log", processors: processors),
       port: try workspace.freePort(), scratch: [])
     guard let path = peer.path else {
-      trial.facts.failure = "\(peer.program) is not on this machine"
+      trial.facts.failure = "\(peer.program) is not installed"
       return trial
     }
     trial.facts.program = path
     do throws(CompareFailure) {
-      var plan = try peerPlan(scene, folder: folder, port: trial.port)
+      var plan = try peerPlan(setup, folder: folder, port: trial.port)
       plan.isTuned = isTuned
       plan.connections = connections
       plan.threads = max(1, processors.count)
@@ -103,25 +103,25 @@ struct Trial {
 
   /// What a peer has to do to be a peer here; only one upstream for everything translates.
   private static func peerPlan(
-    _ scene: Scene, folder: String, port: UInt16
+    _ setup: Setup, folder: String, port: UInt16
   ) throws(CompareFailure) -> PeerPlan {
-    let configuration = scene.configuration
+    let configuration = setup.configuration
     guard configuration.upstreams.count == 1, let upstream = configuration.upstreams.first else {
       throw CompareFailure(
         "the configuration has \(configuration.upstreams.count) upstreams, and routes are not"
-          + " translated for peers", cure: "compare with one upstream")
+          + " translated for peers", hint: "compare with one upstream")
     }
     var servers: [String] = []
     for server in upstream.servers {
       guard case .ip = server.address else {
         throw CompareFailure(
           "the upstream's \(server.address) is a Unix socket, which is not translated for peers",
-          cure: "compare with a TCP address")
+          hint: "compare with a TCP address")
       }
       servers.append(server.address.description)
     }
     var plan = PeerPlan(port: port, servers: servers, folder: folder)
-    if let tls = scene.configuration.listeners[scene.listener].tls,
+    if let tls = setup.configuration.listeners[setup.listener].tls,
       let pair = tls.certificates.first
     {
       plan.certificate = absolute(pair.certificatePath)

@@ -53,8 +53,8 @@ public struct Variant: Sendable, Equatable {
     engine = String(head)
     guard EngineChoice(rawValue: engine) != nil else {
       throw CompareFailure(
-        "--variants: \"\(text)\" names no engine",
-        cure: "write auto, io_uring or epoll, with options as in io_uring+sqpoll", status: 2)
+        "--variants: \"\(text)\" is not a valid engine",
+        hint: "write auto, io_uring or epoll, with options as in io_uring+sqpoll", status: 2)
     }
     var rest = text.dropFirst(head.count)
     if rest.first == "@" {
@@ -62,8 +62,8 @@ public struct Variant: Sendable, Equatable {
       let path = rest.dropFirst().prefix { $0 != "+" }
       guard !path.isEmpty else {
         throw CompareFailure(
-          "--variants: \"\(text)\" names no program after @",
-          cure: "write ENGINE@/path/to/millrace",
+          "--variants: \"\(text)\" has no program after @",
+          hint: "write ENGINE@/path/to/millrace",
           status: 2)
       }
       program = String(path)
@@ -77,8 +77,8 @@ public struct Variant: Sendable, Equatable {
       let isBare = parts.count == 1
       guard let first = parts.first, !first.isEmpty, isBare || sign == "+" else {
         throw CompareFailure(
-          "--variants: \"\(text)\" has the option \"\(sign)\(word)\", which cannot be read",
-          cure: "write +NAME, -NAME or +NAME=VALUE", status: 2)
+          "--variants: \"\(text)\" has the invalid option \"\(sign)\(word)\"",
+          hint: "write +NAME, -NAME or +NAME=VALUE", status: 2)
       }
       let value = isBare ? (sign == "+" ? "true" : "false") : String(parts[1])
       let name = Self.otherNames[String(first)] ?? String(first)

@@ -134,7 +134,7 @@ final class Workspace {
   private static func failure(_ what: String, _ path: String) -> CompareFailure {
     CompareFailure(
       "\(path) cannot be \(what): \(String(cString: strerror(errno)))",
-      cure: "name a directory that can be written with --keep")
+      hint: "choose a writable directory with --keep")
   }
 
   /// Removes what is in a directory.
@@ -168,7 +168,8 @@ final class Workspace {
       return port
     }
     throw CompareFailure(
-      "no port of 127.0.0.1 between 10000 and \(end) is free", cure: "end what listens on them")
+      "no port of 127.0.0.1 between 10000 and \(end) is free",
+      hint: "stop the processes that use them")
   }
 
   private static func canListen(_ port: UInt16) -> Bool {

@@ -7,7 +7,7 @@ import MillraceEngine
 
 extension TargetFacts {
   /// What is wrong with a profile: where, and in which words.
-  struct ProfileFlaw: Error, CustomStringConvertible {
+  struct ProfileError: Error, CustomStringConvertible {
     /// The key, as in `features.io_uring`; empty for the file as a whole.
     var key: String
     var message: String
@@ -23,33 +23,33 @@ extension TargetFacts {
   static let profileNames = ["io_uring"] + ProbeReport.names
 
   /// Reads a profile.
-  /// - Throws: `ProfileFlaw` at whatever would otherwise be passed over.
-  init(profile text: String) throws(ProfileFlaw) {
+  /// - Throws: `ProfileError` at whatever would otherwise be passed over.
+  init(profile text: String) throws(ProfileError) {
     let whole: ProfileValue
     do {
       whole = try JSONDecoder().decode(ProfileValue.self, from: Data(text.utf8))
     } catch {
-      throw ProfileFlaw(key: "", message: "it cannot be read as JSON")
+      throw ProfileError(key: "", message: "not valid JSON")
     }
     guard case .object(let parts) = whole else {
-      throw ProfileFlaw(key: "", message: "it is \(whole.kind), and no object")
+      throw ProfileError(key: "", message: "\(whole.kind), expected an object")
     }
     for key in parts.keys.sorted() where key != "name" && key != "features" {
-      throw ProfileFlaw(key: key, message: "is not known: there are name and features")
+      throw ProfileError(key: key, message: "is not a known key (name or features)")
     }
     if let name = parts["name"] {
       guard case .text(let words) = name else {
-        throw ProfileFlaw(key: "name", message: "is \(name.kind), and no text")
+        throw ProfileError(key: "name", message: "is \(name.kind), expected a string")
       }
       self.name = words
     }
     guard let found = parts["features"] else {
-      throw ProfileFlaw(key: "features", message: "is missing")
+      throw ProfileError(key: "features", message: "is missing")
     }
     guard case .object(let values) = found else {
-      throw ProfileFlaw(key: "features", message: "is \(found.kind), and no object")
+      throw ProfileError(key: "features", message: "is \(found.kind), expected an object")
     }
-    guard !values.isEmpty else { throw ProfileFlaw(key: "features", message: "is empty") }
+    guard !values.isEmpty else { throw ProfileError(key: "features", message: "is empty") }
     for key in values.keys.sorted() {
       features[key] = try Self.profileState(key, values[key] ?? .other)
     }
@@ -57,19 +57,20 @@ extension TargetFacts {
 
   private static func profileState(
     _ key: String, _ value: ProfileValue
-  ) throws(ProfileFlaw) -> String {
+  ) throws(ProfileError) -> String {
     let place = "features.\(key)"
     guard profileNames.contains(key) else {
-      throw ProfileFlaw(
-        key: place, message: "is not known: there are \(profileNames.joined(separator: ", "))")
+      throw ProfileError(
+        key: place, message: "is not a known feature (\(profileNames.joined(separator: ", ")))")
     }
     guard case .text(let state) = value else {
-      throw ProfileFlaw(key: place, message: "is \(value.kind), and no text")
+      throw ProfileError(key: place, message: "is \(value.kind), expected a string")
     }
     guard state == "on" || ["off", "refused"].contains(where: { isState(state, $0) }) else {
-      throw ProfileFlaw(
+      throw ProfileError(
         key: place,
-        message: "is \"\(state)\"; it may be on, off, \"off: why\", refused or \"refused: why\"")
+        message:
+          "is \"\(state)\", expected on, off, \"off: REASON\", refused or \"refused: REASON\"")
     }
     return state
   }

@@ -29,25 +29,25 @@ public struct Expectation: Sendable, Equatable {
   /// Nanoseconds for a latency, a share, or a rate.
   public var bound: Double
 
-  public struct Flaw: Error, Sendable, Equatable { public var message: String }
+  public struct ParseError: Error, Sendable, Equatable { public var message: String }
 
   private static let example =
     "write for example p99<5ms, mean<=800us, max<1s, uncorrected.p99<2ms, errors<0.1% or rate>=10000"
 
-  public init(_ text: String) throws(Flaw) {
+  public init(_ text: String) throws(ParseError) {
     let plain = text.filter { $0 != " " }
     guard let at = plain.firstIndex(where: { $0 == "<" || $0 == ">" }) else {
-      throw Flaw(message: "\"\(text)\" has no < or > in it; \(Self.example)")
+      throw ParseError(message: "\"\(text)\" contains no < or >; \(Self.example)")
     }
     let isInclusive = plain[at...].dropFirst().hasPrefix("=")
     let sign = String(plain[at]) + (isInclusive ? "=" : "")
     let name = plain[..<at]
     let value = plain[plain.index(at, offsetBy: isInclusive ? 2 : 1)...]
     guard let comparison = Comparison(rawValue: sign), let quantity = Self.quantity(name) else {
-      throw Flaw(message: "\"\(name)\" is nothing that can be expected; \(Self.example)")
+      throw ParseError(message: "\"\(name)\" is not a known quantity; \(Self.example)")
     }
     guard let bound = Self.bound(value, quantity) else {
-      throw Flaw(message: "\"\(value)\" is no bound for \(name); \(Self.example)")
+      throw ParseError(message: "\"\(value)\" is not a valid bound for \(name); \(Self.example)")
     }
     self.text = plain
     self.quantity = quantity

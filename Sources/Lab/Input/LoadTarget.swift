@@ -21,16 +21,16 @@ public struct LoadTarget: Sendable, Equatable {
   }
 
   /// What is wrong with a URL, and what would be right.
-  public struct Flaw: Error, Sendable, Equatable, CustomStringConvertible {
+  public struct ParseError: Error, Sendable, Equatable, CustomStringConvertible {
     public var message: String
-    public var cure: String
-    public var description: String { "\(message); \(cure)" }
+    public var hint: String
+    public var description: String { "\(message); \(hint)" }
   }
 
   /// Reads `http://127.0.0.1:8080/path?query`, `https://[::1]:8443/`, `example.test/` (http), and
   /// `unix:/run/app.sock:/path`. What is not allowed in a request line is refused, not encoded: a load
   /// must send what it was told to.
-  public init(_ text: String) throws(Flaw) {
+  public init(_ text: String) throws(ParseError) {
     let example = "write for example http://127.0.0.1:8080/"
     if text.hasPrefix("unix:") {
       self = try Self.unix(String(text.dropFirst(5)))
@@ -41,7 +41,7 @@ public struct LoadTarget: Sendable, Equatable {
     if let mark = rest.range(of: "://") {
       let scheme = rest[..<mark.lowerBound].lowercased()
       guard scheme == "http" || scheme == "https" else {
-        throw Flaw(message: "has the scheme \"\(scheme)\"", cure: "write http:// or https://")
+        throw ParseError(message: "has the scheme \"\(scheme)\"", hint: "write http:// or https://")
       }
       usesTLS = scheme == "https"
       rest = rest[mark.upperBound...]
@@ -49,9 +49,9 @@ public struct LoadTarget: Sendable, Equatable {
     let end = rest.firstIndex { $0 == "/" || $0 == "?" || $0 == "#" } ?? rest.endIndex
     let authority = rest[..<end]
     guard !authority.contains("@") else {
-      throw Flaw(
-        message: "has a user in it",
-        cure: "send credentials with --header 'Authorization: …' instead")
+      throw ParseError(
+        message: "contains user information",
+        hint: "send credentials with --header 'Authorization: …' instead")
     }
     (host, port) = try Self.hostAndPort(authority, usesTLS ? 443 : 80, example)
     target = try Self.target(rest[end...])
@@ -65,12 +65,12 @@ public struct LoadTarget: Sendable, Equatable {
     self.target = target
   }
 
-  private static func unix(_ text: String) throws(Flaw) -> LoadTarget {
+  private static func unix(_ text: String) throws(ParseError) -> LoadTarget {
     let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
     guard let path = parts.first, path.hasPrefix("/") else {
-      throw Flaw(
-        message: "names no absolute path after unix:",
-        cure: "write for example unix:/run/app.sock:/path")
+      throw ParseError(
+        message: "has no absolute path after unix:",
+        hint: "write for example unix:/run/app.sock:/path")
     }
     return LoadTarget(
       socketPath: String(path), target: try target(parts.count > 1 ? parts[1] : "/"))
@@ -78,57 +78,58 @@ public struct LoadTarget: Sendable, Equatable {
 
   private static func hostAndPort(
     _ authority: Substring, _ usual: UInt16, _ example: String
-  ) throws(Flaw) -> (String, UInt16) {
+  ) throws(ParseError) -> (String, UInt16) {
     var host = authority
     var port = usual
     var portText: Substring?
     if authority.hasPrefix("[") {
       guard let close = authority.firstIndex(of: "]") else {
-        throw Flaw(message: "has a bracket that is not closed", cure: "write http://[::1]:8080/")
+        throw ParseError(message: "has an unclosed bracket", hint: "write http://[::1]:8080/")
       }
       host = authority[authority.index(after: authority.startIndex)..<close]
       let after = authority[authority.index(after: close)...]
       guard after.isEmpty || after.hasPrefix(":") else {
-        throw Flaw(message: "has something after the bracket", cure: "write http://[::1]:8080/")
+        throw ParseError(
+          message: "has extra characters after the bracket", hint: "write http://[::1]:8080/")
       }
       if !after.isEmpty { portText = after.dropFirst() }
     } else if let colon = authority.firstIndex(of: ":") {
       host = authority[..<colon]
       portText = authority[authority.index(after: colon)...]
       guard portText?.contains(":") == false else {
-        throw Flaw(
+        throw ParseError(
           message: "has more than one colon in its host",
-          cure: "put an IPv6 address in brackets: http://[::1]:8080/")
+          hint: "put an IPv6 address in brackets: http://[::1]:8080/")
       }
     }
-    guard !host.isEmpty else { throw Flaw(message: "names no host", cure: example) }
+    guard !host.isEmpty else { throw ParseError(message: "has no host", hint: example) }
     if let portText {
       guard let number = UInt16(portText), number > 0 else {
-        throw Flaw(
-          message: "has the port \"\(portText)\"", cure: "write a port from 1 to 65535")
+        throw ParseError(
+          message: "has the port \"\(portText)\"", hint: "write a port from 1 to 65535")
       }
       port = number
     }
     return (host.lowercased(), port)
   }
 
-  private static func target(_ text: Substring) throws(Flaw) -> String {
+  private static func target(_ text: Substring) throws(ParseError) -> String {
     let withoutFragment = text.prefix { $0 != "#" }
     let target = withoutFragment.hasPrefix("/") ? String(withoutFragment) : "/" + withoutFragment
     for byte in target.utf8 where byte <= 0x20 || byte >= 0x7F {
-      throw Flaw(
+      throw ParseError(
         message: "has the byte 0x\(String(byte, radix: 16)) in its path or query",
-        cure: "percent-encode it, as in %20")
+        hint: "percent-encode it, as in %20")
     }
     return target
   }
 
   /// The server, with its address looked up: of several the first that accepts a connection, or the
   /// first where none does. Blocks.
-  public func resolve() throws(Flaw) -> LoadServer {
+  public func resolve() throws(ParseError) -> LoadServer {
     if let socketPath {
       guard let address = SocketAddress(unixPath: socketPath) else {
-        throw Flaw(message: "has a socket path that is too long", cure: "use at most 107 bytes")
+        throw ParseError(message: "has a socket path that is too long", hint: "use at most 107 bytes")
       }
       return LoadServer(host: host, authority: host, address: address, usesTLS: false)
     }
@@ -136,10 +137,10 @@ public struct LoadTarget: Sendable, Equatable {
     do throws(ResolutionFailure) {
       found = try SocketAddress.resolve(host: host, port: port)
     } catch {
-      throw Flaw(message: "cannot be resolved: \(error)", cure: "check the name")
+      throw ParseError(message: "cannot be resolved: \(error)", hint: "check the name")
     }
     guard let first = found.first else {
-      throw Flaw(message: "names \(host), which has no address", cure: "check the name")
+      throw ParseError(message: "has the host \(host), which has no address", hint: "check the name")
     }
     // A name with several addresses is one server, and it may listen at one of them only
     // (`localhost`). Found out before the run, so that a load goes to one address and its

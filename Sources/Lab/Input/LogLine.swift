@@ -39,7 +39,7 @@ enum LogLine {
     // The time is that of the record, which an exchange gets at its end.
     let took = record.total_us ?? 0
     guard took >= 0, took <= time / 1000 else {
-      throw Skip(reason: "with a total_us that cannot be")
+      throw Skip(reason: "with an invalid total_us")
     }
     let began = time - took * 1000
     return try request(began, record.method ?? "GET", target, record.request_bytes ?? 0)
@@ -116,7 +116,7 @@ enum LogLine {
   ) throws(Skip) -> LoggedRequest {
     let words = line.split(separator: " ")
     guard words.count == 3, words[2].hasPrefix("HTTP/") else {
-      throw Skip(reason: "with a request line that is none")
+      throw Skip(reason: "with an invalid request line")
     }
     return try request(time, String(words[0]), String(words[1]), length)
   }
@@ -126,13 +126,13 @@ enum LogLine {
   ) throws(Skip) -> LoggedRequest {
     guard method != "CONNECT" else { throw Skip(reason: "CONNECT") }
     guard target.hasPrefix("/") || target == "*" else {
-      throw Skip(reason: "with a target that is no path")
+      throw Skip(reason: "with a target that is not a path")
     }
     guard target.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
-      throw Skip(reason: "with bytes in the target that no request line may hold")
+      throw Skip(reason: "with invalid bytes in the target")
     }
     guard !method.isEmpty, method.utf8.allSatisfy({ $0 >= 0x41 && $0 <= 0x5A || $0 == 0x2D }) else {
-      throw Skip(reason: "with a method that is none")
+      throw Skip(reason: "with an invalid method")
     }
     guard length <= contentMaximum else {
       throw Skip(reason: "with more content than 16 MiB")

@@ -21,10 +21,10 @@ public struct ReplayLog: Sendable {
   /// Whether the log tells times by the second only, so that its requests were spread over each.
   public var hasSecondsOnly: Bool
 
-  public struct Flaw: Error, Sendable, Equatable, CustomStringConvertible {
+  public struct ParseError: Error, Sendable, Equatable, CustomStringConvertible {
     public var message: String
-    public var cure: String
-    public var description: String { "\(message); \(cure)" }
+    public var hint: String
+    public var description: String { "\(message); \(hint)" }
   }
 
   /// Different requests that are told apart; each takes some 700 bytes, and 400 on each thread.
@@ -40,33 +40,36 @@ public struct ReplayLog: Sendable {
   /// - Parameters:
   ///   - path: a file, or the directory of an audit log.
   ///   - speed: 2: twice as fast as it was.
-  public static func load(_ path: String, speed: Double) throws(Flaw) -> ReplayLog {
+  public static func load(_ path: String, speed: Double) throws(ParseError) -> ReplayLog {
     guard speed > 0, speed.isFinite else {
-      throw Flaw(message: "a log cannot be replayed at \(speed) times its speed", cure: "use 1")
+      throw ParseError(
+        message: "a log cannot be replayed at \(speed) times its speed", hint: "use 1")
     }
     var reader = Reading()
     for file in try files(path) {
       guard let data = FileManager.default.contents(atPath: file) else {
-        throw Flaw(
-          message: "\(file) cannot be read", cure: "see that it is there and may be read")
+        throw ParseError(
+          message: "cannot read \(file)", hint: "make sure that it exists and is readable")
       }
       try reader.take([UInt8](data), file)
     }
     return try reader.finish(path, speed)
   }
 
-  private static func files(_ path: String) throws(Flaw) -> [String] {
+  private static func files(_ path: String) throws(ParseError) -> [String] {
     var isDirectory = false
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) else {
-      throw Flaw(message: "there is no \(path)", cure: "name a log, or an audit log's directory")
+      throw ParseError(
+        message: "\(path) does not exist",
+        hint: "write the path of a log or of an audit log's directory")
     }
     guard isDirectory else { return [path] }
     let names = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
     let segments = names.filter { $0.hasSuffix(".jsonl") }.sorted()
     guard !segments.isEmpty else {
-      throw Flaw(
-        message: "\(path) holds no segment of an audit log (*.jsonl)",
-        cure: "name another directory")
+      throw ParseError(
+        message: "\(path) contains no audit log segments (*.jsonl)",
+        hint: "choose another directory")
     }
     return segments.map { path + "/" + $0 }
   }
@@ -89,7 +92,7 @@ private struct Reading {
   private var requests: [LoggedRequest] = []
   private var skipped: [String: Int] = [:]
 
-  mutating func take(_ bytes: [UInt8], _ file: String) throws(ReplayLog.Flaw) {
+  mutating func take(_ bytes: [UInt8], _ file: String) throws(ReplayLog.ParseError) {
     for line in bytes.split(separator: UInt8(ascii: "\n")) where line.contains(where: { $0 > 0x20 })
     {
       if let format {
@@ -130,21 +133,21 @@ private struct Reading {
     return LogLine.isCombined(line) ? .combined : nil
   }
 
-  private static func isNone(_ file: String) -> ReplayLog.Flaw {
-    ReplayLog.Flaw(
-      message: "\(file) is no log that can be replayed: none of its first lines is JSON or in"
+  private static func isNone(_ file: String) -> ReplayLog.ParseError {
+    ReplayLog.ParseError(
+      message: "\(file) is not a supported log: none of its first lines is JSON or in"
         + " nginx's combined format",
-      cure: "give an audit log of Millrace, or an access log of nginx")
+      hint: "use a Millrace audit log or an nginx access log")
   }
 
-  mutating func finish(_ path: String, _ speed: Double) throws(ReplayLog.Flaw) -> ReplayLog {
+  mutating func finish(_ path: String, _ speed: Double) throws(ReplayLog.ParseError) -> ReplayLog {
     if format == nil && !undecided.isEmpty { throw Self.isNone(path) }
     guard let format, !requests.isEmpty else {
       let why = skipped.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }
-      throw ReplayLog.Flaw(
-        message: "\(path) holds no request that can be sent again"
+      throw ReplayLog.ParseError(
+        message: "\(path) contains no request that can be replayed"
           + (why.isEmpty ? "" : " (\(why.joined(separator: ", ")))"),
-        cure: "name another log")
+        hint: "choose another log")
     }
     // Stable: the order of lines decides between equal times.
     let order = requests.indices.sorted { (requests[$0].time, $0) < (requests[$1].time, $1) }
@@ -168,7 +171,7 @@ private struct Reading {
 
   private func schedule(
     _ format: ReplayLog.Format, _ speed: Double, _ hasSecondsOnly: Bool
-  ) throws(ReplayLog.Flaw) -> ReplayLog {
+  ) throws(ReplayLog.ParseError) -> ReplayLog {
     struct Key: Hashable {
       var method: String
       var target: String
@@ -176,22 +179,22 @@ private struct Reading {
     }
     var templates: [RequestTemplate] = []
     var known: [Key: UInt32] = [:]
-    var moments: [Int64] = []
+    var sendTimes: [Int64] = []
     var chosen: [UInt32] = []
     let start = requests[0].time
     let span = Double(requests[requests.count - 1].time - start) / speed
     guard span <= ReplayLog.spanMaximum else {
-      throw ReplayLog.Flaw(
+      throw ReplayLog.ParseError(
         message: "the log would take \(Int(min(span / 86_400e9, 1e15))) days at this speed",
-        cure: "replay a part of it, raise --speed, or take out the lines whose times are wrong")
+        hint: "replay a part of it, raise --speed, or remove the lines with wrong times")
     }
     for request in requests {
       let key = Key(method: request.method, target: request.target, length: request.contentLength)
       if known[key] == nil {
         guard templates.count < ReplayLog.templatesMaximum else {
-          throw ReplayLog.Flaw(
-            message: "the log has more than \(ReplayLog.templatesMaximum) different requests",
-            cure: "replay a part of it")
+          throw ReplayLog.ParseError(
+            message: "the log has more than \(ReplayLog.templatesMaximum) distinct requests",
+            hint: "replay a part of it")
         }
         known[key] = UInt32(templates.count)
         var template = RequestTemplate(name: "\(request.method) \(request.target)")
@@ -200,12 +203,12 @@ private struct Reading {
         template.content = [UInt8](repeating: UInt8(ascii: "x"), count: request.contentLength)
         templates.append(template)
       }
-      moments.append(Int64(Double(request.time - start) / speed))
+      sendTimes.append(Int64(Double(request.time - start) / speed))
       chosen.append(known[key]!)
     }
     return ReplayLog(
       format: format, templates: templates,
-      schedule: LoadSchedule(moments: moments, templates: chosen), skipped: skipped,
+      schedule: LoadSchedule(sendTimes: sendTimes, templates: chosen), skipped: skipped,
       hasSecondsOnly: hasSecondsOnly)
   }
 }

@@ -54,7 +54,7 @@ struct Lane {
   var chooser: RequestChooser?
   var sequence: UInt64 = 0
   /// Monotonic nanoseconds of the next moment that is this lane's; .max: there is none.
-  var nextMoment = Int64.max
+  var nextSendTime = Int64.max
   var nextTemplate: UInt32 = 0
   /// Connections that can take a request, the one that has waited longest first.
   var idle: SlotRing<UInt32>

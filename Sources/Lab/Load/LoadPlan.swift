@@ -110,18 +110,18 @@ public enum LoadPacing: Sendable {
 /// The moments of a replay.
 public struct LoadSchedule: Sendable {
   /// Nanoseconds from the start, ascending.
-  public var moments: [Int64]
+  public var sendTimes: [Int64]
   /// For each moment the index of its template.
   public var templates: [UInt32]
 
   /// From the first moment to the last.
-  public var spanNanoseconds: Int64 { moments.last ?? 0 }
+  public var spanNanoseconds: Int64 { sendTimes.last ?? 0 }
   /// A duration in which all of it is sent. A second more than its span, so that the last requests are
   /// still in time when they leave a little late; the run ends with the log all the same.
   public var wholeNanoseconds: Int64 { spanNanoseconds + 1_000_000_000 }
 
-  public init(moments: [Int64], templates: [UInt32]) {
-    self.moments = moments
+  public init(sendTimes: [Int64], templates: [UInt32]) {
+    self.sendTimes = sendTimes
     self.templates = templates
   }
 }

@@ -19,8 +19,8 @@ extension LoadResult {
       plannedRate = rate
     case .replay(let schedule):
       pacing = "replay"
-      if let last = schedule.moments.last, last > 0 {
-        plannedRate = Double(schedule.moments.count) * 1e9 / Double(last)
+      if let last = schedule.sendTimes.last, last > 0 {
+        plannedRate = Double(schedule.sendTimes.count) * 1e9 / Double(last)
       }
     }
     seconds = Double(tally.countedNanoseconds) / 1e9

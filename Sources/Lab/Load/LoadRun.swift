@@ -60,7 +60,7 @@ public struct LoadRun: Sendable {
         for thread in threads { thread.join() }
         guard attempts.next(after: failure) else {
           throw LoadFailure(
-            "the engine of a load thread could not be made: "
+            "cannot create the engine of a load thread: "
               + (attempts.refusal.map { "\($0)" } ?? "\(failure)"))
         }
         continue
@@ -80,13 +80,14 @@ public struct LoadRun: Sendable {
     var threads: [WorkerThread] = []
     let kind = attempts.kind
     for i in 0..<plan.threads {
-      let seed = LoadSeed(plan, source, board, index: i, of: plan.threads, attempts.options)
+      let parameters = LoadThreadParameters(
+        plan, source, board, index: i, of: plan.threads, attempts.options)
       let processors = plan.processors
       let cpu = processors.isEmpty ? nil : processors[i % processors.count]
       do throws(SystemFailure) {
         threads.append(
           try WorkerThread.start(name: "load \(i)", cpu: cpu) {
-            LoadThread.run(kind, seed, gate, tallies)
+            LoadThread.run(kind, parameters, gate, tallies)
           })
       } catch {
         gate.fail(kind, error)
@@ -112,14 +113,14 @@ public struct LoadRun: Sendable {
     let refusal = probe.refusal
     throw LoadFailure(
       """
-      io_uring was asked for and cannot be used here: \(refusal?.detail ?? "unknown"). \
-      \(refusal?.cure ?? "") Or use --engine epoll.
+      io_uring was requested but is not available: \(refusal?.detail ?? "unknown"). \
+      \(refusal?.hint ?? "") Or use --engine epoll.
       """)
   }
 
   private func check() throws(LoadFailure) {
     guard !plan.servers.isEmpty, plan.requests.contains(where: { $0.weight > 0 }) else {
-      throw LoadFailure("there is nothing to ask: give at least one URL")
+      throw LoadFailure("no URL; give at least one")
     }
     var asked = Set<Int>()
     for request in plan.requests where request.weight > 0 { asked.insert(request.server) }
@@ -127,8 +128,8 @@ public struct LoadRun: Sendable {
     guard needed <= options.descriptorLimit else {
       throw LoadFailure(
         """
-        \(plan.connections) connections need more descriptors than the \(options.descriptorLimit) \
-        that this process may have; raise the limit (ulimit -n) or use fewer connections
+        \(plan.connections) connections need more descriptors than the limit of \(options.descriptorLimit) \
+        (RLIMIT_NOFILE); raise it (ulimit -n) or use fewer connections
         """)
     }
     guard plan.connections - plan.slowReaders >= asked.count * plan.threads else {

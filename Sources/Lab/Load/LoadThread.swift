@@ -8,7 +8,7 @@ import TLS
 
 enum LoadThread {
   static func run(
-    _ kind: EngineKind, _ seed: LoadSeed, _ gate: EngineGate, _ tallies: TallyBox
+    _ kind: EngineKind, _ parameters: LoadThreadParameters, _ gate: EngineGate, _ tallies: TallyBox
   ) {
     // The kernel may be late for a sleeper by 50 µs to save wake-ups (timer_slack_ns, prctl(2)), which
     // at 20,000 requests per second is the gap between two of them.
@@ -16,32 +16,32 @@ enum LoadThread {
     do throws(EngineFailure) {
       switch kind {
       case .uring:
-        let engine = try Uring(seed.options)
-        guard gate.pass(seed.index) else { return }
-        serve(seed, engine, tallies)
+        let engine = try Uring(parameters.options)
+        guard gate.pass(parameters.index) else { return }
+        serve(parameters, engine, tallies)
       case .epoll:
-        let engine = try Epoll(seed.options)
-        guard gate.pass(seed.index) else { return }
-        serve(seed, engine, tallies)
+        let engine = try Epoll(parameters.options)
+        guard gate.pass(parameters.index) else { return }
+        serve(parameters, engine, tallies)
       case .simulated: preconditionFailure("a simulated load runs in a world, not on a thread")
       }
     } catch {
       return gate.fail(error)
     }
-    seed.board.finished.add(1, ordering: .releasing)
+    parameters.board.finished.add(1, ordering: .releasing)
   }
 
   private static func serve<E: Engine & ~Copyable>(
-    _ seed: LoadSeed, _ engine: consuming E, _ tallies: TallyBox
+    _ parameters: LoadThreadParameters, _ engine: consuming E, _ tallies: TallyBox
   ) {
-    seed.board.add(engine.waker)
+    parameters.board.add(engine.waker)
     do throws(TLSFailure) {
-      var worker = try LoadWorker<E>(seed, engine: engine)
+      var worker = try LoadWorker<E>(parameters, engine: engine)
       worker.run()
       tallies.add(worker.end())
     } catch {
-      seed.board.refuse("TLS could not be set up: \(error)")
-      seed.board.settled.add(1, ordering: .releasing)
+      parameters.board.refuse("cannot set up TLS: \(error)")
+      parameters.board.settled.add(1, ordering: .releasing)
     }
   }
 }

@@ -14,7 +14,7 @@ extension LoadWorker where E: ~Copyable {
   /// The longest pause between two attempts to connect.
   private static var longestPause: Int64 { 1_000_000_000 }
   /// How long a server may take to close a connection that it has announced the end of.
-  static var farewellNanoseconds: Int64 { 1_000_000_000 }
+  static var closingNanoseconds: Int64 { 1_000_000_000 }
 
   // MARK: Making
 
@@ -56,7 +56,7 @@ extension LoadWorker where E: ~Copyable {
     }
     let lane = lanes.baseAddress! + Int(c.pointee.lane)
     if lane.pointee.context != nil {
-      guard beginHandshake(c, lane) else { return end(c, .tls, "no TLS session could be made") }
+      guard beginHandshake(c, lane) else { return end(c, .tls, "cannot create a TLS session") }
     } else {
       opened(c)
     }
@@ -66,7 +66,9 @@ extension LoadWorker where E: ~Copyable {
   /// The connection can be used.
   mutating func opened(_ c: LoadConnectionPointer) {
     c.pointee.phase = .open
-    if speaksHTTP2 && !beginHTTP2(c) { return end(c, .protocolError, "no HTTP/2 session was made") }
+    if speaksHTTP2 && !beginHTTP2(c) {
+      return end(c, .protocolError, "cannot create an HTTP/2 session")
+    }
     // Until it has been of use: a server that closes at once is not asked again without a pause.
     c.pointee.attempts += 1
     c.pointee.deadline = .max
@@ -90,7 +92,7 @@ extension LoadWorker where E: ~Copyable {
     for i in lanes.indices where lanes[i].openCount == 0 {
       let why =
         tally.examples[LoadFailureKind.tls.rawValue]
-        ?? tally.examples[LoadFailureKind.connect.rawValue] ?? "no connection was made"
+        ?? tally.examples[LoadFailureKind.connect.rawValue] ?? "no connection was established"
       board.refuse("\(hosts[lanes[i].server]) (\(addresses[lanes[i].server])): \(why)")
     }
     board.settled.add(1, ordering: .releasing)
@@ -118,8 +120,8 @@ extension LoadWorker where E: ~Copyable {
     }
     let lane = lanes.baseAddress! + Int(c.pointee.lane)
     if lane.pointee.pacer != nil {
-      guard lane.pointee.nextMoment <= engine.now else { return }
-      let isCounted = lane.pointee.nextMoment >= countStart
+      guard lane.pointee.nextSendTime <= engine.now else { return }
+      let isCounted = lane.pointee.nextSendTime >= countStart
       let template = lane.pointee.nextTemplate
       advanceLane(lane)
       if isCounted { tally.planned += 1 }
@@ -211,7 +213,7 @@ extension LoadWorker where E: ~Copyable {
       return end(c, nil)
     }
     c.pointee.phase = .finished
-    c.pointee.deadline = engine.now + Self.farewellNanoseconds
+    c.pointee.deadline = engine.now + Self.closingNanoseconds
   }
 
   /// Closes what has nothing in flight any more.
@@ -255,17 +257,17 @@ extension LoadWorker where E: ~Copyable {
       switch c.pointee.phase {
       case .connecting where now >= c.pointee.deadline:
         setUpFailed(
-          c, .connect, "connect \(addresses[lanes[Int(c.pointee.lane)].server]): no answer in time")
+          c, .connect, "connect \(addresses[lanes[Int(c.pointee.lane)].server]): timed out")
         end(c, nil)
       case .handshaking where now >= c.pointee.deadline:
-        end(c, .tls, "the handshake took too long")
+        end(c, .tls, "handshake timeout")
       case .finished where now >= c.pointee.deadline: end(c, nil)
       case .open where now >= c.pointee.deadline: end(c, nil)
       case .open where c.pointee.flightCount > 0 && !c.pointee.isSlow:
         if speaksHTTP2 {
           sweepStreams(c, now)
         } else if oldestFlight(c).pointee.sent + timeout <= now {
-          end(c, .timeout, "no whole response in time")
+          end(c, .timeout, "response timeout")
         }
       default: break
       }

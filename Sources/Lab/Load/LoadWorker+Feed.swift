@@ -29,7 +29,7 @@ extension LoadWorker where E: ~Copyable {
     while true {
       let now = engine.now
       let isAgain = !lane.pointee.resend.isEmpty
-      guard isAgain || lane.pointee.nextMoment <= now, let c = takeIdle(lane) else { return }
+      guard isAgain || lane.pointee.nextSendTime <= now, let c = takeIdle(lane) else { return }
       if isAgain, let flight = lane.pointee.resend.popFirst() {
         launch(
           c,
@@ -37,7 +37,7 @@ extension LoadWorker where E: ~Copyable {
             planned: flight.planned, sent: now, template: flight.template,
             isCounted: flight.isCounted))
       } else {
-        let planned = lane.pointee.nextMoment
+        let planned = lane.pointee.nextSendTime
         let flight = Flight(
           planned: planned, sent: now, template: lane.pointee.nextTemplate,
           isCounted: planned >= countStart)
@@ -105,11 +105,11 @@ extension LoadWorker where E: ~Copyable {
       let planned = start &+ moment.offset
       if planned >= countEnd { break }
       if prepared[Int(moment.template)].server != lane.pointee.server { continue }
-      lane.pointee.nextMoment = planned
+      lane.pointee.nextSendTime = planned
       lane.pointee.nextTemplate = moment.template
       return
     }
-    lane.pointee.nextMoment = .max
+    lane.pointee.nextSendTime = .max
   }
 
   /// Puts a connection into its lane's queue if it can take a request.
@@ -195,7 +195,7 @@ extension LoadWorker where E: ~Copyable {
     let request = prepared.baseAddress! + Int(flight.template)
     let head = c.pointee.requestsLeft == 0 ? request.pointee.lastHead : request.pointee.head
     guard c.pointee.plain.append(head) else {
-      return end(c, .reset, "a request has no room in its send frame")
+      return end(c, .reset, "a request does not fit into a send frame")
     }
     if request.pointee.contentCount > 0 {
       c.pointee.uploadTemplate = Int32(flight.template)
@@ -212,7 +212,7 @@ extension LoadWorker where E: ~Copyable {
     c.pointee.uploadSent += count
     if c.pointee.uploadSent == request.pointee.contentCount { c.pointee.uploadTemplate = -1 }
     if !c.pointee.plain.append(piece) {
-      end(c, .reset, "a request's content has no room in its send frame")
+      end(c, .reset, "the request content does not fit into a send frame")
     }
   }
 
@@ -222,7 +222,7 @@ extension LoadWorker where E: ~Copyable {
     guard !c.pointee.transport.sending, c.pointee.phase != .ending else { return }
     if c.pointee.http2 != nil { gatherFrames(c) }
     if !c.pointee.plain.isEmpty, !movePlain(c) {
-      return end(c, .tls, "what is sent could not be encrypted")
+      return end(c, .tls, "encryption failed")
     }
     if isCounting { tally.bytesSent += c.pointee.transport.unsent.count }
     // Nothing waits for the success of a send whose response tells it.

@@ -100,7 +100,7 @@ extension LoadWorker where E: ~Copyable {
       gathered += count
       let bytes = UnsafeRawBufferPointer(rebasing: frames[..<count])
       guard appendFrames(c, bytes) else {
-        return end(c, .reset, "frames have no room in their send frame")
+        return end(c, .reset, "HTTP/2 frames do not fit into a send frame")
       }
       if count < frames.count { return }
     }
@@ -147,7 +147,7 @@ extension LoadWorker where E: ~Copyable {
   /// are open: it tells nothing of them. - Returns: whether it was.
   mutating func endIfOver(_ c: LoadConnectionPointer) -> Bool {
     guard c.pointee.http2 != nil, c.pointee.phase == .open, c.pointee.isOver() else { return false }
-    end(c, .protocolError, "the server does not speak HTTP/2, or breaks its rules")
+    end(c, .protocolError, "the server does not support HTTP/2, or violates it")
     return true
   }
 
@@ -166,7 +166,7 @@ extension LoadWorker where E: ~Copyable {
       if event.status >= 200 { place(c, index).pointee.answer.status = event.status }
     case .headTooLarge:
       guard let index = index(c, event) else { return }
-      failStream(c, index, .protocolError, "a response head over the limits")
+      failStream(c, index, .protocolError, "response head too large")
       c.pointee.resetStream(event.stream, .cancel)
     case .content:
       guard let index = index(c, event) else { return }
@@ -208,7 +208,7 @@ extension LoadWorker where E: ~Copyable {
 
   private mutating func refuseStatus(_ c: LoadConnectionPointer, _ index: Int, _ event: HTTP2Event)
   {
-    failStream(c, index, .protocolError, "a response with the status code \(event.status)")
+    failStream(c, index, .protocolError, "unexpected status code \(event.status)")
     c.pointee.resetStream(event.stream, .protocolError)
   }
 
@@ -227,7 +227,7 @@ extension LoadWorker where E: ~Copyable {
       let place = place(c, index)
       if place.pointee.stream == 0 || place.pointee.isDecided { continue }
       if flights[Int(slot(c)) * depth + index].sent + timeout > now { continue }
-      failStream(c, index, .timeout, "no whole response in time")
+      failStream(c, index, .timeout, "response timeout")
       c.pointee.resetStream(place.pointee.stream, .cancel)
     }
     flush(c)

@@ -65,12 +65,14 @@ extension LoadWorker where E: ~Copyable {
         responseDone(c)
         return end(c, nil)
       }
-      if result == 0 { return end(c, .closed, "the connection ended before the response did") }
+      if result == 0 {
+        return end(c, .closed, "the connection was closed before the end of the response")
+      }
       return end(
         c, .reset, SystemFailure(code: -result, operation: "receive").description)
     }
     if c.pointee.phase == .handshaking {
-      return end(c, .tls, "the server ended the connection during the handshake")
+      return end(c, .tls, "the server closed the connection during the handshake")
     }
     // Idle, or its end was announced: nobody waits for anything.
     end(c, nil)
@@ -137,7 +139,7 @@ extension LoadWorker where E: ~Copyable {
     case .incomplete:
       return readHeldHead(c, bytes)
     case .rejected(let rejection):
-      end(c, .protocolError, "a response head was refused: \(rejection)")
+      end(c, .protocolError, "invalid response head: \(rejection)")
       return nil
     }
   }
@@ -155,7 +157,7 @@ extension LoadWorker where E: ~Copyable {
     switch c.pointee.scanner.scan(held, limits: responseLimits, isRequest: false) {
     case .complete(let length):
       guard case .complete = responseHead.parse(held, limits: responseLimits) else {
-        end(c, .protocolError, "a response head was refused")
+        end(c, .protocolError, "invalid response head")
         return nil
       }
       headArrived(c)
@@ -164,7 +166,7 @@ extension LoadWorker where E: ~Copyable {
       return length - before
     case .incomplete: return nil
     case .rejected(let rejection):
-      end(c, .protocolError, "a response head was refused: \(rejection)")
+      end(c, .protocolError, "invalid response head: \(rejection)")
       return nil
     }
   }
@@ -174,7 +176,7 @@ extension LoadWorker where E: ~Copyable {
     let status = responseHead.status
     if status < 200 {
       // 101 would switch to a protocol that was not asked for (RFC 9110, section 15.2.2).
-      if status == 101 { end(c, .protocolError, "101 to a request that asked for no upgrade") }
+      if status == 101 { end(c, .protocolError, "status 101 without an upgrade request") }
       return
     }
     let request = prepared.baseAddress! + Int(oldestFlight(c).pointee.template)
@@ -216,7 +218,7 @@ extension LoadWorker where E: ~Copyable {
         responseDone(c)
         return at
       case .rejected(let rejection):
-        end(c, .protocolError, "chunked content was refused: \(rejection)")
+        end(c, .protocolError, "invalid chunked content: \(rejection)")
         return nil
       }
     }

@@ -9,7 +9,7 @@ import TLS
 import Transport
 
 /// A thread's share of the plan; crosses to it.
-struct LoadSeed: Sendable {
+struct LoadThreadParameters: Sendable {
   let plan: LoadPlan
   let source: PacingSource
   let board: LoadBoard
@@ -45,12 +45,13 @@ struct LoadSeed: Sendable {
 }
 
 extension LoadWorker where E: ~Copyable {
-  init(_ seed: LoadSeed, engine made: consuming E) throws(TLSFailure) {
-    let plan = seed.plan
-    let threads = seed.board.threads
-    let shape = LaneShape.lanes(plan, connections: seed.connections, slow: seed.slowReaders)
-    board = seed.board
-    index = seed.index
+  init(_ parameters: LoadThreadParameters, engine made: consuming E) throws(TLSFailure) {
+    let plan = parameters.plan
+    let threads = parameters.board.threads
+    let shape = LaneShape.lanes(
+      plan, connections: parameters.connections, slow: parameters.slowReaders)
+    board = parameters.board
+    index = parameters.index
     addresses = plan.servers.map(\.address)
     hosts = plan.servers.map(\.host)
     depth = max(1, plan.requestsInFlight)
@@ -65,7 +66,7 @@ extension LoadWorker where E: ~Copyable {
     duration = ending.duration
     mayRunOut = ending.mayRunOut
     waitsForAnswers = ending.waitsForAnswers
-    closedLeft = seed.closedLimit
+    closedLeft = parameters.closedLimit
     sweepInterval = max(5_000_000, min(500_000_000, plan.timeoutNanoseconds / 16))
     nextSweep = made.now + sweepInterval
 
@@ -76,7 +77,7 @@ extension LoadWorker where E: ~Copyable {
     }
     connections = .allocate(capacity: shape.last.map(\.slots.upperBound) ?? 0)
     toOpen = SlotRing(capacity: connections.count)
-    heap = MomentHeap(capacity: connections.count * 2)
+    heap = DeadlineHeap(capacity: connections.count * 2)
     for (i, lane) in shape.enumerated() {
       for slot in lane.slots {
         (connections.baseAddress! + slot).initialize(
@@ -107,34 +108,35 @@ extension LoadWorker where E: ~Copyable {
     frames = .allocate(byteCount: Self.scratchBytes, alignment: 64)
     responseHead = ResponseHead(fieldCapacity: responseLimits.fields)
     tally = LoadTally(
-      rows: seed.source.rows.count,
+      rows: parameters.source.rows.count,
       longest: warmUp + 3 * duration + 3 * timeout + 2_000_000_000)
     engine = made
-    let rows = seed.source.rows
+    let rows = parameters.source.rows
     for (i, request) in plan.requests.enumerated() {
       (prepared.baseAddress! + i).initialize(
         to: PreparedRequest(
           request, plan.servers[request.server], row: rows.rows.isEmpty ? 0 : rows.rows[i],
           remembersHeads: plan.requests.count <= RememberedHead.templatesMaximum, &engine))
     }
-    for i in lanes.indices { try pace(lanes.baseAddress! + i, seed, threads) }
+    for i in lanes.indices { try pace(lanes.baseAddress! + i, parameters, threads) }
   }
 
   /// Gives a lane its moments, or its choice, and its TLS.
   private mutating func pace(
-    _ lane: UnsafeMutablePointer<Lane>, _ seed: LoadSeed, _ threads: Int
+    _ lane: UnsafeMutablePointer<Lane>, _ parameters: LoadThreadParameters, _ threads: Int
   ) throws(TLSFailure) {
     let server = lane.pointee.server
     if isOpenLoop && !lane.pointee.isSlow {
-      lane.pointee.pacer = Pacer(seed.source, thread: seed.index, of: threads)
+      lane.pointee.pacer = Pacer(parameters.source, thread: parameters.index, of: threads)
     } else {
-      let weights = seed.plan.requests.map { $0.server == server ? $0.weight : 0 }
+      let weights = parameters.plan.requests.map { $0.server == server ? $0.weight : 0 }
       lane.pointee.chooser = RequestChooser(
-        weights: weights, seed: seed.plan.seed &+ UInt64(seed.index) &* LoadRandom.golden)
+        weights: weights,
+        seed: parameters.plan.seed &+ UInt64(parameters.index) &* LoadRandom.golden)
     }
-    if seed.plan.servers[server].usesTLS {
+    if parameters.plan.servers[server].usesTLS {
       lane.pointee.context = try TLSClientContext(
-        trust: seed.plan.trust, alpn: [seed.plan.version == .http2 ? "h2" : "http/1.1"])
+        trust: parameters.plan.trust, alpn: [parameters.plan.version == .http2 ? "h2" : "http/1.1"])
     }
   }
 

@@ -37,7 +37,7 @@ extension LoadWorker where E: ~Copyable {
       guard channel.pointee.isStalled, c.pointee.phase != .ending else { return }
       slice.dropPrefix(used)
     }
-    if !channel.pointee.hold(slice, &engine) { end(c, .tls, "the server sends and does not read") }
+    if !channel.pointee.hold(slice, &engine) { end(c, .tls, "the server sends but does not read") }
   }
 
   /// - Returns: bytes that are done with.
@@ -60,7 +60,7 @@ extension LoadWorker where E: ~Copyable {
         tally.handshakes += 1
         if channel.pointee.session.isResumed { tally.handshakesResumed += 1 }
         if speaksHTTP2 && !channel.pointee.session.withALPN({ $0.spells("h2") }) {
-          end(c, .tls, "the server does not speak HTTP/2 (ALPN h2 was not chosen)")
+          end(c, .tls, "the server does not support HTTP/2 (ALPN did not select h2)")
           return offset
         }
         opened(c)

@@ -67,7 +67,7 @@ struct LoadWorker<E: Engine & ~Copyable>: ~Copyable {
   var tally: LoadTally
   var quarter = LoadQuarter()
   var stage = LoadStage.settling
-  var heap: MomentHeap<UInt32>
+  var heap: DeadlineHeap<UInt32>
   /// Slots that a connection is to be made for.
   var toOpen: SlotRing<UInt32>
   var reapable: [UInt32] = []
@@ -149,7 +149,7 @@ struct LoadWorker<E: Engine & ~Copyable>: ~Copyable {
     }
     if stage == .running || stage == .finishing {
       for i in lanes.indices where !lanes[i].idle.isEmpty {
-        deadline = min(deadline, lanes[i].nextMoment)
+        deadline = min(deadline, lanes[i].nextSendTime)
       }
     }
     return deadline
@@ -195,7 +195,7 @@ struct LoadWorker<E: Engine & ~Copyable>: ~Copyable {
     case .finishing:
       // While something is in flight the server may end its connection and leave it to another.
       if now >= sendEnd || (!hasBacklog && inAir == 0) {
-        giveUpUnsent()
+        failUnsent()
         stage = .draining
         advance(now)
       }
@@ -241,7 +241,7 @@ struct LoadWorker<E: Engine & ~Copyable>: ~Copyable {
 
   private var hasBacklog: Bool {
     for i in lanes.indices where !lanes[i].isSlow {
-      if lanes[i].nextMoment != .max || !lanes[i].resend.isEmpty { return true }
+      if lanes[i].nextSendTime != .max || !lanes[i].resend.isEmpty { return true }
     }
     return false
   }
@@ -255,24 +255,24 @@ struct LoadWorker<E: Engine & ~Copyable>: ~Copyable {
     }
     if !isCounting { countStart = min(countStart, now) }
     countEnd = min(countEnd, now)
-    for i in lanes.indices { dropMomentsAfterEnd(lanes.baseAddress! + i) }
+    for i in lanes.indices { dropRequestsAfterEnd(lanes.baseAddress! + i) }
     sendEnd = min(sendEnd, now)
     drainEnd = min(drainEnd, now + 1_000_000_000)
   }
 
-  private mutating func dropMomentsAfterEnd(_ lane: UnsafeMutablePointer<Lane>) {
-    if lane.pointee.nextMoment >= countEnd { lane.pointee.nextMoment = .max }
+  private mutating func dropRequestsAfterEnd(_ lane: UnsafeMutablePointer<Lane>) {
+    if lane.pointee.nextSendTime >= countEnd { lane.pointee.nextSendTime = .max }
   }
 
   /// What has waited for a connection until the end has failed.
-  private mutating func giveUpUnsent() {
+  private mutating func failUnsent() {
     for i in lanes.indices where !lanes[i].isSlow {
       let lane = lanes.baseAddress! + i
       while let flight = lane.pointee.resend.popFirst() {
         if flight.isCounted { failed(.unsent, flight.template) }
       }
-      while lane.pointee.nextMoment != .max {
-        if lane.pointee.nextMoment >= countStart {
+      while lane.pointee.nextSendTime != .max {
+        if lane.pointee.nextSendTime >= countStart {
           tally.planned += 1
           failed(.unsent, lane.pointee.nextTemplate)
         }

@@ -5,7 +5,7 @@
 import Glibc
 
 /// A moment at which a request is to leave.
-struct Moment: Equatable {
+struct PlannedRequest: Equatable {
   /// Nanoseconds from the start of the run.
   var offset: Int64
   var template: UInt32
@@ -66,9 +66,10 @@ struct Pacer {
       kind = .replay
       number = UInt64(thread)
       step = UInt64(threads)
-      end = UInt64(schedule.moments.count)
+      end = UInt64(schedule.sendTimes.count)
       if let limit = source.limit {
-        let before = schedule.moments.firstIndex { $0 >= source.warmUp } ?? schedule.moments.count
+        let before =
+          schedule.sendTimes.firstIndex { $0 >= source.warmUp } ?? schedule.sendTimes.count
         end = min(end, UInt64(before) + UInt64(limit))
       }
     }
@@ -76,13 +77,13 @@ struct Pacer {
 
   /// The next moment; nil when there is none any more.
   @inline(__always)
-  mutating func next() -> Moment? {
+  mutating func next() -> PlannedRequest? {
     guard number < end else { return nil }
     let number = self.number
     self.number += step
     switch kind {
     case .constant(let rate):
-      return Moment(
+      return PlannedRequest(
         offset: Self.offset(number, rate), template: source.chooser.template(number))
     case .poisson(let meanGap):
       fraction += -log(random.unit()) * meanGap
@@ -96,10 +97,10 @@ struct Pacer {
         }
         countLeft -= 1
       }
-      return Moment(offset: reached, template: source.chooser.template(number))
+      return PlannedRequest(offset: reached, template: source.chooser.template(number))
     case .replay:
-      return Moment(
-        offset: source.moments[Int(number)], template: source.templates[Int(number)])
+      return PlannedRequest(
+        offset: source.sendTimes[Int(number)], template: source.templates[Int(number)])
     }
   }
 
@@ -130,7 +131,7 @@ final class PacingSource: @unchecked Sendable {
   let warmUp: Int64
   /// Counted moments; nil: no limit.
   let limit: Int?
-  let moments: UnsafeMutablePointer<Int64>
+  let sendTimes: UnsafeMutablePointer<Int64>
   let templates: UnsafeMutablePointer<UInt32>
 
   init(_ plan: LoadPlan) {
@@ -140,20 +141,20 @@ final class PacingSource: @unchecked Sendable {
     seed = plan.seed
     warmUp = plan.warmUpNanoseconds
     limit = plan.requestLimit
-    var schedule = LoadSchedule(moments: [], templates: [])
+    var schedule = LoadSchedule(sendTimes: [], templates: [])
     if case .replay(let given) = plan.pacing { schedule = given }
     precondition(
-      schedule.moments.count == schedule.templates.count, "a moment without a template")
-    moments = .allocate(capacity: max(1, schedule.moments.count))
+      schedule.sendTimes.count == schedule.templates.count, "a moment without a template")
+    sendTimes = .allocate(capacity: max(1, schedule.sendTimes.count))
     templates = .allocate(capacity: max(1, schedule.templates.count))
-    for (i, moment) in schedule.moments.enumerated() { (moments + i).initialize(to: moment) }
+    for (i, moment) in schedule.sendTimes.enumerated() { (sendTimes + i).initialize(to: moment) }
     for (i, template) in schedule.templates.enumerated() {
       (templates + i).initialize(to: template)
     }
   }
 
   deinit {
-    moments.deallocate()
+    sendTimes.deallocate()
     templates.deallocate()
   }
 }

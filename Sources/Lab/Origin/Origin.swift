@@ -56,8 +56,8 @@ public struct Origin: Sendable {
     }
     throw OriginFailure(
       """
-      io_uring was asked for and cannot be used here: \(probe.refusal?.detail ?? "unknown"). \
-      \(probe.refusal?.cure ?? "") Or use --engine epoll.
+      io_uring was requested but is not available: \(probe.refusal?.detail ?? "unknown"). \
+      \(probe.refusal?.hint ?? "") Or use --engine epoll.
       """)
   }
 
@@ -71,7 +71,7 @@ public struct Origin: Sendable {
         certificates: [CertificateSource(certificatePath: certificate, keyPath: key)],
         alpn: ["h2", "http/1.1"], tickets: tickets)
     } catch {
-      throw OriginFailure("TLS cannot be set up: \(error)")
+      throw OriginFailure("cannot set up TLS: \(error)")
     }
   }
 
@@ -124,8 +124,8 @@ public struct Origin: Sendable {
   private static func inUse(_ addresses: [SocketAddress]) -> OriginFailure {
     OriginFailure(
       """
-      the address \(addresses.map { "\($0)" }.joined(separator: ", ")) is in use. Stop what listens \
-      there (`ss -lnxtp` names it), or choose another one with --listen or --port
+      the address \(addresses.map { "\($0)" }.joined(separator: ", ")) is in use. Stop the process that listens \
+      there (`ss -lnxtp` shows it), or choose another one with --listen or --port
       """)
   }
 
@@ -150,7 +150,7 @@ public struct Origin: Sendable {
       for thread in threads { thread.join() }
       guard attempts.next(after: failure) else {
         throw OriginFailure(
-          "the engine of a thread could not be made: "
+          "cannot create the engine of a thread: "
             + (attempts.refusal.map { "\($0)" } ?? "\(failure)"))
       }
     }
@@ -163,7 +163,7 @@ public struct Origin: Sendable {
     let now = SystemClock.monotonicNanoseconds()
     var threads: [WorkerThread] = []
     for i in 0..<count {
-      let seed = OriginSeed(
+      let parameters = OriginThreadParameters(
         plan: plan, index: i, options: attempts.options, context: context, shared: shared,
         board: board, start: now)
       let cpu = plan.processors.isEmpty ? nil : plan.processors[i % plan.processors.count]
@@ -171,7 +171,7 @@ public struct Origin: Sendable {
       do throws(SystemFailure) {
         threads.append(
           try WorkerThread.start(name: "origin \(i)", cpu: cpu) {
-            OriginThread.run(kind, seed, gate)
+            OriginThread.run(kind, parameters, gate)
           })
       } catch {
         gate.fail(kind, error)
@@ -209,17 +209,17 @@ public struct Origin: Sendable {
 /// The life of one thread. The one place where the engine's type is chosen: below it everything is
 /// specialised.
 enum OriginThread {
-  static func run(_ kind: EngineKind, _ seed: OriginSeed, _ gate: EngineGate) {
+  static func run(_ kind: EngineKind, _ parameters: OriginThreadParameters, _ gate: EngineGate) {
     // Delays are to be exact: the kernel may otherwise be late by 50 µs (timer_slack_ns, prctl(2)).
     clinux_timer_slack(1)
     do throws(EngineFailure) {
       switch kind {
       case .uring:
-        let engine = try Uring(seed.options)
-        if gate.pass(seed.index) { serve(seed, engine) }
+        let engine = try Uring(parameters.options)
+        if gate.pass(parameters.index) { serve(parameters, engine) }
       case .epoll:
-        let engine = try Epoll(seed.options)
-        if gate.pass(seed.index) { serve(seed, engine) }
+        let engine = try Epoll(parameters.options)
+        if gate.pass(parameters.index) { serve(parameters, engine) }
       case .simulated: preconditionFailure("a simulated origin runs in a world, not on a thread")
       }
     } catch {
@@ -228,19 +228,19 @@ enum OriginThread {
   }
 
   private static func serve<E: Engine & ~Copyable>(
-    _ seed: OriginSeed, _ engine: consuming E
+    _ parameters: OriginThreadParameters, _ engine: consuming E
   ) {
-    seed.board.add(engine.waker)
+    parameters.board.add(engine.waker)
     // Never torn down: the process ends with its threads, and with connections that would not finish.
     let worker = UnsafeMutablePointer<OriginWorker<E>>.allocate(capacity: 1)
-    worker.initialize(to: OriginWorker<E>(seed, engine: engine))
+    worker.initialize(to: OriginWorker<E>(parameters, engine: engine))
     do throws(SystemFailure) {
-      try worker.pointee.listen(seed)
+      try worker.pointee.listen(parameters)
     } catch {
-      seed.board.refuse("cannot listen: \(error)")
+      parameters.board.refuse("cannot listen: \(error)")
     }
-    seed.board.settled.add(1, ordering: .releasing)
+    parameters.board.settled.add(1, ordering: .releasing)
     worker.pointee.run()
-    seed.board.finished.add(1, ordering: .releasing)
+    parameters.board.finished.add(1, ordering: .releasing)
   }
 }

@@ -198,7 +198,7 @@ extension OriginWorker where E: ~Copyable {
   mutating func beginClose(_ c: OriginConnectionPointer) {
     guard c.pointee.transport.closing == .open else { return }
     c.pointee.transport.beginFlushing()
-    if let channel = c.pointee.transport.tls, !sayGoodbye(c, channel) { abort(c) }
+    if let channel = c.pointee.transport.tls, !sendCloseNotify(c, channel) { abort(c) }
   }
 
   /// Ends with a reset, after what is to be said.
@@ -243,7 +243,7 @@ extension OriginWorker where E: ~Copyable {
   }
 
   /// Reads no more from a connection that asks for it, for a while.
-  mutating func turnDeaf(_ c: OriginConnectionPointer) {
+  mutating func stopReading(_ c: OriginConnectionPointer) {
     c.pointee.phase = .mute
     c.pointee.transport.paused = true
     stopReceiving(c)

@@ -103,7 +103,7 @@ extension OriginWorker where E: ~Copyable {
     c.pointee.answer = answer
     if answer.fault != .none {
       counters.faults += 1
-      if answer.fault == .deaf { return turnDeaf(c) }
+      if answer.fault == .deaf { return stopReading(c) }
     }
     if requestHead.framing == .none { return complete(c) }
     if requestHead.expectsContinue, ensurePlain(c) {
@@ -197,7 +197,7 @@ extension OriginWorker where E: ~Copyable {
       return false
     case .garbage:
       guard ensurePlain(c) else { return false }
-      say(c, "\u{1}millrace origin: these bytes are no head\r\n\r\n")
+      say(c, "\u{1}millrace origin: not a response head\r\n\r\n")
       beginClose(c)
       return false
     case .resetContent, .truncate:

@@ -82,7 +82,7 @@ extension OriginWorker where E: ~Copyable {
     s.pointee.isHead = head.method.spells("HEAD")
     if answer.fault != .none {
       counters.faults += 1
-      if answer.fault == .deaf { return turnDeaf(c) }
+      if answer.fault == .deaf { return stopReading(c) }
     }
     if !event.endsStream, let expect = head.first("expect"), expect.spells("100-continue") {
       fields.removeAll()

@@ -79,7 +79,7 @@ extension OriginWorker where E: ~Copyable {
   }
 
   /// Puts close_notify behind what is to be sent; false when that cannot be.
-  mutating func sayGoodbye(
+  mutating func sendCloseNotify(
     _ c: OriginConnectionPointer, _ channel: UnsafeMutablePointer<TLSChannel>
   ) -> Bool {
     encrypt(c, channel)

@@ -17,7 +17,7 @@ enum OriginToken: UInt8 {
 }
 
 /// What a worker is made from; crosses to its thread.
-struct OriginSeed: @unchecked Sendable {
+struct OriginThreadParameters: @unchecked Sendable {
   // Sendable: plain values, a context that any thread may use, and pointers to shared memory.
   let plan: OriginPlan
   let index: Int
@@ -99,7 +99,7 @@ struct OriginWorker<E: Engine & ~Copyable>: ~Copyable {
   var listeners: [OriginListening] = []
   /// When to accept again after descriptors ran out; Int64.max: not at all.
   var retryAt = Int64.max
-  var heap: MomentHeap<OriginWaiting>
+  var heap: DeadlineHeap<OriginWaiting>
   var requestHead: RequestHead
   let headLimits: HeadLimits
   let http2Configuration: HTTP2Configuration
@@ -122,23 +122,23 @@ struct OriginWorker<E: Engine & ~Copyable>: ~Copyable {
   static var blockBytes: Int { 131_072 }
   static var scratchBytes: Int { 32_768 }
 
-  init(_ seed: OriginSeed, engine made: consuming E) {
-    let plan = seed.plan
+  init(_ parameters: OriginThreadParameters, engine made: consuming E) {
+    let plan = parameters.plan
     let block = made.coldMemory(Self.blockBytes)
     OriginContent.fill(block.mutableBytes)
     engine = made
     self.block = block
-    index = seed.index
+    index = parameters.index
     chooser = OriginChooser(plan)
     stall = plan.stall
-    start = seed.start
-    context = seed.context
-    shared = seed.shared
-    board = seed.board
+    start = parameters.start
+    context = parameters.context
+    shared = parameters.shared
+    board = parameters.board
     connections = Slab(capacity: plan.connections)
     // One stream per connection and a full load of them on 512: more are refused one by one.
     streams = Slab(capacity: plan.connections + 512 * plan.streams)
-    heap = MomentHeap(capacity: plan.connections)
+    heap = DeadlineHeap(capacity: plan.connections)
     headLimits = HeadLimits(headBytes: plan.headBytes, targetBytes: plan.headBytes, fields: 256)
     requestHead = RequestHead(fieldCapacity: 256)
     var http2 = HTTP2Configuration(.server)
@@ -243,11 +243,11 @@ struct OriginWorker<E: Engine & ~Copyable>: ~Copyable {
 
   // MARK: Accepting
 
-  mutating func listen(_ seed: OriginSeed) throws(SystemFailure) {
+  mutating func listen(_ parameters: OriginThreadParameters) throws(SystemFailure) {
     var found: [SocketAddress] = []
     // Of the first thread, with the ports that the kernel chose; empty for that one.
-    let known = seed.board.addresses
-    for (i, listener) in seed.plan.listeners.enumerated() {
+    let known = parameters.board.addresses
+    for (i, listener) in parameters.plan.listeners.enumerated() {
       // A UNIX socket has one queue: one thread serves it.
       if listener.address.isUnix && index > 0 { continue }
       let address = known.isEmpty ? listener.address : known[i]

@@ -17,23 +17,23 @@ extension Comparison {
   }
 
   /// What makes a text no comparison, in words.
-  public struct Flaw: Error, Sendable, CustomStringConvertible {
+  public struct ParseError: Error, Sendable, CustomStringConvertible {
     public var description: String
   }
 
   /// Reads what `json` wrote, also that of an older build.
-  public init(json: [UInt8]) throws(Flaw) {
+  public init(json: [UInt8]) throws(ParseError) {
     do {
       let decoder = JSONDecoder()
       decoder.nonConformingFloatDecodingStrategy = .convertFromString(
         positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")
       self = try Self.read(Data(json), decoder)
-    } catch let flaw as Flaw {
-      throw flaw
+    } catch let error as ParseError {
+      throw error
     } catch let error as DecodingError {
-      throw Flaw(description: Self.words(error))
+      throw ParseError(description: Self.words(error))
     } catch {
-      throw Flaw(description: "\(error)")
+      throw ParseError(description: "\(error)")
     }
   }
 

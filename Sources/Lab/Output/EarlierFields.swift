@@ -63,17 +63,18 @@ extension Comparison {
   /// Decodes a comparison of this or an earlier build.
   static func read(_ json: Data, _ decoder: JSONDecoder) throws -> Comparison {
     let head = try decoder.decode(Head.self, from: json)
-    guard head.schema > 0 else { throw Flaw(description: "schema is missing in the file") }
+    guard head.schema > 0 else { throw ParseError(description: "schema is missing in the file") }
     guard head.schema <= newestSchema else {
       let writer = head.version.isEmpty ? "a newer millrace" : "millrace \(head.version)"
-      throw Flaw(
-        description: "it is of schema \(head.schema), which \(writer) wrote; this one reads schemas"
+      throw ParseError(
+        description:
+          "it has schema \(head.schema), written by \(writer); this version reads schemas"
           + " up to \(newestSchema): use that millrace, or repeat the earlier run with this one")
     }
     let comparison = try decoder.decode(Comparison.self, from: json)
     // Every field may be missing from something, but not all: other JSON is no comparison.
     guard !comparison.subjects.isEmpty else {
-      throw Flaw(description: "subjects is missing in the file, or holds none")
+      throw ParseError(description: "subjects is missing or empty in the file")
     }
     return comparison
   }

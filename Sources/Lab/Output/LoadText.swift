@@ -27,7 +27,7 @@ public enum LoadText {
       lines.append("")
       for (expectation, judgement) in judged {
         lines.append(
-          "\(judgement.holds ? "held:" : "DID NOT HOLD:") \(expectation.text) (\(judgement.found))")
+          "\(judgement.holds ? "passed:" : "FAILED:") \(expectation.text) (\(judgement.found))")
       }
     }
     return lines.joined(separator: "\n") + "\n"
@@ -36,13 +36,13 @@ public enum LoadText {
   private static func summary(_ r: LoadResult) -> [String] {
     let failed = r.failures.values.reduce(0, +)
     var lines = [
-      "\(Figures.rate(r.completedRate)) good responses per second over \(Figures.three(r.seconds)) s"
+      "\(Figures.rate(r.completedRate)) successful responses per second over \(Figures.three(r.seconds)) s"
         + " (\(Figures.grouped(r.completed)) of \(Figures.grouped(r.planned)) requests,"
         + " \(Figures.grouped(failed)) failed)"
     ]
     let loop =
       switch r.pacing {
-      case "closed": "closed loop: each connection asks again when it has its answer"
+      case "closed": "closed loop: each connection sends the next request after the response"
       case "constant":
         "constant rate: \(Figures.rate(r.plannedRate ?? 0)) per second planned,"
           + " \(Figures.rate(r.offeredRate)) offered"
@@ -113,9 +113,8 @@ public enum LoadText {
       together == 0
       ? []
       : [
-        "Of \(Figures.grouped(together + r.requests.count - 1)) different requests those that are sent"
-          + " most often have",
-        "rows of their own; the others are counted together.",
+        "Of \(Figures.grouped(together + r.requests.count - 1)) distinct requests, the most frequent",
+        "ones have rows of their own; the others are counted together.",
       ]
     return ["", head]
       + r.requests.map { one in
@@ -131,13 +130,13 @@ public enum LoadText {
   private static func cost(_ r: LoadResult) -> [String] {
     let sent = max(1, r.sent)
     var lines = [
-      "the load itself: \(Figures.three(r.processorSeconds / Double(sent) * 1e6)) µs of CPU per request,"
-        + " its busiest thread \(Figures.percent(r.busiestThread)) busy"
+      "load generator: \(Figures.three(r.processorSeconds / Double(sent) * 1e6)) µs of CPU per request,"
+        + " busiest thread \(Figures.percent(r.busiestThread)) busy"
     ]
     if r.connectionsOpened > 0 || r.handshakes > 0 {
       lines.append(
         "connections opened: \(Figures.grouped(r.connectionsOpened)), TLS handshakes"
-          + " \(Figures.grouped(r.handshakes)), of them resumed \(Figures.grouped(r.handshakesResumed))"
+          + " \(Figures.grouped(r.handshakes)), resumed \(Figures.grouped(r.handshakesResumed))"
       )
     }
     return lines
@@ -148,21 +147,21 @@ public enum LoadText {
     var doubts: [String] = []
     if r.busiestThread > busyThread {
       doubts.append(
-        "a load thread was busy all the time: the load was the limit, not the server;"
-          + " use --threads, or fewer connections")
+        "a load thread was saturated: the load generator was the bottleneck, not the server;"
+          + " use more --threads, or fewer connections")
     }
     // What came due just before the end may leave just behind it: one request says nothing.
     if let due = r.dueRate, due - r.offeredRate > max(due * rateTolerance, 1.5 / r.seconds) {
       doubts.append(
-        "the planned rate was not held: \(Figures.percent(r.offeredRate / due)) of it;"
+        "the planned rate was not sustained: only \(Figures.percent(r.offeredRate / due)) was offered;"
           + " use more --connections, or a lower \(r.pacing == "replay" ? "--speed" : "--rate")")
     }
     if r.pacing != "closed", r.uncorrected.p99 > 0,
       Double(r.latency.p99) > Double(r.uncorrected.p99) * stallRatio
     {
       doubts.append(
-        "latency counts from the planned moment; measured from the moment of sending, as closed-loop"
-          + " tools do, p99 would look like \(Figures.time(r.uncorrected.p99))")
+        "latency is measured from the planned send time; measured from the actual one, as closed-loop"
+          + " tools do, p99 would be \(Figures.time(r.uncorrected.p99))")
     }
     return doubts
   }

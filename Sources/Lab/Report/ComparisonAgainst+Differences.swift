@@ -14,7 +14,7 @@ extension ComparisonAgainst {
     var found = differences(planned, earlier)
     let variants = planned.subjects.filter { $0.kind == .variant }
     if !variants.contains(where: { works($0.name, earlier) }) {
-      found.append("they have no variant in common")
+      found.append("no variant in common")
     }
     let fewest = Bootstrap.fewestValues
     let before = Set(earlier.measurements.map(\.round)).count
@@ -33,8 +33,8 @@ extension ComparisonAgainst {
   ) -> [(stage: StageFacts, variantsOnly: Bool)] {
     earlier.stages.filter { $0.kind == .rate && ($0.rate ?? 0) > 0 }.map { before in
       var stage = before
-      stage.reason = "the rate of the run that this one is compared with"
-      return (stage, before.name == "brink")
+      stage.reason = "the rate of the earlier run"
+      return (stage, before.name == "saturation")
     }
   }
 
@@ -71,7 +71,7 @@ extension ComparisonAgainst {
     func seconds(_ value: Double) -> String { value > 0 ? "\(Figure.decimal(value, 2)) s" : "" }
     checkKnown("the pacing", later.workload.pacing, earlier.workload.pacing)
     checkKnown(
-      "the counted part of a measurement", seconds(later.workload.countedSeconds),
+      "the measured interval", seconds(later.workload.countedSeconds),
       seconds(earlier.workload.countedSeconds))
     checkKnown(
       "the warm-up", seconds(later.workload.warmUpSeconds),
@@ -80,7 +80,7 @@ extension ComparisonAgainst {
       found.append("the workload's files differ")
     }
     for file in changedFiles(later, earlier) {
-      found.append("the variants' configuration \(file) is another one")
+      found.append("the variants' configuration \(file) differs")
     }
     let (now, then) = (later.machine, earlier.machine)
     check("the processor", now.processor, then.processor)
@@ -103,7 +103,7 @@ extension ComparisonAgainst {
 
   /// Arguments without ports: free ones are taken for each run.
   static func portless(_ arguments: [String]) -> String {
-    LastingText.portless(arguments.joined(separator: " "))
+    NormalizedText.portless(arguments.joined(separator: " "))
   }
 
   /// The names of the variants' configuration files whose text is another one; each once, though all
@@ -113,7 +113,7 @@ extension ComparisonAgainst {
     for now in later.subjects where now.kind == .variant {
       guard let then = earlier.subjects.first(where: { $0.kind == .variant && $0.name == now.name })
       else { continue }
-      let (a, b) = (LastingText.of(now.configurations), LastingText.of(then.configurations))
+      let (a, b) = (NormalizedText.of(now.configurations), NormalizedText.of(then.configurations))
       changed.formUnion(Set(a.keys).union(b.keys).filter { a[$0] != b[$0] })
     }
     return changed.sorted()

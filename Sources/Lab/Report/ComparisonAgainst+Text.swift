@@ -23,13 +23,13 @@ extension ComparisonAgainst {
     var out = "Against the earlier run\n" + table.text(width: ComparisonText.columns)
     if let reference {
       out += ComparisonText.wrap(
-        "Divided by \(reference) of the same round, so that the machine's drift falls out. The bound is"
+        "Divided by \(reference) of the same round, which cancels the machine's drift. The bound is"
           + " \(Figure.percent(Self.bound)).", "  ")
     } else {
       out += ComparisonText.wrap(
         "No peer was measured in both runs with the same settings and in enough rounds, so the"
-          + " machine's own drift is in these figures: only changes beyond \(Figure.percent(Self.driftBound)) are judged. Run both with a peer"
-          + " (--peers) to see finer ones.", "  ")
+          + " drift of the machine is in these figures: only changes beyond \(Figure.percent(Self.driftBound)) are judged. Run both with a peer"
+          + " (--peers) to detect smaller ones.", "  ")
     }
     for failure in failures { out += ComparisonText.wrap(failure.description, "  - ") }
     for omission in omissions { out += ComparisonText.wrap(omission, "  - ") }
@@ -42,6 +42,6 @@ extension ComparisonAgainst {
     guard count == 0 else { return "\(count) regression\(count == 1 ? "" : "s").\n" }
     return isDecided
       ? "No regression beyond the bound.\n"
-      : "Not decided: no regression was found, but not all that decides could be compared.\n"
+      : "Undecided: no regression was found, but a deciding quantity could not be compared.\n"
   }
 }

@@ -52,7 +52,7 @@ public struct ComparisonAgainst: Sendable {
     public let why: String
 
     public var description: String {
-      "\(subject) worked in the earlier run\(stage.map { " at \($0)" } ?? ""), and fails now: \(why)"
+      "\(subject) worked in the earlier run\(stage.map { " at \($0)" } ?? ""), but fails now: \(why)"
     }
   }
 
@@ -92,7 +92,7 @@ public struct ComparisonAgainst: Sendable {
     self.reference = Self.sharedPeer(later, earlier, among: Self.canDivide)
     if reference == nil, let rare = Self.sharedPeer(later, earlier, among: { _, _, _ in true }) {
       omit(
-        "\(rare) is no reference: it was measured in \(Self.rounds(rare, later)) rounds, and in"
+        "\(rare) is not a reference: it was measured in \(Self.rounds(rare, later)) rounds, and in"
           + " \(Self.rounds(rare, earlier)) of the earlier run; \(Bootstrap.fewestValues) of both are"
           + " needed.")
     }
@@ -112,14 +112,14 @@ public struct ComparisonAgainst: Sendable {
     judge()
     for subject in earlier.subjects where subject.kind == .variant && subject.failure == nil {
       if !later.subjects.contains(where: { $0.kind == .variant && $0.name == subject.name }) {
-        omit("\(subject.name) was measured in the earlier run, and not in this one.")
+        omit("\(subject.name) was measured in the earlier run, but not in this one.")
       }
     }
     // Who waits for a regression must not take "nothing was compared" for "nothing got worse".
     guard !changes.isEmpty || !failures.isEmpty else {
       throw Refusal(
         differences: omissions.isEmpty
-          ? ["they have no measurement in common"] : omissions.map { String($0.dropLast()) })
+          ? ["no measurement in common"] : omissions.map { String($0.dropLast()) })
     }
   }
 
@@ -130,10 +130,10 @@ public struct ComparisonAgainst: Sendable {
   /// The earlier run's stage under the same load: its name says how the load was chosen, and the
   /// same rate may have been chosen another way.
   private static func counterpart(_ stage: StageFacts, _ earlier: Comparison) -> StageFacts? {
-    let kin = earlier.stages.filter { $0.kind == stage.kind }
-    let named = kin.first { $0.name == stage.name }
+    let sameKind = earlier.stages.filter { $0.kind == stage.kind }
+    let named = sameKind.first { $0.name == stage.name }
     return [named].compactMap { $0 }.first { isSameLoad(stage, $0) }
-      ?? kin.first { stage.rate != nil && isSameLoad(stage, $0) } ?? named
+      ?? sameKind.first { stage.rate != nil && isSameLoad(stage, $0) } ?? named
   }
 
   private static func isSameLoad(_ a: StageFacts, _ b: StageFacts) -> Bool {
@@ -210,7 +210,7 @@ public struct ComparisonAgainst: Sendable {
         if weight == .decisive {
           omit(
             "\(quantity.label) of \(subject) at \(stage.name): fewer than \(Bootstrap.fewestValues)"
-              + " rounds count in one of the runs.")
+              + " valid rounds in one of the runs.")
         }
         continue
       }
@@ -232,7 +232,7 @@ public struct ComparisonAgainst: Sendable {
     let isThroughout = !isThere(paired.now, stage) || !isThere(paired.then, before)
     omit(
       (isThroughout ? stage.name : "\(quantity.label) at \(stage.name)")
-        + ": \(peer) has no figures to divide by there in both runs, so only changes beyond"
+        + ": \(peer) has no figures there in both runs, so only changes beyond"
         + " \(Figure.percent(Self.driftBound)) are judged.")
   }
 
@@ -315,9 +315,9 @@ public struct ComparisonAgainst: Sendable {
         && earlier.subjects.contains { then in
           then.kind == .peer && then.failure == nil && then.name == now.name
             && then.version == now.version && then.isTuned == now.isTuned
-            && LastingText.of(then.arguments.joined(separator: " "))
-              == LastingText.of(now.arguments.joined(separator: " "))
-            && LastingText.of(then.configurations) == LastingText.of(now.configurations)
+            && NormalizedText.of(then.arguments.joined(separator: " "))
+              == NormalizedText.of(now.arguments.joined(separator: " "))
+            && NormalizedText.of(then.configurations) == NormalizedText.of(now.configurations)
         } && isFit(now.name, later, earlier)
     }?.name
   }

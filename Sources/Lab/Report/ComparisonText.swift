@@ -8,7 +8,7 @@ public enum ComparisonText {
   /// Tables of every stage, ratios, and the verdict.
   public static func render(_ comparison: Comparison) -> String {
     let data = ReportData(comparison)
-    var out = comparison.findings.isEmpty ? "" : "This machine is not ideal to measure on:\n"
+    var out = comparison.findings.isEmpty ? "" : "Limitations of this machine:\n"
     for finding in comparison.findings { out += wrap(finding.text, "  - ") }
     if !comparison.findings.isEmpty { out += "\n" }
     for stage in comparison.stages { out += rows(stage, data) + counts(stage, data) + "\n" }
@@ -33,12 +33,12 @@ public enum ComparisonText {
         table.add([subject.name] + Array(repeating: "–", count: 8))
         continue
       }
-      // Peers have no brink.
+      // Peers do not run the saturation stage.
       if row.measurements.isEmpty { continue }
       func cell(_ quantity: Quantity) -> String {
         row.median(quantity).map { Figure.value($0, of: quantity) } ?? "–"
       }
-      let mark = row.isLoadBound ? " load-bound" : row.missedRate ? " rate not held" : ""
+      let mark = row.isLoadBound ? " load-bound" : row.missedRate ? " rate not sustained" : ""
       table.add([
         subject.name, Figure.rate(row.completedRate), cell(.p50), cell(.p99), cell(.p999),
         cell(.cpuPerRequest), cell(.machinePerRequest), cell(.memory),
@@ -117,7 +117,7 @@ public enum ComparisonText {
     out += wrap(verdict.headline, "  ")
     if !verdict.reasons.isEmpty { out += "\nWhy\n" }
     for reason in verdict.reasons { out += wrap(reason, "  - ") }
-    if !verdict.wouldChange.isEmpty { out += "\nWhat would change it\n" }
+    if !verdict.wouldChange.isEmpty { out += "\nWhat could change the verdict\n" }
     for sentence in verdict.wouldChange { out += wrap(sentence, "  - ") }
     return out
   }

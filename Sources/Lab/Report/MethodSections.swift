@@ -17,12 +17,12 @@ struct MethodSections {
     var sentences = [
       "\(rounds) rounds in \(Figure.three(comparison.seconds)) s; in each round every variant ran every"
         + " stage, in random order (seed \(comparison.seed))." + peers,
-      "Latency counts from the moment at which a request was planned to leave, not from that at which it"
-        + " left: a server that stalls cannot hide it. \u{201c}p99 from sending\u{201d} in the tables is the"
-        + " figure that would hide it.",
-      "CPU time of the proxy's processes is exact; its split in user and system time is sampled. Busy time"
-        + " of the whole machine includes kernel threads and interrupts, and the load and the origin as well.",
-      "Ratios are made within a round and averaged as logarithms; their 99% intervals are by the symmetric"
+      "Latency is measured from the planned send time of a request, not from the actual one:"
+        + " a stalled server cannot hide it. \u{201c}p99 from sending\u{201d} in the tables is measured from the"
+        + " actual send time.",
+      "CPU time of the proxy's processes is exact; its split into user and system time is sampled. Busy time"
+        + " of the whole machine includes kernel threads, interrupts, the load and the origin.",
+      "Ratios are formed within a round and averaged as logarithms; their 99% intervals use the symmetric"
         + " bootstrap-t with \(Bootstrap.resamples) resamples.",
       "A difference is declared if the interval, widened for the number of quantities that are judged"
         + " together, excludes equality, and the estimate lies outside ±2%. An interval inside ±2% is called"
@@ -55,11 +55,11 @@ struct MethodSections {
   }
 
   private var stages: String {
-    var table = HTMLTable(caption: "Stages", columns: ["stage", "rate", "how it was chosen"])
+    var table = HTMLTable(caption: "Stages", columns: ["stage", "rate", "selection"])
     for stage in comparison.stages {
       table.rows.append([
         .init(stage.name),
-        .init(stage.rate.map { "\(Figure.rate($0))/s" } ?? "as much as it can"),
+        .init(stage.rate.map { "\(Figure.rate($0))/s" } ?? "maximum"),
         .init(stage.reason, style: "words"),
       ])
     }
@@ -84,7 +84,7 @@ struct MethodSections {
           ("memory", facts.memoryBytes > 0 ? Figure.bytes(Double(facts.memoryBytes)) : ""),
         ] + facts.settings.keys.sorted().map { ($0, facts.settings[$0] ?? "") })
     if !facts.features.isEmpty {
-      out += "<h3>Features of the kernel</h3>\n"
+      out += "<h3>Kernel features</h3>\n"
       out += definitions(facts.features.keys.sorted().map { ($0, facts.features[$0] ?? "") })
     }
     if let target = comparison.target {
@@ -137,7 +137,7 @@ struct MethodSections {
   private var raw: String {
     """
     <h2>Data</h2>
-    <p>Every measurement with its histograms is in this file, as JSON in its last element but one.
+    <p>Every measurement with its histograms is in this file, as JSON in its second-to-last element.
     <button id="save" class="tool" type="button" hidden>Save as comparison.json</button></p>
     <p class="soft">Made by millrace \(HTML.escape(comparison.version)), \(HTML.escape(comparison.started)).</p>
 

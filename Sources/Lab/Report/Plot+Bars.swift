@@ -113,9 +113,9 @@ extension Plot {
         + " per request.",
       draw: chart.draw, table: table,
       note:
-        "The length of a process's bar is exact; its division in user and system time is sampled by the"
-        + " kernel at its tick. The whole machine holds the load, the origin, kernel threads and"
-        + " interrupts too.",
+        "The length of a process's bar is exact; its split into user and system time is sampled by the"
+        + " kernel timer. The whole machine includes the load, the origin, kernel threads and"
+        + " interrupts.",
       key: [
         ("bar user", "user"), ("bar system", "system"), ("bar machine", "whole machine"),
       ])
@@ -129,7 +129,7 @@ extension Plot {
     guard let stage = data.mainStages.first else { return nil }
     var groups: [BarChart.Group] = []
     var table = HTMLTable(
-      caption: "Per request, \(ReportData.title(stage))", columns: ["subject", "what", "figure"])
+      caption: "Per request, \(ReportData.title(stage))", columns: ["subject", "quantity", "value"])
     for quantity in quantities {
       var group = BarChart.Group(heading: quantity.label, bars: [])
       for (series, subject) in data.subjects {
@@ -158,7 +158,7 @@ extension Plot {
         + " per commit.",
       draw: chart.draw, table: table,
       note: "At \(ReportData.title(stage)). A subject without a bar does not report the figure."
-        + " None of these is better or worse by itself.")
+        + " These figures do not count as better or worse.")
   }
 
   /// How often the completion queue was full: not per request, because once is already a fault of its

@@ -55,7 +55,7 @@ extension Plot {
       let bottom = height - 26
       svg.rectangle(
         x.position(1 / 1.02), 4, x.position(1.02) - x.position(1 / 1.02), bottom - 4, "band",
-        tip: "inside ±2%: no difference that matters")
+        tip: "inside ±2%: no relevant difference")
       svg.line(x.position(1), 4, x.position(1), bottom, "one")
       changes(x, reach, bottom, &svg)
       var y = 4.0
@@ -77,9 +77,9 @@ extension Plot {
       table: table(ratios, subject, baseline, data),
       note:
         "Change against \(baseline), paired within each round, with its 99% interval. The band is ±2%:"
-        + " an interval inside it is called the same. What decides is in bold. Ratios that only inform are"
-        + " in the table."
-        + " More is better for throughput, less for all else.")
+        + " an interval inside it counts as no difference. Deciding quantities are in bold. Others are"
+        + " only in the table."
+        + " Higher is better for throughput, lower for everything else.")
   }
 
   private static func index(_ name: String, _ data: ReportData) -> Int? {

@@ -64,12 +64,12 @@ extension Plot {
     return Plot(
       id: "latency-\(quantity.rawValue)", title: "\(quantity.label) against load",
       description:
-        "Median over the rounds of \(quantity.label), from the planned moment of sending,"
+        "Median over the rounds of \(quantity.label), from the planned send time,"
         + " at each rate, for \(lines.map(\.name).joined(separator: ", ")).",
       draw: draw, table: table,
       note:
-        "From the planned moment of sending to the last byte; median of the rounds; logarithmic."
-        + " Hollow: at the maximum, where each connection sends when it has its answer.",
+        "From the planned send time to the last byte; median of the rounds; logarithmic."
+        + " Hollow: at the maximum, where each connection sends after the previous response.",
       legend: data.legend)
   }
 }

@@ -59,7 +59,8 @@ extension Plot {
       description: "CPU time per request in each round at \(stage.name), for"
         + " \(lines.map(\.name).joined(separator: ", ")).",
       draw: draw, table: table,
-      note: "At \(ReportData.title(stage)). Lines that move together are the machine's doing.",
+      note:
+        "At \(ReportData.title(stage)). Changes that all lines share are caused by the machine.",
       legend: data.legend)
   }
 }

@@ -32,7 +32,7 @@ struct Plot {
       title: title, description: description, id: "\(id)-w", style: "wide")
     out += draw(Self.narrow).html(
       title: title, description: description, id: "\(id)-n", style: "narrow")
-    out += "<details class=\"table\"><summary>The same as a table</summary>\(table.html)</details>"
+    out += "<details class=\"table\"><summary>Show as a table</summary>\(table.html)</details>"
     return out + "</figure>\n"
   }
 

@@ -29,14 +29,14 @@ struct ReportSections {
       + "\(HTML.escape(verdict.headline))</p>"
     if !verdict.reasons.isEmpty { out += "<h3>Why</h3>" + list(verdict.reasons) }
     if !verdict.wouldChange.isEmpty {
-      out += "<h3>What would change it</h3>" + list(verdict.wouldChange)
+      out += "<h3>What could change the verdict</h3>" + list(verdict.wouldChange)
     }
     out += "</section>\n"
     if !comparison.findings.isEmpty {
-      out += "<h3>This machine is not ideal to measure on</h3>"
+      out += "<h3>Limitations of this machine</h3>"
       out += list(
         comparison.findings.map {
-          ($0.severity == .refusal ? "Forced in spite of: " : "") + $0.text
+          ($0.severity == .refusal ? "Overridden by --force: " : "") + $0.text
         },
         style: "warning")
     }
@@ -70,7 +70,7 @@ struct ReportSections {
   /// One row for each stage and subject, with how busy every CPU was.
   private var rows: String {
     var out =
-      "<h2>Rows</h2>\n<p>Medians over the rounds. CPU is per request. A row at the maximum whose proxy"
+      "<h2>Results</h2>\n<p>Medians over the rounds. CPU is per request. A row at the maximum whose proxy"
       + " CPU was below \(Figure.percent(PairedRatios.busyEnough)) is load-bound: it gives no throughput ratio.</p>\n"
     for stage in comparison.stages {
       let rows = comparison.subjects.map { data.row($0, stage) }
@@ -83,7 +83,7 @@ struct ReportSections {
           "subject", "requests/s", "p50", "p90", "p99", "p99.9", "p99 from sending", "remarks",
         ])
       var cost = HTMLTable(
-        caption: "\(stage.name): what it cost",
+        caption: "\(stage.name): cost",
         columns: ["subject", "CPU", "machine", "memory", "proxy CPU busy"]
           + names.map { "CPU \($0) busy" })
       for row in rows {
@@ -107,7 +107,7 @@ struct ReportSections {
     var remarks: [String] = []
     if let failure = row.subject.failure { remarks.append("not measured: \(failure)") }
     if row.isLoadBound { remarks.append("load-bound") }
-    if row.missedRate { remarks.append("rate not held") }
+    if row.missedRate { remarks.append("rate not sustained") }
     if row.failed > 0 { remarks.append("\(row.failed) of \(row.measurements.count) rounds failed") }
     let rate = row.completedRate
     return [

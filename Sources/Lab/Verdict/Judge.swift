@@ -73,7 +73,7 @@ struct Judge {
     var verdict = Verdict()
     let sentences = Sentences(self)
     guard let baseline, !(candidates.isEmpty && peers.isEmpty) else {
-      verdict.headline = "No verdict: fewer than two subjects could be measured."
+      verdict.headline = "No verdict: fewer than two subjects were measured."
       verdict.reasons = sentences.failures()
       return verdict
     }
@@ -85,7 +85,7 @@ struct Judge {
         .map(sentences.summary)
     } else {
       verdict.headline =
-        "\(baseline.name) alone was measured, against \(sentences.list(peers.map(\.other.name)))."
+        "Only \(baseline.name) was measured, against \(sentences.list(peers.map(\.other.name)))."
     }
     verdict.reasons += peers.map(sentences.peer)
     verdict.reasons += sentences.failures() + sentences.targets() + sentences.limits()
@@ -104,45 +104,45 @@ struct Judge {
   }
 
   private func headline(
-    _ main: Candidate, _ baseline: SubjectFacts, _ say: Sentences
+    _ main: Candidate, _ baseline: SubjectFacts, _ sentences: Sentences
   ) -> (String, String?) {
     let name = main.subject.name
     let base = baseline.name
     if let why = refusal(of: baseline), main.subject.name != winner?.subject.name {
       return (
-        "No recommendation: \(say.targetName) does not allow \(base) (\(why)), with which the others"
-          + " were compared, and nothing that it allows was found to be better.", nil
+        "No recommendation: \(sentences.targetName) does not support \(base) (\(why)), the baseline of the"
+          + " comparison, and no supported variant was found to be better.", nil
       )
     }
     switch main.standing {
     case .wins:
-      let brings = say.list(main.gains.headlineOrder.map(\.inWords))
+      let brings = sentences.list(main.gains.headlineOrder.map(\.inWords))
       guard let refusal = refusal(of: main.subject) else {
-        return ("\(name): \(brings) against \(base)\(say.whereAllowed(main.subject)).", name)
+        return ("\(name): \(brings) against \(base)\(sentences.whereAllowed(main.subject)).", name)
       }
       return (
-        "Stay with \(base): \(name) would bring \(brings), but \(say.targetName) does not allow it"
+        "Stay with \(base): \(name) would give \(brings), but \(sentences.targetName) does not support it"
           + " (\(refusal)).", base
       )
     case .trades:
       return (
-        "Stay with \(base), unless \(say.list(main.gains.map(\.label))) counts more than"
-          + " \(say.list(main.losses.map(\.label))): \(name) brings"
-          + " \(say.list(main.gains.headlineOrder.map(\.inWords))), and costs"
-          + " \(say.list(main.losses.headlineOrder.map(\.inWords))).", base
+        "Stay with \(base), unless \(sentences.list(main.gains.map(\.label))) matters more than"
+          + " \(sentences.list(main.losses.map(\.label))): \(name) gives"
+          + " \(sentences.list(main.gains.headlineOrder.map(\.inWords))), and costs"
+          + " \(sentences.list(main.losses.headlineOrder.map(\.inWords))).", base
       )
     case .loses:
       return (
         "Stay with \(base): with \(name) it is"
-          + " \(say.list(main.losses.headlineOrder.map(\.inWords))).", base
+          + " \(sentences.list(main.losses.headlineOrder.map(\.inWords))).", base
       )
     case .same:
-      let but = say.unmeasured(main)
+      let but = sentences.unmeasured(main)
       return (
-        "No difference that matters between \(name) and \(base)\(but): stay with \(base).", nil
+        "No relevant difference between \(name) and \(base)\(but): stay with \(base).", nil
       )
     case .undecided:
-      return ("Undecided between \(name) and \(base)\(say.moreRounds(main)).", nil)
+      return ("Undecided between \(name) and \(base)\(sentences.moreRounds(main)).", nil)
     case .unmeasured:
       let why = main.decisive.compactMap(\.reason).first ?? "nothing was measured"
       return ("No verdict on \(name) against \(base): \(why).", nil)

@@ -94,7 +94,7 @@ struct PairedRatios {
         let idle = [ours, theirs].first(where: { $0.proxyBusy < Self.busyEnough })
       {
         pair.losses.append(
-          "load-bound: the CPU of \(idle.subject) was \(Figure.percent(idle.proxyBusy)) busy")
+          "load-bound: the CPU of \(idle.subject) was only \(Figure.percent(idle.proxyBusy)) busy")
       } else if let a = quantity.value(ours), let b = quantity.value(theirs) {
         // Not of the quotient, which overflows where no logarithm does.
         pair.values.append(log(a) - log(b))
@@ -124,7 +124,7 @@ private struct Pair {
     let all = values.count + losses.count
     if Double(losses.count) > PairedRatios.lossesAllowed * Double(all) {
       let most = losses.max { count($0) < count($1) } ?? ""
-      reason = "\(losses.count) of \(all) rounds do not count; \(most)"
+      reason = "\(losses.count) of \(all) rounds are excluded; \(most)"
       return
     }
     var random = SeededRandom(seed: seed, name: "\(subject)/\(baseline)/\(stage)/\(quantity)")
@@ -167,11 +167,11 @@ private struct Pair {
   private func outcome(_ interval: LogInterval, family: Int) -> (Ratio.Outcome, String?) {
     let bound = log(1 + PairedRatios.bound)
     let lost =
-      losses.isEmpty ? nil : "\(losses.count) of \(values.count + losses.count) rounds left out"
+      losses.isEmpty ? nil : "\(losses.count) of \(values.count + losses.count) rounds excluded"
     if interval.low >= -bound && interval.high <= bound { return (.same, lost) }
     let wide = interval.half * Family.widening(of: family, values: values.count)
     guard abs(interval.estimate) > bound else {
-      return (.undecided, "the interval reaches across the bound of 2%")
+      return (.undecided, "the interval crosses the ±2% bound")
     }
     guard abs(interval.estimate) > interval.half else {
       return (.undecided, "the interval contains 1")
@@ -179,7 +179,7 @@ private struct Pair {
     guard abs(interval.estimate) > wide else {
       return (
         .undecided,
-        "the 99% interval excludes 1, but among \(family) quantities that is not rare enough"
+        "the 99% interval excludes 1, but among \(family) quantities that is not significant"
       )
     }
     return ((interval.estimate > 0) == quantity.prefersMore ? (.better, lost) : (.worse, lost))

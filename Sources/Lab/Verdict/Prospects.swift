@@ -25,7 +25,7 @@ struct Prospects {
     if hadRoom.contains(true) {
       sentences.append(
         "More connections (--connections), or a faster disk or origin, would give a throughput ratio:"
-          + " here proxy and load both waited for something else.")
+          + " here both proxy and load were waiting for something else.")
     }
     sentences += kernelShare() + batching() + sizes() + commits() + refusedFeatures() + loopback()
     let warnings = comparison.findings.count { $0.severity == .warning }
@@ -57,9 +57,9 @@ struct Prospects {
     let share = system / (user + system)
     guard share > 0.5 else { return [] }
     return [
-      "\(Figure.percent(share)) of \(baseline.name)'s CPU time is the kernel's, most of it network"
-        + " stack that every engine pays: work with more operations per request (files, audit"
-        + " commits, more streams) gives an engine more to save."
+      "\(Figure.percent(share)) of \(baseline.name)'s CPU time is spent in the kernel, mostly in the network"
+        + " stack, which every engine needs: workloads with more operations per request (files, audit"
+        + " commits, more streams) let an engine save more."
     ]
   }
 
@@ -70,8 +70,8 @@ struct Prospects {
     }
     let connections = comparison.measurements.first?.load.connections ?? 0
     return [
-      "More connections or more load: with \(connections) connections a turn of io_uring carried"
-        + " \(Figure.three(turns)) completions, and what one system call costs is shared among them."
+      "More connections or more load: with \(connections) connections, an io_uring loop iteration handled"
+        + " \(Figure.three(turns)) completions, which share the cost of one system call."
     ]
   }
 
@@ -83,13 +83,13 @@ struct Prospects {
     guard let size = Middle.of(sizes), size > 0 else { return [] }
     guard size < 16_384 else {
       return [
-        "Smaller responses: at \(Figure.bytes(size)) each, copying and checksums weigh more than"
+        "Smaller responses: at \(Figure.bytes(size)) each, copying and checksums cost more than"
           + " the number of operations."
       ]
     }
     return [
-      "Larger responses: at \(Figure.bytes(size)) each, the number of operations weighs more than"
-        + " the bytes, and how an engine moves bytes (splicing, zero copy) hardly shows."
+      "Larger responses: at \(Figure.bytes(size)) each, the number of operations matters more than"
+        + " the number of bytes, and splicing or zero copy has little effect."
     ]
   }
 
@@ -110,7 +110,7 @@ struct Prospects {
     }
     guard !refused.isEmpty else { return [] }
     return [
-      "Another kernel, or other settings of it: refused here were \(refused.joined(separator: ", "))."
+      "Another kernel or other kernel settings: not available here were \(refused.joined(separator: ", "))."
     ]
   }
 
@@ -120,8 +120,8 @@ struct Prospects {
     let isLocal = targets.isEmpty || targets.allSatisfy { t in local.contains { t.contains($0) } }
     guard isLocal else { return [] }
     return [
-      "A network card: over loopback there is no interrupt to poll for (NAPI busy polling) and no"
-        + " hardware that takes part in the transmission (zero copy)."
+      "A network card: on loopback there is no device queue to poll (NAPI busy polling) and no"
+        + " hardware for zero-copy transmission."
     ]
   }
 }

@@ -20,11 +20,13 @@ struct Sentences {
 
   func whereAllowed(_ subject: SubjectFacts) -> String {
     guard subject.engine == "io_uring" else { return "" }
-    guard let target = comparison.target else { return ", on a kernel and container that allow it" }
-    guard target.allowsUring else {
-      return ", if \(targetName) allows it: the profile does not say"
+    guard let target = comparison.target else {
+      return ", on a kernel and container that support it"
     }
-    return ", and \(targetName) allows it"
+    guard target.allowsUring else {
+      return ", if \(targetName) supports it: the profile does not say"
+    }
+    return ", and \(targetName) supports it"
   }
 
   /// "p99 at 9,000 requests/s: −11% (99% interval −14% to −8%): better."
@@ -34,7 +36,7 @@ struct Sentences {
       switch ratio.outcome {
       case .better: outcome = "better"
       case .worse: outcome = "worse"
-      case .same: outcome = "no difference that matters (inside ±2%)"
+      case .same: outcome = "no relevant difference (inside ±2%)"
       case .undecided: outcome = "undecided, \(ratio.reason ?? "")"
       case .none: return "\(place(ratio)): no ratio, \(ratio.reason ?? "not measured")."
       }
@@ -59,11 +61,11 @@ struct Sentences {
     var sentences: [String] = []
     let worse = candidate.secondary.filter { $0.outcome == .worse }
     if !worse.isEmpty {
-      sentences.append("What \(name) costs besides: \(list(worse.map(detail))).")
+      sentences.append("Other costs of \(name): \(list(worse.map(detail))).")
     }
     let better = candidate.secondary.filter { $0.outcome == .better }
     if !better.isEmpty {
-      sentences.append("What \(name) brings besides: \(list(better.map(detail))).")
+      sentences.append("Other gains of \(name): \(list(better.map(detail))).")
     }
     return sentences
   }
@@ -80,11 +82,11 @@ struct Sentences {
     let gains = list(candidate.gains.headlineOrder.map(\.inWords))
     let losses = list(candidate.losses.headlineOrder.map(\.inWords))
     switch candidate.standing {
-    case .wins: return "\(name) is better than \(base) too: \(gains)."
+    case .wins: return "\(name) is also better than \(base): \(gains)."
     case .loses: return "\(name) is worse than \(base): \(losses)."
-    case .trades: return "\(name) against \(base) is a trade: \(gains), but \(losses)."
+    case .trades: return "\(name) against \(base) is a trade-off: \(gains), but \(losses)."
     case .same:
-      return "\(name) makes no difference that matters against \(base)\(unmeasured(candidate))."
+      return "\(name) shows no relevant difference from \(base)\(unmeasured(candidate))."
     case .undecided: return "\(name) against \(base) is undecided\(moreRounds(candidate))."
     case .unmeasured:
       return "\(name) has no verdict: \(candidate.decisive.compactMap(\.reason).first ?? "")."
@@ -101,13 +103,13 @@ struct Sentences {
     let memory = candidate.secondary.filter {
       $0.quantity == Quantity.memory.rawValue && $0.outcome == .worse
     }
-    let besides = memory.isEmpty ? "" : "; it takes \(list(memory.map(\.inWords)))"
+    let besides = memory.isEmpty ? "" : "; it uses \(list(memory.map(\.inWords)))"
     switch candidate.standing {
     case .wins: return "\(name) is ahead of \(peer): \(gains)\(open)\(besides)."
-    case .loses: return "\(peer) is ahead of \(name), which has \(losses) against it\(open)."
-    case .trades: return "\(name) against \(peer) is a trade: \(gains), but \(losses)\(open)."
+    case .loses: return "\(peer) is ahead of \(name), which has \(losses)\(open)."
+    case .trades: return "\(name) against \(peer) is a trade-off: \(gains), but \(losses)\(open)."
     case .same:
-      return "No difference that matters between \(name) and \(peer)\(unmeasured(candidate))."
+      return "No relevant difference between \(name) and \(peer)\(unmeasured(candidate))."
     case .undecided: return "Undecided between \(name) and \(peer)\(moreRounds(candidate))."
     case .unmeasured:
       return "No verdict against \(peer): \(candidate.decisive.compactMap(\.reason).first ?? "")."
@@ -136,15 +138,16 @@ struct Sentences {
     var clauses: [String] = []
     if let more = candidate.roundsNeeded {
       let what = far.isEmpty ? "" : ", for \(list(near.map(\.label)))"
-      clauses.append("run more rounds, about \(more) more by the spread that was seen\(what)")
+      clauses.append("run more rounds, about \(more) more by the observed variance\(what)")
     }
     let close = far.filter(RoundsNeeded.isTooClose)
     let spread = far.filter { !RoundsNeeded.isTooClose($0) }
-    for (ratios, why) in [(close, "too close to the bound of 2%"), (spread, "too far spread")]
+    for (ratios, why) in [(close, "too close to the ±2% bound"), (spread, "variance too high")]
     where !ratios.isEmpty {
       let verb = ratios.count == 1 ? "is" : "are"
       clauses.append(
-        "\(list(ratios.map(\.label))) \(verb) out of reach of a sensible number of rounds, \(why)")
+        "\(list(ratios.map(\.label))) \(verb) not decidable with a reasonable number of rounds: \(why)"
+      )
     }
     return " (\(list(candidate.undecided.map(\.label)))): " + clauses.joined(separator: "; ")
   }
@@ -166,7 +169,7 @@ struct Sentences {
   func targets() -> [String] {
     guard comparison.target != nil else { return [] }
     return comparison.subjects.compactMap { subject in
-      judge.refusal(of: subject).map { "\(targetName) does not allow \(subject.name): \($0)." }
+      judge.refusal(of: subject).map { "\(targetName) does not support \(subject.name): \($0)." }
     }
   }
 
@@ -180,12 +183,12 @@ struct Sentences {
           sentences.append(
             "\(subject.name) was load-bound at the maximum (its CPU \(Figure.percent(row.proxyBusy))"
               + " busy\(row.loadHadRoom(comparison.machine.loadProcessors) ? ", and the load had room: it waited for the origin or the disk" : "")):"
-              + " what it can do at most is not known.")
+              + " its maximum throughput is unknown.")
         }
         if row.missedRate {
           sentences.append(
-            "\(subject.name) did not hold \(Figure.rate(stage.rate ?? 0)) requests/s: its latency"
-              + " there is that of a growing queue, and depends on how long the stage lasts.")
+            "\(subject.name) did not sustain \(Figure.rate(stage.rate ?? 0)) requests/s: its latency"
+              + " there is that of a growing queue and depends on the duration of the stage.")
         }
         if row.failed > 0 {
           sentences.append(

@@ -24,14 +24,14 @@ public struct TargetFacts: Codable, Sendable {
   var allowsUring: Bool { features["io_uring"]?.lowercased() == "on" }
 
   /// The words after "refused" or "off"; nil for what is on or unknown, and for what `millrace doctor`
-  /// found to work and calls off because nobody asked for it.
+  /// reports as available but off.
   static func refusal(_ feature: String?, words: [String] = ["refused", "off"]) -> String? {
     guard let feature else { return nil }
     for word in words where feature.lowercased().hasPrefix(word) {
       let rest = feature.dropFirst(word.count).drop { ":, ".contains($0) }
       let isBracketed = rest.hasPrefix("(") && rest.hasSuffix(")")
       let why = isBracketed ? rest.dropFirst().dropLast() : rest
-      if word == "off", why.hasPrefix("works;") || why == "not asked for" { return nil }
+      if word == "off", why.hasPrefix("available") || why == "not requested" { return nil }
       return why.isEmpty ? word : String(why)
     }
     return nil

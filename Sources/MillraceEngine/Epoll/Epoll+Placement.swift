@@ -39,7 +39,7 @@ extension Epoll {
     if clinux_epoll_get(epoll, &found) != 0
       || found.busy_poll_usecs != wanted.busy_poll_usecs || found.prefer_busy_poll != 1
     {
-      use.refuse(.busyPoll, "the kernel took the setting and did not keep it")
+      use.refuse(.busyPoll, "the kernel accepted the setting but did not apply it")
     }
   }
 

@@ -72,6 +72,6 @@ public enum WholeFile {
   /// A failure of `read` in words.
   public static func words(_ error: Errno) -> String {
     error.code == ETIMEDOUT
-      ? "nothing came through it for \(silenceSeconds) s" : String(cString: strerror(error.code))
+      ? "no data for \(silenceSeconds) s" : String(cString: strerror(error.code))
   }
 }

@@ -8,7 +8,7 @@ public struct EngineRefusal: Error, Sendable, Equatable, CustomStringConvertible
   /// What was tried and what happened, a sentence.
   public let detail: String
   /// What to change, a sentence.
-  public let cure: String
+  public let hint: String
 
-  public var description: String { "\(detail) \(cure)" }
+  public var description: String { "\(detail) \(hint)" }
 }

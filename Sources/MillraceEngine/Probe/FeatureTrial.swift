@@ -109,7 +109,7 @@ enum TrialPlace: UInt8 {
     case .thirdResult: "the third result"
     case .flags: "the flags of a completion"
     case .content: "the bytes"
-    case .early: "completions before their time"
+    case .early: "early completions"
     case .notice: "the notice that memory is free"
     case .kept: "what was there before"
     case .time: "the time that it took"
@@ -168,17 +168,17 @@ struct TrialFinding: BitwiseCopyable {
     case .passed: return ""
     case .notTried: return "not tried"
     case .givenUp where failure.code != 0:
-      return "not tried: no process to try it in: \(ProbeDiagnosis.errorText(failure.code))"
-    case .begun, .givenUp: return "not tried: the time of the self-test was up"
+      return "not tried: cannot fork a child process: \(ProbeDiagnosis.errorText(failure.code))"
+    case .begun, .givenUp: return "not tried: the self-test timed out"
     case .pointless:
       let basis = FeatureTrial(rawValue: UInt8(truncatingIfNeeded: failure.code)) ?? .ring
-      return basis == .ring ? "not tried: there is no ring" : "needs \(basis.name)"
-    case .hung: return "tried \(trial.attempt): no answer within half a second"
+      return basis == .ring ? "not tried: no ring" : "needs \(basis.name)"
+    case .hung: return "tried \(trial.attempt): no result within half a second"
     case .killed:
       let by =
         failure.code == SIGSYS
         ? "a seccomp filter killed the process (SIGSYS)"
-        : "signal \(failure.code) ended the process"
+        : "the process was killed by signal \(failure.code)"
       return "tried \(trial.attempt): \(by)"
     case .failed where failure.place == .socket:
       return "not tried: \(failure.place.words): \(ProbeDiagnosis.errorText(-failure.code))"
@@ -188,9 +188,9 @@ struct TrialFinding: BitwiseCopyable {
 
   private func words(_ trial: FeatureTrial) -> String {
     switch failure.code {
-    case ProbeOutcome.wrong where failure.got == failure.wanted: "not what they must be"
+    case ProbeOutcome.wrong where failure.got == failure.wanted: "wrong values"
     case ProbeOutcome.wrong: "\(failure.got) instead of \(failure.wanted)"
-    case -ETIME: "nothing came in time"
+    case -ETIME: "no result in time"
     default: FeatureUse.words(trial.feature, -failure.code)
     }
   }

@@ -13,24 +13,24 @@ enum ProbeDiagnosis {
     case .notStarted(let code):
       return EngineRefusal(
         label: errnoName(code),
-        detail: "Tried to fork a child for the self-test: \(errorText(code)).",
-        cure: "Raise the limit on processes (ulimit -u, TasksMax=), or set engine: epoll.")
+        detail: "Cannot fork a child process for the self-test: \(errorText(code)).",
+        hint: "Raise the process limit (ulimit -u, TasksMax=), or set engine: epoll.")
     case .hung:
       return EngineRefusal(
         label: "hung",
-        detail: "Tried \(step.attempt): no answer within two seconds (Linux \(here.release)).",
-        cure: "Set engine: epoll, and update the kernel.")
+        detail: "Tried \(step.attempt): no result within two seconds (Linux \(here.release)).",
+        hint: "Set engine: epoll, and update the kernel.")
     case .signalled(let number) where number == SIGSYS:
       return EngineRefusal(
         label: "killed",
         detail: "Tried \(step.attempt): a seccomp filter killed the process (SIGSYS).",
-        cure: seccompCure)
+        hint: seccompHint)
     case .signalled(let number):
       return EngineRefusal(
         label: "broken_operation",
-        detail: "Tried \(step.attempt): the process ended by signal \(number) "
+        detail: "Tried \(step.attempt): the process was killed by signal \(number) "
           + "(Linux \(here.release)).",
-        cure: brokenCure)
+        hint: brokenHint)
     case .exited:
       guard let failed = outcome.firstFailure else {
         return outcome.isUsable ? nil : unfinished(step, here)
@@ -42,8 +42,8 @@ enum ProbeDiagnosis {
   private static func unfinished(_ step: ProbeStep, _ here: ProbeSurroundings) -> EngineRefusal {
     EngineRefusal(
       label: "broken_operation",
-      detail: "Tried \(step.attempt): the self-test ended there (Linux \(here.release)).",
-      cure: brokenCure)
+      detail: "Tried \(step.attempt): the self-test exited (Linux \(here.release)).",
+      hint: brokenHint)
   }
 
   private static func failure(
@@ -53,9 +53,9 @@ enum ProbeDiagnosis {
     if step == .operations && result == ProbeOutcome.wrong {
       return EngineRefusal(
         label: "missing_operation",
-        detail: "The ring of this kernel (Linux \(here.release)) lacks "
+        detail: "io_uring of this kernel (Linux \(here.release)) lacks "
           + "\(ProbeOperations.name(outcome.missingOperation)).",
-        cure: oldCure)
+        hint: oldKernelHint)
     }
     let detail = "Tried \(step.attempt): \(words(step, result, outcome))."
     switch -Int64(result) {
@@ -64,25 +64,25 @@ enum ProbeDiagnosis {
     case Int64(EACCES):
       return EngineRefusal(
         label: "EACCES", detail: detail,
-        cure: "A security module (SELinux, AppArmor) denies it: look for io_uring in the audit "
+        hint: "A security module (SELinux, AppArmor) denies it: look for io_uring in the audit "
           + "log (ausearch -m avc) and allow it for this domain.")
     case Int64(ENOMEM):
       return EngineRefusal(
         label: "ENOMEM", detail: detail,
-        cure:
-          "Raise the limit on locked memory (ulimit -l, LimitMEMLOCK=), which counts the rings of "
-          + "all processes of the user, or the container's memory.")
+        hint:
+          "Raise RLIMIT_MEMLOCK (ulimit -l, LimitMEMLOCK=), which covers the rings of all processes "
+          + "of the user, or the container's memory limit.")
     case Int64(EINVAL) where step == .setup || step == .bufferRings:
       return EngineRefusal(
-        label: "missing_operation", detail: "\(detail) This is Linux \(here.release).",
-        cure: oldCure)
+        label: "missing_operation", detail: "\(detail) The kernel is Linux \(here.release).",
+        hint: oldKernelHint)
     default:
       // What the kernel answered to an operation that it has: not what the engine relies on.
       let isSetup = step == .setup || step == .enter || step == .bufferRings
       let named = isSetup && result != ProbeOutcome.wrong
       return EngineRefusal(
         label: named ? errnoName(-result) : "broken_operation",
-        detail: "\(detail) This is Linux \(here.release).", cure: brokenCure)
+        detail: "\(detail) The kernel is Linux \(here.release).", hint: brokenHint)
     }
   }
 
@@ -93,21 +93,21 @@ enum ProbeDiagnosis {
       let value = here.disabled ?? 2
       let group =
         value == 1
-        ? " or put this process into the group of kernel.io_uring_group" : ""
+        ? " or add this process to the group of kernel.io_uring_group" : ""
       return EngineRefusal(
         label: "EPERM_sysctl", detail: "\(detail) kernel.io_uring_disabled is \(value).",
-        cure: "Set sysctl kernel.io_uring_disabled=0\(group), or set engine: epoll.")
+        hint: "Set sysctl kernel.io_uring_disabled=0\(group), or set engine: epoll.")
     }
     if here.isFiltered {
       return EngineRefusal(
         label: "EPERM_seccomp", detail: "\(detail) A seccomp filter is installed.",
-        cure: seccompCure)
+        hint: seccompHint)
     }
     return EngineRefusal(
       label: "EPERM",
       detail: "\(detail) No seccomp filter is installed and kernel.io_uring_disabled is "
         + (here.disabled.map { "\($0)." } ?? "absent."),
-      cure: "A security module may deny it; look at the kernel's log, or set engine: epoll.")
+      hint: "A security module may deny it: check the kernel log, or set engine: epoll.")
   }
 
   /// ENOSYS comes from a kernel without io_uring, or from a filter that claims so. The sysctl
@@ -116,23 +116,23 @@ enum ProbeDiagnosis {
     if here.isFiltered && here.disabled != nil {
       return EngineRefusal(
         label: "ENOSYS",
-        detail: "\(detail) This kernel has io_uring, and a seccomp filter is installed: it "
-          + "hides the call.",
-        cure: seccompCure)
+        detail: "\(detail) This kernel has io_uring; a seccomp filter hides the system "
+          + "call.",
+        hint: seccompHint)
     }
     return EngineRefusal(
-      label: "ENOSYS", detail: "\(detail) This is Linux \(here.release).",
-      cure: "Run on Linux 6.1 or newer with CONFIG_IO_URING (not under gVisor), or set "
+      label: "ENOSYS", detail: "\(detail) The kernel is Linux \(here.release).",
+      hint: "Run on Linux 6.1 or newer with CONFIG_IO_URING (not under gVisor), or set "
         + "engine: epoll.")
   }
 
-  private static let seccompCure =
+  private static let seccompHint =
     "Allow io_uring_setup, io_uring_enter and io_uring_register: docker run --security-opt "
     + "seccomp=PROFILE.json (or unconfined), securityContext.seccompProfile in Kubernetes, "
     + "SystemCallFilter=@aio in systemd; or set engine: epoll."
-  private static let oldCure = "Run on Linux 6.1 or newer, or set engine: epoll."
-  private static let brokenCure =
-    "Set engine: epoll, and report the kernel's version with this message."
+  private static let oldKernelHint = "Run on Linux 6.1 or newer, or set engine: epoll."
+  private static let brokenHint =
+    "Set engine: epoll, and report this message with the kernel version."
 
   // MARK: Words
 
@@ -141,17 +141,17 @@ enum ProbeDiagnosis {
     if result == ProbeOutcome.wrong {
       return step == .operations
         ? "\(ProbeOperations.name(outcome.missingOperation)) is missing"
-        : "it did something else than it must"
+        : "wrong result"
     }
-    if result == -ETIME { return "nothing came of it in time" }
+    if result == -ETIME { return "no result in time" }
     return errorText(-result)
   }
 
   static func words(_ ending: ProbeChild.Ending) -> String {
     switch ending {
-    case .exited: "the self-test ended there"
+    case .exited: "the self-test exited"
     case .signalled(let number): "signal \(number)"
-    case .hung: "no answer within two seconds"
+    case .hung: "no result within two seconds"
     case .notStarted(let code): errorText(code)
     }
   }

@@ -62,9 +62,9 @@ public struct ProbeReport: Sendable {
       ProbeFeature(
         name: name, state: reached && outcome.setupFlags & bit != 0 ? .on : .off,
         cause: !reached
-          ? "not tried: there is no ring"
+          ? "not tried: no ring"
           : outcome.setupFlags & bit != 0
-            ? "" : "not on the rung that works here; Linux \(version) brings it")
+            ? "" : "not part of the setup that works here; requires Linux \(version)")
     }
     let isWhole = outcome.isUsable && ending.isExit
     for (feature, name, engine) in EngineFeatures.all where engine != .epoll {
@@ -87,25 +87,27 @@ public struct ProbeReport: Sendable {
         name: name, state: finding.isRefusal ? .refused : .off, cause: finding.cause)
     }
     if !isWhole {
-      return ProbeFeature(name: name, state: .off, cause: "the self-test did not get through")
+      return ProbeFeature(name: name, state: .off, cause: "the self-test failed")
     }
     if holds(outcome.active) { return ProbeFeature(name: name, state: .on, cause: "") }
     if holds(outcome.given) {
       let step = ProbeStep(rawValue: outcome.givenStep) ?? .setup
       let what =
         outcome.givenResult == 0
-        ? "a child did not come back from it"
+        ? "the child process did not return from it"
         : ProbeDiagnosis.words(step, outcome.givenResult, outcome)
       return ProbeFeature(name: name, state: .refused, cause: "tried \(step.attempt): \(what)")
     }
     if holds(outcome.refused) {
       return ProbeFeature(
         name: name, state: .refused,
-        cause: "not here; Linux \(EngineFeatures.firstVersion(feature)) brings it")
+        cause:
+          "not supported by this kernel; requires Linux \(EngineFeatures.firstVersion(feature))")
     }
     return ProbeFeature(
       name: name, state: .off,
-      cause: finding == nil ? "not asked for" : "works; not asked for, or excluded by another")
+      cause: finding == nil
+        ? "not requested" : "available; off by default, or in conflict with another feature")
   }
 
   /// The names of all lines that a report can have, of both engines.
@@ -182,7 +184,7 @@ extension ProbeReport: CustomStringConvertible {
       }
       switch (result.works, isUsed) {
       case (true, true): add(result.name, "on", "")
-      case (true, false): add(result.name, "off", "works; not asked for")
+      case (true, false): add(result.name, "off", "available; off by default")
       case (false, _): add(result.name, result.isRefusal ? "refused" : "off", result.cause)
       }
     }

@@ -56,7 +56,7 @@ struct FeatureUse {
   static func words(_ feature: EngineFeatures, _ code: Int32) -> String {
     let text = ProbeDiagnosis.errorText(code)
     guard code == EINVAL || code == ENOSYS || code == EOPNOTSUPP else { return text }
-    return "\(text): Linux \(EngineFeatures.firstVersion(feature)) brings it"
+    return "\(text): requires Linux \(EngineFeatures.firstVersion(feature))"
   }
 
   /// One line for each feature that concerns this engine, in the order of `EngineFeatures.all`.
@@ -72,7 +72,7 @@ struct FeatureUse {
       }
       let isStandard = EngineFeatures.standard.contains(feature)
       return ProbeFeature(
-        name: name, state: .off, cause: isStandard ? "switched off" : "off by default")
+        name: name, state: .off, cause: isStandard ? "disabled" : "off by default")
     }
   }
 }

@@ -114,7 +114,7 @@ struct UringParts: ~Copyable {
     let flags = ring.setupFlags
     if flags & UInt32(CLINUX_SETUP_DEFER_TASKRUN) == 0 {
       if use.contains(.submissionThread) {
-        use.giveUp(.deferTaskrun, "not with sqpoll: the kernel's thread runs completions")
+        use.giveUp(.deferTaskrun, "conflicts with sqpoll: the kernel thread runs completions")
       }
       use.refuse(.deferTaskrun, errno: EINVAL)
       use.giveUp(.ringResize, "needs defer_taskrun")
@@ -124,11 +124,11 @@ struct UringParts: ~Copyable {
       use.giveUp(.ringResize, "needs no_sqarray")
     }
     if use.contains(.submissionThread) {
-      use.giveUp(.quietSends, "not with sqpoll: submission is asynchronous")
+      use.giveUp(.quietSends, "conflicts with sqpoll: submission is asynchronous")
       // A process that crashes waits for the kernel's thread before it closes its sockets, and the
       // thread waits, spinning, for the notifications. Where the receiver is the same process, no
       // signal ends either (seen on Linux 6.18).
-      use.giveUp(.zeroCopySend, "not with sqpoll: a crash could not end")
+      use.giveUp(.zeroCopySend, "conflicts with sqpoll: a crashed process could not exit")
     }
     func needs(_ bit: Int, _ feature: EngineFeatures) {
       if ring.features & UInt32(bit) == 0 { use.refuse(feature, errno: EINVAL) }
@@ -139,14 +139,15 @@ struct UringParts: ~Copyable {
     needs(CLINUX_FEAT_RECVSEND_BUNDLE, .receiveBundles)
     // Both together are 6.15, and a bundle that ends within a buffer is their worst corner.
     if use.contains(.incrementalBuffers) {
-      use.giveUp(.receiveBundles, "not with incremental_buffers")
+      use.giveUp(.receiveBundles, "conflicts with incremental_buffers")
     }
     // Bytes of a bundle could come in the wrong order before the fix of 6.16.
     if let release = KernelRelease.current, release.isBetween((6, 13), and: (6, 15)) {
-      use.refuse(.receiveBundles, "Linux \(release) may give the buffers of a bundle in disorder")
+      use.refuse(
+        .receiveBundles, "Linux \(release) may return the buffers of a bundle out of order")
     }
     if use.contains(.minWait) && use.contains(.submissionThread) {
-      use.giveUp(.minWait, "not with sqpoll")
+      use.giveUp(.minWait, "conflicts with sqpoll")
     }
     let operations = RingOperations(ring.descriptor)
     func has(_ opcode: Int, _ feature: EngineFeatures) {
@@ -190,7 +191,7 @@ struct UringParts: ~Copyable {
   ) {
     guard use.contains(.registeredBuffers) else { return }
     guard buffers.count > 0 else {
-      return use.giveUp(.registeredBuffers, "no registered buffers were asked for")
+      return use.giveUp(.registeredBuffers, "no registered buffers were requested")
     }
     let code = buffers.register(with: ring.descriptor)
     guard code < 0 else { return }
@@ -198,7 +199,7 @@ struct UringParts: ~Copyable {
     use.refuse(
       .registeredBuffers,
       code == -ENOMEM
-        ? "\(ProbeDiagnosis.errorText(ENOMEM)): raise the limit on locked memory (ulimit -l)"
+        ? "\(ProbeDiagnosis.errorText(ENOMEM)): raise RLIMIT_MEMLOCK (ulimit -l)"
         : FeatureUse.words(.registeredBuffers, -code))
   }
 
@@ -208,7 +209,7 @@ struct UringParts: ~Copyable {
     _ ring: borrowing Ring, _ options: EngineOptions, _ use: inout FeatureUse
   ) {
     guard options.directDescriptors > 0 else {
-      return use.giveUp(.directDescriptors, "no direct descriptors were asked for")
+      return use.giveUp(.directDescriptors, "no direct descriptors were requested")
     }
     if use.contains(.directDescriptors) {
       var table = clinux_rsrc_register()
@@ -263,7 +264,7 @@ struct UringParts: ~Copyable {
     setting.prefer_busy_poll = 1
     code = clinux_uring_ask(ring.descriptor, UInt32(CLINUX_REGISTER_NAPI), &setting, 1)
     if code < 0 || setting.busy_poll_to != wanted {
-      use.refuse(.busyPoll, "the kernel took the setting and did not keep it")
+      use.refuse(.busyPoll, "the kernel accepted the setting but did not apply it")
     }
   }
 }

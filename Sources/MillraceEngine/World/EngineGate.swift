@@ -99,8 +99,8 @@ public struct EngineAttempts: Sendable {
     let rings =
       kind == .uring
       ? " rings=\(options.submissionEntries)/\(options.completionEntries)" : ""
-    return "engine=\(kind.rawValue)\(rings) cause=\(refusal.label) detail=\"\(refusal.detail)\""
-      + " cure=\"\(refusal.cure)\""
+    return "engine=\(kind.rawValue)\(rings) reason=\(refusal.label) detail=\"\(refusal.detail)\""
+      + " hint=\"\(refusal.hint)\""
   }
 
   /// Decides what to try after a failure: smaller rings while memory is what is missing, then epoll for
@@ -130,19 +130,20 @@ extension EngineRefusal {
     let isMemory = code == ENOMEM
     self.init(
       label: ProbeDiagnosis.errnoName(code),
-      detail: "Tried to make \(threads) rings, one for each thread: \(failure.failure)."
+      detail: "Cannot create \(threads) rings, one per thread: \(failure.failure)."
         + (isMemory ? " \(Self.lockedMemory)" : ""),
-      cure: isMemory ? Self.lockedMemoryCure : "Set engine: epoll, or use fewer threads.")
+      hint: isMemory ? Self.lockedMemoryHint : "Set engine: epoll, or use fewer threads.")
   }
 
   /// Where a self-test has found out that the usual rings do not fit.
   public static let littleMemory = EngineRefusal(
-    label: "ENOMEM", detail: "Less memory may be locked than the usual rings need. \(lockedMemory)",
-    cure: lockedMemoryCure)
+    label: "ENOMEM",
+    detail: "RLIMIT_MEMLOCK is too low for rings of the default size. \(lockedMemory)",
+    hint: lockedMemoryHint)
 
   /// What to do where memory for rings is missing.
-  static let lockedMemoryCure =
-    "Raise the limit on locked memory (ulimit -l, LimitMEMLOCK=), use fewer threads, or set"
+  static let lockedMemoryHint =
+    "Raise RLIMIT_MEMLOCK (ulimit -l, LimitMEMLOCK=), use fewer threads, or set"
     + " engine: epoll."
 
   /// The limit in words.
@@ -150,7 +151,7 @@ extension EngineRefusal {
     var limit = rlimit()
     guard getrlimit(__rlimit_resource_t(__RLIMIT_MEMLOCK.rawValue), &limit) == 0,
       limit.rlim_cur < rlim_t(Int64.max)
-    else { return "Locked memory has no limit." }
+    else { return "RLIMIT_MEMLOCK is unlimited." }
     return "RLIMIT_MEMLOCK allows \(limit.rlim_cur / 1024) KiB for the rings of all processes of"
       + " user \(getuid())."
   }

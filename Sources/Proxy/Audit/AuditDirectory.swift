@@ -55,9 +55,9 @@ public enum AuditRoom {
     guard let (served, least) = shortage(audit, exchanges: limits.exchanges) else { return nil }
     return Problem(
       location: audit.directoryLocation,
-      message: "has room for \(served) open exchanges per worker with segments of "
-        + "\(audit.segmentSize >> 20) MiB, and \(limits.exchangesKey) is \(limits.exchanges)",
-      cure: "set audit.segment.size to \(least)MiB or more, or \(limits.exchangesKey) to \(served)",
+      message: "has space for \(served) open exchanges per worker with segments of "
+        + "\(audit.segmentSize >> 20) MiB, but \(limits.exchangesKey) is \(limits.exchanges)",
+      hint: "set audit.segment.size to \(least)MiB or more, or \(limits.exchangesKey) to \(served)",
       severity: .warning)
   }
 

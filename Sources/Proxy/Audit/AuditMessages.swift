@@ -23,8 +23,8 @@ struct AuditMessages {
     if let problem, problem != directoryProblem {
       logger.error(
         """
-        audit directory could not be used again worker=\(worker) cause="\(problem)" \
-        hint="see that no other millrace uses it and that it is writable"
+        cannot reopen audit directory worker=\(worker) error="\(problem)" \
+        hint="make sure that it is writable and that no other millrace uses it"
         """)
     }
     directoryProblem = problem
@@ -35,36 +35,42 @@ struct AuditMessages {
     switch notice {
     case .directIOUnavailable(let code):
       logger.notice(
-        "audit writes are buffered worker=\(worker) cause=\"O_DIRECT: \(reason(code))\"")
+        """
+        O_DIRECT unavailable; using buffered audit writes worker=\(worker) \
+        error="\(reason(code))"
+        """)
     case .durableWriteUnavailable(let code):
       logger.notice(
-        "audit writes are synced apart worker=\(worker) cause=\"RWF_DSYNC: \(reason(code))\"")
+        """
+        RWF_DSYNC unavailable; using write and fdatasync worker=\(worker) \
+        error="\(reason(code))"
+        """)
     case .commitFailed(let code, let first, let last):
       logger.error(
         """
         audit commit failed worker=\(worker) first=\(first) last=\(last) \
-        cause="\(reason(code))" consequence="these exchanges are closed unanswered"
+        error="\(reason(code))" effect="these connections are closed without a response"
         """)
     case .prepareFailed(let code):
       logger.error(
         """
-        audit segment could not be made worker=\(worker) cause="\(reason(code))" \
-        consequence="tried again; requests get what when_full says once the log is full"
+        cannot create audit segment worker=\(worker) error="\(reason(code))" \
+        effect="retrying; when_full applies once the log is full"
         """)
     case .retireFailed(let code):
       logger.warning(
-        "audit segment could not be closed worker=\(worker) cause=\"\(reason(code))\"")
+        "cannot close audit segment worker=\(worker) error=\"\(reason(code))\"")
     case .logLost(let code, let isDirectory, let last):
       logger.error(
         """
-        audit log is gone worker=\(worker) directory=\(directory) \
-        missing=\(isDirectory ? "directory" : "segment") last=\(last) cause="\(reason(code))" \
-        effect="\(isDirectory ? "requests get what when_full says" : "a new segment is begun")" \
-        hint="\(isDirectory ? "create the directory again or mount it; " : "")records up to last may \
-        be lost; do not delete or move files of a running proxy's log"
+        audit log missing worker=\(worker) directory=\(directory) \
+        missing=\(isDirectory ? "directory" : "segment") last=\(last) error="\(reason(code))" \
+        effect="\(isDirectory ? "when_full applies to new requests" : "starting a new segment")" \
+        hint="\(isDirectory ? "recreate or mount the directory; " : "")records up to last may be \
+        lost; do not delete or move the log files of a running proxy"
         """)
     case .logFound:
-      logger.notice("audit log is back worker=\(worker) directory=\(directory)")
+      logger.notice("audit log available again worker=\(worker) directory=\(directory)")
     }
   }
 }

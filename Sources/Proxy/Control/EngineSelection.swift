@@ -68,36 +68,36 @@ struct EngineSelection {
     case (.epoll, let refusal?):
       logger.notice(
         """
-        engine selected engine=epoll cause=\(refusal.label) detail="\(refusal.detail)" \
-        cure="\(refusal.cure)"\(epollDetails)
+        engine selected engine=epoll reason=\(refusal.label) detail="\(refusal.detail)" \
+        hint="\(refusal.hint)"\(epollDetails)
         """)
     case (.epoll, nil):
-      logger.info("engine selected engine=epoll cause=\(cause)\(epollDetails)")
+      logger.info("engine selected engine=epoll reason=\(cause)\(epollDetails)")
     case (_, let found) where reduced:
       let refusal = found ?? .littleMemory
       let options = attempts.options
       logger.notice(
         """
-        engine selected engine=io_uring cause=\(cause)\(uringDetails) \
+        engine selected engine=io_uring reason=\(cause)\(uringDetails) \
         rings=\(options.submissionEntries)/\(options.completionEntries) \
-        detail="\(refusal.detail)" cure="\(refusal.cure)"
+        detail="\(refusal.detail)" hint="\(refusal.hint)"
         """)
     default:
-      logger.info("engine selected engine=io_uring cause=\(cause)\(uringDetails)")
+      logger.info("engine selected engine=io_uring reason=\(cause)\(uringDetails)")
     }
   }
 
   /// That there is none.
   func log(_ attempts: EngineAttempts, failed failure: EngineFailure, _ logger: Logger) {
     if let refusal = attempts.refusal { return Self.logRefusal(refusal, logger) }
-    logger.critical("workers could not start cause=\"\(failure)\"")
+    logger.critical("cannot start workers error=\"\(failure)\"")
   }
 
   private static func logRefusal(_ refusal: EngineRefusal?, _ logger: Logger) {
     logger.critical(
       """
-      engine refused engine=io_uring cause=\(refusal?.label ?? "unknown") \
-      detail="\(refusal?.detail ?? "")" cure="\(refusal?.cure ?? "") Or set engine: auto."
+      engine unavailable engine=io_uring reason=\(refusal?.label ?? "unknown") \
+      detail="\(refusal?.detail ?? "")" hint="\(refusal?.hint ?? "") Or set engine: auto."
       """)
   }
 

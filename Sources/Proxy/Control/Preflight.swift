@@ -79,7 +79,7 @@ public struct Preflight: Sendable {
         problems.append(
           Problem(
             location: finding.file == .key ? pair.keyLocation : pair.certificateLocation,
-            message: "\(finding.path): \(finding.what)", cure: finding.remedy,
+            message: "\(finding.path): \(finding.what)", hint: finding.hint,
             severity: finding.severity == .error ? .error : .warning))
       }
       return source
@@ -98,8 +98,8 @@ public struct Preflight: Sendable {
       }
       problems.append(
         Problem(
-          location: location, message: "the path \(path) is too long for a UNIX socket",
-          cure: "use a path of at most 107 bytes", severity: .error))
+          location: location, message: "the path \(path) is too long for a Unix socket",
+          hint: "use a path of at most 107 bytes", severity: .error))
     case .ip(let host, let port):
       do {
         let found = try SocketAddress.resolve(host: host, port: port, passive: passive)
@@ -107,9 +107,9 @@ public struct Preflight: Sendable {
           problems.append(
             Problem(
               location: location,
-              message: "\(host) has \(found.count) addresses, and the first"
+              message: "\(host) has \(found.count) addresses; only the first"
                 + " \(addressesMaximum) are used",
-              cure: "list the servers by their addresses, so that requests are spread over them",
+              hint: "list the servers by address to balance requests over all of them",
               severity: .warning))
         }
         return Array(found.prefix(addressesMaximum))
@@ -117,7 +117,7 @@ public struct Preflight: Sendable {
         problems.append(
           Problem(
             location: location, message: "\(error)",
-            cure: "check the name, or write the address itself", severity: .error))
+            hint: "check the name, or write an IP address", severity: .error))
       }
     }
     return []
@@ -148,9 +148,9 @@ public struct Preflight: Sendable {
           Problem(
             location: listener.addressLocation,
             message:
-              "the address \(listener.address) is in use: another process has been starting on"
+              "the address \(listener.address) is in use: another process has been starting up on"
               + " it for \(lockMilliseconds / 1000) s",
-            cure: "stop that process, or choose another port", severity: .error))
+            hint: "stop that process, or choose another port", severity: .error))
         return nil
       }
     }
@@ -169,37 +169,37 @@ public struct Preflight: Sendable {
     _ problems: inout [Problem]
   ) {
     func words(_ code: Int32) -> String { String(cString: strerror(code)) }
-    let (message, cure): (String, String)
+    let (message, hint): (String, String)
     switch binding ? lookPatiently(path) : UnixPathTrial.look(path) {
     case .free: return
     // `check` runs beside a proxy that serves.
     case .inUse where !binding: return
     case .stale:
       guard binding, let code = UnixPathTrial.remove(path) else { return }
-      message = "the socket \(path) is not served any more and cannot be removed: \(words(code))"
-      cure = "remove it as its owner, or choose another path"
+      message = "the socket \(path) is stale and cannot be removed: \(words(code))"
+      hint = "remove it as the user that owns it, or choose another path"
     case .inUse:
       message = "the address unix:\(path) is in use"
-      cure = "stop what listens there (`ss -lxp` names it), or choose another path"
+      hint = "stop the process that listens there (`ss -lxp` shows it), or choose another path"
     case .notASocket:
       message = "\(path) exists and is not a socket"
-      cure = "remove the file, or choose another path"
+      hint = "remove the file, or choose another path"
     case .foreign(EPROTOTYPE):
-      message = "\(path) is in use: a datagram or seqpacket socket of another program"
-      cure = "stop that program (`ss -xp` names it), or choose another path"
+      message = "\(path) is in use: another process has a datagram or seqpacket socket there"
+      hint = "stop that process (`ss -xp` shows it), or choose another path"
     case .foreign(let code):
       message = "\(path) may be in use: connecting to it failed: \(words(code))"
-      cure = "remove it if no program serves it, or choose another path"
+      hint = "remove it if no process uses it, or choose another path"
     case .directory(let directory, let code):
-      message = "no socket can be created in \(directory): \(words(code))"
-      cure =
+      message = "cannot create a socket in \(directory): \(words(code))"
+      hint =
         code == ENOENT
         ? "create the directory (RuntimeDirectory= in systemd), or choose another path"
-        : "make it writable for the user that millrace runs as, or choose another path"
+        : "make it writable by the user that millrace runs as, or choose another path"
     }
     problems.append(
       Problem(
-        location: listener.addressLocation, message: message, cure: cure, severity: .error))
+        location: listener.addressLocation, message: message, hint: hint, severity: .error))
   }
 
   /// A proxy that was killed a moment ago may still hold the address: the kernel ends a ring, and
@@ -218,27 +218,27 @@ public struct Preflight: Sendable {
   ) {
     guard let failure = bindPatiently(address) else { return }
     let text = listener.address.description
-    let (message, cure): (String, String)
+    let (message, hint): (String, String)
     switch failure.code {
     case EADDRINUSE:
       message = "the address \(text) is in use"
-      cure = "stop what listens there (`ss -ltnp` names it), or choose another port"
+      hint = "stop the process that listens there (`ss -ltnp` shows it), or choose another port"
     case EACCES, EPERM:
-      message = "no right to listen on \(text)"
-      cure = "use a port from 1024 on, or grant CAP_NET_BIND_SERVICE"
+      message = "cannot listen on \(text): permission denied"
+      hint = "use port 1024 or higher, or grant CAP_NET_BIND_SERVICE"
     case EADDRNOTAVAIL:
-      message = "\(text) is no address of this machine"
-      cure = "use one that `ip address` lists, or 0.0.0.0 for all"
+      message = "cannot listen on \(text): address not available on this host"
+      hint = "use an address that `ip address` lists, or 0.0.0.0 for all"
     case EAFNOSUPPORT:
-      message = "this machine has no IPv6 for \(text)"
-      cure = "use an IPv4 address, for example 0.0.0.0"
+      message = "cannot listen on \(text): IPv6 is not available on this host"
+      hint = "use an IPv4 address, for example 0.0.0.0"
     default:
       message = "cannot listen on \(text): \(failure.reason)"
-      cure = "choose an address that this machine has and that is free"
+      hint = "choose an unused address of this host"
     }
     problems.append(
       Problem(
-        location: listener.addressLocation, message: message, cure: cure, severity: .error))
+        location: listener.addressLocation, message: message, hint: hint, severity: .error))
   }
 
   private static func check(_ audit: AuditConfiguration, _ problems: inout [Problem]) {
@@ -246,9 +246,9 @@ public struct Preflight: Sendable {
     problems.append(
       Problem(
         location: audit.directoryLocation,
-        message: "the directory \(audit.directory) cannot be used: "
+        message: "cannot use the directory \(audit.directory): "
           + String(cString: strerror(code)),
-        cure: "create it and make it writable for the user that millrace runs as",
+        hint: "create it and make it writable by the user that millrace runs as",
         severity: .error))
   }
 }

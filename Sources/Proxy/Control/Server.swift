@@ -52,7 +52,7 @@ public struct Server {
     do {
       contexts = try makeContexts(configuration, tickets)
     } catch {
-      logger.critical("tls could not be set up cause=\"\(error)\"")
+      logger.critical("cannot set up TLS error=\"\(error)\"")
       return 1
     }
     guard let metrics = makeMetrics(configuration, workers: count) else { return 1 }
@@ -76,8 +76,8 @@ public struct Server {
     } catch {
       logger.critical(
         """
-        audit log could not be opened cause="\(Self.words(error, audit: configuration.audit))" \
-        cure="see that no other millrace uses the directory and that it is writable"
+        cannot open audit log error="\(Self.words(error, audit: configuration.audit))" \
+        hint="make sure that the directory is writable and that no other millrace uses it"
         """)
       return 1
     }
@@ -90,9 +90,9 @@ public struct Server {
     let reason = String(cString: strerror(error.code))
     switch error.operation {
     case "flock" where error.code == EWOULDBLOCK:
-      return "another process uses \(audit?.directory ?? error.path) (it holds \(error.path))"
-    case "flock": return "\(error.path) cannot be locked: \(reason)"
-    case "opendir", "readdir": return "the directory \(error.path) cannot be listed: \(reason)"
+      return "another process uses \(audit?.directory ?? error.path) (it has locked \(error.path))"
+    case "flock": return "cannot lock \(error.path): \(reason)"
+    case "opendir", "readdir": return "cannot list the directory \(error.path): \(reason)"
     default: return "\(error)"
     }
   }
@@ -112,8 +112,8 @@ public struct Server {
         level: configuration.connectionsAreConfigured ? .warning : .info,
         """
         connections limited configured=\(configuration.limits.connections) \
-        allowed=\(affordable) cause="RLIMIT_NOFILE is \(limit)" \
-        cure="raise it (ulimit -n, LimitNOFILE=) to \(configuration.limits.connections * 3 / 2 + 128)"
+        allowed=\(affordable) reason="RLIMIT_NOFILE is \(limit)" \
+        hint="raise it (ulimit -n, LimitNOFILE=) to \(configuration.limits.connections * 3 / 2 + 128)"
         """)
       configuration.limits.connections = affordable
     }
@@ -134,7 +134,7 @@ public struct Server {
       _ = Unmanaged.passRetained(metrics.board)
       return metrics
     } catch {
-      logger.critical("metrics could not be set up cause=\"\(error)\"")
+      logger.critical("cannot set up metrics error=\"\(error)\"")
       return nil
     }
   }
@@ -177,14 +177,14 @@ public struct Server {
     for tail in recovered.tornTails {
       logger.warning(
         """
-        audit tail set aside segment=\(tail.segment) tail=\(tail.tail) bytes=\(tail.bytes) \
-        cause="the last run did not end in order"
+        torn audit tail moved segment=\(tail.segment) tail=\(tail.tail) bytes=\(tail.bytes) \
+        reason="the previous run did not shut down cleanly"
         """)
     }
     if let (served, least) = AuditRoom.shortage(audit, exchanges: limits.exchanges) {
       logger.warning(
         """
-        audit room limited streams=\(limits.exchanges) open_exchanges_per_worker=\(served) \
+        audit capacity limited streams=\(limits.exchanges) open_exchanges_per_worker=\(served) \
         hint="set audit.segment.size to \(least)MiB or more, or \(limits.exchangesKey) to \(served)"
         """)
     }

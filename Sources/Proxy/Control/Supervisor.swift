@@ -135,7 +135,7 @@ struct Supervisor {
     logger.info("ready workers=\(count) pinned=\(pins)")
   }
 
-  /// Waits for signals. The first SIGTERM, SIGINT or SIGQUIT drains, a second one ends at once.
+  /// Waits for signals. The first SIGTERM, SIGINT or SIGQUIT drains, a second one exits immediately.
   private func supervise(
     _ board: ControlBoard, _ tickets: TicketKeys, _ signals: SignalWaiter
   ) -> Int32 {
@@ -154,7 +154,7 @@ struct Supervisor {
       case let signal? where [SIGTERM, SIGINT, SIGQUIT].contains(signal):
         let name = signal == SIGTERM ? "SIGTERM" : signal == SIGINT ? "SIGINT" : "SIGQUIT"
         if draining {
-          logger.warning("stopped at once reason=\(name)")
+          logger.warning("forced exit reason=\(name)")
           return 130
         }
         logger.info("draining reason=\(name)")

@@ -94,7 +94,8 @@ extension Relay where E: ~Copyable {
     loop.logger.warning(
       """
       exchange failed reason=\(failure.label) status=\(cut ? state.status : failure.status) \
-      upstream=\(server) client=\(client) id=\(exchangeText(x.pointee.id)) cut=\(cut) withheld=\(withheld)
+      upstream=\(server) client=\(client) id=\(exchangeText(x.pointee.id)) response_started=\(cut) \
+      suppressed=\(withheld)
       """)
   }
 

@@ -80,7 +80,7 @@ extension Relay where E: ~Copyable {
   }
 
   private mutating func malformed(_ x: ExchangePointer, _ label: StaticString) -> Bool {
-    loop.logger.debug("upstream malformed reason=\(label)")
+    loop.logger.debug("malformed upstream response reason=\(label)")
     return perform(x, x.pointee.state.fail(.upstreamMalformed))
   }
 

@@ -45,7 +45,7 @@ extension Worker where E: ~Copyable {
       if relay.audit.isAbandoned { return drain.finish() }
       relay.audit.abandon()
       relay.loop.logger.error(
-        "audit log could not be finished in time worker=\(relay.loop.worker)")
+        "audit log shutdown timed out worker=\(relay.loop.worker)")
       drain.closeLog(now: now)
     }
   }

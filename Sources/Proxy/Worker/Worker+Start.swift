@@ -77,8 +77,8 @@ extension Worker where E: ~Copyable {
   private func logUnplaced(_ listener: ListenerPlan, _ code: Int32) {
     relay.loop.logger.warning(
       """
-      connections are not placed worker=\(relay.loop.worker) address=\(listener.address) \
-      cause="SO_INCOMING_CPU: \(String(cString: strerror(-code)))"
+      cannot set connection placement worker=\(relay.loop.worker) address=\(listener.address) \
+      error="SO_INCOMING_CPU: \(String(cString: strerror(-code)))"
       """)
   }
 
@@ -113,7 +113,7 @@ private func runWorker<E: Engine & ~Copyable>(_ seed: WorkerSeed, _ engine: cons
   do {
     try worker.listen()
   } catch {
-    seed.logger.critical("worker could not start worker=\(seed.index) cause=\"\(error)\"")
+    seed.logger.critical("cannot start worker worker=\(seed.index) error=\"\(error)\"")
     seed.control.pointee.state.store(WorkerControl.failed, ordering: .releasing)
     worker.beginDrain()
     worker.run()

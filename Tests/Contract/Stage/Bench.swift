@@ -1,5 +1,5 @@
 // A simulated engine and its world on a bench: for tests that look at the world itself and choose
-// its conditions. And a melee: many connections under drawn conditions, with an account of it.
+// its conditions. And a stress test: many connections under drawn conditions, with an account of it.
 
 import Glibc
 import MillraceEngine

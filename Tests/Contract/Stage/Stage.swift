@@ -335,7 +335,7 @@ func onStage(
     try body(stage)
     stage.finish(at: location)
     if isComparable { Transcripts.add(stage.engine.transcript, kind, at: location) }
-    Census.note(stage)
+    TestCount.note(stage)
   } catch {
     // The test has failed with operations in flight, and an engine that ends with those traps.
     _ = Unmanaged.passRetained(stage)

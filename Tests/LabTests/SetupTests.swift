@@ -7,7 +7,7 @@ import Testing
 
 @testable import Lab
 
-@Suite struct SceneTests {
+@Suite struct SetupTests {
   private static let text = """
     listeners:
       - {name: plain, address: "127.0.0.1:8080"}
@@ -16,30 +16,30 @@ import Testing
     routes: [{match: {path: /}, upstream: web}]
     """
 
-  /// A scene over a file that is there for the time of the test.
-  private func scene(_ text: String = Self.text, origin: String? = nil) throws -> Scene {
-    let path = "/tmp/millrace-scene-tests.\(getpid()).\(UInt32.random(in: 0 ... .max)).yaml"
+  /// A setup over a file that is there for the time of the test.
+  private func setup(_ text: String = Self.text, origin: String? = nil) throws -> Setup {
+    let path = "/tmp/millrace-setup-tests.\(getpid()).\(UInt32.random(in: 0 ... .max)).yaml"
     try TextFile.write(path, text)
     defer { unlink(path) }
-    return try Scene.given(path, origin: origin)
+    return try Setup.given(path, origin: origin)
   }
 
-  private func asked(_ urls: String...) throws -> Scene {
-    var scene = try scene()
-    try scene.ask(urls)
-    return scene
+  private func asked(_ urls: String...) throws -> Setup {
+    var setup = try setup()
+    try setup.ask(urls)
+    return setup
   }
 
   @Test func nothingAsksForTheRootOfTheFirstListener() throws {
-    let scene = try asked()
-    #expect(scene.paths == ["/"] && scene.listener == 0 && scene.host == nil)
-    #expect(scene.urls(port: 99) == ["http://127.0.0.1:99/"])
+    let setup = try asked()
+    #expect(setup.paths == ["/"] && setup.listener == 0 && setup.host == nil)
+    #expect(setup.urls(port: 99) == ["http://127.0.0.1:99/"])
   }
 
   @Test func aURLChoosesListenerAndHost() throws {
-    let scene = try asked("http://shop.example:8081/a?b=c#d", "http://shop.example:8081/e")
-    #expect(scene.listener == 1 && scene.host == "shop.example:8081")
-    #expect(scene.paths == ["/a?b=c", "/e"])
+    let setup = try asked("http://shop.example:8081/a?b=c#d", "http://shop.example:8081/e")
+    #expect(setup.listener == 1 && setup.host == "shop.example:8081")
+    #expect(setup.paths == ["/a?b=c", "/e"])
     // A port that nobody has is the first listener's.
     let first = try asked("http://shop.example/a")
     #expect(first.listener == 0 && first.host == "shop.example")
@@ -47,18 +47,18 @@ import Testing
 
   @Test(arguments: [
     ("ftp://h/", "neither a path nor a URL"), ("", "neither a path nor a URL"),
-    ("a/b", "neither a path nor a URL"), ("http://h:x/", "has a port that is none"),
-    ("http://h:65536/", "has a port that is none"), ("http://h:0/", "has a port that is none"),
-    ("http://h:/", "has a port that is none"), ("https://h/", "no listener of"),
+    ("a/b", "neither a path nor a URL"), ("http://h:x/", "has an invalid port"),
+    ("http://h:65536/", "has an invalid port"), ("http://h:0/", "has an invalid port"),
+    ("http://h:/", "has an invalid port"), ("https://h/", "no listener of"),
   ])
   func whatCannotBeAskedIsNamed(_ url: String, _ words: String) throws {
-    var scene = try scene()
+    var setup = try setup()
     do {
-      try scene.ask(["/good", url])
+      try setup.ask(["/good", url])
       Issue.record("\(url) was taken")
     } catch {
       #expect(error.status == 2 && error.what.hasPrefix("--url \(url)"), "\(error)")
-      #expect(error.what.contains(words) && !error.cure.isEmpty, "\(error)")
+      #expect(error.what.contains(words) && !error.hint.isEmpty, "\(error)")
     }
   }
 
@@ -68,13 +68,13 @@ import Testing
     ["http://a.example/", "/b"],
   ])
   func oneComparisonHasOneListenerAndHost(_ urls: [String]) throws {
-    var scene = try scene()
+    var setup = try setup()
     do {
-      try scene.ask(urls)
+      try setup.ask(urls)
       Issue.record("\(urls) were taken")
     } catch {
       #expect(error.status == 2)
-      #expect(error.what == "--url \(urls[1]) is for another listener or host than the first one")
+      #expect(error.what == "--url \(urls[1]) has another listener or host than the first one")
     }
   }
 
@@ -95,9 +95,9 @@ import Testing
   // MARK: The configuration
 
   @Test func upstreamsGiveWayToAnOrigin() throws {
-    let own = try scene()
+    let own = try setup()
     #expect(own.overrides.isEmpty && own.workload.description.contains("its own upstreams"))
-    let replaced = try scene(origin: "127.0.0.1:4567")
+    let replaced = try setup(origin: "127.0.0.1:4567")
     let servers = replaced.configuration.upstreams.flatMap(\.servers).map(\.address.description)
     #expect(servers == ["127.0.0.1:4567", "127.0.0.1:4567"])
     #expect(replaced.text == Self.text, "the file's text stays as it is")
@@ -106,32 +106,32 @@ import Testing
   @Test func aConfigurationThatIsWrongIsTheUsersToSee() throws {
     for text in ["listeners: []", "listeners: [", "engin: epoll\n" + Self.text] {
       do {
-        _ = try scene(text)
+        _ = try setup(text)
         Issue.record("\(text) was taken")
       } catch let error as CompareFailure {
         #expect(error.status == 2 && error.what.contains(".yaml:"), "\(error)")
       }
     }
     do {
-      _ = try Scene.given("/nonexistent/m.yaml", origin: nil)
+      _ = try Setup.given("/nonexistent/m.yaml", origin: nil)
       Issue.record("no file was taken")
     } catch {
       #expect(error.status == 2)
-      #expect(error.what == "/nonexistent/m.yaml cannot be read: No such file or directory")
+      #expect(error.what == "cannot read /nonexistent/m.yaml: No such file or directory")
     }
   }
 
   @Test(arguments: ["/var/tmp/a", "C:\\x", "say \"x\"", "${HOME}/$$", "tab\\t", "ümläut: [x]"])
   func anyTextIsItselfInYAML(_ text: String) throws {
-    let yaml = Self.text + "\naudit: {directory: \(Scene.yaml(text))}\n"
+    let yaml = Self.text + "\naudit: {directory: \(Setup.yaml(text))}\n"
     let result = ProxyConfiguration.load(
       bytes: Array(yaml.utf8), file: "m.yaml", overrides: [], environment: { _ in "expanded" })
     #expect(try #require(result.configuration, "\(result.problems)").audit?.directory == text)
   }
 
   @Test func keysAreQuotedWhereTheyMustBe() {
-    #expect(Scene.key("web-1_A") == "web-1_A")
+    #expect(Setup.key("web-1_A") == "web-1_A")
     #expect(
-      Scene.key("a b") == "\"a b\"" && Scene.key("") == "\"\"" && Scene.key("a.b") == "\"a.b\"")
+      Setup.key("a b") == "\"a b\"" && Setup.key("") == "\"\"" && Setup.key("a.b") == "\"a.b\"")
   }
 }

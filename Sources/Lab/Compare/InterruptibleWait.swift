@@ -1,25 +1,25 @@
-// Waiting, with an ear for the person who interrupts: every wait of a comparison goes through here, so
-// that Ctrl-C ends it within milliseconds and everything that it started ends with it.
+// Waits that a signal interrupts: every wait of a comparison goes through here, so that Ctrl-C ends it, and
+// every process that it started, within milliseconds.
 
 import Glibc
 import MillraceEngine
 
-struct Attention {
+struct InterruptibleWait {
   private let signals: SignalWaiter
 
-  /// Blocks what ends a program and the word that a child ended; to be made before any thread.
+  /// Blocks the terminating signals and SIGCHLD. Must be created before any thread.
   init() { signals = SignalWaiter(blocking: [SIGINT, SIGTERM, SIGHUP, SIGCHLD]) }
 
-  /// Waits, less if a child ended.
-  /// - Throws: `CompareFailure` with status 130 if somebody wants an end.
+  /// Waits; returns early when a child process exits.
+  /// - Throws: `CompareFailure` with status 130 on SIGINT, SIGTERM or SIGHUP.
   func wait(milliseconds: Int64) throws(CompareFailure) {
     guard let signal = signals.wait(nanoseconds: milliseconds * 1_000_000), signal != SIGCHLD else {
       return
     }
-    throw CompareFailure("interrupted", cure: "", status: 130)
+    throw CompareFailure("interrupted", hint: "", status: 130)
   }
 
-  /// Waits until `isSo`, at most `seconds`. - Returns: whether it came to be so.
+  /// Waits until `isSo`, at most `seconds`. - Returns: whether the condition became true.
   func wait(
     seconds: Double, until isSo: () -> Bool
   ) throws(CompareFailure) -> Bool {

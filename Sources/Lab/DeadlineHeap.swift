@@ -4,7 +4,7 @@
 // never grows and takes out by number.
 
 /// A heap of moments, earliest first.
-struct MomentHeap<Value: BitwiseCopyable>: ~Copyable {
+struct DeadlineHeap<Value: BitwiseCopyable>: ~Copyable {
   private struct Entry {
     var due: Int64
     var value: Value

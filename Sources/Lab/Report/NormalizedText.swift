@@ -2,7 +2,7 @@
 // were free and the directories that were made for the run. Two texts that are the same after that ask
 // for the same.
 
-enum LastingText {
+enum NormalizedText {
   /// The text with `*` for every port and every directory of a comparison.
   static func of(_ text: String) -> String {
     portless(scratchless(text))

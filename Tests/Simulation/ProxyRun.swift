@@ -1,5 +1,5 @@
-// One life of the proxy: a world, a disk that an earlier life may have left behind, one worker, and
-// everybody who talks to it, until it has drained or the machine has lost its power. The checks that
+// One run of the proxy: a world, a disk that an earlier run may have left behind, one worker, and
+// all clients and servers that talk to it, until it has drained or the machine has lost its power. The checks that
 // need the whole of it are in Checks.swift.
 
 import AuditLog
@@ -15,24 +15,24 @@ struct Failure: Equatable {
   var text: String
 }
 
-final class Life {
+final class ProxyRun {
   /// Requests with this number are an attacker's; those with the other one are inside of others,
   /// and no server may ever get one.
   static let hostileID = 900_000
   static let hiddenID = 900_001
   /// How often a client looks whether anything moves.
-  static let glance: Int64 = 5_000_000_000
+  static let pollInterval: Int64 = 5_000_000_000
 
   let index: Int
-  let circumstances: Circumstances
+  let runConditions: RunConditions
   let world: SimulatedWorld
-  let hall: Hall
+  let fixtures: Fixtures
   var dice: SimulatedDice
   var totals = Totals()
   private(set) var failures: [Failure] = []
 
-  var book: [Int: Errand] = [:]
-  var errands: [Errand] = []
+  var book: [Int: RequestScript] = [:]
+  var scripts: [RequestScript] = []
   var nextID: Int
   var clients: [Client] = []
   var attackers: [Hostile] = []
@@ -57,49 +57,49 @@ final class Life {
   /// The disk as the crash left it.
   private(set) var wreck: [(path: String, bytes: [UInt8])]?
   private(set) var anchors: [String] = []
-  /// What the worker held when everybody had gone, and at its end.
+  /// What the worker held when all clients and servers had gone, and at its end.
   var stillAccount: WorkerAccount?
   var account: WorkerAccount?
   let run: RunIdentity
 
   /// How long anybody waits for a byte. Longer than all timeouts of the configuration together.
-  let patience: Int64 = 400_000_000_000
+  let waitLimit: Int64 = 400_000_000_000
 
   /// - Parameters:
-  ///   - hall: what lives share: certificates, and whether somebody reads along.
+  ///   - fixtures: what runs share: certificates, and whether somebody reads along.
   ///   - legacy: the files that the disk begins with.
   init(
-    index: Int, _ circumstances: Circumstances, _ dice: SimulatedDice, _ hall: Hall,
+    index: Int, _ runConditions: RunConditions, _ dice: SimulatedDice, _ fixtures: Fixtures,
     legacy: [(path: String, bytes: [UInt8])]
   ) {
     self.index = index
-    self.circumstances = circumstances
+    self.runConditions = runConditions
     self.dice = dice
-    self.hall = hall
+    self.fixtures = fixtures
     nextID = index * 100_000
-    world = SimulatedWorld(seed: self.dice.next(), circumstances.conditions)
+    world = SimulatedWorld(seed: self.dice.next(), runConditions.conditions)
     run = RunIdentity(high: self.dice.next(), low: self.dice.next())
-    tlsVersions = circumstances.tls
-    serverContexts = hall.contexts(circumstances.serverTLS)
-    world.trace.isContentOpaque = (tlsVersions + circumstances.serverTLS).contains { $0 != nil }
-    world.disk.makeDirectory(Circumstances.directory)
+    tlsVersions = runConditions.tls
+    serverContexts = fixtures.contexts(runConditions.serverTLS)
+    world.trace.isContentOpaque = (tlsVersions + runConditions.serverTLS).contains { $0 != nil }
+    world.disk.makeDirectory(RunConditions.directory)
     for file in legacy { world.disk.put(file.path, file.bytes) }
-    listenerAddresses = circumstances.configuration.listeners.map { hall.address($0.address) }
-    serverAddresses = circumstances.configuration.upstreams.map {
-      $0.servers.map { hall.address($0.address) }
+    listenerAddresses = runConditions.configuration.listeners.map { fixtures.address($0.address) }
+    serverAddresses = runConditions.configuration.upstreams.map {
+      $0.servers.map { fixtures.address($0.address) }
     }
-    unsteady = circumstances.configuration.upstreams.map { _ in false }
+    unsteady = runConditions.configuration.upstreams.map { _ in false }
   }
 
-  var mayRefuse: Bool { !circumstances.isGentle || drainedAt != nil || isDead }
+  var mayRefuse: Bool { !runConditions.isGentle || drainedAt != nil || isDead }
 
   // MARK: What others use
 
   func after(_ time: Int64, _ body: @escaping () -> Void) { world.after(time, body) }
 
   func note(_ text: @autoclosure () -> String) {
-    guard hall.isVerbose else { return }
-    say("\(index) \(Double(world.now / 1000) / 1_000_000) \(text())")
+    guard fixtures.isVerbose else { return }
+    printLine("\(index) \(Double(world.now / 1000) / 1_000_000) \(text())")
   }
 
   func fail(_ check: String, _ text: String) {
@@ -115,7 +115,7 @@ final class Life {
   }
 
   func clientContext(_ listener: Int) -> TLSClientContext? {
-    tlsVersions[listener] == nil ? nil : hall.clientContext
+    tlsVersions[listener] == nil ? nil : fixtures.clientContext
   }
 
   func keep(_ ticket: ClientTicket) { tickets.append(ticket) }
@@ -125,12 +125,12 @@ final class Life {
 
   func clientIsOver() {
     alive -= 1
-    if alive == 0 && circumstances.ending == .quiet && drainedAt == nil && !isDead { settle() }
+    if alive == 0 && runConditions.ending == .quiet && drainedAt == nil && !isDead { settle() }
   }
 
-  /// Some servers have a name whose first address nobody listens at.
+  /// Some servers have a name whose first address no client listens at.
   private func withDeadAddresses() -> [[[SocketAddress]]] {
-    let dead = hall.address(.ip(host: "10.255.255.1", port: 9))
+    let dead = fixtures.address(.ip(host: "10.255.255.1", port: 9))
     return serverAddresses.enumerated().map { group, servers in
       servers.enumerated().map { index, address in
         (group + index + self.index) % 3 == 0 ? [dead, address] : [address]
@@ -138,25 +138,25 @@ final class Life {
     }
   }
 
-  // MARK: The story
+  // MARK: The seed run
 
   func live(_ recovered: RecoveredLog) {
     let world = world
     SimulatedRandomness.install { world.dice.fill($0) }
     populate()
     // A machine may lose its power while the proxy starts.
-    if circumstances.ending == .crash && dice.chance(100) {
-      after(circumstances.endsAt) { [unowned self] in crash() }
+    if runConditions.ending == .crash && dice.chance(100) {
+      after(runConditions.endsAt) { [unowned self] in crash() }
     }
-    if !circumstances.isGentle && circumstances.configuration.audit != nil { drawTroubles() }
+    if !runConditions.isGentle && runConditions.configuration.audit != nil { drawTroubles() }
     if dice.chance(300) {
       after(Int64(dice.roll(200)) * 1_000_000) { [unowned self] in takeAnchor() }
     }
     var parts = SimulatedWorkerParts(
-      configuration: circumstances.configuration, listeners: listenerAddresses,
-      servers: withDeadAddresses(), contexts: hall.contexts(tlsVersions),
-      options: circumstances.options, logger: logger(), run: run, recovered: recovered)
-    let c = circumstances
+      configuration: runConditions.configuration, listeners: listenerAddresses,
+      servers: withDeadAddresses(), contexts: fixtures.contexts(tlsVersions),
+      options: runConditions.options, logger: logger(), run: run, recovered: recovered)
+    let c = runConditions
     parts.adjustJournal = {
       $0.batchSize = c.batchSize
       $0.batchCount = c.batchCount
@@ -165,7 +165,7 @@ final class Life {
       $0.firstSegmentSize = c.segmentSize
       $0.prefillChunk = c.prefillChunk
     }
-    parts.clientContexts = circumstances.serverTLS.map { $0 == nil ? nil : hall.clientContext }
+    parts.clientContexts = runConditions.serverTLS.map { $0 == nil ? nil : fixtures.clientContext }
     parts.whenReady = { [unowned self] in begin() }
     account = SimulatedWorker.run(parts, world, remote)
     // What the worker did last reaches those whom it concerns.
@@ -177,25 +177,25 @@ final class Life {
   /// The proxy listens.
   private func begin() {
     for (start, delay) in starts { after(delay, start) }
-    guard circumstances.ending != .quiet else { return }
-    after(circumstances.endsAt) { [unowned self] in
-      circumstances.ending == .crash ? crash() : drain()
+    guard runConditions.ending != .quiet else { return }
+    after(runConditions.endsAt) { [unowned self] in
+      runConditions.ending == .crash ? crash() : drain()
     }
   }
 
   private func logger() -> Logger {
-    var logger = Logger(label: "sim") { [hall, index] _ in
-      hall.isVerbose ? StoryLog(index: index) as any LogHandler : SwiftLogNoOpLogHandler()
+    var logger = Logger(label: "sim") { [fixtures, index] _ in
+      fixtures.isVerbose ? RunLogHandler(index: index) as any LogHandler : SwiftLogNoOpLogHandler()
     }
-    logger.logLevel = hall.isVerbose ? .debug : .critical
+    logger.logLevel = fixtures.isVerbose ? .debug : .critical
     return logger
   }
 
-  /// Everybody has gone: after a while the proxy must hold nothing but idle connections upstream,
+  /// All clients has gone: after a while the proxy must hold nothing but idle connections upstream,
   /// and then not even those.
   private func settle() {
     // All timeouts, one after the other, and the lingering close.
-    after(patience) { [unowned self] in
+    after(waitLimit) { [unowned self] in
       guard !isDead, drainedAt == nil else { return }
       remote.ask { [unowned self] account in
         stillAccount = account
@@ -209,16 +209,16 @@ final class Life {
     note("drain")
     totals.drains += 1
     drainedAt = world.now
-    for errand in errands where !errand.isSettled && errand.sentAt == nil {
-      errand.excuse("not sent when the drain began")
+    for script in scripts where !script.isSettled && script.sentAt == nil {
+      script.excuse("not sent when the drain began")
     }
     remote.drain()
     // The deadline of the drain, twice ten seconds for the audit log, and a little for turns.
     let bound =
-      circumstances.configuration.drain.deadlineNanoseconds + 2 * 10_000_000_000 + 10_000_000_000
+      runConditions.configuration.drain.deadlineNanoseconds + 2 * 10_000_000_000 + 10_000_000_000
     after(bound) { [unowned self] in
       failAnyway("drain", "the worker has not ended \(bound / 1_000_000_000) s after it was told")
-      hall.giveUp(self)
+      fixtures.giveUp(self)
     }
   }
 
@@ -228,15 +228,15 @@ final class Life {
     }
   }
 
-  /// The machine loses its power. The worker goes on as a ghost, cut off from everybody and from
+  /// The machine loses its power. The worker goes on as a ghost, cut off from all clients and servers and from
   /// the disk, so that its end can be looked at too.
   private func crash() {
     guard !isDead, drainedAt == nil else { return }
     note("crash")
     totals.crashes += 1
     world.disk.crash()
-    wreck = world.disk.list(Circumstances.directory).map {
-      let path = Circumstances.directory + "/" + $0
+    wreck = world.disk.list(RunConditions.directory).map {
+      let path = RunConditions.directory + "/" + $0
       return (path, world.disk.contents(path) ?? [])
     }
     isDead = true
@@ -265,8 +265,8 @@ final class Life {
 
   private func finish() {
     let began = world.now
-    totals.lives += 1
-    if circumstances.isGentle { totals.gentle += 1 }
+    totals.runs += 1
+    if runConditions.isGentle { totals.gentle += 1 }
     if let account {
       totals.turns += account.engine.turns
       totals.handshakes += account.counters.handshakes
@@ -277,7 +277,7 @@ final class Life {
 }
 
 /// What is printed when somebody reads along.
-private struct StoryLog: LogHandler {
+private struct RunLogHandler: LogHandler {
   let index: Int
   var metadata: Logger.Metadata = [:]
   var logLevel: Logger.Level = .debug
@@ -289,5 +289,5 @@ private struct StoryLog: LogHandler {
     set { metadata[key] = newValue }
   }
 
-  func log(event: LogEvent) { say("\(index) log \(event.level) \(event.message)") }
+  func log(event: LogEvent) { printLine("\(index) log \(event.level) \(event.message)") }
 }

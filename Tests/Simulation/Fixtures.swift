@@ -1,4 +1,4 @@
-// What all lives of a process share: certificates, TLS contexts, and whether somebody reads along.
+// What all runs of a process share: certificates, TLS contexts, and whether somebody reads along.
 // The key is made from a fixed seed, so that a replay in another process sees the same signatures.
 
 import COpenSSL
@@ -7,12 +7,12 @@ import Glibc
 import MillraceEngine
 import TLS
 
-final class Hall {
+final class Fixtures {
   var isVerbose: Bool
-  /// The life that is being lived; for whoever has to tell of it when the process ends.
-  weak var current: Life?
-  /// Told of a life that cannot be ended. Does not return.
-  var onGivingUp: (Life) -> Never = { _ in exit(1) }
+  /// The run that is being lived; for whoever has to tell of it when the process ends.
+  weak var current: ProxyRun?
+  /// Told of a run that cannot be ended. Does not return.
+  var onStuck: (ProxyRun) -> Never = { _ in exit(1) }
   let clientContext: TLSClientContext
   private let tls12: TLSContext
   private let tls13: TLSContext
@@ -50,7 +50,7 @@ final class Hall {
     }
   }
 
-  func giveUp(_ life: Life) -> Never { onGivingUp(life) }
+  func giveUp(_ proxyRun: ProxyRun) -> Never { onStuck(proxyRun) }
 
   /// A numeric address; nothing is looked up.
   func address(_ address: EndpointAddress) -> SocketAddress {

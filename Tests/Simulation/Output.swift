@@ -3,7 +3,7 @@
 
 import Glibc
 
-func say(_ line: String) {
+func printLine(_ line: String) {
   let bytes = Array((line + "\n").utf8)
   var at = 0
   while at < bytes.count {

@@ -1,7 +1,7 @@
 // What to do about text that is not YAML. libyaml says what it met, in the words of a grammar; this
 // looks at the character that stands there and says what a person most likely did.
 
-enum SyntaxCure {
+enum SyntaxHint {
   /// The advice for a syntax error, never empty.
   static func text(
     for error: YAMLSyntaxError, at mark: Mark, in bytes: UnsafeBufferPointer<UInt8>
@@ -13,15 +13,15 @@ enum SyntaxCure {
     if indentation.contains(UInt8(ascii: "\t")) { return "indent with spaces, not with tabs" }
     switch character(mark.column, of: line) {
     case UInt8(ascii: "@"), UInt8(ascii: "`"), UInt8(ascii: "%"):
-      return "put quotes around the value: it starts with a character that YAML keeps for itself"
+      return "put quotes around the value: it starts with a character that is reserved in YAML"
     case UInt8(ascii: ":"):
-      return "put quotes around the value if the colon belongs to it"
+      return "put quotes around the value if the colon is part of it"
     default: break
     }
     let message = error.message
     let text = String(decoding: line, as: UTF8.self)
     if message.contains("flow"), text.contains("${") {
-      return "put quotes around a ${…} that stands inside brackets"
+      return "put quotes around ${…} inside brackets"
     }
     if message.contains("block mapping") || message.contains("block collection") {
       return "align the keys of one mapping in the same column, and the dashes of one list"

@@ -64,7 +64,7 @@ enum Outcome: Equatable {
   case cut
 }
 
-final class Errand {
+final class RequestScript {
   let id: Int
   var method = "GET"
   var target = "/"
@@ -77,7 +77,7 @@ final class Errand {
   var group: Int?
   /// The label that the proxy is to answer with, where it is to answer itself.
   var expectedLabel: String?
-  /// An attacker's: what it is like is not known, and nobody waits for it.
+  /// An attacker's: what it is like is not known, and no client waits for it.
   var isRaw = false
   /// One per attempt; the last one for all that follow.
   var answers: [Answer] = [Answer()]

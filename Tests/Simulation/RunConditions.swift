@@ -1,5 +1,5 @@
-// What a seed draws before anything happens: the weather of the world, the configuration of the
-// proxy, how its life ends. Half of the lives are gentle: nothing there excuses a request from being
+// What a seed draws before anything happens: the conditions of the world, the configuration of the
+// proxy, how its run ends. Half of the runs are gentle: nothing there excuses a request from being
 // served, so each one that is not is a bug. In the others only safety is promised.
 
 import AuditLog
@@ -7,9 +7,9 @@ import Configuration
 import MillraceEngine
 import Proxy
 
-/// How a life ends.
+/// How a run ends.
 enum Ending: String {
-  /// Everybody has gone; the proxy has been still for a while, then it is told to drain.
+  /// All clients has gone; the proxy has been still for a while, then it is told to drain.
   case quiet
   /// It is told to drain while it works.
   case drain
@@ -17,7 +17,7 @@ enum Ending: String {
   case crash
 }
 
-struct Circumstances {
+struct RunConditions {
   var isGentle: Bool
   var conditions: SimulatedConditions
   var configuration: ProxyConfiguration
@@ -51,7 +51,7 @@ struct Circumstances {
     attackers = dice.chance(500) ? dice.roll(5) : 0
     ending = [.quiet, .quiet, .drain, .crash][dice.roll(4)]
     endsAt = Int64(20 + dice.roll([100, 300, 1_000, 5_000][dice.roll(4)])) * 1_000_000
-    // Small ones are often full, which in a gentle life would be an excuse.
+    // Small ones are often full, which in a gentle run would be an excuse.
     batchSize = isGentle ? 65_536 : [8_192, 16_384, 65_536][dice.roll(3)]
     batchCount = (isGentle ? 6 : 3) + dice.roll(6)
     // The smallest takes one exchange's worst case beside the batch that may be lost at its end.

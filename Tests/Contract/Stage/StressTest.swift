@@ -1,11 +1,11 @@
-// A melee: an echo server on the simulated engine, under conditions that the seed draws, and a crowd
+// A stress test: an echo server on the simulated engine, under conditions that the seed draws, and a crowd
 // of outside clients that come when they like, some of which misbehave. What comes back to a client
 // must be what it sent, and at the end nothing may be left.
 
 import Glibc
 import MillraceEngine
 
-enum Melee {
+enum StressTest {
   /// What became of a run.
   struct Account {
     var hash: UInt64 = 0

@@ -7,7 +7,7 @@ import Configuration
 import Glibc
 import TLS
 
-struct Scene {
+struct Setup {
   /// Path and text of the file that all variants start from.
   var file = ""
   var text = ""
@@ -38,10 +38,10 @@ struct Scene {
   /// work that this project was begun for.
   static func made(
     in workspace: Workspace, origin: String
-  ) throws(CompareFailure) -> Scene {
+  ) throws(CompareFailure) -> Setup {
     let (certificate, key) = try trialCertificate(in: workspace)
-    var scene = Scene()
-    scene.text = """
+    var setup = Setup()
+    setup.text = """
       # Made by millrace compare. The listener's address and the audit log's directory are replaced
       # for each variant.
       listeners:
@@ -56,15 +56,15 @@ struct Scene {
         durability: before_response
 
       """
-    scene.file = workspace.path("millrace.yaml")
-    try TextFile.write(scene.file, scene.text)
-    scene.authority = certificate
-    scene.workload.name = "TLS with a durable audit log"
-    scene.workload.description =
+    setup.file = workspace.path("millrace.yaml")
+    try TextFile.write(setup.file, setup.text)
+    setup.authority = certificate
+    setup.workload.name = "TLS with a durable audit log"
+    setup.workload.description =
       "TLS termination, HTTP/1.1 kept alive, and a record of every request on disk before its"
       + " response (durability: before_response)"
-    try scene.load([])
-    return scene
+    try setup.load([])
+    return setup
   }
 
   static func trialCertificate(
@@ -74,7 +74,7 @@ struct Scene {
     do {
       made = try SelfSigned(names: ["DNS:localhost", "IP:127.0.0.1"])
     } catch {
-      throw CompareFailure("no certificate could be made: \(error)", cure: "see openssl.cnf")
+      throw CompareFailure("cannot generate a certificate: \(error)", hint: "check openssl.cnf")
     }
     let paths = (workspace.path("trial.pem"), workspace.path("trial.key"))
     try TextFile.write(paths.0, made.certificate)
@@ -87,26 +87,27 @@ struct Scene {
   /// The user's configuration; its upstreams are kept, or give way to `origin`.
   static func given(
     _ file: String, origin: String?
-  ) throws(CompareFailure) -> Scene {
+  ) throws(CompareFailure) -> Setup {
     guard access(file, R_OK) == 0 else {
       throw CompareFailure(
-        "\(file) cannot be read: \(String(cString: strerror(errno)))",
-        cure: "name a readable file", status: 2)
+        "cannot read \(file): \(String(cString: strerror(errno)))",
+        hint: "write the path of a readable file", status: 2)
     }
-    var scene = Scene()
-    scene.file = file
-    scene.text = TextFile.read(file)
-    scene.workload.name = file
-    scene.workload.description =
-      origin == nil ? "\(file), with its own upstreams" : "\(file), with millrace origin behind it"
-    try scene.load([])
+    var setup = Setup()
+    setup.file = file
+    setup.text = TextFile.read(file)
+    setup.workload.name = file
+    setup.workload.description =
+      origin == nil
+      ? "\(file), with its own upstreams" : "\(file), with millrace origin as the upstream"
+    try setup.load([])
     if let origin {
-      scene.overrides = scene.configuration.upstreams.map {
+      setup.overrides = setup.configuration.upstreams.map {
         Override(path: "upstreams.\(key($0.name)).servers", value: "[\"\(origin)\"]")
       }
-      try scene.load(scene.overrides)
+      try setup.load(setup.overrides)
     }
-    return scene
+    return setup
   }
 
   /// Reads the file with values beside it; every problem is the user's to see.
@@ -120,7 +121,7 @@ struct Scene {
       bytes: Array(text.utf8), file: file, overrides: overrides
     ) { name in getenv(name).map { String(cString: $0) } }
     guard let configuration = result.configuration else {
-      throw CompareFailure(renderReport(result.problems), cure: "", status: 2)
+      throw CompareFailure(renderReport(result.problems), hint: "", status: 2)
     }
     return configuration
   }
@@ -135,8 +136,8 @@ struct Scene {
       let place = try find(asked, url)
       if number > 0 && (place != listener || asked.fieldHost != host) {
         throw CompareFailure(
-          "--url \(url) is for another listener or host than the first one",
-          cure: "compare one at a time, or give paths only", status: 2)
+          "--url \(url) has another listener or host than the first one",
+          hint: "compare one at a time, or use paths only", status: 2)
       }
       listener = place
       host = asked.fieldHost
@@ -156,8 +157,8 @@ struct Scene {
     }
     guard let found = exact ?? fitting.first else {
       throw CompareFailure(
-        "--url \(url): no listener of \(file) speaks \(usesTLS ? "TLS" : "plain HTTP")",
-        cure: "write \(usesTLS ? "http" : "https")://, or a path alone", status: 2)
+        "--url \(url): no listener of \(file) serves \(usesTLS ? "TLS" : "plain HTTP")",
+        hint: "write \(usesTLS ? "http" : "https")://, or only a path", status: 2)
     }
     return found
   }
@@ -207,7 +208,7 @@ struct AskedURL: Equatable {
     } else {
       throw CompareFailure(
         "--url \(text) is neither a path nor a URL",
-        cure: "write /path, https://host/path or http://host/path", status: 2)
+        hint: "write /path, https://host/path or http://host/path", status: 2)
     }
     let authority = rest.prefix { $0 != "/" && $0 != "?" && $0 != "#" }
     let target = rest.dropFirst(authority.count).prefix { $0 != "#" }
@@ -217,7 +218,7 @@ struct AskedURL: Equatable {
       host = authority[..<colon]
       guard let number = UInt16(authority[colon...].dropFirst()), number > 0 else {
         throw CompareFailure(
-          "--url \(text) has a port that is none", cure: "write one from 1 to 65535", status: 2
+          "--url \(text) has an invalid port", hint: "write a port from 1 to 65535", status: 2
         )
       }
       port = number

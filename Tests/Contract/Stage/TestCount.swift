@@ -19,12 +19,12 @@ struct Counted: SuiteTrait, TestTrait, TestScoping {
   func provideScope(
     for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void
   ) async throws {
-    if !test.isSuite { Census.count(test) }
+    if !test.isSuite { TestCount.count(test) }
     try await function()
   }
 }
 
-enum Census {
+enum TestCount {
   private struct State {
     var cases = 0
     var tests: Set<String> = []
@@ -34,7 +34,7 @@ enum Census {
   }
 
   private static let state = Mutex(State())
-  private static let printsAtExit: Void = { atexit { Census.printLine() } }()
+  private static let printsAtExit: Void = { atexit { TestCount.printLine() } }()
 
   static func count(_ test: Test) {
     _ = printsAtExit

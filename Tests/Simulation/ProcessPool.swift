@@ -4,7 +4,7 @@
 
 import Glibc
 
-final class Crew {
+final class ProcessPool {
   private struct Member {
     var process: pid_t
     var pipe: Int32
@@ -22,7 +22,7 @@ final class Crew {
   private var totals = Totals()
   private var finished = 0
   private var failedSeeds: [UInt64] = []
-  private let started = Crew.seconds()
+  private let started = ProcessPool.seconds()
   private var lastReport = 0.0
 
   init(from first: UInt64, count: Int, jobs: Int) {
@@ -46,8 +46,8 @@ final class Crew {
     while !members.isEmpty { listen() }
     report(isLast: true)
     if failedSeeds.isEmpty { return 0 }
-    say("FAILED seeds: \(failedSeeds.map(String.init).joined(separator: " "))")
-    say("again: make simulate SEED=\(failedSeeds[0]) COUNT=1 VERBOSE=1")
+    printLine("FAILED seeds: \(failedSeeds.map(String.init).joined(separator: " "))")
+    printLine("again: make simulate SEED=\(failedSeeds[0]) COUNT=1 VERBOSE=1")
     return 1
   }
 
@@ -103,9 +103,9 @@ final class Crew {
       finished += 1
     case "!":
       failed(members[i].seed)
-      say("FAILED seed \(line.dropFirst(2))")
-    case "~": say("    \(line.dropFirst(2))")
-    default: say(line)
+      printLine("FAILED seed \(line.dropFirst(2))")
+    case "~": printLine("    \(line.dropFirst(2))")
+    default: printLine(line)
     }
   }
 
@@ -121,7 +121,7 @@ final class Crew {
     if member.done == member.share { return }
     failed(member.seed)
     let signal = status & 0x7F
-    say(
+    printLine(
       "FAILED seed \(member.seed) died: \(signal == 0 ? "status \(status >> 8)" : "signal \(signal)")"
     )
     finished += 1
@@ -134,10 +134,10 @@ final class Crew {
     lastReport = Self.seconds()
     let time = lastReport - started
     let rate = Double(finished) / max(time, 0.001)
-    say(
+    printLine(
       "simulated \(finished)/\(count) seeds from \(first) in \(Int(time)) s, "
         + "\(Int(rate.rounded()))/s (each twice), failed \(failedSeeds.count), "
         + "requests \(totals.requests), responses \(totals.responses), records \(totals.records)")
-    if isLast { say("totals: \(totals.words.joined(separator: " "))") }
+    if isLast { printLine("totals: \(totals.words.joined(separator: " "))") }
   }
 }
