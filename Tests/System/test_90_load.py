@@ -231,7 +231,7 @@ class Load(LoadCase):
         result, said = self.load(self.url(origin.port), "--replay", log, *QUIET)
         self.assertEqual([m.target for m in origin.requests], ["/0"])
         self.assertEqual(result["completed"], 1)
-        self.assertIn("left out: 2 with a time before 1970 or after 2199", said)
+        self.assertIn("skipped: 2 with a time before 1970 or after 2199", said)
 
     def test_expectations_decide_the_exit_status(self):
         origin = self.start_origin(by_path)
@@ -310,10 +310,10 @@ class Load(LoadCase):
             (["--connections", "0"], "--connections"), (["--engine", "kqueue"], "io_uring or epoll"),
             (["--cpus", "999"], "may not use"), (["--header", "nocolon"], "Accept"),
             (["--poisson"], "--rate"), (["--replay", "/none"], "/none"),
-            (["--content", "a", "--content-size", "1"], "two ways"),
+            (["--content", "a", "--content-size", "1"], "conflicts with another content flag"),
             (["--replay", log, "--speed", "0"], "--speed"), (["--replay", log, "--speed", "-1"], "--speed"),
             (["--replay", log, "--speed", "nan"], "--speed"), (["--replay", log, "--speed", "1e-300"], "--speed"),
-            (["--replay", log, "http://127.0.0.1:2/"], "2 times beside --replay"),
+            (["--replay", log, "http://127.0.0.1:2/"], "2 times, but --replay"),
             (["--mix", mix, "http://127.0.0.1:2/"], "put the other servers into the mix"),
         ):
             with self.subTest(words=words):

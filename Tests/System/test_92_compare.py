@@ -190,7 +190,7 @@ class Compare(SystemCase):
         # On two CPUs the load may have been the limit at the maximum, and then throughput is missing.
         is_missing = "NOT COMPARED" in done.stdout
         self.assertEqual(done.returncode, 4 if is_missing else 0, done.stdout + done.stderr)
-        self.assertRegex(done.stdout, r"\n(No regression beyond the bound\.|Not decided: .*)\n$")
+        self.assertRegex(done.stdout, r"\n(No regression beyond the bound\.|Undecided: .*)\n$")
         again = (file, "--url", "/item", "--rounds", 5, *SHORT, "--connections", 8,
                  "--variants", "epoll", "--against", run)
         # What cannot be compared is refused before it is measured.
@@ -361,7 +361,7 @@ class Compare(SystemCase):
         rows = [
             (2, "--variants: \"kqueue\"", [file, "--variants", "epoll,kqueue"]),
             (2, "sqpol", [file, "--variants", "epoll+sqpol"]),
-            (2, "--peers: apache is not known", [file, "--peers", "apache"]),
+            (2, "--peers: unknown proxy apache", [file, "--peers", "apache"]),
             (2, "--rounds is 0", [file, "--rounds", "0"]),
             (2, "--duration is \"0.1\"", [file, "--duration", "0.1"]),
             (2, "--duration is \"nan\"", [file, "--duration", "nan"]),
@@ -379,7 +379,7 @@ class Compare(SystemCase):
             (2, "cannot write /nonexistent/x.html", [file, "--html", "/nonexistent/x.html"]),
             (2, "--container-profile is not a valid target profile",
              [file, "--container-profile", "facts.json"]),
-            (2, "defaultAction is not known", [file, "--container-profile", "docker.json"]),
+            (2, "defaultAction is not a known key", [file, "--container-profile", "docker.json"]),
             (2, "features.io_uring is \"blocked\"", [file, "--container-profile", "blocked.json"]),
             (1, "CPU 999 is not among", [file, "--load-cpus", "999"]),
             (64, "--connections", [file, "--connections", "many"]),

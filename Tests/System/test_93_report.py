@@ -294,7 +294,7 @@ class InATerminal(SystemCase):
             ["report", self.write("moved.json", moved), "--against", before])
         self.assertEqual(code, 4, out)
         self.assertRegex(out, r"epoll +equal load +p99 .*NOT COMPARED")
-        self.assertTrue(out.splitlines()[-1].startswith("Not decided: "), out)
+        self.assertTrue(out.splitlines()[-1].startswith("Undecided: "), out)
 
     def test_other_machines_and_other_files_are_refused(self):
         before = self.write("before.json", comparison.make(1))

@@ -129,7 +129,8 @@ public struct LoadTarget: Sendable, Equatable {
   public func resolve() throws(ParseError) -> LoadServer {
     if let socketPath {
       guard let address = SocketAddress(unixPath: socketPath) else {
-        throw ParseError(message: "has a socket path that is too long", hint: "use at most 107 bytes")
+        throw ParseError(
+          message: "has a socket path that is too long", hint: "use at most 107 bytes")
       }
       return LoadServer(host: host, authority: host, address: address, usesTLS: false)
     }
@@ -140,7 +141,8 @@ public struct LoadTarget: Sendable, Equatable {
       throw ParseError(message: "cannot be resolved: \(error)", hint: "check the name")
     }
     guard let first = found.first else {
-      throw ParseError(message: "has the host \(host), which has no address", hint: "check the name")
+      throw ParseError(
+        message: "has the host \(host), which has no address", hint: "check the name")
     }
     // A name with several addresses is one server, and it may listen at one of them only
     // (`localhost`). Found out before the run, so that a load goes to one address and its
