@@ -165,6 +165,9 @@ public struct Recovery: Sendable {
     if size <= provenEnd {
       // What the last run had reserved beyond the end goes, as at an orderly stop.
       if try file.hasReservedSpace() { try file.truncate(to: size) }
+      // An earlier attempt may have cut it and been killed before the cut was durable: another power
+      // cut would bring the tail back, in front of the segment that says it was set aside.
+      try file.synchronize()
       return false
     }
     let tailEnd = try lastContent(file, from: provenEnd, to: size)

@@ -195,3 +195,82 @@ private func put(_ text: String, at offset: Int, in content: inout [UInt8]) {
     }
   }
 }
+
+extension RecoveryTests {
+  /// An attempt that was killed between the cut and its fsync(2) leaves a cut that only the page cache
+  /// knows: a later power cut would bring the tail back, in front of the segment that follows.
+  @Test func aCutThatAnEarlierAttemptLeftIsMadeDurableBeforeTheChainGoesOn() throws {
+    var before = liveLog()
+    put(String(repeating: "torn ", count: 300), at: 5 * 4_096, in: &before[0].content)
+    let folder = Folder()
+    try folder.write(before)
+    _ = try folder.recover()
+    let after = try folder.read()
+    let cut = after.first { $0.name == segment }!
+    let torn = after.first { $0.name == segment + ".torn" }!
+    folder.clear()
+    try folder.write([cut, torn])
+    let files = ObservedFiles()
+    let lease = DirectoryLease(
+      directory: folder.path,
+      file: try BlockingFiles.open(folder.path + "/" + segment, .read))
+    _ = try Recovery(
+      run: RunIdentity(high: 99, low: 1), wallMicroseconds: 1_795_300_000_000_000, files: files
+    ).recover(lease)
+    let synced = files.events.firstIndex(of: "fsync \(segment)")
+    let goesOn = files.events.firstIndex(of: "rename w000-0000000002.jsonl")
+    #expect(goesOn != nil && synced != nil && synced! < goesOn!, "\(files.events)")
+  }
+}
+
+/// The machine's files, with a list of what is made durable and what gets its final name.
+private final class ObservedFiles: FileSystem, @unchecked Sendable {
+  // Sendable: a test has one thread.
+  fileprivate(set) var events: [String] = []
+  private let machine = MachineFiles()
+
+  private static func name(_ path: String) -> String {
+    path.split(separator: "/").last.map(String.init) ?? path
+  }
+
+  func open(_ path: String, _ access: BlockingFiles.Access) throws(Errno) -> BlockingFile {
+    BlockingFile(
+      content: ObservedFile(try machine.open(path, access), Self.name(path), self), path: path)
+  }
+  func synchronizeDirectory(_ path: String) throws(Errno) {
+    try machine.synchronizeDirectory(path)
+  }
+  func rename(_ from: String, to: String) throws(Errno) {
+    events.append("rename \(Self.name(to))")
+    try machine.rename(from, to: to)
+  }
+  func unlink(_ path: String) throws(Errno) { try machine.unlink(path) }
+  func list(_ path: String) throws(Errno) -> [String] { try machine.list(path) }
+  func requireOwnFile(_ path: String) throws(Errno) { try machine.requireOwnFile(path) }
+}
+
+private final class ObservedFile: FileContent, @unchecked Sendable {
+  // Sendable: as above.
+  private let file: BlockingFile
+  private let name: String
+  private let files: ObservedFiles
+
+  init(_ file: consuming BlockingFile, _ name: String, _ files: ObservedFiles) {
+    self.file = file
+    self.name = name
+    self.files = files
+  }
+
+  func size() throws(Errno) -> Int { try file.size() }
+  func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(Errno) -> Int {
+    try file.read(into: buffer, at: offset)
+  }
+  func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(Errno) {
+    try file.write(bytes, at: offset)
+  }
+  func synchronize() throws(Errno) {
+    files.events.append("fsync \(name)")
+    try file.synchronize()
+  }
+  func truncate(to length: Int) throws(Errno) { try file.truncate(to: length) }
+}
