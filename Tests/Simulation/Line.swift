@@ -32,6 +32,7 @@ final class Line {
   private var reading = false
   private var finishing = false
   private var said = false
+  private var hasEnded = false
   private(set) var isOver = false
   /// Bytes in either direction so far: what a clock of patience looks at.
   private(set) var progress = 0
@@ -186,15 +187,19 @@ final class Line {
     }
     if !early.isEmpty { return }
     onDrained?()
-    if finishing && !said && !isOver && isDrained {
+    guard finishing, !isOver, isDrained else { return }
+    if !said {
       said = true
       if isSecure {
         let area = UnsafeMutableRawBufferPointer.allocate(byteCount: 512, alignment: 16)
         defer { area.deallocate() }
-        let transfer = tls!.close(output: area)
-        _ = peer.send(Array(area[..<transfer.output]))
+        // It comes back here when the network has taken it.
+        return put(ArraySlice(area[..<tls!.close(output: area).output]))
       }
-      if !isOver { peer.finishSending() }
+    }
+    if !hasEnded {
+      hasEnded = true
+      peer.finishSending()
     }
   }
 
