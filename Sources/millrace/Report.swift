@@ -10,7 +10,7 @@ struct Report: ParsableCommand {
     abstract: "Renders the results of an earlier millrace compare.",
     discussion: """
       Reads a file written by `millrace compare --json FILE`. With --html it writes the report as a \
-      single self-contained page; otherwise it prints the tables and the verdict. With --against \
+      single self-contained page; without --html it prints the tables and the verdict. With --against \
       it compares with an earlier run of the same workload on the same machine.
 
       Exit status: 0 success, 1 a file cannot be read or written, or the runs cannot be compared, \

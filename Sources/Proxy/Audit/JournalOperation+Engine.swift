@@ -8,13 +8,13 @@ extension Engine where Self: ~Copyable {
   mutating func submit(_ operation: consuming JournalOperation, _ token: Token) {
     switch consume operation {
     case .open(let path, let flags, let mode):
-      open(String(cString: path), flags: flags, mode: mode, token)
+      self.open(String(cString: path), flags: flags, mode: mode, token)
     case .allocate(let file, let offset, let length):
       allocate(
         Descriptor(rawValue: file), offset: Int64(offset), length: Int64(length),
         keepsSize: true, token)
     case .write(let file, let buffer, let count, let offset, let durable):
-      write(
+      self.write(
         Descriptor(rawValue: file), from: buffer, count: count, offset: Int64(offset),
         durable: durable, token)
     case .sync(let file, let dataOnly):

@@ -14,7 +14,7 @@ extension SendBuffer {
   mutating func appendContent(_ slice: consuming BufferSlice, chunked: Bool) -> Bool {
     guard chunked else { return append(slice) }
     let size = slice.count
-    let written = write(capacity: ChunkFraming.headerMaximum) { room in
+    let written = self.write(capacity: ChunkFraming.headerMaximum) { room in
       ChunkFraming.writeHeader(size, to: room.baseAddress!)
     }
     guard written > 0, append(slice) else { return false }
@@ -25,7 +25,7 @@ extension SendBuffer {
   /// room, and then the message has no end.
   mutating func appendContentEnd(_ body: inout BodyDecoder) -> Bool {
     guard body.hasTrailers else { return append(ChunkFraming.end) }
-    let written = write(capacity: HeadLimits.trailers.headBytes + 64) { room in
+    let written = self.write(capacity: HeadLimits.trailers.headBytes + 64) { room in
       var w = HeadWriter(room)
       w.append(ChunkFraming.lastChunk)
       w.trailers(of: body)
