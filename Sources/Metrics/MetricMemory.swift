@@ -35,7 +35,7 @@ package final class MetricMemory: Sendable {
   }
 
   /// Sizes an inherited file in memory, maps it, and seals it: its size cannot change any more, and
-  /// nobody else can write to it (Linux 5.1 for the latter). Closes the descriptor.
+  /// no other process can write to it (Linux 5.1 for the latter). Closes the descriptor.
   package static func shared(
     _ descriptor: Int32, _ count: Int
   ) throws(MetricMemoryFailure) -> MetricMemory {

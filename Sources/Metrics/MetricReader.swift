@@ -146,7 +146,7 @@ package struct MetricReader {
 
   // MARK: The figures
 
-  /// Everything as it is now. Nobody is stopped for it.
+  /// Everything as it is now. No worker is stopped for it.
   package func read() -> MetricReading {
     var reading = MetricReading()
     for group in groups {

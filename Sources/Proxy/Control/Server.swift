@@ -15,7 +15,7 @@ public struct Server {
   private let configuration: ProxyConfiguration
   private let preflight: Preflight
   private let logger: Logger
-  /// An inherited file in memory in which another process reads the metrics; nil: nobody does.
+  /// An inherited file in memory in which another process reads the metrics; nil: no process does.
   private let metricsDescriptor: Int32?
 
   public init(
