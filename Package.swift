@@ -42,7 +42,7 @@ let package = Package(
     .target(
       name: "Proxy",
       dependencies: [
-        "MillraceEngine", "TLS", "Transport", "HTTP", "HTTP1", "Exchange", "AuditLog",
+        "MillraceEngine", "TLS", "Transport", "HTTP", "HTTP1", "HTTP2", "Exchange", "AuditLog",
         "Configuration", "Metrics",
         .product(name: "Logging", package: "swift-log"),
       ],

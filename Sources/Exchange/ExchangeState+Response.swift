@@ -80,6 +80,20 @@ extension ExchangeState {
     return Actions(responseFlow.block() == .pause ? .pauseResponse : .none)
   }
 
+  /// There is content, and the client's protocol has no window for it (RFC 9113 5.2). The buffer may be
+  /// empty: room comes from the client, not from what leaves.
+  public mutating func responseWindowClosed() -> Actions {
+    // TRAP: content comes behind a final head, and waits where somebody reads it.
+    precondition(response == .relaying && delivery != .none, "a window without content")
+    return Actions(responseFlow.block() == .pause ? .pauseResponse : .none)
+  }
+
+  /// The window has opened.
+  public mutating func responseWindowOpened() -> Actions {
+    guard response == .relaying, stage == .running else { return Actions() }
+    return Actions(responseFlow.resume() == .resume ? .resumeResponse : .none)
+  }
+
   /// The turn's input is used up: what there is of the response is held, begun, or sent.
   /// - Parameter bulk: the upstream is read in large buffers.
   public mutating func responseTurnEnded(bulk: Bool) -> Actions {

@@ -36,6 +36,9 @@ public struct HTTP2Head {
     }
   }
 
+  /// Bytes that its fields can take as lines of HTTP/1.1, at most.
+  public var byteBound: Int { byteCount + 4 * count + 2 }
+
   /// Calls `body` with each field in the order received, pseudo-fields included.
   @inline(__always)
   public func forEach(_ body: (Field) -> Void) {
@@ -166,6 +169,8 @@ struct HeadArena {
     used -= openStart
     openStart = 0
   }
+
+  var start: UnsafeRawPointer { UnsafeRawPointer(base) + openStart }
 
   func head(_ event: HTTP2Event) -> HTTP2Head {
     HTTP2Head(

@@ -1,5 +1,4 @@
-// A listener as it was configured: the address it binds, its TLS and its patience with whoever
-// connects. Only HTTP/1.1 exists in this version, so the protocol is not part of the value.
+// A listener as it was configured: the address it binds, its protocols, its TLS and its timeouts.
 
 /// One listening socket (per worker).
 public struct ListenerConfiguration: Sendable, Equatable {
@@ -15,6 +14,9 @@ public struct ListenerConfiguration: Sendable, Equatable {
   public var timeouts: DownstreamTimeouts
   /// What becomes of fields with an underscore in their name.
   public var underscores: UnderscorePolicy
+  /// What its clients may speak: with TLS by ALPN, most preferred first; without, HTTP/2 by prior
+  /// knowledge.
+  public var httpVersions: [HTTPVersionChoice] = [.http11]
 
   public init(
     name: String? = nil,
@@ -31,6 +33,12 @@ public struct ListenerConfiguration: Sendable, Equatable {
     self.timeouts = timeouts
     self.underscores = underscores
   }
+}
+
+/// A version of HTTP that a listener serves. With `http11` it serves HTTP/1.0 too.
+public enum HTTPVersionChoice: String, Sendable, Equatable, CaseIterable {
+  case http2 = "h2"
+  case http11 = "http/1.1"
 }
 
 /// What becomes of request fields with an underscore in their name. Those that a server could take

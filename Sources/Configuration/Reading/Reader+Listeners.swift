@@ -33,7 +33,7 @@ extension Reader {
     let name = text(fields, "name")
     if let name { checkName(name.text, name.value) }
     _ = word(fields, "protocol")
-    _ = words(fields, "http_versions")
+    let versions = words(fields, "http_versions")?.compactMap { HTTPVersionChoice(rawValue: $0) }
     let tls = fields["tls"].flatMap { self.tls($0) }
     var timeouts = DownstreamTimeouts()
     if let value = fields["timeouts"] { readTimeouts(value, into: &timeouts) }
@@ -48,6 +48,7 @@ extension Reader {
         timeouts: timeouts, underscores: underscores ?? .pass)
     }
     if let mode = fileMode(fields, "mode") { configuration?.mode = mode }
+    if let versions, !versions.isEmpty { configuration?.httpVersions = versions }
     if case .ip? = address, let mode = fields["mode"] {
       report(
         location(mode), "applies to Unix sockets only, and \(written ?? "the address") is not one",

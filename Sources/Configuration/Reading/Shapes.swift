@@ -79,10 +79,13 @@ package enum Shapes {
         .list(
           .choice(
             Choice(
-              "an HTTP version", ["http/1.1"],
-              unavailable: ["h2", "http/2", "h2c", "h3", "http/3"].map {
-                Unavailable($0, instead: "write [http/1.1], which serves HTTP/1.0 too")
-              })), count: 1...8),
+              "an HTTP version", HTTPVersionChoice.allCases.map(\.rawValue),
+              unavailable: [
+                Unavailable("http/2", instead: "write h2"),
+                Unavailable("h2c", instead: "write h2, which without tls is by prior knowledge"),
+                Unavailable("h3", instead: "write h2 or http/1.1"),
+                Unavailable("http/3", instead: "write h2 or http/1.1"),
+              ])), count: 1...8),
         default: "[http/1.1]"),
       KeyShape("tls", .mapping(tls)),
       KeyShape(

@@ -158,10 +158,15 @@ public struct Server {
         try TLSContext(
           certificates: preflight.certificates[i],
           minimumVersion: tls.minimumVersion == .tls13 ? .tls13 : .tls12,
-          // By preference: a client that offers HTTP/1.0 alone (`curl --http1.0`) is served too.
-          alpn: ["http/1.1", "http/1.0"], tickets: tickets))
+          alpn: Self.protocols(listener.httpVersions), tickets: tickets))
     }
     return contexts
+  }
+
+  /// What ALPN offers, most preferred first: a client that offers HTTP/1.0 alone (`curl --http1.0`) is
+  /// served too.
+  private static func protocols(_ versions: [HTTPVersionChoice]) -> [String] {
+    versions.flatMap { $0 == .http11 ? ["http/1.1", "http/1.0"] : [$0.rawValue] }
   }
 
   private func recover(

@@ -24,59 +24,85 @@ extension Downstreams {
   /// Writes the head of a response that comes from a server. - Returns: false if it has no room.
   @inline(__always)
   mutating func respond<E: Engine & ~Copyable>(
-    _ stream: StreamReference, _ response: ResponseView, _ message: borrowing HTTP1ServerStream,
+    _ stream: StreamReference, _ response: ResponseView, _ message: inout ServerStream,
     method: HTTPMethod, into output: inout SendBuffer, _ loop: inout Loop<E>
   ) -> Bool {
-    http1.writeHead(
+    if message.isHTTP2 {
+      return http2.writeHead(
+        response, to: &output, &message.http2,
+        announcesNoTable: http2[stream.connection].pointee.session.announcesNoTable,
+        method: method, &loop)
+    }
+    return http1.writeHead(
       response, to: &output, closes: self[stream].pointee.http1.closeAfterResponse, message,
       method: method, &loop)
   }
 
   /// Writes an interim head, if there is room.
   func respondInterim<E: Engine & ~Copyable>(
-    _ response: ResponseView, into output: inout SendBuffer, _ loop: inout Loop<E>
+    _ stream: StreamReference, _ response: ResponseView, _ message: borrowing ServerStream,
+    into output: inout SendBuffer, _ loop: inout Loop<E>
   ) {
+    if message.isHTTP2 {
+      return http2.writeInterimHead(
+        response, to: &output, message.http2,
+        announcesNoTable: http2[stream.connection].pointee.session.announcesNoTable, &loop)
+    }
     http1.writeInterimHead(response, to: &output, &loop)
   }
 
   /// Writes a response of the proxy's own: a short text with the reason.
   /// - Returns: bytes of its content; nil if it has no room.
   mutating func reply<E: Engine & ~Copyable>(
-    _ stream: StreamReference, status: UInt16, label: StaticString, version: HTTPVersion,
+    _ stream: StreamReference, status: UInt16, label: StaticString, _ message: inout ServerStream,
     isHead: Bool, into output: inout SendBuffer, _ loop: inout Loop<E>
   ) -> Int? {
-    http1.writeReply(
+    if message.isHTTP2 {
+      return replyInHTTP2(
+        stream, status: status, label: label, &message.http2, isHead: isHead, into: &output, &loop)
+    }
+    return http1.writeReply(
       status: status, label: label, to: &output,
-      closes: self[stream].pointee.http1.closeAfterResponse, version: version, isHead: isHead,
-      &loop)
+      closes: self[stream].pointee.http1.closeAfterResponse, version: message.version,
+      isHead: isHead, &loop)
   }
 
   /// Chooses how the content of the response leaves. - Parameter framing: in which it comes.
   func prepareContent(
-    _ stream: StreamReference, _ framing: BodyFraming, _ message: inout HTTP1ServerStream
+    _ stream: StreamReference, _ framing: BodyFraming, _ message: inout ServerStream
   ) {
-    guard framing == .chunked || framing == .untilClose else { return }
+    guard framing == .chunked || framing == .untilClose, !message.isHTTP2 else { return }
     message.sendsChunks = message.version == .http11
     // To HTTP/1.0 its end is the connection's.
     if !message.sendsChunks { announceLast(stream) }
   }
 
-  /// Writes content. - Returns: false if it has no room, and then the message cannot go on:
-  /// `SendBuffer.hasRoomForChunk` tells before.
+  /// Bytes of content that may be written in one piece now; 0: none before a window opens.
   @inline(__always)
-  func content(
-    _ slice: consuming BufferSlice, _ message: borrowing HTTP1ServerStream,
+  func contentLimit(_ stream: StreamReference, _ message: borrowing ServerStream) -> Int {
+    message.isHTTP2 ? windowInHTTP2(stream, message.http2) : .max
+  }
+
+  /// Writes content, up to `contentLimit`. - Returns: false if it has no room, and then the message
+  /// cannot go on: `SendBuffer.hasRoomForChunk` tells before.
+  @inline(__always)
+  mutating func content(
+    _ stream: StreamReference, _ slice: consuming BufferSlice, _ message: inout ServerStream,
     into output: inout SendBuffer
   ) -> Bool {
-    output.appendContent(slice, chunked: message.sendsChunks)
+    if message.isHTTP2 { return contentInHTTP2(stream, slice, &message.http2, into: &output) }
+    return output.appendContent(slice, chunked: message.sendsChunks)
   }
 
   /// Writes the end of the content, with its trailers. - Returns: false if it has no room.
   @inline(__always)
   func endContent<E: Engine & ~Copyable>(
-    _ trailers: inout BodyDecoder, _ message: borrowing HTTP1ServerStream,
+    _ stream: StreamReference, _ trailers: inout BodyDecoder, _ message: inout ServerStream,
     into output: inout SendBuffer, _ loop: inout Loop<E>
   ) -> Bool {
+    if message.isHTTP2 {
+      return endContentInHTTP2(stream, trailers, &message.http2, into: &output, &loop)
+    }
     guard message.sendsChunks else { return true }
     return loop.prepare(&output) && output.appendContentEnd(&trailers)
   }
@@ -86,9 +112,11 @@ extension Downstreams {
   /// Gives what is written to the transport, where that has room. It leaves when the connection is
   /// flushed.
   @inline(__always)
-  func send<E: Engine & ~Copyable>(
-    _ stream: StreamReference, _ output: inout SendBuffer, _ loop: inout Loop<E>
+  mutating func send<E: Engine & ~Copyable>(
+    _ stream: StreamReference, _ output: inout SendBuffer, _ message: inout ServerStream,
+    _ loop: inout Loop<E>
   ) -> Sending {
+    if message.isHTTP2 { return sendInHTTP2(stream, &output, &message.http2, &loop) }
     let t = self[stream].transport
     guard t.pointee.unsent.isEmpty, t.pointee.closing == .open else {
       // What waits for a slow peer pins no hot buffer while they are few.
@@ -108,7 +136,7 @@ extension Downstreams {
 
   /// Encrypts a frame of plaintext into what is to be sent next, which is empty.
   /// - Returns: why that failed, or nil.
-  private func encrypt<E: Engine & ~Copyable>(
+  func encrypt<E: Engine & ~Copyable>(
     _ t: UnsafeMutablePointer<Transport>, _ channel: UnsafeMutablePointer<TLSChannel>,
     _ frame: consuming SendFrame, _ loop: inout Loop<E>
   ) -> Failure.Kind? {
@@ -126,7 +154,8 @@ extension Downstreams {
 
   /// Reads no more of the request until it is resumed.
   func pause<E: Engine & ~Copyable>(_ stream: StreamReference, _ loop: inout Loop<E>) {
-    pause(self[stream], &loop)
+    // A stream of HTTP/2 is stopped by its own window, and no other with it.
+    if !self[stream].pointee.isHTTP2 { pause(self[stream], &loop) }
   }
 
   // MARK: The end
@@ -134,6 +163,7 @@ extension Downstreams {
   /// No further request is read on the connection; a head that is still to be written says so.
   @inline(__always)
   func announceLast(_ stream: StreamReference) {
+    // A no-op for HTTP/2, where a stream's end is not its connection's.
     self[stream].pointee.http1.closeAfterResponse = true
   }
 

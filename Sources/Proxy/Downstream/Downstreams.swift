@@ -13,6 +13,7 @@ struct Downstreams: ~Copyable {
   private var slab: Slab<DownstreamConnection>
   /// The protocol that is spoken on them.
   var http1: HTTP1Server
+  var http2: HTTP2Server
   /// The client's address as text, `clientTextBytes` per slot.
   private let clientText: UnsafeMutableRawPointer
   private var channels: TLSChannels
@@ -29,6 +30,7 @@ struct Downstreams: ~Copyable {
     let capacity = limits.connections
     slab = Slab(capacity: capacity)
     http1 = HTTP1Server(limits)
+    http2 = HTTP2Server(limits)
     clientText = .allocate(byteCount: capacity * Self.clientTextBytes, alignment: 64)
     channels = TLSChannels(capacity: capacity)
     self.connectionCount = connectionCount
@@ -218,6 +220,8 @@ struct Downstreams: ~Copyable {
   @inline(__always) var resumableCount: Int { resumable.count }
   func resumable(at index: Int) -> UInt32 { resumable[index] }
   mutating func removeResumable(_ count: Int) { resumable.removeFirst(count) }
+  /// Has a connection looked at once more before the turn ends.
+  mutating func addResumable(_ d: DownstreamPointer) { resumable.append(d.pointee.slot) }
 
   /// An idle connection of a worker that drains may bring one more request, for a while; a head that
   /// has begun keeps its own deadline.
@@ -306,7 +310,11 @@ struct Downstreams: ~Copyable {
     let t = d.transport
     guard t.pointee.isJoined else { return false }
     // TRAP: every way to `joining` has ended the exchange before; what a peer sends chooses the way.
-    precondition(d.pointee.http1.exchange < 0, "a connection closed under its exchange")
+    precondition(
+      d.pointee.http1.exchange < 0
+        && (!d.pointee.isHTTP2 || http2[slot].pointee.exchanges.isEmpty),
+      "a connection closed under its exchange")
+    if d.pointee.isHTTP2 { http2.close(slot) }
     t.pointee.close(&loop.engine)
     channels.close(&t.pointee)
     loop.wheel.disarm(Int(slot))

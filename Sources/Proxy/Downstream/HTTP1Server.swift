@@ -8,25 +8,6 @@ import HTTP1
 import MillraceEngine
 import Transport
 
-/// What HTTP/1.1 keeps of one request and its response.
-struct HTTP1ServerStream: ~Copyable {
-  /// Finds the request's content.
-  var body: BodyDecoder
-  let framing: BodyFraming
-  let version: HTTPVersion
-  /// True when the response's content leaves in chunks.
-  var sendsChunks = false
-  /// Field lines of the request that go no further for their name.
-  var droppedFields = 0
-
-  @inline(__always)
-  init(framing: BodyFraming, version: HTTPVersion) {
-    self.framing = framing
-    self.version = version
-    body = BodyDecoder(framing, trailerLimits: .trailers)
-  }
-}
-
 struct HTTP1Server: ~Copyable {
   /// The head that was parsed last. Valid until the next one is parsed or its bytes go.
   private(set) var head: RequestHead
@@ -111,7 +92,7 @@ struct HTTP1Server: ~Copyable {
   /// decoder which trailer lines do not either.
   @inline(__always)
   mutating func settleFields(
-    _ bytes: UnsafeRawBufferPointer, _ stream: inout HTTP1ServerStream, dropsUnderscores: Bool
+    _ bytes: UnsafeRawBufferPointer, _ stream: inout ServerStream, dropsUnderscores: Bool
   ) {
     if dropsUnderscores || head.presentFields.has(.ambiguous) {
       stream.droppedFields = head.markAmbiguousFields(in: bytes, underscores: dropsUnderscores)
@@ -139,7 +120,7 @@ struct HTTP1Server: ~Copyable {
   @inline(__always)
   mutating func writeHead<E: Engine & ~Copyable>(
     _ response: ResponseView, to buffer: inout SendBuffer, closes: Bool,
-    _ stream: borrowing HTTP1ServerStream, method: HTTPMethod, _ loop: inout Loop<E>
+    _ stream: borrowing ServerStream, method: HTTPMethod, _ loop: inout Loop<E>
   ) -> Bool {
     let forwarding = ResponseForwarding(response, pseudonym: loop.plan.via.raw)
     let connection = Self.connectionField(closes, stream.version)

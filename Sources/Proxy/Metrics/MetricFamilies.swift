@@ -8,7 +8,7 @@ enum WorkerMetric: Int, CaseIterable {
   case requests, responses, accepted, refused, streamsRefused, acceptedElsewhere, handedOver
   case badRequests, fieldsDropped, upstreamConnects, upstreamReuses, upstreamStale,
     upstreamFailures, retries
-  case timeouts, downstreamAborts, handshakes, handshakeFailures, tlsFloods, tlsStalls
+  case timeouts, downstreamAborts, handshakes, handshakeFailures, tlsFloods, tlsStalls, http2Floods
   case auditRejects, auditDrops, auditWaits, unansweredByAudit, holdsExpired, holdsRefused
   case plansInstalled, plansDelayed, framesExhausted
 
@@ -55,6 +55,10 @@ enum WorkerMetric: Int, CaseIterable {
     case .handshakes: .init("handshakes", "handshakes", "TLS handshakes that were completed.")
     case .handshakeFailures:
       .init("handshake_failures", "handshakes", "TLS handshakes that failed.")
+    case .http2Floods:
+      .init(
+        "http2_floods", "connections",
+        "HTTP/2 connections closed because the client sent too many frames without content.")
     case .tlsFloods:
       .init(
         "tls_floods", "sessions",

@@ -43,6 +43,10 @@ extension WorkerCounting {
     @inline(__always) get { self[.init(metric: .responses)] }
     @inline(__always) set { self[.init(metric: .responses)] = newValue }
   }
+  package var http2Floods: Int {
+    @inline(__always) get { self[.init(metric: .http2Floods)] }
+    @inline(__always) set { self[.init(metric: .http2Floods)] = newValue }
+  }
   package var badRequests: Int {
     @inline(__always) get { self[.init(metric: .badRequests)] }
     @inline(__always) set { self[.init(metric: .badRequests)] = newValue }

@@ -34,6 +34,10 @@ struct ListenerPlan {
   let idleTimeout: Int64
   /// Fields with an underscore in their name are dropped.
   let dropsUnderscores: Bool
+  /// HTTP/2 is served: with TLS by ALPN, without by prior knowledge.
+  let servesHTTP2: Bool
+  /// HTTP/1.1 and HTTP/1.0 are.
+  let servesHTTP1: Bool
   /// Where its figures are in each worker's block of metrics: the same in every plan that has it.
   let row: Int32
 }
@@ -122,6 +126,8 @@ struct Plan: @unchecked Sendable {
           bodyTimeout: timeout(listener.timeouts.bodyNanoseconds),
           idleTimeout: timeout(listener.timeouts.idleNanoseconds),
           dropsUnderscores: listener.underscores == .drop,
+          servesHTTP2: listener.httpVersions.contains(.http2),
+          servesHTTP1: listener.httpVersions.contains(.http11),
           row: metrics.row(listener: listenerAddresses[index].description))
       })
     routes = memory.keep(configuration.routes.map { RoutePlan($0, &memory) })

@@ -20,7 +20,7 @@ struct ExchangeSlot: ~Copyable {
   var group: Int32 = -1
   var server: Int32 = -1
   let method: HTTPMethod
-  var request: HTTP1ServerStream
+  var request: ServerStream
   var response = HTTP1ClientStream()
   /// Bytes of the copy of the request in the exchange's scratch memory; 0: there is none.
   var copyLength = 0
@@ -43,7 +43,7 @@ struct ExchangeSlot: ~Copyable {
     self.id = id
     self.downstream = downstream
     self.method = method
-    request = HTTP1ServerStream(framing: framing, version: version)
+    request = ServerStream(framing: framing, version: version)
     times = ExchangeTimes(started: started)
   }
 }
@@ -59,6 +59,8 @@ struct ExchangeRecord: ~Copyable {
   var gateSequence: UInt64 = 0
   /// True once a record was written that says how the exchange was to end.
   var isComplete = false
+  /// It is in the queue of those that wait for room.
+  var isQueued = false
   /// Since when the request waits for room, in monotonic nanoseconds; 0: it does not.
   var waitingSince: Int64 = 0
   /// The request's head while it waits, and its memory.
@@ -110,6 +112,7 @@ struct Exchanges: ~Copyable {
   var inUse: Int { slab.inUse }
   @inline(__always)
   func generation(_ slot: UInt32) -> UInt32 { slab.generation(slot) }
+  func isActive(_ slot: UInt32) -> Bool { slot < slab.touched && slab.isTaken(slot) }
 
   /// - Returns: nil when `limits.streams` are in progress.
   @inline(__always)

@@ -125,7 +125,7 @@ extension Relay where E: ~Copyable {
       content = downstreams.reply(
         x.pointee.downstream, status: actions.status,
         label: x.pointee.replyLabel ?? Failure(actions.failure).label,
-        version: x.pointee.request.version, isHead: x.pointee.method == .head,
+        &x.pointee.request, isHead: x.pointee.method == .head,
         into: &x.pointee.held, &loop)
     }
     guard let content else { return perform(x, x.pointee.state.outputExhausted()) }
@@ -139,7 +139,9 @@ extension Relay where E: ~Copyable {
   mutating func pushHeld(_ x: ExchangePointer) -> Bool {
     let count = x.pointee.held.count
     guard count > 0 else { return true }
-    switch downstreams.send(x.pointee.downstream, &x.pointee.held, &loop) {
+    switch downstreams.send(
+      x.pointee.downstream, &x.pointee.held, &x.pointee.request, &loop)
+    {
     case .given(let wire):
       x.pointee.state.responseLeft(count, as: wire)
       return true
@@ -168,6 +170,7 @@ extension Relay where E: ~Copyable {
     let isLarge = x.pointee.state.requestBytes > Watermark.largeBody
     if actions.has(.releaseRoom) { audit.release(&x.pointee.record.reservation) }
     if !actions.has(.close) { countEnd(x) }
+    if x.pointee.request.isHTTP2 { return endHTTP2(x, actions) }
     exchanges.end(x)
     if actions.has(.cut) { return downstreams.reset(stream, &loop) }
     if actions.has(.close) { return downstreams.dismiss(stream, &loop) }

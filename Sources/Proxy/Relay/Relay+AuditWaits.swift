@@ -14,16 +14,18 @@ extension Relay where E: ~Copyable {
   mutating func retryWaiting() {
     guard audit.beginRetries() else { return }
     while let slot = audit.takeWaiting() {
-      guard downstreams.isActive(slot) else { continue }
-      let d = downstreams[slot]
-      guard d.transport.pointee.closing == .open, let x = exchange(of: d),
-        x.pointee.state.stage == .waiting
+      guard exchanges.isActive(slot) else { continue }
+      let x = exchanges[slot]
+      let d = downstream(of: x)
+      guard d.transport.pointee.closing == .open, x.pointee.state.stage == .waiting,
+        x.pointee.record.isQueued
       else { continue }
+      x.pointee.record.isQueued = false
       guard
         audit.mayHaveRoom(
           recordBytes(x), waitingSince: x.pointee.record.waitingSince, now: loop.engine.now)
       else {
-        audit.wait(slot)
+        enqueueWaiting(x)
         continue
       }
       resumeWaiting(x, d)

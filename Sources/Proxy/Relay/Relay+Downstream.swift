@@ -51,6 +51,7 @@ extension Relay where E: ~Copyable {
 
   /// The client has gone: no response can reach it.
   private mutating func downstreamWasReset(_ d: DownstreamPointer) {
+    if d.pointee.isHTTP2 { return http2Gone(d) }
     guard let x = exchange(of: d) else { return downstreams.close(d, linger: false, &loop) }
     _ = perform(x, x.pointee.state.downstreamGone())
   }
@@ -61,6 +62,7 @@ extension Relay where E: ~Copyable {
     let t = d.transport
     guard downstreams.sendEnded(d) else { return }
     guard result >= 0 else { return downstreamSendFailed(d) }
+    if d.pointee.isHTTP2 { return http2Sent(d) }
     // What TLS has said waits here; what is left of a response comes by the exchange.
     if !t.pointee.unsent.isEmpty { flush(d) }
     if let x = exchange(of: d) { responseTaken(x, d) }
@@ -85,6 +87,7 @@ extension Relay where E: ~Copyable {
   }
 
   private mutating func downstreamSendFailed(_ d: DownstreamPointer) {
+    if d.pointee.isHTTP2 { return http2Gone(d) }
     if let x = exchange(of: d) {
       _ = perform(x, x.pointee.state.downstreamGone())
     } else {
@@ -113,6 +116,7 @@ extension Relay where E: ~Copyable {
     let t = d.transport
     guard t.pointee.socket.isValid, t.pointee.closing == .open, d.pointee.http1.exchange < 0
     else { return }
+    if d.pointee.isHTTP2 { return resumeHTTP2(d) }
     t.pointee.paused = false
     useUnread(d)
     if d.pointee.http1.exchange < 0 && t.pointee.unread.isEmpty && !loop.isServing {
@@ -126,6 +130,7 @@ extension Relay where E: ~Copyable {
 
   mutating func downstreamDue(_ slot: UInt32) {
     let d = downstreams[slot]
+    if d.pointee.isHTTP2 { return http2Due(d) }
     let t = d.transport
     if t.pointee.hasProgressed(loop.engine) {
       // Of a handshake the head's time goes on, and of a request that waits for the log the wait's.
@@ -176,6 +181,7 @@ extension Relay where E: ~Copyable {
   /// A connection from a client learns that the worker drains: the response that is still to begin says
   /// that it is the last one, an idle connection may bring one more request for a while.
   mutating func drainBegan(_ d: DownstreamPointer) {
+    if d.pointee.isHTTP2 { return http2DrainBegan(d) }
     if let x = exchange(of: d) {
       let isWaiting = x.pointee.state.stage == .waiting
       _ = perform(x, x.pointee.state.drainBegan())
@@ -188,6 +194,7 @@ extension Relay where E: ~Copyable {
 
   /// The time of all connections is over.
   mutating func drainEnded(_ d: DownstreamPointer) {
+    if d.pointee.isHTTP2 { return http2DrainEnded(d) }
     if let x = exchange(of: d) {
       _ = perform(x, x.pointee.state.drainDeadline())
     } else {

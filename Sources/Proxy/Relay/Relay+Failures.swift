@@ -136,6 +136,24 @@ extension Relay where E: ~Copyable {
   /// Answers a request beyond `limits.streams`, which gets no exchange and so no record, and ends
   /// the connection.
   mutating func refuseStream(_ d: DownstreamPointer, isHead: Bool) {
+    noteRefusedStream(d)
+    let stream = StreamReference(connection: d.pointee.slot, stream: 0)
+    downstreams.announceLast(stream)
+    // What TLS has said goes first.
+    flush(d)
+    var output = SendBuffer()
+    var message = ServerStream(framing: .none, version: .http11)
+    guard loop.prepare(&output),
+      downstreams.reply(
+        stream, status: 503, label: "streams_exhausted", &message, isHead: isHead,
+        into: &output, &loop) != nil,
+      case .given = downstreams.send(stream, &output, &message, &loop)
+    else { return downstreams.reset(stream, &loop) }
+    downstreams.finish(stream, linger: true, isLarge: false, &loop)
+  }
+
+  /// Counts and logs a request beyond `limits.streams`.
+  mutating func noteRefusedStream(_ d: DownstreamPointer) {
     loop.counters.streamsRefused += 1
     let (admitted, suppressed) = failureLog.admit(now: loop.engine.now)
     if admitted {
@@ -145,17 +163,5 @@ extension Relay where E: ~Copyable {
         limit=\(exchanges.capacity) suppressed=\(suppressed)
         """)
     }
-    let stream = StreamReference(connection: d.pointee.slot, stream: 0)
-    downstreams.announceLast(stream)
-    // What TLS has said goes first.
-    flush(d)
-    var output = SendBuffer()
-    guard loop.prepare(&output),
-      downstreams.reply(
-        stream, status: 503, label: "streams_exhausted", version: .http11, isHead: isHead,
-        into: &output, &loop) != nil,
-      case .given = downstreams.send(stream, &output, &loop)
-    else { return downstreams.reset(stream, &loop) }
-    downstreams.finish(stream, linger: true, isLarge: false, &loop)
   }
 }

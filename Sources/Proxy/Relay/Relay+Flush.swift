@@ -16,6 +16,7 @@ extension Relay where E: ~Copyable {
   /// and the client will be heard of again.
   @inline(__always)
   mutating func flush(_ d: DownstreamPointer) {
+    if d.pointee.isHTTP2 { return flushHTTP2(d) }
     let t = d.transport
     guard !t.pointee.unsent.isEmpty, !t.pointee.sending, t.pointee.closing != .joining
     else { return }

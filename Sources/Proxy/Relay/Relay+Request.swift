@@ -25,6 +25,7 @@ extension Relay where E: ~Copyable {
   /// New plaintext from a client.
   @inline(__always)
   mutating func input(_ d: DownstreamPointer, _ slice: consuming BufferSlice) {
+    if d.pointee.isHTTP2 { return http2Input(d, slice) }
     let t = d.transport
     if t.pointee.unread.isEmpty {
       use(d, slice)
@@ -51,6 +52,8 @@ extension Relay where E: ~Copyable {
     } else if d.pointee.http1.isScanning {
       switch downstreams.http1.search(d, &loop) {
       case .incomplete: return
+      // It is looked at once more, as a whole.
+      case .rejected(.http2Preface) where mayBeginHTTP2(d): break
       case .rejected(let rejection): return reject(d, rejection)
       case .found: break
       }
@@ -85,6 +88,10 @@ extension Relay where E: ~Copyable {
         if let rejection = downstreams.http1.keepIncompleteHead(d, slice, &loop) {
           reject(d, rejection)
         }
+        return
+      case .rejected(.http2Preface) where mayBeginHTTP2(d):
+        d.pointee.http1.isScanning = false
+        if beginHTTP2(d) { http2Input(d, slice) }
         return
       case .rejected(let rejection): return reject(d, rejection)
       }
@@ -165,6 +172,7 @@ extension Relay where E: ~Copyable {
 
   /// The server has room again for request content. - Returns: whether the exchange is still there.
   mutating func resumeRequest(_ x: ExchangePointer) -> Bool {
+    if x.pointee.request.isHTTP2 { return resumeHTTP2Request(x) }
     let d = downstream(of: x)
     let t = d.transport
     guard t.pointee.closing == .open else { return true }
@@ -188,6 +196,7 @@ extension Relay where E: ~Copyable {
     let t = d.transport
     // A TLS session that waits holds ciphertext from before the end; `resumeDecrypting` comes back.
     guard t.pointee.readClosed, t.pointee.closing == .open, !t.pointee.isStalled else { return }
+    if d.pointee.isHTTP2 { return http2HalfClosed(d) }
     guard let x = exchange(of: d) else {
       // Unread and not a piece of a head: a request that waits for its turn.
       if !t.pointee.unread.isEmpty && !d.pointee.http1.isScanning { return }

@@ -117,7 +117,7 @@ extension Relay where E: ~Copyable {
     let before = x.pointee.held.count
     guard
       downstreams.respond(
-        x.pointee.downstream, response, x.pointee.request, method: x.pointee.method,
+        x.pointee.downstream, response, &x.pointee.request, method: x.pointee.method,
         into: &x.pointee.held, &loop)
     else { return malformed(x, "head_too_large") }
     x.pointee.state.responseWritten(x.pointee.held.count - before)
@@ -136,7 +136,8 @@ extension Relay where E: ~Copyable {
     guard loop.prepare(&x.pointee.held), x.pointee.held.hasRoomForChunk() else { return true }
     let before = x.pointee.held.count
     downstreams.respondInterim(
-      upstreams.http1.head.view(in: bytes), into: &x.pointee.held, &loop)
+      x.pointee.downstream, upstreams.http1.head.view(in: bytes), x.pointee.request,
+      into: &x.pointee.held, &loop)
     x.pointee.state.responseWritten(x.pointee.held.count - before)
     return true
   }
@@ -151,7 +152,16 @@ extension Relay where E: ~Copyable {
     var offset = 0
     reading: while x.pointee.state.response == .relaying {
       // With all bytes used the decoder is still asked: it may know that this was the end.
+      var end = slice.count
       if offset < slice.count {
+        let limit = downstreams.contentLimit(x.pointee.downstream, x.pointee.request)
+        if limit == 0 {
+          slice.dropPrefix(offset)
+          u.transport.pointee.unread.putBack(slice, &loop.engine)
+          guard awaitWindow(x) else { return false }
+          return responseTurnEnded(u, x)
+        }
+        end = min(end, limit < slice.count ? offset + limit : end)
         switch room(x) {
         case .some: break
         case .ended: return false
@@ -163,13 +173,15 @@ extension Relay where E: ~Copyable {
         }
       }
       let before = x.pointee.held.count
-      switch x.pointee.response.body.next(slice.bytes, at: &offset) {
+      let piece = UnsafeRawBufferPointer(rebasing: slice.bytes[..<end])
+      switch x.pointee.response.body.next(piece, at: &offset) {
       case .content(let start, let count):
         let isAdded = downstreams.content(
-          slice.subslice(start: start, count: count), x.pointee.request, into: &x.pointee.held)
+          x.pointee.downstream, slice.subslice(start: start, count: count), &x.pointee.request,
+          into: &x.pointee.held)
         guard isAdded else { return perform(x, x.pointee.state.fail(.resourcesExhausted)) }
         x.pointee.state.responseContent(count, buffered: x.pointee.held.count - before)
-      case .needsMore: break reading
+      case .needsMore: if offset == slice.count { break reading }
       case .complete: return responseEnded(x, clean: offset == slice.count)
       case .rejected(let rejection): return malformed(x, rejection.label)
       }
@@ -213,7 +225,8 @@ extension Relay where E: ~Copyable {
     let before = x.pointee.held.count
     guard
       downstreams.endContent(
-        &x.pointee.response.body, x.pointee.request, into: &x.pointee.held, &loop)
+        x.pointee.downstream, &x.pointee.response.body, &x.pointee.request,
+        into: &x.pointee.held, &loop)
     else { return perform(x, x.pointee.state.outputExhausted()) }
     return perform(
       x,

@@ -18,11 +18,13 @@ extension Relay where E: ~Copyable {
     let request = downstreams.http1.head.view(in: bytes)
     guard
       let x = makeExchange(
-        d, request.method, downstreams.http1.head.framing, request.version,
+        StreamReference(connection: d.pointee.slot, stream: 0), request.method,
+        downstreams.http1.head.framing, request.version,
         expects: request.expectsContinue)
     else {
       return refuseStream(d, isHead: request.method == .head)
     }
+    beginHTTP1(x, d)
     if !downstreams.http1.head.isPersistent || !loop.isServing {
       downstreams.announceLast(x.pointee.downstream)
     }
@@ -38,32 +40,32 @@ extension Relay where E: ~Copyable {
   }
 
   /// Makes an exchange for a connection that has none. - Returns: nil if there is no room for one.
-  private mutating func makeExchange(
-    _ d: DownstreamPointer, _ method: HTTPMethod, _ framing: BodyFraming,
+  mutating func makeExchange(
+    _ reference: StreamReference, _ method: HTTPMethod, _ framing: BodyFraming,
     _ version: HTTPVersion, expects: Bool
   ) -> ExchangePointer? {
     var options = ExchangeState.Options.hasDownstream
     if audit.isOn { options = options | .audits }
     if audit.waitsForRecords { options = options | .awaitsRecords }
     if method.isIdempotent { options = options | .isIdempotent }
-    if version == .http11 { options = options | .takesInterims }
+    if version != .http10 { options = options | .takesInterims }
     if expects { options = options | .expectsContinue }
     let hasContent = framing != .none && framing != .length(0)
     let state = ExchangeState(options, hasContent: hasContent)
-    let reference = StreamReference(connection: d.pointee.slot, stream: 0)
-    guard
-      let x = exchanges.make(
-        state, reference, method: method, framing: framing, version: version,
-        started: loop.engine.now)
-    else { return nil }
+    return exchanges.make(
+      state, reference, method: method, framing: framing, version: version,
+      started: loop.engine.now)
+  }
+
+  /// A connection of HTTP/1.1 has one exchange at a time.
+  private func beginHTTP1(_ x: ExchangePointer, _ d: DownstreamPointer) {
     d.pointee.http1.exchange = Int32(bitPattern: x.pointee.slot)
     d.pointee.phase = .response
     d.transport.pointee.deadline = .max
-    return x
   }
 
   /// Goes on with a request whose record has its room, or needs none.
-  private mutating func serve(
+  mutating func serve(
     _ x: ExchangePointer, _ d: DownstreamPointer, _ request: RequestView, _ granted: Actions
   ) {
     var actions = granted
@@ -79,7 +81,7 @@ extension Relay where E: ~Copyable {
 
   /// No room now: the head is kept, and the room claimed again later. That may take as long as a
   /// connection may be idle.
-  private mutating func waitForRoom(
+  mutating func waitForRoom(
     _ x: ExchangePointer, _ d: DownstreamPointer, _ request: RequestView
   ) {
     loop.counters.auditWaits += 1
@@ -87,29 +89,50 @@ extension Relay where E: ~Copyable {
     x.pointee.record.head = OwnedHead(copying: request, into: memory.mutableBytes)
     x.pointee.record.headMemory = consume memory
     x.pointee.record.waitingSince = loop.engine.now
-    d.transport.pointee.deadline =
+    let deadline =
       loop.engine.now + loop.plan.listeners[Int(d.pointee.listener)].idleTimeout
-    audit.wait(d.pointee.slot)
+    if d.pointee.isHTTP2 {
+      x.pointee.request.http2.deadline = deadline
+    } else {
+      d.transport.pointee.deadline = deadline
+    }
+    enqueueWaiting(x)
+  }
+
+  /// Has a request looked at again when there may be room.
+  mutating func enqueueWaiting(_ x: ExchangePointer) {
+    guard !x.pointee.record.isQueued else { return }
+    x.pointee.record.isQueued = true
+    audit.wait(x.pointee.slot)
   }
 
   /// Claims room again for a request that waits, and goes on with it where there is some.
   mutating func resumeWaiting(_ x: ExchangePointer, _ d: DownstreamPointer) {
     let actions = claimRoom(x)
-    if actions.has(.waitForRoom) { return audit.wait(d.pointee.slot) }
+    if actions.has(.waitForRoom) { return enqueueWaiting(x) }
     x.pointee.record.waitingSince = 0
-    d.transport.pointee.deadline = .max
+    if d.pointee.isHTTP2 {
+      x.pointee.request.http2.deadline = .max
+    } else {
+      d.transport.pointee.deadline = .max
+    }
+    let key = ExchangeKey(slot: x.pointee.slot, generation: exchanges.generation(x.pointee.slot))
     // The copy of the head must outlive the exchange, which may end here.
     let memory = x.pointee.record.headMemory.take()
     if let request = x.pointee.record.head?.view {
       x.pointee.record.head = nil
       // The plan may have been replaced meanwhile: from here on it is the new one.
-      loop.adoptPlan(&d.pointee.listener)
+      if !d.pointee.isHTTP2 { loop.adoptPlan(&d.pointee.listener) }
       serve(x, d, request, actions)
     } else {
       _ = perform(x, x.pointee.state.fail(.resourcesExhausted))
     }
     _ = consume memory
     guard d.transport.pointee.closing == .open else { return }
+    if d.pointee.isHTTP2 {
+      if let x = exchange(key) { _ = resumeHTTP2Request(x) }
+      return flush(d)
+    }
     d.transport.pointee.paused = false
     if let x = exchange(of: d) { requestTurnEnded(x, d) }
     useUnread(d)
@@ -166,7 +189,7 @@ extension Relay where E: ~Copyable {
     x.pointee.state.requestWritten(u.pointee.outgoing.count)
     loop.counters.fieldsDropped += x.pointee.request.droppedFields
     if let remaining = x.pointee.request.body.remainingContentLength,
-      remaining > Watermark.largeBody
+      remaining > Watermark.largeBody, !d.pointee.isHTTP2
     {
       d.transport.pointee.setMode(.once, &loop.engine)
     }
@@ -216,10 +239,15 @@ extension Relay where E: ~Copyable {
   ) {
     d.transport.pointee.unread.clear()
     d.pointee.http1.isScanning = false
-    guard let x = makeExchange(d, .other, .none, .http11, expects: false) else {
+    guard
+      let x = makeExchange(
+        StreamReference(connection: d.pointee.slot, stream: 0), .other, .none, .http11,
+        expects: false)
+    else {
       if Failure(kind).metrics.has(.badRequests) { loop.counters.badRequests += 1 }
       return refuseStream(d, isHead: false)
     }
+    beginHTTP1(x, d)
     x.pointee.replyLabel = label
     x.pointee.repliesInHTTP2 = inHTTP2
     _ = perform(x, x.pointee.state.requestRejected(kind, status: status))

@@ -55,6 +55,9 @@ extension Relay where E: ~Copyable {
         loop.counters.countHandshake(
           listener: loop.plan.row(ofListener: d.pointee.listener),
           isTLS13: channel.pointee.session.version == .tls13)
+        if channel.pointee.session.withALPN({ Self.isHTTP2($0) }), !beginHTTP2(d) {
+          return offset
+        }
       }
       if step.plaintext > 0 {
         area.truncate(to: step.plaintext)
@@ -95,6 +98,10 @@ extension Relay where E: ~Copyable {
     downstreams.arm(d, &loop)
   }
 
+  private static func isHTTP2(_ name: UnsafeRawBufferPointer) -> Bool {
+    name.count == 2 && name[0] == UInt8(ascii: "h") && name[1] == UInt8(ascii: "2")
+  }
+
   // MARK: Ends
 
   private mutating func tlsFailed(
@@ -115,6 +122,7 @@ extension Relay where E: ~Copyable {
         return refusePlainHTTP(d)
       }
     }
+    if d.pointee.isHTTP2 { endExchanges(d) { $0.downstreamGone() } }
     if let x = exchange(of: d) {
       _ = perform(x, x.pointee.state.downstreamGone())
     } else {
@@ -133,6 +141,7 @@ extension Relay where E: ~Copyable {
   /// Ends a connection whose session has said what cannot be sent, or holds too much.
   private mutating func loseSession(_ d: DownstreamPointer) {
     guard d.transport.pointee.closing == .open else { return }
+    if d.pointee.isHTTP2 { return http2Gone(d, .downstreamUnsendable) }
     if let x = exchange(of: d) {
       _ = perform(x, x.pointee.state.downstreamGone(.downstreamUnsendable))
     } else {

@@ -53,6 +53,11 @@ struct Relay<E: Engine & ~Copyable>: ~Copyable {
     return slot >= 0 ? exchanges[UInt32(bitPattern: slot)] : nil
   }
 
+  /// Whether a connection from a client has any.
+  func hasExchange(_ d: DownstreamPointer) -> Bool {
+    d.pointee.isHTTP2 ? !http2(d).pointee.exchanges.isEmpty : d.pointee.http1.exchange >= 0
+  }
+
   /// The exchange that a connection to a server has.
   @inline(__always)
   func exchange(of u: UpstreamPointer) -> ExchangePointer? {

@@ -10,17 +10,17 @@ package import Configuration
 ///
 /// | place | frames |
 /// |---|---|
-/// | a client's connection: `unsent`, and the send in flight | 2 |
+/// | a client's connection: `unsent`, and the send in flight; with HTTP/2 `outgoing` | 3 |
 /// | an exchange: `held` | 1 |
 /// | a connection to a server: `outgoing`, and the send in flight | 2 |
 /// | with TLS: what its session says, in `unsent` behind a send in flight | 1 |
 /// | a request between two connections (`Relay.carried`) | 1 a worker |
 ///
 /// One send a socket is in flight (`Transport.send`), and a zero-copy send completes with its last
-/// notification. There is no more than one exchange a client's connection. A server's connection keeps
+/// notification. A server's connection keeps
 /// its frames while it is joined after its exchange has gone on to another one: it is counted by its slot
 /// in the slab of connections to servers, not by its exchange. So one client with its exchange and one
-/// server's connection hold five, and a retry two more in another slot.
+/// server's connection hold six, and a retry two more in another slot.
 package enum FrameBudget {
   /// - Parameters:
   ///   - connections: slots for clients.
@@ -31,7 +31,7 @@ package enum FrameBudget {
     connections: Int, exchanges: Int, idleUpstreams: Int, withTLS: Bool = false
   ) -> Int {
     let upstreams = exchanges + idleUpstreams
-    return 2 * connections + exchanges + (withTLS ? 3 : 2) * upstreams + 1
+    return 3 * connections + exchanges + (withTLS ? 3 : 2) * upstreams + 1
   }
 
   /// Connections to servers that may be idle or on their way into the pool: as many as `Worker` adds to

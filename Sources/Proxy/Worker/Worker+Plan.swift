@@ -28,7 +28,7 @@ extension Worker where E: ~Copyable {
     relay.upstreams.adoptIdle(of: before, &relay.loop)
     for slot in 0..<relay.downstreams.touched where relay.downstreams.isActive(slot) {
       let d = relay.downstreams[slot]
-      if d.pointee.http1.exchange < 0 { relay.loop.adoptPlan(&d.pointee.listener) }
+      if !relay.hasExchange(d) { relay.loop.adoptPlan(&d.pointee.listener) }
     }
     lookAtAll()
     // Nobody may have been on it.

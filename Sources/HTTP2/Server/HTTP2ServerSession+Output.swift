@@ -1,0 +1,160 @@
+// What the caller tells a session, and what it takes from it: windows in both directions, the ends of
+// streams and of the connection, frames of the session's own.
+
+internal import Glibc
+
+extension HTTP2ServerSession {
+  // MARK: Frames of the session's own
+
+  /// Room that `writeControl` needs to make progress.
+  public static var controlRoom: Int { 64 }
+
+  /// Whether there is something to write.
+  public var hasControl: Bool {
+    !hasWrittenPreface || !control.isEmpty || goAway != nil || updates >= 0
+      || credit >= Self.worthwhile(options.connectionWindow)
+  }
+
+  /// Whether no input is used before some of it has been written.
+  public var isControlFull: Bool { control.isFull }
+
+  /// Writes as many of the session's frames as fit. - Returns: bytes.
+  public mutating func writeControl(into room: UnsafeMutableRawBufferPointer) -> Int {
+    guard let base = room.baseAddress else { return 0 }
+    var at = 0
+    func fits(_ bytes: Int) -> Bool { room.count - at >= bytes }
+    if !hasWrittenPreface {
+      guard fits(HTTP2ServerOptions.prefaceBytes) else { return 0 }
+      at += options.writePreface(to: base)
+      hasWrittenPreface = true
+    }
+    while fits(ControlFrame.frameMaximum), let frame = control.pop() {
+      at += frame.write(to: base + at)
+    }
+    while fits(ControlFrame.frameMaximum), updates >= 0 {
+      let stream = streams[Int(updates)]
+      updates = stream.pointee.next
+      stream.pointee.next = -1
+      stream.pointee.isInUpdates = false
+      at += ControlFrame.writeWindowUpdate(
+        stream.pointee.id, stream.pointee.credit, to: base + at)
+      stream.pointee.receiveWindow += stream.pointee.credit
+      stream.pointee.credit = 0
+    }
+    if fits(ControlFrame.frameMaximum), credit >= Self.worthwhile(options.connectionWindow) {
+      at += ControlFrame.writeWindowUpdate(0, credit, to: base + at)
+      receiveWindow += credit
+      credit = 0
+    }
+    if fits(ControlFrame.frameMaximum), let last = goAway {
+      at += ControlFrame.writeGoAway(last: last.last, last.code, to: base + at)
+      goAway = nil
+    }
+    return at
+  }
+
+  // MARK: Streams
+
+  /// Streams that are open.
+  public var openStreams: Int { streams.inUse }
+
+  /// Names a stream: comes with the event of its reset.
+  public mutating func setTag(_ stream: Int, _ tag: UInt64) { streams[stream].pointee.tag = tag }
+  public func tag(_ stream: Int) -> UInt64 { streams[stream].pointee.tag }
+  /// The stream's number on the wire.
+  public func id(_ stream: Int) -> UInt32 { streams[stream].pointee.id }
+  /// Whether the request has been read to its end.
+  public func hasRequestEnded(_ stream: Int) -> Bool { streams[stream].pointee.remoteEnded }
+  /// Urgency and kind of the response, as the client has them (RFC 9218).
+  public func priority(_ stream: Int) -> Priority {
+    var priority = Priority()
+    priority.urgency = streams[stream].pointee.urgency
+    priority.isIncremental = streams[stream].pointee.isIncremental
+    return priority
+  }
+
+  /// Says how much content the head has announced: another length is the client's error.
+  public mutating func expectContent(_ stream: Int, _ length: Int64) {
+    streams[stream].pointee.announced = length
+  }
+
+  /// The response has been given out to its END_STREAM. A request that is still coming is cut, without
+  /// an error (RFC 9113 8.1).
+  public mutating func end(_ stream: Int) {
+    budget.earn(.response)
+    if streams[stream].pointee.remoteEnded {
+      release(stream, .byPeer)
+    } else {
+      close(stream, .noError)
+    }
+  }
+
+  /// Ends a stream with RST_STREAM.
+  public mutating func reset(_ stream: Int, _ code: HTTP2ErrorCode) { close(stream, code) }
+
+  /// Ends a stream whose head is malformed (RFC 9113 8.1.1).
+  public mutating func refuseMalformed(_ stream: Int) {
+    budget.spend(.wastedStream)
+    close(stream, .protocolError)
+  }
+
+  // MARK: Windows
+
+  /// Content of a stream has been passed on: its windows may open again.
+  public mutating func consume(_ stream: Int, _ count: Int) {
+    let record = streams[stream]
+    // TRAP: the caller gives back what `content` events gave it.
+    precondition(count <= record.pointee.unconsumed, "more content consumed than received")
+    record.pointee.unconsumed -= count
+    record.pointee.credit += count
+    giveBack(count)
+    guard !record.pointee.isInUpdates, !record.pointee.remoteEnded,
+      record.pointee.credit >= Self.worthwhile(options.streamWindow)
+    else { return }
+    record.pointee.isInUpdates = true
+    record.pointee.next = updates
+    updates = Int16(truncatingIfNeeded: stream)
+  }
+
+  /// Bytes of the connection's window that are free again.
+  mutating func giveBack(_ count: Int) { credit += count }
+
+  /// Bytes of DATA that a stream may send now; 0 or less: it waits for a `windowOpened`.
+  @inline(__always)
+  public func window(_ stream: Int) -> Int {
+    min(streams[stream].pointee.sendWindow, sendWindow)
+  }
+
+  /// Takes bytes out of both windows: DATA that is about to be written.
+  @inline(__always)
+  public mutating func takeWindow(_ stream: Int, _ count: Int) {
+    streams[stream].pointee.sendWindow -= count
+    sendWindow -= count
+    budget.earn(.content)
+  }
+
+  /// DATA that was taken out of the window will not be sent: the connection's bytes are free again.
+  public mutating func restoreWindow(_ count: Int) { sendWindow += count }
+
+  /// Bytes of payload that a frame may have.
+  public var frameSize: Int { peer.frameSize }
+  /// Whether field blocks have to say that they use no dynamic table.
+  public var announcesNoTable: Bool { peer.shrankTable }
+
+  // MARK: The connection
+
+  /// Announces the end: streams may still be opened until `refuseStreams` (RFC 9113 6.8).
+  public mutating func announceShutdown() {
+    if failure == nil { goAway = (0x7FFF_FFFF, .noError) }
+  }
+
+  /// No stream above the last one is accepted.
+  public mutating func refuseStreams() {
+    guard failure == nil, acceptedThrough == 0x7FFF_FFFF else { return }
+    acceptedThrough = lastStream
+    goAway = (lastStream, .noError)
+  }
+
+  /// Asks for a sign of life: a `pong` with the same data follows.
+  public mutating func ping(_ data: UInt64) { control.push(.ping(data)) }
+}

@@ -1,0 +1,158 @@
+// The streams of a server's connection: a record each at a place that stays, found by number. Streams
+// that have ended are remembered for a while, because what may still come for one depends on how it
+// ended (RFC 9113 5.1).
+
+internal import Glibc
+
+/// What a connection keeps of a stream that is open or half-closed.
+struct ServerStream: BitwiseCopyable {
+  /// 0: the record is free.
+  var id: UInt32 = 0
+  /// The caller's name for it.
+  var tag: UInt64 = 0
+  /// Bytes of DATA that the peer lets us send; a change of its settings may make it negative (6.9.2).
+  var sendWindow: Int = 0
+  /// Bytes of DATA that the peer may still send.
+  var receiveWindow: Int = 0
+  /// Bytes that have come and that the caller has not consumed.
+  var unconsumed: Int = 0
+  /// Bytes that were consumed and are not given back yet.
+  var credit: Int = 0
+  /// Bytes of content that are announced and still to come; -1: unknown.
+  var announced: Int64 = -1
+  /// The peer has sent END_STREAM.
+  var remoteEnded = false
+  /// RFC 9218: 0 is the most urgent; parts of an incremental response are useful by themselves.
+  var urgency: UInt8 = 3
+  var isIncremental = false
+  /// It is in the list of streams that have a window to give back.
+  var isInUpdates = false
+  /// The next free record, or the next stream in that list; -1: none.
+  var next: Int16 = -1
+}
+
+/// How a stream ended that has no record any more.
+enum StreamEnd: UInt8 {
+  /// With END_STREAM from both sides, or by the peer's RST_STREAM: it sends nothing more.
+  case byPeer
+  /// By our RST_STREAM: what the peer had sent before it learnt of that may still come.
+  case byReset
+}
+
+struct ServerStreams: ~Copyable {
+  private let records: UnsafeMutablePointer<ServerStream>
+  /// Places of records by number, open-addressed; -1: none.
+  private let table: UnsafeMutablePointer<Int16>
+  private let mask: Int
+  let capacity: Int
+  private var free: Int16 = -1
+  private var touched = 0
+  private(set) var inUse = 0
+  /// The streams that ended last, as their number with the end in the highest bit.
+  private var ended = InlineArray<32, UInt32>(repeating: 0)
+  private var endedNext = 0
+
+  /// - Parameter capacity: streams at a time, 1...16384.
+  init(capacity: Int) {
+    // TRAP: the operator's limit, which the configuration bounds.
+    precondition(capacity > 0 && capacity <= 16_384, "number of streams out of range")
+    self.capacity = capacity
+    var size = 4
+    while size < capacity * 2 { size *= 2 }
+    mask = size - 1
+    records = .allocate(capacity: capacity)
+    table = .allocate(capacity: size)
+    table.initialize(repeating: -1, count: size)
+  }
+
+  deinit {
+    records.deallocate()
+    table.deallocate()
+  }
+
+  @inline(__always)
+  subscript(index: Int) -> UnsafeMutablePointer<ServerStream> {
+    assert(index >= 0 && index < touched && records[index].id != 0, "not a stream in use")
+    return records + index
+  }
+
+  func isOpen(_ index: Int) -> Bool { index < touched && records[index].id != 0 }
+
+  @inline(__always)
+  private func home(_ id: UInt32) -> Int { Int(id >> 1) & mask }
+
+  /// The place of a stream's record, or nil.
+  @inline(__always)
+  func find(_ id: UInt32) -> Int? {
+    var slot = home(id)
+    while table[slot] >= 0 {
+      if records[Int(table[slot])].id == id { return Int(table[slot]) }
+      slot = (slot + 1) & mask
+    }
+    return nil
+  }
+
+  /// Makes a record. - Returns: its place; nil when all are in use.
+  mutating func open(_ id: UInt32, sendWindow: Int, receiveWindow: Int) -> Int? {
+    let index: Int
+    if free >= 0 {
+      index = Int(free)
+      free = records[index].next
+    } else if touched < capacity {
+      index = touched
+      touched += 1
+    } else {
+      return nil
+    }
+    (records + index).initialize(
+      to: ServerStream(id: id, sendWindow: sendWindow, receiveWindow: receiveWindow))
+    var slot = home(id)
+    while table[slot] >= 0 { slot = (slot + 1) & mask }
+    table[slot] = Int16(truncatingIfNeeded: index)
+    inUse += 1
+    return index
+  }
+
+  /// Frees a record, and remembers how its stream ended.
+  mutating func close(_ index: Int, _ end: StreamEnd) {
+    let id = records[index].id
+    remove(id)
+    records[index].id = 0
+    records[index].next = free
+    free = Int16(truncatingIfNeeded: index)
+    inUse -= 1
+    ended[endedNext] = id | (end == .byReset ? 0x8000_0000 : 0)
+    endedNext = (endedNext + 1) & 31
+  }
+
+  /// How a stream without a record ended; nil: it was never open, or long ago.
+  func end(of id: UInt32) -> StreamEnd? {
+    for i in 0..<32 where ended[i] & 0x7FFF_FFFF == id {
+      return ended[i] & 0x8000_0000 != 0 ? .byReset : .byPeer
+    }
+    return nil
+  }
+
+  /// Calls `body` with each open stream.
+  func forEach(_ body: (Int, UnsafeMutablePointer<ServerStream>) -> Void) {
+    for index in 0..<touched where records[index].id != 0 { body(index, records + index) }
+  }
+
+  /// Takes a number out of the table; those behind it move up, so that no search ends too early.
+  private func remove(_ id: UInt32) {
+    var slot = home(id)
+    while table[slot] >= 0, records[Int(table[slot])].id != id { slot = (slot + 1) & mask }
+    var hole = slot
+    var next = (slot + 1) & mask
+    while table[next] >= 0 {
+      let wanted = home(records[Int(table[next])].id)
+      // It may move into the hole if that lies between its home and its place.
+      if (next - wanted) & mask >= (next - hole) & mask {
+        table[hole] = table[next]
+        hole = next
+      }
+      next = (next + 1) & mask
+    }
+    table[hole] = -1
+  }
+}

@@ -1,0 +1,181 @@
+// What an exchange asks of its client's stream, where that is one of HTTP/2.
+//
+// TRAP: (file) the room of a frame has memory.
+
+import Exchange
+import Glibc
+import HTTP
+import HTTP1
+import HTTP2
+import MillraceEngine
+import Transport
+
+extension Downstreams {
+  /// Small responses of several streams leave together up to here; a larger one has a send of its own.
+  private static var copyMaximum: Int { 2048 }
+
+  // MARK: Writing a response
+
+  mutating func replyInHTTP2<E: Engine & ~Copyable>(
+    _ stream: StreamReference, status: UInt16, label: StaticString,
+    _ message: inout HTTP2ServerStream, isHead: Bool, into output: inout SendBuffer,
+    _ loop: inout Loop<E>
+  ) -> Int? {
+    let c = http2[stream.connection]
+    // What was prepared before has been dropped, and its window with it.
+    restoreWindow(c, &message)
+    let window = message.place < 0 ? 0 : c.pointee.session.window(Int(message.place))
+    let content = http2.writeReply(
+      status: status, label: label, to: &output, &message,
+      announcesNoTable: c.pointee.session.announcesNoTable, isHead: isHead, window: window, &loop)
+    if let content, content > 0 { takeWindow(c, content, &message) }
+    return content
+  }
+
+  /// Bytes of content that both windows and a frame have room for.
+  func windowInHTTP2(_ stream: StreamReference, _ message: borrowing HTTP2ServerStream) -> Int {
+    guard message.place >= 0 else { return 0 }
+    let c = http2[stream.connection]
+    return min(
+      max(0, c.pointee.session.window(Int(message.place))), HTTP2ResponseWriter.pieceMaximum)
+  }
+
+  mutating func contentInHTTP2(
+    _ stream: StreamReference, _ slice: consuming BufferSlice, _ message: inout HTTP2ServerStream,
+    into output: inout SendBuffer
+  ) -> Bool {
+    let count = slice.count
+    let isLast = message.remaining == Int64(count)
+    let id = message.id
+    let written = output.write(capacity: HTTP2ResponseWriter.dataOverhead) { room in
+      HTTP2ResponseWriter.writeDataHead(
+        id, count: count, endsStream: isLast, to: room.baseAddress!)
+      return HTTP2ResponseWriter.dataOverhead
+    }
+    guard written > 0, output.append(slice) else { return false }
+    takeWindow(http2[stream.connection], count, &message)
+    if message.remaining >= 0 { message.remaining -= Int64(count) }
+    if isLast { message.hasWrittenEnd = true }
+    return true
+  }
+
+  func endContentInHTTP2<E: Engine & ~Copyable>(
+    _ stream: StreamReference, _ trailers: borrowing BodyDecoder,
+    _ message: inout HTTP2ServerStream, into output: inout SendBuffer, _ loop: inout Loop<E>
+  ) -> Bool {
+    if message.hasWrittenEnd { return true }
+    guard loop.prepare(&output) else { return false }
+    let id = message.id
+    message.hasWrittenEnd = true
+    guard trailers.trailerCount > 0 else {
+      return output.write(capacity: HTTP2ResponseWriter.dataOverhead) { room in
+        HTTP2ResponseWriter.writeDataHead(id, count: 0, endsStream: true, to: room.baseAddress!)
+        return HTTP2ResponseWriter.dataOverhead
+      } > 0
+    }
+    let announces = http2[stream.connection].pointee.session.announcesNoTable
+    var block = 0
+    for i in 0..<trailers.trailerCount {
+      let line = trailers.trailer(i)
+      block += line.name.count + line.value.count + FieldBlockWriter.fieldOverhead
+    }
+    return output.write(capacity: HTTP2ResponseWriter.capacity(block: block)) { room in
+      HTTP2ResponseWriter.writeHead(
+        id, endsStream: true, announcesNoTable: announces, into: room
+      ) { block in
+        for i in 0..<trailers.trailerCount {
+          let line = trailers.trailer(i)
+          block.trailer(line.name, line.value)
+        }
+      }
+    } > 0
+  }
+
+  private func takeWindow(
+    _ c: UnsafeMutablePointer<HTTP2Connection>, _ count: Int, _ message: inout HTTP2ServerStream
+  ) {
+    c.pointee.session.takeWindow(Int(message.place), count)
+    message.reserved += count
+  }
+
+  /// DATA that will not leave has taken no window.
+  func restoreWindow(
+    _ c: UnsafeMutablePointer<HTTP2Connection>, _ message: inout HTTP2ServerStream
+  ) {
+    c.pointee.session.restoreWindow(message.reserved)
+    message.reserved = 0
+  }
+
+  // MARK: Sending
+
+  mutating func sendInHTTP2<E: Engine & ~Copyable>(
+    _ stream: StreamReference, _ output: inout SendBuffer, _ message: inout HTTP2ServerStream,
+    _ loop: inout Loop<E>
+  ) -> Sending {
+    let c = http2[stream.connection]
+    let count = output.count
+    if c.pointee.outgoing.isEmpty {
+      c.pointee.outgoing.replace(with: &output)
+    } else if count <= Self.copyMaximum && c.pointee.outgoing.inlineRoom() >= count
+      && c.pointee.outgoing.hasRoomForOne(), let frame = output.take()
+    {
+      for i in 0..<frame.segmentCount { _ = c.pointee.outgoing.append(frame.segment(i)) }
+    } else {
+      if loop.engine.isLowOnBuffers { output.evacuate() }
+      if !message.isReady {
+        message.isReady = true
+        c.pointee.ready.append(message.key)
+      }
+      return .busy
+    }
+    c.pointee.queued.append(StreamBytes(key: message.key, count: count))
+    message.reserved = 0
+    endStream(c, &message)
+    return .given(wire: count)
+  }
+
+  /// The session forgets a stream whose last frame is on its way: the client may open another one in its
+  /// place as soon as it has seen that frame.
+  private func endStream(
+    _ c: UnsafeMutablePointer<HTTP2Connection>, _ message: inout HTTP2ServerStream
+  ) {
+    guard message.place >= 0 else { return }
+    if message.isMalformed {
+      c.pointee.session.refuseMalformed(Int(message.place))
+    } else if message.hasWrittenEnd {
+      c.pointee.session.end(Int(message.place))
+    } else {
+      return
+    }
+    message.place = -1
+  }
+
+  /// Gives what waits in `outgoing`, and the session's own frames, to the transport.
+  /// - Returns: why that failed, or nil.
+  mutating func handOver<E: Engine & ~Copyable>(
+    _ d: DownstreamPointer, _ loop: inout Loop<E>
+  ) -> Failure.Kind? {
+    let c = http2[d.pointee.slot]
+    let t = d.transport
+    if c.pointee.session.hasControl {
+      guard loop.prepare(&c.pointee.outgoing) else { return .downstreamUnsendable }
+      while c.pointee.session.hasControl, c.pointee.outgoing.hasRoomForOne(),
+        c.pointee.outgoing.inlineRoom() >= HTTP2ServerSession.controlRoom
+      {
+        let written = c.pointee.outgoing.write(capacity: HTTP2ServerSession.controlRoom) { room in
+          c.pointee.session.writeControl(into: room)
+        }
+        if written <= 0 { break }
+      }
+    }
+    guard t.pointee.unsent.isEmpty, !c.pointee.outgoing.isEmpty else { return nil }
+    if let channel = t.pointee.tls {
+      guard let frame = c.pointee.outgoing.take() else { return nil }
+      if let failure = encrypt(t, channel, frame, &loop) { return failure }
+    } else {
+      t.pointee.unsent.replace(with: &c.pointee.outgoing)
+    }
+    c.pointee.handedOver()
+    return nil
+  }
+}

@@ -1,0 +1,284 @@
+// From the bytes of a client that speaks HTTP/2 to its streams: what the session finds in them, and what
+// each finding means for an exchange.
+
+import Exchange
+import Glibc
+import HTTP
+import HTTP1
+import HTTP2
+import MillraceEngine
+import Transport
+
+extension Relay where E: ~Copyable {
+  // MARK: The connection
+
+  /// Begins HTTP/2 on a connection that has not used any input yet.
+  /// - Returns: false if there is no memory for a session, and then the connection ends.
+  mutating func beginHTTP2(_ d: DownstreamPointer) -> Bool {
+    guard downstreams.http2.open(d.pointee.slot) else {
+      downstreams.join(d, resets: true, &loop)
+      return false
+    }
+    d.pointee.isHTTP2 = true
+    return true
+  }
+
+  /// Whether the preface of HTTP/2 may come on this connection without TLS (RFC 9113 3.3).
+  func mayBeginHTTP2(_ d: DownstreamPointer) -> Bool {
+    !d.pointee.isTLS && loop.plan.listeners[Int(d.pointee.listener)].servesHTTP2
+  }
+
+  @inline(__always)
+  func http2(_ d: DownstreamPointer) -> UnsafeMutablePointer<HTTP2Connection> {
+    downstreams.http2[d.pointee.slot]
+  }
+
+  /// New plaintext.
+  mutating func http2Input(_ d: DownstreamPointer, _ slice: consuming BufferSlice) {
+    let t = d.transport
+    if t.pointee.unread.isEmpty && !http2(d).pointee.isBlocked {
+      http2Use(d, slice)
+    } else {
+      t.pointee.unread.append(slice.bytes, &loop.engine)
+      http2UseUnread(d)
+    }
+  }
+
+  /// Goes on with what was kept, unless frames of the session's own must leave before.
+  mutating func http2UseUnread(_ d: DownstreamPointer) {
+    let t = d.transport
+    guard !http2(d).pointee.isBlocked, t.pointee.closing == .open,
+      let slice = t.pointee.unread.takeAll()
+    else { return }
+    http2Use(d, slice)
+  }
+
+  private mutating func http2Use(_ d: DownstreamPointer, _ input: consuming BufferSlice) {
+    let c = http2(d)
+    let t = d.transport
+    var slice = input
+    var offset = 0
+    while t.pointee.closing == .open, !c.pointee.isClosing {
+      let event = c.pointee.session.next(
+        slice.bytes, at: &offset, &downstreams.http2.reader, now: loop.engine.now)
+      switch event {
+      case .needsInput:
+        slice.dropPrefix(offset)
+        return t.pointee.unread.putBack(slice, &loop.engine)
+      case .needsOutput:
+        flushHTTP2(d)
+        guard c.pointee.session.isControlFull else { continue }
+        // A client that does not read what it is owed is not read either.
+        c.pointee.isBlocked = true
+        slice.dropPrefix(offset)
+        t.pointee.unread.putBack(slice, &loop.engine)
+        return downstreams.pauseInput(d, &loop)
+      case .content(let stream, let start, let count):
+        http2Content(d, stream, slice.subslice(start: start, count: count))
+      default: http2Event(d, event)
+      }
+    }
+  }
+
+  /// All events but content.
+  private mutating func http2Event(_ d: DownstreamPointer, _ event: HTTP2ServerEvent) {
+    let c = http2(d)
+    switch event {
+    case .head(let stream, let ends): startHTTP2(d, stream, endsStream: ends)
+    case .headTooLarge(let stream, _): rejectHTTP2(d, stream, .tooManyFields)
+    case .trailers(let stream):
+      if let x = http2Exchange(c, stream) { http2Trailers(x) }
+    case .end(let stream):
+      if let x = http2Exchange(c, stream) { http2RequestEnded(x, d) }
+    case .reset(let tag, _, let byClient):
+      guard let x = exchange(tag) else { return }
+      x.pointee.request.http2.place = -1
+      _ = perform(
+        x, x.pointee.state.downstreamGone(byClient ? .downstreamReset : .requestBodyMalformed))
+    case .windowOpened(let stream): http2WindowOpened(c, stream)
+    case .goAway:
+      c.pointee.isEnding = true
+      if c.pointee.exchanges.isEmpty { closeHTTP2(d) }
+    case .failed(let failure): http2Failed(d, failure)
+    case .pong, .needsInput, .needsOutput, .content: break
+    }
+  }
+
+  private mutating func http2Failed(_ d: DownstreamPointer, _ failure: HTTP2ServerFailure) {
+    loop.logger.debug(
+      "http2 failed reason=\(failure.label) client=\(downstreams.clientName(d)) code=\(failure.code.label)"
+    )
+    if failure.reason == .flood { loop.counters.http2Floods += 1 }
+    loop.counters.badRequests += 1
+    endExchanges(d) { $0.downstreamGone() }
+    closeHTTP2(d)
+  }
+
+  /// Ends every exchange of a connection.
+  mutating func endExchanges(
+    _ d: DownstreamPointer, _ event: (inout ExchangeState) -> Actions
+  ) {
+    let c = http2(d)
+    while let slot = c.pointee.exchanges.last {
+      let x = exchanges[slot]
+      // TRAP: an event that ends the exchange takes it out of the list.
+      if perform(x, event(&x.pointee.state)) { return }
+    }
+  }
+
+  /// Closes a connection once what there is has been handed over.
+  mutating func closeHTTP2(_ d: DownstreamPointer) {
+    let c = http2(d)
+    guard d.transport.pointee.closing == .open, !c.pointee.isClosing else { return }
+    c.pointee.isClosing = true
+    c.pointee.session.refuseStreams()
+    downstreams.addResumable(d)
+  }
+
+  // MARK: Streams
+
+  /// The exchange with this key, if it is still there.
+  @inline(__always)
+  func exchange(_ key: ExchangeKey) -> ExchangePointer? {
+    exchanges.generation(key.slot) == key.generation ? exchanges[key.slot] : nil
+  }
+
+  /// The same by the name of a stream; 0: it has none.
+  private func exchange(_ tag: UInt64) -> ExchangePointer? {
+    guard tag != 0 else { return nil }
+    return exchange(
+      ExchangeKey(
+        slot: UInt32(truncatingIfNeeded: tag) - 1,
+        generation: UInt32(truncatingIfNeeded: tag >> 32)))
+  }
+
+  @inline(__always)
+  private func http2Exchange(
+    _ c: UnsafeMutablePointer<HTTP2Connection>, _ stream: Int
+  ) -> ExchangePointer? { exchange(c.pointee.session.tag(stream)) }
+
+  /// Begins the exchange whose head was just read.
+  private mutating func startHTTP2(_ d: DownstreamPointer, _ stream: Int, endsStream: Bool) {
+    let head = downstreams.http2.reader.head
+    if let rejection = downstreams.http2.head.read(head, endsStream: endsStream) {
+      return rejectHTTP2(d, stream, rejection)
+    }
+    let request = downstreams.http2.head.view(of: head)
+    let framing: BodyFraming =
+      switch request.content {
+      case .none: .none
+      case .length(let length): .length(length)
+      case .unknown: .chunked
+      }
+    guard
+      let x = makeHTTP2Exchange(
+        d, stream, request.method, framing, expects: request.expectsContinue)
+    else { return refuseHTTP2(d, stream) }
+    if case .length(let length) = framing {
+      http2(d).pointee.session.expectContent(stream, Int64(clamping: length))
+    }
+    let drops = loop.plan.listeners[Int(d.pointee.listener)].dropsUnderscores
+    if drops || request.presentFields.has(.ambiguous) {
+      x.pointee.request.droppedFields = downstreams.http2.head.markAmbiguousFields(
+        of: head, underscores: drops)
+    }
+    var actions = x.pointee.state.requestHead()
+    if actions.has(.claimRoom) {
+      writeRequestPart(x, d, request)
+      actions = claimRoom(x)
+      if actions.has(.waitForRoom) { return waitForRoom(x, d, request) }
+    }
+    serve(x, d, request, actions)
+    if let x = http2Exchange(http2(d), stream, of: x) { http2TurnEnded(x, d) }
+  }
+
+  /// An exchange that may have ended meanwhile.
+  private func http2Exchange(
+    _ c: UnsafeMutablePointer<HTTP2Connection>, _ stream: Int, of x: ExchangePointer
+  ) -> ExchangePointer? {
+    exchange(x.pointee.request.http2.key) == x ? x : nil
+  }
+
+  private mutating func makeHTTP2Exchange(
+    _ d: DownstreamPointer, _ stream: Int, _ method: HTTPMethod, _ framing: BodyFraming,
+    expects: Bool
+  ) -> ExchangePointer? {
+    let c = http2(d)
+    guard
+      let x = makeExchange(
+        StreamReference(connection: d.pointee.slot, stream: UInt32(stream)), method, framing,
+        .http2,
+        expects: expects)
+    else { return nil }
+    let key = ExchangeKey(
+      slot: x.pointee.slot, generation: exchanges.generation(x.pointee.slot))
+    x.pointee.request.http2.key = key
+    x.pointee.request.http2.place = Int32(stream)
+    x.pointee.request.http2.id = c.pointee.session.id(stream)
+    x.pointee.request.http2.index = c.pointee.exchanges.count
+    c.pointee.exchanges.append(x.pointee.slot)
+    c.pointee.session.setTag(stream, UInt64(key.generation) << 32 | UInt64(key.slot) + 1)
+    d.pointee.phase = .response
+    d.transport.pointee.deadline = .max
+    return x
+  }
+
+  /// Beyond `limits.streams`: the client is told that it may send the request again (RFC 9113 8.7).
+  private mutating func refuseHTTP2(_ d: DownstreamPointer, _ stream: Int) {
+    noteRefusedStream(d)
+    http2(d).pointee.session.reset(stream, .refusedStream)
+  }
+
+  /// Answers a request that could not be understood. A malformed one is reset behind the answer
+  /// (RFC 9113 8.1.1).
+  private mutating func rejectHTTP2(
+    _ d: DownstreamPointer, _ stream: Int, _ rejection: HTTP2HeadRejection
+  ) {
+    guard let x = makeHTTP2Exchange(d, stream, .other, .none, expects: false) else {
+      loop.counters.badRequests += 1
+      return refuseHTTP2(d, stream)
+    }
+    x.pointee.replyLabel = rejection.label
+    x.pointee.request.http2.isMalformed = rejection.status == 400
+    _ = perform(x, x.pointee.state.requestRejected(.badRequest, status: rejection.status))
+  }
+
+  // MARK: The end
+
+  /// Ends an exchange of HTTP/2.
+  mutating func endHTTP2(_ x: ExchangePointer, _ actions: Actions) {
+    let d = downstream(of: x)
+    let c = http2(d)
+    downstreams.restoreWindow(c, &x.pointee.request.http2)
+    let place = Int(x.pointee.request.http2.place)
+    if place >= 0 {
+      c.pointee.session.reset(place, Self.code(actions))
+      x.pointee.request.http2.place = -1
+    }
+    let index = x.pointee.request.http2.index
+    c.pointee.exchanges.swapAt(index, c.pointee.exchanges.count - 1)
+    c.pointee.exchanges.removeLast()
+    if index < c.pointee.exchanges.count {
+      exchanges[c.pointee.exchanges[index]].pointee.request.http2.index = index
+    }
+    exchanges.end(x)
+    if !actions.has(.cut | .close) { loop.counters.responses += 1 }
+    // What the session has to say of it leaves before the turn ends.
+    downstreams.addResumable(d)
+    guard c.pointee.exchanges.isEmpty, d.transport.pointee.closing == .open else { return }
+    if c.pointee.isEnding { return closeHTTP2(d) }
+    d.pointee.phase = .idle
+    loop.adoptPlan(&d.pointee.listener)
+    d.transport.pointee.deadline =
+      loop.engine.now + loop.plan.listeners[Int(d.pointee.listener)].idleTimeout
+  }
+
+  /// What a stream is reset with whose response is not whole.
+  private static func code(_ actions: Actions) -> HTTP2ErrorCode {
+    if actions.has(.close) { return .refusedStream }
+    switch actions.failure {
+    case .drainDeadline, .downstreamTimeout: return .cancel
+    default: return .internalError
+    }
+  }
+}
