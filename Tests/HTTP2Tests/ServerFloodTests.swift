@@ -117,7 +117,7 @@ struct ServerFloodTests {
     let bound = 49_152
     for (extra, code) in [(-1, nil), (0, nil), (1, HTTP2ErrorCode.enhanceYourCalm.rawValue)] {
       var server = ServerHarness()
-      let value = [UInt8](repeating: 0x61, count: bound + extra - 4 * 9 - requestBlock().count - 6)
+      let value = [UInt8](repeating: 0x61, count: bound + extra - 4 * 9 - requestBlock().count - 7)
       // A literal of one name byte; its length in seven bits and more (RFC 7541 5.1).
       var length: [UInt8] = [0x7F]
       var rest = value.count - 127
@@ -171,8 +171,10 @@ struct ServerFloodTests {
       whole.hear(bytes)
       var pieces = ServerHarness()
       pieces.hear(bytes, piece: Int.random(in: 1...40, using: &random))
-      check(whole.seen == pieces.seen)
-      check(whole.said.filter { $0.type != 8 } == pieces.said.filter { $0.type != 8 })
+      check(whole.seen == pieces.seen, "\(whole.seen) \(pieces.seen)")
+      check(
+        whole.said.filter { $0.type != 8 } == pieces.said.filter { $0.type != 8 },
+        "\(whole.said) \(pieces.said)")
       check(whole.content == pieces.content)
     }
   }

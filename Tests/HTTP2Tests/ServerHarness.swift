@@ -116,6 +116,7 @@ struct ServerHarness: ~Copyable {
     case .goAway(let code): seen.append(Seen(event: "go away", code: code))
     case .pong: seen.append(Seen(event: "pong"))
     case .failed(let failure):
+      if seen.last?.event == "failed" { return }
       seen.append(Seen(event: "failed", text: "\(failure.label)", code: failure.code))
     }
   }

@@ -6,6 +6,7 @@ import Exchange
 import Glibc
 import HTTP
 import HTTP1
+import HTTP2
 import MillraceEngine
 import Transport
 

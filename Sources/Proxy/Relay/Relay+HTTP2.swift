@@ -6,6 +6,7 @@ import Glibc
 import HTTP
 import HTTP1
 import HTTP2
+import Logging
 import MillraceEngine
 import Transport
 

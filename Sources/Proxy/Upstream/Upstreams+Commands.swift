@@ -42,13 +42,15 @@ extension Upstreams {
   }
 
   /// The same with trailers that are lines already.
-  func endContent(_ u: UpstreamPointer, _ trailers: consuming BufferSlice?, _ framing: BodyFraming)
-    -> Bool
-  {
+  func endContent(
+    _ u: UpstreamPointer, _ trailers: consuming BufferSlice?, _ framing: BodyFraming
+  ) -> Bool {
     guard framing == .chunked else { return true }
-    guard let trailers else { return u.pointee.outgoing.append(ChunkFraming.end) }
-    return u.pointee.outgoing.append(ChunkFraming.lastChunk) && u.pointee.outgoing.append(trailers)
-      && u.pointee.outgoing.append("\r\n")
+    guard let lines = trailers.take() else { return u.pointee.outgoing.append(ChunkFraming.end) }
+    guard u.pointee.outgoing.append(ChunkFraming.lastChunk), u.pointee.outgoing.append(lines) else {
+      return false
+    }
+    return u.pointee.outgoing.append("\r\n")
   }
 
   /// Gives what is written to the transport, where that has room. It leaves when the connection is
