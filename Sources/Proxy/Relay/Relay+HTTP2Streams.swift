@@ -357,19 +357,11 @@ extension Relay where E: ~Copyable {
     downstreams.join(d, resets: true, &loop)
   }
 
-  /// The client's stream of bytes has ended: it hears the responses to what is whole.
+  /// The client's stream of bytes has ended, and with it the connection: without its windows no response
+  /// would come to an end.
   mutating func http2HalfClosed(_ d: DownstreamPointer) {
-    let c = http2(d)
-    c.pointee.isEnding = true
-    var index = c.pointee.exchanges.count - 1
-    while index >= 0 {
-      if index < c.pointee.exchanges.count {
-        let x = exchanges[c.pointee.exchanges[index]]
-        _ = perform(x, x.pointee.state.downstreamHalfClosed())
-      }
-      index -= 1
-    }
-    if c.pointee.exchanges.isEmpty { closeHTTP2(d) }
+    endExchanges(d) { $0.downstreamGone(.downstreamClosed) }
+    downstreams.close(d, linger: false, &loop)
   }
 
   /// No byte reaches the client any more.
