@@ -172,8 +172,10 @@ extension Downstreams {
   ///   - linger: the request was not read to its end, or not understood.
   ///   - isLarge: the request's content was.
   mutating func finish<E: Engine & ~Copyable>(
-    _ stream: StreamReference, linger: Bool, isLarge: Bool, _ loop: inout Loop<E>
+    _ stream: StreamReference, _ message: inout ServerStream, linger: Bool, isLarge: Bool,
+    _ loop: inout Loop<E>
   ) {
+    if message.isHTTP2 { return leave(stream, &message.http2, .internalError, &loop) }
     let d = self[stream]
     d.pointee.http1.exchange = -1
     if d.pointee.http1.closeAfterResponse {
@@ -184,14 +186,24 @@ extension Downstreams {
   }
 
   /// The response cannot be whole: its end must not be taken for one.
-  mutating func reset<E: Engine & ~Copyable>(_ stream: StreamReference, _ loop: inout Loop<E>) {
+  /// - Parameter isPeers: the client has not taken what it was sent in time.
+  mutating func reset<E: Engine & ~Copyable>(
+    _ stream: StreamReference, _ message: inout ServerStream, isPeers: Bool,
+    _ loop: inout Loop<E>
+  ) {
+    if message.isHTTP2 {
+      return leave(stream, &message.http2, isPeers ? .cancel : .internalError, &loop)
+    }
     let d = self[stream]
     d.pointee.http1.exchange = -1
     join(d, resets: true, &loop)
   }
 
   /// The request was never begun, and its client has no more time.
-  mutating func dismiss<E: Engine & ~Copyable>(_ stream: StreamReference, _ loop: inout Loop<E>) {
+  mutating func dismiss<E: Engine & ~Copyable>(
+    _ stream: StreamReference, _ message: inout ServerStream, _ loop: inout Loop<E>
+  ) {
+    if message.isHTTP2 { return leave(stream, &message.http2, .refusedStream, &loop) }
     let d = self[stream]
     d.pointee.http1.exchange = -1
     close(d, linger: false, &loop)

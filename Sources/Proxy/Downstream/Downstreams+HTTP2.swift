@@ -150,6 +150,43 @@ extension Downstreams {
     message.place = -1
   }
 
+  // MARK: The end
+
+  /// A stream is done with, or is not to be gone on with.
+  /// - Parameter code: what it is reset with if its response has not been given out to its end.
+  mutating func leave<E: Engine & ~Copyable>(
+    _ stream: StreamReference, _ message: inout HTTP2ServerStream, _ code: HTTP2ErrorCode,
+    _ loop: inout Loop<E>
+  ) {
+    let d = self[stream]
+    let c = http2[stream.connection]
+    restoreWindow(c, &message)
+    if message.place >= 0 {
+      c.pointee.session.reset(Int(message.place), code)
+      message.place = -1
+    }
+    if let index = c.pointee.exchanges.firstIndex(of: message.key.slot) {
+      c.pointee.exchanges.remove(at: index)
+    }
+    // What the session has to say of it leaves before the turn ends.
+    addResumable(d)
+    guard c.pointee.exchanges.isEmpty, d.transport.pointee.closing == .open else { return }
+    if c.pointee.isEnding { return closeWhenSent(d) }
+    d.pointee.phase = .idle
+    loop.adoptPlan(&d.pointee.listener)
+    d.transport.pointee.deadline =
+      loop.engine.now + loop.plan.listeners[Int(d.pointee.listener)].idleTimeout
+  }
+
+  /// Closes a connection once what there is has been handed over.
+  mutating func closeWhenSent(_ d: DownstreamPointer) {
+    let c = http2[d.pointee.slot]
+    guard d.transport.pointee.closing == .open, !c.pointee.isClosing else { return }
+    c.pointee.isClosing = true
+    c.pointee.session.refuseStreams()
+    addResumable(d)
+  }
+
   /// Gives what waits in `outgoing`, and the session's own frames, to the transport.
   /// - Returns: why that failed, or nil.
   mutating func handOver<E: Engine & ~Copyable>(

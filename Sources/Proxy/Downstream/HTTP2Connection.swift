@@ -33,6 +33,8 @@ struct HTTP2Connection: ~Copyable {
   var exchanges: [UInt32] = []
   /// No stream is accepted any more: the connection ends with the last one.
   var isEnding = false
+  /// When it accepts no more streams, because the worker drains; Int64.max: it does not.
+  var refusesAt = Int64.max
   /// It closes as soon as what there is has been handed over.
   var isClosing = false
   /// Input is kept until the session's own frames have left.
@@ -63,8 +65,6 @@ struct HTTP2ServerStream: ~Copyable {
   var place: Int32 = -1
   /// Its number on the wire.
   var id: UInt32 = 0
-  /// Place of the exchange among those of its connection.
-  var index = 0
   /// END_STREAM has been written behind the response.
   var hasWrittenEnd = false
   /// The response is followed by RST_STREAM: the request broke a rule.

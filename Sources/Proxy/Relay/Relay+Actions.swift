@@ -170,11 +170,16 @@ extension Relay where E: ~Copyable {
     let isLarge = x.pointee.state.requestBytes > Watermark.largeBody
     if actions.has(.releaseRoom) { audit.release(&x.pointee.record.reservation) }
     if !actions.has(.close) { countEnd(x) }
-    if x.pointee.request.isHTTP2 { return endHTTP2(x, actions) }
+    if actions.has(.cut) {
+      let isPeers = actions.failure == .downstreamTimeout || actions.failure == .drainDeadline
+      downstreams.reset(stream, &x.pointee.request, isPeers: isPeers, &loop)
+    } else if actions.has(.close) {
+      downstreams.dismiss(stream, &x.pointee.request, &loop)
+    } else {
+      loop.counters.responses += 1
+      downstreams.finish(
+        stream, &x.pointee.request, linger: actions.has(.linger), isLarge: isLarge, &loop)
+    }
     exchanges.end(x)
-    if actions.has(.cut) { return downstreams.reset(stream, &loop) }
-    if actions.has(.close) { return downstreams.dismiss(stream, &loop) }
-    loop.counters.responses += 1
-    downstreams.finish(stream, linger: actions.has(.linger), isLarge: isLarge, &loop)
   }
 }

@@ -148,8 +148,8 @@ extension Relay where E: ~Copyable {
         stream, status: 503, label: "streams_exhausted", &message, isHead: isHead,
         into: &output, &loop) != nil,
       case .given = downstreams.send(stream, &output, &message, &loop)
-    else { return downstreams.reset(stream, &loop) }
-    downstreams.finish(stream, linger: true, isLarge: false, &loop)
+    else { return downstreams.reset(stream, &message, isPeers: false, &loop) }
+    downstreams.finish(stream, &message, linger: true, isLarge: false, &loop)
   }
 
   /// Counts and logs a request beyond `limits.streams`.

@@ -21,7 +21,10 @@ extension Relay where E: ~Copyable {
       return false
     }
     d.pointee.isHTTP2 = true
-    return true
+    if !loop.isServing { http2DrainBegan(d) }
+    // SETTINGS come before anything else (RFC 9113 3.4).
+    flushHTTP2(d)
+    return d.transport.pointee.closing == .open
   }
 
   /// Whether the preface of HTTP/2 may come on this connection without TLS (RFC 9113 3.3).
@@ -99,7 +102,7 @@ extension Relay where E: ~Copyable {
     case .windowOpened(let stream): http2WindowOpened(c, stream)
     case .goAway:
       c.pointee.isEnding = true
-      if c.pointee.exchanges.isEmpty { closeHTTP2(d) }
+      if c.pointee.exchanges.isEmpty { downstreams.closeWhenSent(d) }
     case .failed(let failure): http2Failed(d, failure)
     case .pong, .needsInput, .needsOutput, .content: break
     }
@@ -112,7 +115,7 @@ extension Relay where E: ~Copyable {
     if failure.reason == .flood { loop.counters.http2Floods += 1 }
     loop.counters.badRequests += 1
     endExchanges(d) { $0.downstreamGone() }
-    closeHTTP2(d)
+    downstreams.closeWhenSent(d)
   }
 
   /// Ends every exchange of a connection.
@@ -125,15 +128,6 @@ extension Relay where E: ~Copyable {
       // TRAP: an event that ends the exchange takes it out of the list.
       if perform(x, event(&x.pointee.state)) { return }
     }
-  }
-
-  /// Closes a connection once what there is has been handed over.
-  mutating func closeHTTP2(_ d: DownstreamPointer) {
-    let c = http2(d)
-    guard d.transport.pointee.closing == .open, !c.pointee.isClosing else { return }
-    c.pointee.isClosing = true
-    c.pointee.session.refuseStreams()
-    downstreams.addResumable(d)
   }
 
   // MARK: Streams
@@ -216,7 +210,6 @@ extension Relay where E: ~Copyable {
     x.pointee.request.http2.key = key
     x.pointee.request.http2.place = Int32(stream)
     x.pointee.request.http2.id = c.pointee.session.id(stream)
-    x.pointee.request.http2.index = c.pointee.exchanges.count
     c.pointee.exchanges.append(x.pointee.slot)
     c.pointee.session.setTag(stream, UInt64(key.generation) << 32 | UInt64(key.slot) + 1)
     d.pointee.phase = .response
@@ -242,44 +235,5 @@ extension Relay where E: ~Copyable {
     x.pointee.replyLabel = rejection.label
     x.pointee.request.http2.isMalformed = rejection.status == 400
     _ = perform(x, x.pointee.state.requestRejected(.badRequest, status: rejection.status))
-  }
-
-  // MARK: The end
-
-  /// Ends an exchange of HTTP/2.
-  mutating func endHTTP2(_ x: ExchangePointer, _ actions: Actions) {
-    let d = downstream(of: x)
-    let c = http2(d)
-    downstreams.restoreWindow(c, &x.pointee.request.http2)
-    let place = Int(x.pointee.request.http2.place)
-    if place >= 0 {
-      c.pointee.session.reset(place, Self.code(actions))
-      x.pointee.request.http2.place = -1
-    }
-    let index = x.pointee.request.http2.index
-    c.pointee.exchanges.swapAt(index, c.pointee.exchanges.count - 1)
-    c.pointee.exchanges.removeLast()
-    if index < c.pointee.exchanges.count {
-      exchanges[c.pointee.exchanges[index]].pointee.request.http2.index = index
-    }
-    exchanges.end(x)
-    if !actions.has(.cut | .close) { loop.counters.responses += 1 }
-    // What the session has to say of it leaves before the turn ends.
-    downstreams.addResumable(d)
-    guard c.pointee.exchanges.isEmpty, d.transport.pointee.closing == .open else { return }
-    if c.pointee.isEnding { return closeHTTP2(d) }
-    d.pointee.phase = .idle
-    loop.adoptPlan(&d.pointee.listener)
-    d.transport.pointee.deadline =
-      loop.engine.now + loop.plan.listeners[Int(d.pointee.listener)].idleTimeout
-  }
-
-  /// What a stream is reset with whose response is not whole.
-  private static func code(_ actions: Actions) -> HTTP2ErrorCode {
-    if actions.has(.close) { return .refusedStream }
-    switch actions.failure {
-    case .drainDeadline, .downstreamTimeout: return .cancel
-    default: return .internalError
-    }
   }
 }

@@ -298,7 +298,7 @@ extension Relay where E: ~Copyable {
       }
       index -= 1
     }
-    if !loop.isServing, t.pointee.closing == .open { drainHTTP2(d) }
+    if now >= c.pointee.refusesAt, t.pointee.closing == .open { drainHTTP2(d) }
     let isDue = now >= t.pointee.deadline
     if isDue { t.pointee.deadline = .max }
     loop.rearmTimer(t, Int(d.pointee.slot))
@@ -330,7 +330,7 @@ extension Relay where E: ~Copyable {
         endExchanges(d) { $0.sendTimedOut() }
         downstreams.join(d, resets: true, &loop)
       } else if http2(d).pointee.exchanges.isEmpty {
-        closeHTTP2(d)
+        downstreams.closeWhenSent(d)
       }
     }
   }
@@ -341,15 +341,16 @@ extension Relay where E: ~Copyable {
     guard !c.pointee.isEnding else { return }
     c.pointee.isEnding = true
     c.pointee.session.refuseStreams()
-    if c.pointee.exchanges.isEmpty { closeHTTP2(d) }
+    if c.pointee.exchanges.isEmpty { downstreams.closeWhenSent(d) }
   }
 
   /// The client hears at once that the worker drains; what it has sent before that is still served.
   mutating func http2DrainBegan(_ d: DownstreamPointer) {
     let c = http2(d)
     c.pointee.session.announceShutdown()
+    c.pointee.refusesAt = loop.engine.now + loop.grace
     flushHTTP2(d)
-    loop.wheel.arm(Int(d.pointee.slot), at: loop.engine.now + loop.grace)
+    loop.wheel.arm(Int(d.pointee.slot), at: c.pointee.refusesAt)
   }
 
   mutating func http2DrainEnded(_ d: DownstreamPointer) {
