@@ -187,15 +187,39 @@ extension Downstreams {
     addResumable(d)
   }
 
+  /// Sends what there is: the frames of the streams, and those of the session.
+  mutating func flushHTTP2<E: Engine & ~Copyable>(_ d: DownstreamPointer, _ loop: inout Loop<E>) {
+    let c = http2[d.pointee.slot]
+    let t = d.transport
+    guard t.pointee.closing == .open || t.pointee.closing == .flushing else { return }
+    // One frame goes out, one waits for the transport, and one is being filled.
+    for _ in 0..<2 {
+      guard handOver(d, &loop) else {
+        c.pointee.isLost = true
+        return addResumable(d)
+      }
+      guard !t.pointee.unsent.isEmpty, !t.pointee.sending else { break }
+      t.pointee.deadline =
+        loop.engine.now + loop.plan.listeners[Int(d.pointee.listener)].bodyTimeout
+      send(d, .awaited, &loop)
+      if t.pointee.sending { c.pointee.tookOff() }
+    }
+    if c.pointee.isClosing, t.pointee.closing == .open, c.pointee.outgoing.isEmpty,
+      !c.pointee.session.hasControl
+    {
+      close(d, linger: true, &loop)
+    }
+  }
+
   /// Gives what waits in `outgoing`, and the session's own frames, to the transport.
-  /// - Returns: why that failed, or nil.
-  mutating func handOver<E: Engine & ~Copyable>(
+  /// - Returns: false if what is to be sent cannot be.
+  private mutating func handOver<E: Engine & ~Copyable>(
     _ d: DownstreamPointer, _ loop: inout Loop<E>
-  ) -> Failure.Kind? {
+  ) -> Bool {
     let c = http2[d.pointee.slot]
     let t = d.transport
     if c.pointee.session.hasControl {
-      guard loop.prepare(&c.pointee.outgoing) else { return .downstreamUnsendable }
+      guard loop.prepare(&c.pointee.outgoing) else { return false }
       while c.pointee.session.hasControl, c.pointee.outgoing.hasRoomForOne(),
         c.pointee.outgoing.inlineRoom() >= HTTP2ServerSession.controlRoom
       {
@@ -205,14 +229,14 @@ extension Downstreams {
         if written <= 0 { break }
       }
     }
-    guard t.pointee.unsent.isEmpty, !c.pointee.outgoing.isEmpty else { return nil }
+    guard t.pointee.unsent.isEmpty, !c.pointee.outgoing.isEmpty else { return true }
     if let channel = t.pointee.tls {
-      guard let frame = c.pointee.outgoing.take() else { return nil }
-      if let failure = encrypt(t, channel, frame, &loop) { return failure }
+      guard let frame = c.pointee.outgoing.take() else { return true }
+      if encrypt(t, channel, frame, &loop) != nil { return false }
     } else {
       t.pointee.unsent.replace(with: &c.pointee.outgoing)
     }
     c.pointee.handedOver()
-    return nil
+    return true
   }
 }

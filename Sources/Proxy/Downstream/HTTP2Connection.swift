@@ -35,6 +35,8 @@ struct HTTP2Connection: ~Copyable {
   var isEnding = false
   /// When it accepts no more streams, because the worker drains; Int64.max: it does not.
   var refusesAt = Int64.max
+  /// What is to be sent cannot be: the exchanges are told at the end of the turn.
+  var isLost = false
   /// It closes as soon as what there is has been handed over.
   var isClosing = false
   /// Input is kept until the session's own frames have left.
@@ -83,4 +85,10 @@ struct HTTP2ServerStream: ~Copyable {
   var trailers: BufferSlice?
   /// When the client has had its time; Int64.max: it owes nothing.
   var deadline = Int64.max
+
+  /// The response waits for its client's window.
+  mutating func wait(until deadline: Int64) {
+    awaitsWindow = true
+    self.deadline = deadline
+  }
 }

@@ -134,22 +134,6 @@ extension Relay where E: ~Copyable {
       x.pointee.state.replyWritten(content: content, buffered: x.pointee.held.count - before))
   }
 
-  /// Gives what is held to the client's connection, if that has room.
-  @inline(__always)
-  mutating func pushHeld(_ x: ExchangePointer) -> Bool {
-    let count = x.pointee.held.count
-    guard count > 0 else { return true }
-    switch downstreams.send(
-      x.pointee.downstream, &x.pointee.held, &x.pointee.request, &loop)
-    {
-    case .given(let wire):
-      x.pointee.state.responseLeft(count, as: wire)
-      return true
-    case .busy: return true
-    case .failed(let kind): return perform(x, x.pointee.state.downstreamGone(kind))
-    }
-  }
-
   /// Holds an incomplete response for its end. - Returns: false if the worker holds too much.
   private mutating func hold(_ x: ExchangePointer) -> Bool {
     // What waits for a slow server pins no hot buffer while they are few.

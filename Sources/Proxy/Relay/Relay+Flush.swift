@@ -16,7 +16,7 @@ extension Relay where E: ~Copyable {
   /// and the client will be heard of again.
   @inline(__always)
   mutating func flush(_ d: DownstreamPointer) {
-    if d.pointee.isHTTP2 { return flushHTTP2(d) }
+    if d.pointee.isHTTP2 { return downstreams.flushHTTP2(d, &loop) }
     let t = d.transport
     guard !t.pointee.unsent.isEmpty, !t.pointee.sending, t.pointee.closing != .joining
     else { return }
@@ -35,6 +35,22 @@ extension Relay where E: ~Copyable {
       setSendDeadline(d)
     }
     downstreams.send(d, urgency, &loop)
+  }
+
+  /// Gives what is held to the client's connection, if that has room.
+  @inline(__always)
+  mutating func pushHeld(_ x: ExchangePointer) -> Bool {
+    let count = x.pointee.held.count
+    guard count > 0 else { return true }
+    switch downstreams.send(
+      x.pointee.downstream, &x.pointee.held, &x.pointee.request, &loop)
+    {
+    case .given(let wire):
+      x.pointee.state.responseLeft(count, as: wire)
+      return true
+    case .busy: return true
+    case .failed(let kind): return perform(x, x.pointee.state.downstreamGone(kind))
+    }
   }
 
   @inline(__always)

@@ -23,18 +23,13 @@ extension Relay where E: ~Copyable {
     d.pointee.isHTTP2 = true
     if !loop.isServing { http2DrainBegan(d) }
     // SETTINGS come before anything else (RFC 9113 3.4).
-    flushHTTP2(d)
+    downstreams.flushHTTP2(d, &loop)
     return d.transport.pointee.closing == .open
   }
 
   /// Whether the preface of HTTP/2 may come on this connection without TLS (RFC 9113 3.3).
   func mayBeginHTTP2(_ d: DownstreamPointer) -> Bool {
     !d.pointee.isTLS && loop.plan.listeners[Int(d.pointee.listener)].servesHTTP2
-  }
-
-  @inline(__always)
-  func http2(_ d: DownstreamPointer) -> UnsafeMutablePointer<HTTP2Connection> {
-    downstreams.http2[d.pointee.slot]
   }
 
   /// New plaintext.
@@ -70,7 +65,7 @@ extension Relay where E: ~Copyable {
         slice.dropPrefix(offset)
         return t.pointee.unread.putBack(slice, &loop.engine)
       case .needsOutput:
-        flushHTTP2(d)
+        downstreams.flushHTTP2(d, &loop)
         guard c.pointee.session.isControlFull else { continue }
         // A client that does not read what it is owed is not read either.
         c.pointee.isBlocked = true
@@ -95,7 +90,7 @@ extension Relay where E: ~Copyable {
     case .end(let stream):
       if let x = http2Exchange(c, stream) { http2RequestEnded(x, d) }
     case .reset(let tag, _, let byClient):
-      guard let x = exchange(tag) else { return }
+      guard let x = exchange(named: tag) else { return }
       x.pointee.request.http2.place = -1
       _ = perform(
         x, x.pointee.state.downstreamGone(byClient ? .downstreamReset : .requestBodyMalformed))
@@ -118,39 +113,12 @@ extension Relay where E: ~Copyable {
     downstreams.closeWhenSent(d)
   }
 
-  /// Ends every exchange of a connection.
-  mutating func endExchanges(
-    _ d: DownstreamPointer, _ event: (inout ExchangeState) -> Actions
-  ) {
-    let c = http2(d)
-    while let slot = c.pointee.exchanges.last {
-      let x = exchanges[slot]
-      // TRAP: an event that ends the exchange takes it out of the list.
-      if perform(x, event(&x.pointee.state)) { return }
-    }
-  }
-
   // MARK: Streams
-
-  /// The exchange with this key, if it is still there.
-  @inline(__always)
-  func exchange(_ key: ExchangeKey) -> ExchangePointer? {
-    exchanges.generation(key.slot) == key.generation ? exchanges[key.slot] : nil
-  }
-
-  /// The same by the name of a stream; 0: it has none.
-  private func exchange(_ tag: UInt64) -> ExchangePointer? {
-    guard tag != 0 else { return nil }
-    return exchange(
-      ExchangeKey(
-        slot: UInt32(truncatingIfNeeded: tag) - 1,
-        generation: UInt32(truncatingIfNeeded: tag >> 32)))
-  }
 
   @inline(__always)
   private func http2Exchange(
     _ c: UnsafeMutablePointer<HTTP2Connection>, _ stream: Int
-  ) -> ExchangePointer? { exchange(c.pointee.session.tag(stream)) }
+  ) -> ExchangePointer? { exchange(named: c.pointee.session.tag(stream)) }
 
   /// Begins the exchange whose head was just read.
   private mutating func startHTTP2(_ d: DownstreamPointer, _ stream: Int, endsStream: Bool) {
@@ -235,5 +203,137 @@ extension Relay where E: ~Copyable {
     x.pointee.replyLabel = rejection.label
     x.pointee.request.http2.isMalformed = rejection.status == 400
     _ = perform(x, x.pointee.state.requestRejected(.badRequest, status: rejection.status))
+  }
+
+  // MARK: Request content
+
+  /// Content of a request. What the server cannot take yet waits; the stream's window bounds it.
+  mutating func http2Content(
+    _ d: DownstreamPointer, _ stream: Int, _ slice: consuming BufferSlice
+  ) {
+    let c = http2(d)
+    guard let x = exchange(named: c.pointee.session.tag(stream)),
+      x.pointee.state.request == .open
+    else { return c.pointee.session.consume(stream, slice.count) }
+    if x.pointee.request.http2.input.isEmpty && x.pointee.state.takesRequestContent {
+      http2Forward(x, slice)
+    } else {
+      x.pointee.request.http2.input.append(slice.bytes, &loop.engine)
+      _ = perform(x, x.pointee.state.requestBlocked())
+    }
+    if let x = exchange(named: c.pointee.session.tag(stream)) { http2TurnEnded(x, d) }
+  }
+
+  /// Passes content on; nothing waits in front of it. - Returns: whether the exchange goes on.
+  @discardableResult
+  private mutating func http2Forward(
+    _ x: ExchangePointer, _ input: consuming BufferSlice
+  ) -> Bool {
+    let slice = input
+    let d = downstream(of: x)
+    guard let u = upstream(of: x) else {
+      x.pointee.request.http2.input.putBack(slice, &loop.engine)
+      return true
+    }
+    let count = slice.count
+    guard loop.prepare(&u.pointee.outgoing), u.pointee.outgoing.hasRoomForChunk(),
+      x.pointee.state.requestFlow.hasRoom
+    else {
+      x.pointee.request.http2.input.putBack(slice, &loop.engine)
+      return perform(x, x.pointee.state.requestBlocked())
+    }
+    let before = u.pointee.outgoing.count
+    guard upstreams.content(u, slice, x.pointee.request.framing) else {
+      return perform(x, x.pointee.state.fail(.resourcesExhausted))
+    }
+    x.pointee.state.requestContent(count, buffered: u.pointee.outgoing.count - before)
+    let place = x.pointee.request.http2.place
+    if place >= 0 { http2(d).pointee.session.consume(Int(place), count) }
+    return true
+  }
+
+  /// Keeps the trailers of a request, as its server gets them.
+  mutating func http2Trailers(_ x: ExchangePointer) {
+    let d = downstream(of: x)
+    let section = downstreams.http2.reader.head
+    if downstreams.http2.trailers.read(section) != nil {
+      let place = x.pointee.request.http2.place
+      if place >= 0 {
+        http2(d).pointee.session.refuseMalformed(Int(place))
+        x.pointee.request.http2.place = -1
+      }
+      _ = perform(x, x.pointee.state.downstreamGone(.requestBodyMalformed))
+      return
+    }
+    guard x.pointee.request.framing == .chunked else { return }
+    let drops = loop.plan.listeners[Int(d.pointee.listener)].dropsUnderscores
+    var memory = loop.engine.coldMemory(section.byteBound)
+    var text = HeadWriter(memory.mutableBytes)
+    loop.counters.fieldsDropped += downstreams.http2.trailers.forEachForwarded(
+      dropsUnderscores: drops
+    ) { name, value in
+      text.append(name)
+      text.append(": ")
+      text.append(value)
+      text.append("\r\n")
+    }
+    guard text.count > 0, !text.overflowed else { return }
+    memory.truncate(to: text.count)
+    x.pointee.request.http2.trailers = consume memory
+  }
+
+  /// The request is whole, behind what waits of it.
+  mutating func http2RequestEnded(_ x: ExchangePointer, _ d: DownstreamPointer) {
+    x.pointee.request.http2.hasEnded = true
+    guard x.pointee.request.http2.input.isEmpty else { return }
+    http2EndRequest(x)
+    if exchange(x.pointee.request.http2.key) == x { http2TurnEnded(x, d) }
+  }
+
+  /// Gives the server the end of the request. - Returns: whether the exchange goes on.
+  @discardableResult
+  private mutating func http2EndRequest(_ x: ExchangePointer) -> Bool {
+    guard x.pointee.state.request == .open, x.pointee.state.upstream.hasBuffer,
+      x.pointee.state.response < .replying, let u = upstream(of: x)
+    else { return true }
+    let before = u.pointee.outgoing.count
+    let trailers = x.pointee.request.http2.trailers.take()
+    guard loop.prepare(&u.pointee.outgoing), u.pointee.outgoing.hasRoomForChunk() else {
+      x.pointee.request.http2.trailers = consume trailers
+      return perform(x, x.pointee.state.requestBlocked())
+    }
+    guard upstreams.endContent(u, consume trailers, x.pointee.request.framing) else {
+      return perform(x, x.pointee.state.fail(.resourcesExhausted))
+    }
+    return perform(x, x.pointee.state.requestEnd(buffered: u.pointee.outgoing.count - before))
+  }
+
+  /// The server has room again. - Returns: whether the exchange is still there.
+  mutating func resumeHTTP2Request(_ x: ExchangePointer) -> Bool {
+    let key = x.pointee.request.http2.key
+    while x.pointee.state.takesRequestContent, let slice = x.pointee.request.http2.input.takeAll() {
+      guard http2Forward(x, slice) else { return exchange(key) == x }
+    }
+    if x.pointee.request.http2.hasEnded, x.pointee.request.http2.input.isEmpty {
+      guard http2EndRequest(x) else { return exchange(key) == x }
+    }
+    if exchange(key) == x { http2TurnEnded(x, downstream(of: x)) }
+    return exchange(key) == x
+  }
+
+  /// What came of a request is with the server's transport: sends it, and says what is waited for.
+  mutating func http2TurnEnded(_ x: ExchangePointer, _ d: DownstreamPointer) {
+    guard x.pointee.state.stage == .running else { return }
+    if let u = upstream(of: x) {
+      flush(u)
+      if !u.pointee.outgoing.isEmpty && u.pointee.phase != .assigned
+        && loop.engine.isLowOnBuffers
+      {
+        u.pointee.outgoing.evacuate()
+      }
+    }
+    x.pointee.request.http2.deadline =
+      x.pointee.state.awaitsRequest && x.pointee.request.http2.input.isEmpty
+      ? loop.engine.now + loop.plan.listeners[Int(d.pointee.listener)].bodyTimeout : .max
   }
 }

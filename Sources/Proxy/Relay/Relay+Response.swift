@@ -158,7 +158,10 @@ extension Relay where E: ~Copyable {
         if limit == 0 {
           slice.dropPrefix(offset)
           u.transport.pointee.unread.putBack(slice, &loop.engine)
-          guard awaitWindow(x) else { return false }
+          x.pointee.request.http2.wait(
+            until: loop.engine.now
+              + loop.plan.listeners[Int(downstream(of: x).pointee.listener)].bodyTimeout)
+          guard perform(x, x.pointee.state.responseWindowClosed()) else { return false }
           return responseTurnEnded(u, x)
         }
         end = min(end, limit < slice.count ? offset + limit : end)

@@ -130,7 +130,7 @@ extension Relay where E: ~Copyable {
     _ = consume memory
     guard d.transport.pointee.closing == .open else { return }
     if d.pointee.isHTTP2 {
-      if let x = exchange(key) { _ = resumeHTTP2Request(x) }
+      if let x = exchange(key) { _ = resumeRequest(x) }
       return flush(d)
     }
     d.transport.pointee.paused = false

@@ -66,6 +66,26 @@ struct Relay<E: Engine & ~Copyable>: ~Copyable {
   }
 
   @inline(__always)
+  func http2(_ d: DownstreamPointer) -> UnsafeMutablePointer<HTTP2Connection> {
+    downstreams.http2[d.pointee.slot]
+  }
+
+  /// The exchange with this key, if it is still there.
+  @inline(__always)
+  func exchange(_ key: ExchangeKey) -> ExchangePointer? {
+    exchanges.generation(key.slot) == key.generation ? exchanges[key.slot] : nil
+  }
+
+  /// The same by the name of a stream of HTTP/2; 0: it has none.
+  func exchange(named tag: UInt64) -> ExchangePointer? {
+    guard tag != 0 else { return nil }
+    return exchange(
+      ExchangeKey(
+        slot: UInt32(truncatingIfNeeded: tag & 0xFFFF_FFFF) - 1,
+        generation: UInt32(truncatingIfNeeded: tag >> 32)))
+  }
+
+  @inline(__always)
   func downstream(of x: ExchangePointer) -> DownstreamPointer {
     downstreams[x.pointee.downstream.connection]
   }

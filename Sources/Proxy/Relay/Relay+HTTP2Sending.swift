@@ -1,0 +1,219 @@
+// What becomes of responses over HTTP/2 (windows that open, room that there is again, what was sent), and
+// what comes from outside: deadlines, the drain, the end of the connection.
+
+import Exchange
+import Glibc
+import HTTP
+import HTTP1
+import HTTP2
+import MillraceEngine
+import Transport
+
+extension Relay where E: ~Copyable {
+  // MARK: Windows
+
+  /// - Parameter stream: -1: the connection's or all streams'.
+  mutating func http2WindowOpened(_ c: UnsafeMutablePointer<HTTP2Connection>, _ stream: Int) {
+    if stream >= 0 {
+      if let x = exchange(named: c.pointee.session.tag(stream)) { resumeWindow(x) }
+      return
+    }
+    // Exchanges that end meanwhile change places with the last one, which has been looked at.
+    var index = c.pointee.exchanges.count - 1
+    while index >= 0 {
+      if index < c.pointee.exchanges.count { resumeWindow(exchanges[c.pointee.exchanges[index]]) }
+      index -= 1
+    }
+  }
+
+  private mutating func resumeWindow(_ x: ExchangePointer) {
+    guard x.pointee.request.http2.awaitsWindow else { return }
+    x.pointee.request.http2.awaitsWindow = false
+    x.pointee.request.http2.deadline = .max
+    _ = perform(x, x.pointee.state.responseWindowOpened())
+  }
+
+  // MARK: Sending
+
+  private mutating func http2Unsendable(_ d: DownstreamPointer) {
+    endExchanges(d) { $0.downstreamGone(.downstreamUnsendable) }
+    downstreams.join(d, resets: true, &loop)
+  }
+
+  /// Gives streams their turn that had found no room, the most urgent first (RFC 9218 10).
+  private mutating func pushReady(_ c: UnsafeMutablePointer<HTTP2Connection>) {
+    while !c.pointee.ready.isEmpty {
+      guard let index = mostUrgent(c) else { return }
+      let key = c.pointee.ready[index]
+      c.pointee.ready.remove(at: index)
+      guard let x = exchange(key) else { continue }
+      x.pointee.request.http2.isReady = false
+      guard x.pointee.state.mayLeave else { continue }
+      _ = pushHeld(x)
+      // It found none again.
+      if let x = exchange(key), x.pointee.request.http2.isReady { return }
+    }
+  }
+
+  /// The place of the exchange whose turn it is: by urgency, and then the one that has waited longest.
+  private func mostUrgent(_ c: UnsafeMutablePointer<HTTP2Connection>) -> Int? {
+    var best: Int?
+    var urgency = UInt8.max
+    for (index, key) in c.pointee.ready.enumerated() {
+      guard let x = exchange(key) else { return index }
+      let place = x.pointee.request.http2.place
+      let own = place >= 0 ? c.pointee.session.priority(Int(place)).urgency : 0
+      if own < urgency {
+        urgency = own
+        best = index
+      }
+    }
+    return best
+  }
+
+  /// The transport took all that was in flight.
+  mutating func http2Sent(_ d: DownstreamPointer) {
+    let c = http2(d)
+    let t = d.transport
+    var taken: [StreamBytes] = []
+    swap(&taken, &c.pointee.flying)
+    for bytes in taken {
+      guard let x = exchange(bytes.key) else { continue }
+      _ = perform(x, x.pointee.state.responseTaken(bytes.count))
+    }
+    // The memory is kept for the next send.
+    taken.removeAll(keepingCapacity: true)
+    if c.pointee.flying.isEmpty { swap(&taken, &c.pointee.flying) }
+    if t.pointee.closing == .open && c.pointee.exchanges.isEmpty && t.pointee.unsent.isEmpty {
+      idleHTTP2(d)
+    }
+    if t.pointee.closing == .open { pushReady(c) }
+    downstreams.flushHTTP2(d, &loop)
+    if c.pointee.isBlocked && !c.pointee.session.isControlFull { unblockHTTP2(d) }
+    if let channel = t.pointee.tls, channel.pointee.isStalled { resumeDecrypting(d, channel) }
+    if t.pointee.closing == .flushing { downstreams.advanceClosing(d, &loop) }
+  }
+
+  private mutating func unblockHTTP2(_ d: DownstreamPointer) {
+    http2(d).pointee.isBlocked = false
+    d.transport.pointee.paused = false
+    downstreams.addResumable(d)
+  }
+
+  /// The connection has no stream: its own time runs.
+  private mutating func idleHTTP2(_ d: DownstreamPointer) {
+    guard d.pointee.phase == .idle else { return }
+    d.transport.pointee.deadline =
+      loop.engine.now + loop.plan.listeners[Int(d.pointee.listener)].idleTimeout
+  }
+
+  /// The end of a turn: what was kept is used, and what there is leaves.
+  mutating func resumeHTTP2(_ d: DownstreamPointer) {
+    if http2(d).pointee.isLost { return http2Unsendable(d) }
+    http2UseUnread(d)
+    pushReady(http2(d))
+    downstreams.flushHTTP2(d, &loop)
+    if d.transport.pointee.closing == .open { downstreams.arm(d, &loop) }
+  }
+
+  // MARK: Deadlines, and ends that come from outside
+
+  /// Ends every exchange of a connection.
+  mutating func endExchanges(
+    _ d: DownstreamPointer, _ event: (inout ExchangeState) -> Actions
+  ) {
+    let c = http2(d)
+    while let slot = c.pointee.exchanges.last {
+      let x = exchanges[slot]
+      // TRAP: an event that ends the exchange takes it out of the list.
+      if perform(x, event(&x.pointee.state)) { return }
+    }
+  }
+
+  mutating func http2Due(_ d: DownstreamPointer) {
+    let t = d.transport
+    let c = http2(d)
+    let now = loop.engine.now
+    if t.pointee.hasProgressed(loop.engine) { setSendDeadline(d) }
+    var index = c.pointee.exchanges.count - 1
+    while index >= 0 {
+      if index < c.pointee.exchanges.count {
+        let x = exchanges[c.pointee.exchanges[index]]
+        if now >= x.pointee.request.http2.deadline { http2TimedOut(x) }
+      }
+      index -= 1
+    }
+    if now >= c.pointee.refusesAt, t.pointee.closing == .open { drainHTTP2(d) }
+    let isDue = now >= t.pointee.deadline
+    if isDue { t.pointee.deadline = .max }
+    loop.rearmTimer(t, Int(d.pointee.slot))
+    if isDue { http2ConnectionTimedOut(d) }
+    downstreams.flushHTTP2(d, &loop)
+  }
+
+  private mutating func http2TimedOut(_ x: ExchangePointer) {
+    x.pointee.request.http2.deadline = .max
+    if x.pointee.state.stage == .waiting {
+      _ = perform(x, x.pointee.state.roomTimedOut())
+    } else if x.pointee.request.http2.awaitsWindow {
+      _ = perform(x, x.pointee.state.sendTimedOut())
+    } else {
+      _ = perform(x, x.pointee.state.bodyTimedOut())
+    }
+  }
+
+  private mutating func http2ConnectionTimedOut(_ d: DownstreamPointer) {
+    let t = d.transport
+    switch t.pointee.closing {
+    case .joining: break
+    case .lingering: downstreams.join(d, &loop)
+    case .flushing, .resetting: downstreams.join(d, resets: true, &loop)
+    case .open:
+      if t.pointee.sending {
+        // The client takes nothing of what it is sent.
+        if http2(d).pointee.exchanges.isEmpty { loop.counters.timeouts += 1 }
+        endExchanges(d) { $0.sendTimedOut() }
+        downstreams.join(d, resets: true, &loop)
+      } else if http2(d).pointee.exchanges.isEmpty {
+        downstreams.closeWhenSent(d)
+      }
+    }
+  }
+
+  /// The worker drains: no stream that is opened from now on is served.
+  private mutating func drainHTTP2(_ d: DownstreamPointer) {
+    let c = http2(d)
+    guard !c.pointee.isEnding else { return }
+    c.pointee.isEnding = true
+    c.pointee.session.refuseStreams()
+    if c.pointee.exchanges.isEmpty { downstreams.closeWhenSent(d) }
+  }
+
+  /// The client hears at once that the worker drains; what it has sent before that is still served.
+  mutating func http2DrainBegan(_ d: DownstreamPointer) {
+    let c = http2(d)
+    c.pointee.session.announceShutdown()
+    c.pointee.refusesAt = loop.engine.now + loop.grace
+    downstreams.flushHTTP2(d, &loop)
+    loop.wheel.arm(Int(d.pointee.slot), at: c.pointee.refusesAt)
+  }
+
+  mutating func http2DrainEnded(_ d: DownstreamPointer) {
+    endExchanges(d) { $0.drainDeadline() }
+    downstreams.join(d, resets: true, &loop)
+  }
+
+  /// The client's stream of bytes has ended, and with it the connection: without its windows no response
+  /// would come to an end.
+  mutating func http2HalfClosed(_ d: DownstreamPointer) {
+    endExchanges(d) { $0.downstreamGone(.downstreamClosed) }
+    downstreams.close(d, linger: false, &loop)
+  }
+
+  /// No byte reaches the client any more.
+  mutating func http2Gone(_ d: DownstreamPointer, _ kind: Failure.Kind = .downstreamReset) {
+    if http2(d).pointee.exchanges.isEmpty { loop.counters.downstreamAborts += 1 }
+    endExchanges(d) { $0.downstreamGone(kind) }
+    downstreams.join(d, resets: true, &loop)
+  }
+}
