@@ -134,6 +134,9 @@ final class FlowWorld {
     return client
   }
 
+  /// A client that says what it does with what it receives.
+  func connectPeer() -> SimulatedPeer { world.connect(to: listener) }
+
   func after(_ nanoseconds: Int64, _ body: @escaping () -> Void) { world.after(nanoseconds, body) }
 
   /// Runs the worker; `script` begins when connections are accepted and ends it by `remote.drain()`.
