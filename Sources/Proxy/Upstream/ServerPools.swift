@@ -49,6 +49,8 @@ private struct ServerIdentity: Hashable {
   /// What is believed of the server, which was asked when the connection was made: the context itself,
   /// since two of them may differ in what cannot be seen. 0: the connection is plain.
   let tls: Int
+  /// The name that it was believed under.
+  let name: [UInt8]
   /// Among servers of one upstream that are alike in all of this.
   var number = 0
 
@@ -58,6 +60,7 @@ private struct ServerIdentity: Hashable {
     origin = upstream.origin.map { "\($0)" } ?? ""
     addresses = server.addresses.map { "\($0)" }.joined(separator: " ")
     tls = upstream.tls.map { Int(bitPattern: $0.toOpaque()) } ?? 0
+    name = upstream.tls == nil ? [] : Array(server.host.raw)
   }
 
   /// Those of an upstream, in its order.
