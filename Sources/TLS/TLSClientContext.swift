@@ -19,6 +19,8 @@ public final class TLSClientContext: @unchecked Sendable {
   }
 
   private let group: OpaquePointer
+  /// Whether sessions keep what servers give to resume with.
+  private let keepsTickets: Bool
 
   /// TLS 1.2: those of a server, and those with finite-field groups, which cost a client little and older
   /// servers have nothing better. All are AEAD: `recordOverheadMaximum` counts on that.
@@ -33,11 +35,12 @@ public final class TLSClientContext: @unchecked Sendable {
   ///   - certificate: shown to a server that asks for one; nil: nothing is shown.
   ///   - minimumVersion: the oldest version that is accepted.
   ///   - alpn: protocols by preference, 1 to 255 bytes each; empty: ALPN is not offered.
+  ///   - keepsTickets: sessions gather what servers give to resume with (`ClientTickets`).
   /// - Throws: `certificateUnreadable` if the authorities cannot be loaded, what is wrong with the
   ///   certificate, or why OpenSSL refused a setting.
   public init(
     trust: Trust = .system, certificate: CertificateSource? = nil,
-    minimumVersion: TLSVersion = .tls12, alpn: [String] = ["http/1.1"]
+    minimumVersion: TLSVersion = .tls12, alpn: [String] = ["http/1.1"], keepsTickets: Bool = false
   ) throws(TLSFailure) {
     let wire = try TLSContext.protocolList(alpn)
     var pair: CertificatePair?
@@ -75,6 +78,15 @@ public final class TLSClientContext: @unchecked Sendable {
       )
     }
     SSL_CTX_set_info_callback(group, SessionNotes.record)
+    if keepsTickets {
+      // No store of OpenSSL's own: it would be shared by all servers and workers of the context.
+      _ = copenssl_SSL_CTX_set_session_cache_mode(
+        group,
+        Int(SSL_SESS_CACHE_CLIENT) | Int(SSL_SESS_CACHE_NO_INTERNAL)
+          | Int(SSL_SESS_CACHE_NO_AUTO_CLEAR))
+      SSL_CTX_sess_set_new_cb(group, ClientCallbacks.newSession)
+    }
+    self.keepsTickets = keepsTickets
     self.group = group
   }
 
@@ -97,6 +109,7 @@ public final class TLSClientContext: @unchecked Sendable {
       parts.wires.deallocate()
       return nil
     }
+    parts.wires.pointee.keepsTickets = keepsTickets
     SSL_set_connect_state(parts.ssl)
     return parts
   }

@@ -3,23 +3,27 @@
 
 import Configuration
 import Glibc
+import Metrics
 import MillraceEngine
 import TLS
 import Testing
 
 @testable import Proxy
 
-/// A certificate for a name in files of its own, which are removed with it.
+/// A certificate in files of its own, which are removed with it.
 private final class CertificateFiles {
   let source: CertificateSource
   private let folder: String
 
-  init(_ name: String) throws {
+  /// - Parameters:
+  ///   - name: as OpenSSL writes it, such as `DNS:localhost`.
+  ///   - days, start: of its validity, as `SelfSigned` takes them.
+  init(_ name: String, days: Int = 7, start: Int = -3600) throws {
     var template = Array("/tmp/millrace-upstream-XXXXXX".utf8CString)
     folder = template.withUnsafeMutableBufferPointer { String(cString: mkdtemp($0.baseAddress!)) }
     source = CertificateSource(
       certificatePath: folder + "/certificate.pem", keyPath: folder + "/key.pem")
-    let pair = try SelfSigned(names: ["DNS:\(name)"])
+    let pair = try SelfSigned(names: [name], days: days, start: start)
     for (path, text) in [
       (source.certificatePath, pair.certificate), (source.keyPath, pair.key),
     ] {
@@ -46,6 +50,7 @@ private final class TLSServer {
   private(set) var serverName = ""
   private(set) var protocolName = ""
   private(set) var saidGoodbye = false
+  private(set) var isResumed = false
   var answer: (TLSServer) -> Void = { _ in }
 
   init(_ peer: SimulatedPeer, _ context: TLSContext) {
@@ -75,6 +80,7 @@ private final class TLSServer {
       if step.handshakeCompleted {
         serverName = session.withServerName { String(decoding: $0, as: UTF8.self) }
         protocolName = session.withALPN { String(decoding: $0, as: UTF8.self) }
+        isResumed = session.isResumed
       }
       if step.plaintext > 0 { answer(self) }
       if step.progress == .peerClosed { saidGoodbye = true }
@@ -117,28 +123,45 @@ private final class TLSServer {
 private final class TLSWorld {
   let flow: FlowWorld
   private(set) var servers: [TLSServer] = []
+  /// What the first connections have instead of the world's certificate.
+  var firstContexts: [TLSContext] = []
 
   /// - Parameters:
-  ///   - name: that the certificate is for.
+  ///   - host: that the proxy connects to.
+  ///   - name, days, start: of the certificate.
   ///   - isTrusted: the proxy knows who made it.
-  init(name: String = "localhost", isTrusted: Bool = true) throws {
+  init(
+    host: String = "localhost", name: String = "DNS:localhost", days: Int = 7, start: Int = -3600,
+    isTrusted: Bool = true
+  ) throws {
     flow = try FlowWorld()
-    let own = try CertificateFiles(name)
-    let other = try CertificateFiles("elsewhere")
-    let context = try TLSContext(
-      certificates: [own.source],
-      tickets: TicketKeys(
-        randomBytes: { $0.copyBytes(from: [UInt8](repeating: 7, count: $0.count)) }, now: 0))
+    let own = try CertificateFiles(name, days: days, start: start)
+    let other = try CertificateFiles("DNS:elsewhere")
+    let context = try Self.context(own)
     flow.upstreamTLS = try TLSClientContext(
-      trust: .file((isTrusted ? own : other).source.certificatePath))
+      trust: .file((isTrusted ? own : other).source.certificatePath), keepsTickets: true)
     flow.configuration.upstreams[0].servers = [
-      ServerConfiguration(address: .ip(host: "localhost", port: 3000))
+      ServerConfiguration(address: .ip(host: host, port: 3000))
     ]
     flow.onServerPeer = { [unowned self] peer in
-      let server = TLSServer(peer, context)
+      let server = TLSServer(
+        peer, servers.count < firstContexts.count ? firstContexts[servers.count] : context)
       server.answer = answer
       servers.append(server)
     }
+  }
+
+  static func context(_ files: CertificateFiles) throws -> TLSContext {
+    try TLSContext(
+      certificates: [files.source],
+      tickets: TicketKeys(
+        randomBytes: { $0.copyBytes(from: [UInt8](repeating: 7, count: $0.count)) }, now: 0))
+  }
+
+  /// What was counted of the servers.
+  func figure(_ name: String, _ labels: [String: String] = [:]) throws -> UInt64 {
+    let reading = try #require(flow.remote.metrics).board.reader().read()
+    return try #require(reading.sum(name, labels))
   }
 
   var answer: (TLSServer) -> Void = { server in
@@ -178,21 +201,84 @@ struct UpstreamTLSTests {
     #expect(world.servers[0].protocolName == "http/1.1")
     #expect(world.servers[0].saidGoodbye, "the proxy closed without close_notify")
     #expect(account?.counters.upstreamReuses == 1)
+    #expect(account?.counters.upstreamHandshakes == 1)
+    #expect(account?.counters.upstreamHandshakeFailures == 0)
+    #expect(try world.figure("server_handshakes", ["version": "TLSv1.3"]) == 1)
     #expect(account?.engine.framesInUse == 0)
     #expect(account?.engine.leasedBuffers == 0)
   }
 
   @Test(
-    "a server is not asked whose certificate is for another name, or that nobody vouches for",
-    arguments: [("elsewhere", true), ("localhost", false)])
-  func unbelieved(_ name: String, _ isTrusted: Bool) throws {
-    let world = try TLSWorld(name: name, isTrusted: isTrusted)
+    "a server by its address is verified by that, and no name is asked for",
+    arguments: [("IP:127.0.0.1", true), ("IP:127.0.0.2", false), ("DNS:127.0.0.1", false)])
+  func addresses(_ name: String, _ isServed: Bool) throws {
+    let world = try TLSWorld(host: "127.0.0.1", name: name)
+    let (client, _) = world.run(FlowWorld.get("/s/1"))
+    #expect(client.text.hasPrefix("HTTP/1.1 200 ") == isServed, "\(client.text)")
+    #expect(client.text.contains("(tls_upstream_name_mismatch)") == !isServed)
+    if isServed { #expect(world.servers.first?.serverName == "") }
+  }
+
+  @Test("a name of the upstream takes the place of the server's, for SNI and for the certificate")
+  func serverName() throws {
+    let world = try TLSWorld(host: "127.0.0.1", name: "DNS:api.internal")
+    world.flow.configuration.upstreams[0].tls = UpstreamTLS(serverName: "api.internal")
+    let (client, _) = world.run(FlowWorld.get("/s/1"))
+    #expect(client.text.hasPrefix("HTTP/1.1 200 "), "\(client.text)")
+    #expect(world.servers.first?.serverName == "api.internal")
+  }
+
+  /// A server that is not believed, and what it is called.
+  struct Unbelieved: Sendable {
+    var reason: String
+    var name = "DNS:localhost"
+    var days = 7
+    var start = -3600
+    var isTrusted = true
+  }
+
+  @Test(
+    "a server is not asked whose certificate does not verify, and the reason is told and counted",
+    arguments: [
+      Unbelieved(reason: "name_mismatch", name: "DNS:elsewhere"),
+      Unbelieved(reason: "untrusted", isTrusted: false),
+      Unbelieved(reason: "expired", days: -1, start: -172_800),
+      Unbelieved(reason: "not_yet_valid", start: 86_400),
+    ])
+  func unbelieved(_ server: Unbelieved) throws {
+    let world = try TLSWorld(
+      name: server.name, days: server.days, start: server.start, isTrusted: server.isTrusted)
+    world.flow.configuration.upstreams[0].retries.attempts = 0
     let (client, account) = world.run(FlowWorld.get("/s/1"))
     #expect(client.text.hasPrefix("HTTP/1.1 502 "), "\(client.text)")
-    #expect(client.text.contains("upstream_tls_failed"))
+    #expect(client.text.contains("(tls_upstream_\(server.reason))"), "\(client.text)")
     #expect(world.servers.allSatisfy { $0.text.isEmpty })
+    #expect(account?.counters.upstreamHandshakes == 0)
+    #expect(account?.counters.upstreamHandshakeFailures == 1)
+    #expect(try world.figure("server_handshake_failures") == 1)
+    #expect(try world.figure("server_handshake_failures", ["reason": server.reason]) == 1)
+    #expect(try world.figure("server_connect_failures") == 1)
     #expect(account?.upstreamConnections == 0)
     #expect(account?.engine.framesInUse == 0)
+  }
+
+  @Test("a server that is not believed counts as not reached: another one gets the request")
+  func another() throws {
+    let world = try TLSWorld()
+    world.firstContexts = [try TLSWorld.context(try CertificateFiles("DNS:elsewhere"))]
+    world.flow.morePorts = [3001]
+    world.flow.configuration.upstreams[0].servers.append(
+      ServerConfiguration(address: .ip(host: "localhost", port: 3001)))
+    world.answer = { server in
+      if server.text.hasSuffix("\r\n\r\nx") {
+        server.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+      }
+    }
+    let (client, account) = world.run(FlowWorld.post("/s/1"))
+    #expect(client.text.hasPrefix("HTTP/1.1 200 "), "\(client.text)")
+    #expect(world.servers.count == 2 && world.servers[0].text.isEmpty)
+    #expect(account?.counters.retries == 1)
+    #expect(account?.counters.upstreamHandshakeFailures == 1)
   }
 
   @Test("a handshake that is not answered ends by the connect timeout")
@@ -201,7 +287,8 @@ struct UpstreamTLSTests {
     world.flow.onServerPeer = { peer in peer.onEvent = { _, _ in } }
     let (client, account) = world.run(FlowWorld.get("/s/1"))
     #expect(client.text.hasPrefix("HTTP/1.1 504 "), "\(client.text)")
-    #expect(client.text.contains("connect_timeout"))
+    #expect(client.text.contains("(tls_upstream_handshake_timeout)"))
+    #expect(try world.figure("server_handshake_failures", ["reason": "handshake_timeout"]) >= 1)
     #expect((account?.counters.timeouts ?? 0) >= 1)
   }
 
@@ -216,7 +303,23 @@ struct UpstreamTLSTests {
       }
     }
     let (client, _) = world.run(FlowWorld.get("/s/1"))
-    #expect(client.text.contains("upstream_tls_failed"), "\(client.text)")
+    #expect(client.text.contains("(tls_upstream_failed)"), "\(client.text)")
+  }
+
+  @Test(
+    "a server that closes or breaks off in the handshake is not asked", arguments: [true, false])
+  func closes(_ isOrderly: Bool) throws {
+    let world = try TLSWorld()
+    world.flow.onServerPeer = { peer in
+      peer.onEvent = { peer, event in
+        guard event == .readable, !peer.receive().isEmpty else { return }
+        if isOrderly { peer.finishSending() } else { peer.reset() }
+      }
+    }
+    let (client, _) = world.run(FlowWorld.get("/s/1"))
+    #expect(client.text.hasPrefix("HTTP/1.1 502 "), "\(client.text)")
+    #expect(client.text.contains("(tls_upstream_failed)"), "\(client.text)")
+    #expect(try world.figure("server_handshake_failures", ["reason": "failed"]) >= 1)
   }
 
   @Test(
@@ -233,6 +336,64 @@ struct UpstreamTLSTests {
     // Towards HTTP/1.1 it leaves in chunks, and the last one is missing where the server was cut off.
     #expect(client.text.hasSuffix("\r\n0\r\n\r\n") == saysGoodbye, "\(client.text)")
     #expect(account?.counters.upstreamFailures == (saysGoodbye ? 0 : 1))
+  }
+
+  @Test(
+    "the next connection resumes, however the one before has ended, and each ticket is used once",
+    arguments: [true, false])
+  func resumed(_ saysGoodbye: Bool) throws {
+    let world = try TLSWorld()
+    world.answer = { server in
+      server.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+      server.end(saysGoodbye: saysGoodbye)
+    }
+    var others: [FlowClient] = []
+    for second in 1...3 {
+      world.flow.after(Int64(second) * 1_000_000_000) {
+        let client = world.flow.connect()
+        others.append(client)
+        client.send(FlowWorld.get("/s/\(second)"))
+        guard second == 3 else { return }
+        // A server gives one ticket for each connection: of two that begin together one resumes.
+        let another = world.flow.connect()
+        others.append(another)
+        another.send(FlowWorld.get("/s/4"))
+      }
+    }
+    let (client, account) = world.run(FlowWorld.get("/s/0"))
+    for client in [client] + others {
+      #expect(client.text.hasPrefix("HTTP/1.1 200 "), "\(client.text)")
+    }
+    #expect(world.servers.map(\.isResumed).prefix(3) == [false, true, true])
+    #expect(world.servers.dropFirst(3).count { $0.isResumed } == 1)
+    #expect(account?.counters.upstreamHandshakes == 5)
+    #expect(account?.counters.upstreamHandshakesResumed == 3)
+    #expect(try world.figure("server_handshakes") == 5)
+    #expect(try world.figure("server_handshakes_resumed") == 3)
+  }
+
+  @Test("nothing is resumed that was verified in another way")
+  func notResumed() throws {
+    let world = try TLSWorld()
+    world.answer = { server in
+      server.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+      server.end(saysGoodbye: true)
+    }
+    var second: FlowClient?
+    let other = try TLSClientContext(trust: .anyone, keepsTickets: true)
+    world.flow.after(1_000_000_000) {
+      world.flow.upstreamTLS = other
+      world.flow.remote.replacePlan(world.flow.parts)
+    }
+    world.flow.after(2_000_000_000) {
+      second = world.flow.connect()
+      second?.send(FlowWorld.get("/s/2"))
+    }
+    let (_, account) = world.run(FlowWorld.get("/s/1"))
+    #expect(second?.text.hasPrefix("HTTP/1.1 200 ") == true)
+    #expect(account?.counters.plansInstalled == 1)
+    #expect(world.servers.map(\.isResumed) == [false, false])
+    #expect(account?.counters.upstreamHandshakesResumed == 0)
   }
 
   @Test("large content goes both ways")

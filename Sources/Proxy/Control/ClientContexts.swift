@@ -23,7 +23,8 @@ enum ClientContexts {
       }
       let context = try TLSClientContext(
         trust: tls.trust, certificate: tls.certificate.map { CertificateSource($0) },
-        minimumVersion: tls.minimumVersion == .tls13 ? .tls13 : .tls12, alpn: tls.alpn)
+        minimumVersion: tls.minimumVersion == .tls13 ? .tls13 : .tls12, alpn: tls.alpn,
+        keepsTickets: true)
       made.append((tls, context))
       contexts.append(context)
     }

@@ -9,6 +9,7 @@ enum WorkerMetric: Int, CaseIterable {
   case badRequests, fieldsDropped, upstreamConnects, upstreamReuses, upstreamStale,
     upstreamFailures, retries
   case timeouts, downstreamAborts, handshakes, handshakeFailures, tlsFloods, tlsStalls
+  case upstreamHandshakes, upstreamHandshakesResumed, upstreamHandshakeFailures
   case auditRejects, auditDrops, auditWaits, unansweredByAudit, holdsExpired, holdsRefused
   case plansInstalled, plansDelayed, framesExhausted
 
@@ -62,6 +63,16 @@ enum WorkerMetric: Int, CaseIterable {
     case .tlsStalls:
       .init(
         "tls_stalls", "stalls", "Times that decrypting waited until the session's output had left.")
+    case .upstreamHandshakes:
+      .init(
+        "upstream_handshakes", "handshakes", "TLS handshakes with servers that were completed.")
+    case .upstreamHandshakesResumed:
+      .init(
+        "upstream_handshakes_resumed", "handshakes",
+        "TLS handshakes with servers that resumed an earlier session.")
+    case .upstreamHandshakeFailures:
+      .init(
+        "upstream_handshake_failures", "handshakes", "TLS handshakes with servers that failed.")
     case .auditRejects:
       .init(
         "audit_rejects", "requests", "Requests that were refused for want of room in the audit log."
@@ -211,6 +222,9 @@ enum ListenerMetric: Int, CaseIterable {
 enum ServerMetric: Int, CaseIterable {
   case requests, connects, connectFailures, reuses, failures, retries, requestBytes, responseBytes
   case responses2xx, responses3xx, responses4xx, responses5xx
+  case handshakes12, handshakes13, handshakesResumed
+  case handshakesExpired, handshakesNotYetValid, handshakesNameMismatch, handshakesUntrusted
+  case handshakesTimedOut, handshakesFailed
 
   var column: MetricColumn {
     switch self {
@@ -231,6 +245,18 @@ enum ServerMetric: Int, CaseIterable {
     case .responses3xx: responses(1)
     case .responses4xx: responses(2)
     case .responses5xx: responses(3)
+    case .handshakes12: handshakes("TLSv1.2")
+    case .handshakes13: handshakes("TLSv1.3")
+    case .handshakesResumed:
+      column(
+        "handshakes_resumed", "handshakes",
+        "TLS handshakes with the server that resumed an earlier session.")
+    case .handshakesExpired: handshakeFailures("expired")
+    case .handshakesNotYetValid: handshakeFailures("not_yet_valid")
+    case .handshakesNameMismatch: handshakeFailures("name_mismatch")
+    case .handshakesUntrusted: handshakeFailures("untrusted")
+    case .handshakesTimedOut: handshakeFailures("handshake_timeout")
+    case .handshakesFailed: handshakeFailures("failed")
     }
   }
 
@@ -238,6 +264,19 @@ enum ServerMetric: Int, CaseIterable {
     _ name: String, _ unit: String, _ help: String, _ label: MetricColumn.Label? = nil
   ) -> MetricColumn {
     MetricColumn(MetricFamily("server_" + name, unit, help), label)
+  }
+
+  private func handshakes(_ version: String) -> MetricColumn {
+    column(
+      "handshakes", "handshakes", "TLS handshakes with the server that were completed.",
+      MetricColumn.Label("version", version))
+  }
+
+  /// - Parameter reason: the label of the failure, without `tls_upstream_`.
+  private func handshakeFailures(_ reason: String) -> MetricColumn {
+    column(
+      "handshake_failures", "handshakes", "TLS handshakes with the server that failed, by reason.",
+      MetricColumn.Label("reason", reason))
   }
 
   private func responses(_ index: Int) -> MetricColumn {

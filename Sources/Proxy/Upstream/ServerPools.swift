@@ -4,6 +4,7 @@
 import Configuration
 import Glibc
 import MillraceEngine
+import TLS
 
 struct ServerState {
   /// The most recently used idle connection, which is the likeliest to be alive; -1 without one.
@@ -34,6 +35,8 @@ struct ServerState {
   var place: Int32 = -1
   /// Plans in use that name it.
   var plans = 0
+  /// What the server gave to resume TLS sessions with; nil: nothing yet.
+  var tickets: ClientTickets?
   /// Its figures in the worker's block of metrics; the plans that follow say the same.
   var row: Int32 = 0
 }
@@ -174,7 +177,10 @@ struct ServerPools {
     guard let base = table.baseAddress else { return }
     for state in table {
       state.pointee.plans -= 1
-      if state.pointee.plans == 0 { state.deallocate() }
+      if state.pointee.plans == 0 {
+        state.deinitialize(count: 1)
+        state.deallocate()
+      }
     }
     base.deallocate()
     tables[place] = UnsafeMutableBufferPointer(start: nil, count: 0)
