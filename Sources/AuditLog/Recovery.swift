@@ -251,7 +251,7 @@ public struct Recovery: Sendable {
     seal.write(into: &cursor)
     // TRAP: the bound was computed from the number of tails, each with a name and a reason of our
     // own.
-    precondition(!cursor.overflowed, "recovery records outgrew their bound")
+    precondition(!cursor.overflowed, "recovery records exceed their bound")
 
     let temporary = directory + "/" + name.text(.recovering)
     let file = try files.open(temporary, .create)

@@ -28,7 +28,7 @@ struct SealDigest: ~Copyable {
   /// Begins a plain hash.
   mutating func begin() {
     let done = EVP_DigestInit_ex(context, algorithm, nil)
-    precondition(done == 1, "EVP_DigestInit_ex")
+    precondition(done == 1, "EVP_DigestInit_ex failed")
   }
 
   /// Begins the hash of a batch: its first input is the previous seal's 32 bytes.
@@ -39,7 +39,7 @@ struct SealDigest: ~Copyable {
 
   mutating func update(_ bytes: UnsafeRawBufferPointer) {
     let done = EVP_DigestUpdate(context, bytes.baseAddress, bytes.count)
-    precondition(done == 1, "EVP_DigestUpdate")
+    precondition(done == 1, "EVP_DigestUpdate failed")
   }
 
   mutating func finish() -> SealHash {
@@ -47,7 +47,7 @@ struct SealDigest: ~Copyable {
     let done = withUnsafeMutableBytes(of: &hash.words) {
       EVP_DigestFinal_ex(context, $0.bindMemory(to: UInt8.self).baseAddress, nil)
     }
-    precondition(done == 1, "EVP_DigestFinal_ex")
+    precondition(done == 1, "EVP_DigestFinal_ex failed")
     return hash
   }
 }

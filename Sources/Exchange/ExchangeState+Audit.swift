@@ -95,7 +95,7 @@ extension ExchangeState {
 
   private func expectClaim() {
     // TRAP: the answer to a claim, or to one that is repeated while the exchange waits.
-    precondition(stage == .claiming || stage == .waiting, "room that was not asked for")
+    precondition(stage == .claiming || stage == .waiting, "room that was not requested")
   }
 
   private mutating func replyToRefusal(_ effects: Actions.Effects) -> Actions {
@@ -187,7 +187,7 @@ extension ExchangeState {
   /// A record is lost, be it only the first of two: the response must not be seen.
   public mutating func recordFailed() -> Actions {
     // TRAP: only records that are waited for are told.
-    precondition(stage != .ended && audit.gate != .none, "no record is awaited")
+    precondition(stage != .ended && audit.gate != .none, "no record is pending")
     var actions = Actions(.auditFailed, .count)
     ending = .auditFailed
     audit.gate = .none

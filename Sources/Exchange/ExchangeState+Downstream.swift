@@ -45,20 +45,20 @@ extension ExchangeState {
   /// The process drains: a response that is still to begin says that it is the last one.
   public mutating func drainBegan() -> Actions {
     // TRAP: the driver tells the exchanges that it has.
-    precondition(stage != .ended, "a drain of no exchange")
+    precondition(stage != .ended, "a drain without an exchange")
     return Actions(delivery != .none && response < .relaying ? .last : .none)
   }
 
   /// The drain's time is over.
   public mutating func drainDeadline() -> Actions {
     // TRAP: the driver tells the exchanges that it has.
-    precondition(stage != .ended, "a drain of no exchange")
+    precondition(stage != .ended, "a drain without an exchange")
     return cut(.drainDeadline, .none)
   }
 
   @inline(__always)
   private func expectDownstream() {
     // TRAP: a connection reports to the exchange that it has, which then has a downstream.
-    precondition(delivery != .none && stage != .ended, "a downstream of no exchange")
+    precondition(delivery != .none && stage != .ended, "a client connection without an exchange")
   }
 }

@@ -7,7 +7,7 @@ extension ExchangeState {
 
   mutating func fail(_ kind: Failure.Kind, counts: Bool) -> Actions {
     // TRAP: the driver reports for an exchange that it has.
-    precondition(stage != .ended, "a failure of no exchange")
+    precondition(stage != .ended, "a failure without an exchange")
     let failure = Failure(kind)
     var actions = Actions(kind)
     if counts { actions.insert(.count) }

@@ -38,7 +38,7 @@ extension ExchangeState {
   /// Policies and router have decided: the request goes to a server.
   public mutating func routed(_ budget: RetryBudget) -> Actions {
     // TRAP: the answer to `.route`, which is asked once.
-    precondition(stage == .routing, "a route that was not asked for")
+    precondition(stage == .routing, "a route without a request")
     stage = .running
     retries = budget
     upstream = .attaching
@@ -48,7 +48,7 @@ extension ExchangeState {
   /// Policies and router have decided: the proxy answers itself.
   public mutating func replyLocally(_ kind: Failure.Kind) -> Actions {
     // TRAP: as for `routed`.
-    precondition(stage == .routing, "a reply that was not asked for")
+    precondition(stage == .routing, "a reply without a request for one")
     let failure = Failure(kind)
     var actions = Actions(kind, .count)
     if failure.log == .always { actions.insert(.log) }
@@ -116,7 +116,7 @@ extension ExchangeState {
     // TRAP: the driver gives the end behind all content, to a connection that takes it.
     precondition(
       request == .open && upstream.hasBuffer, "the request's end is not accepted in this state")
-    precondition(response < .replying || isTunnel, "an end behind the response")
+    precondition(response < .replying || isTunnel, "an end after the response")
     if isTunnel { return requestTunnelEnded() }
     request = .whole
     expectation = expectation == .awaited ? .settled : expectation
@@ -127,7 +127,7 @@ extension ExchangeState {
   /// A copy of the request is kept: `wantsCopy` asked for one, and it fits.
   public mutating func requestCopied() {
     // TRAP: the driver asks `wantsCopy` first.
-    precondition(wantsCopy, "a copy that nobody asked for")
+    precondition(wantsCopy, "a copy that was not requested")
     hasCopy = true
   }
 
@@ -138,7 +138,7 @@ extension ExchangeState {
   @inline(__always)
   public mutating func requestLeft(_ count: Int, as wire: Int) {
     // TRAP: the driver sends on a connection that it has, and no more than there is.
-    precondition(upstream.isAttached, "bytes that left by no connection")
+    precondition(upstream.isAttached, "bytes sent without a connection")
     if wire != count { requestFlow.adjust(by: wire - count) }
   }
 
@@ -146,7 +146,7 @@ extension ExchangeState {
   @inline(__always)
   public mutating func requestTaken(_ count: Int) -> Actions {
     // TRAP: a connection reports to the exchange that it serves.
-    precondition(upstream.isAttached, "bytes taken by no connection")
+    precondition(upstream.isAttached, "bytes taken without a connection")
     let effects: Actions.Effects =
       requestFlow.take(count) == .resume ? .resumeRequest : .none
     guard isTunnel else { return Actions(effects) }

@@ -13,7 +13,7 @@ extension ExchangeState {
   /// An interim head other than 101.
   public mutating func interimHead(_ status: UInt16) -> Actions {
     // TRAP: a head is parsed only before the final one (`response`).
-    precondition(response < .relaying, "an interim response behind the final one")
+    precondition(response < .relaying, "an interim response after the final one")
     responseBegan()
     guard interims < limits.interims else { return fail(.upstreamMalformed) }
     interims += 1
@@ -47,7 +47,7 @@ extension ExchangeState {
   @inline(__always)
   public mutating func responseWritten(_ buffered: Int) {
     // TRAP: the driver writes where `.hasDownstream` says that somebody reads.
-    precondition(delivery != .none && stage != .ended, "a response for nobody")
+    precondition(delivery != .none && stage != .ended, "a response without a client connection")
     produceResponse(buffered)
   }
 
@@ -72,7 +72,7 @@ extension ExchangeState {
   /// There is content, and no room for it.
   public mutating func responseBlocked() -> Actions {
     // TRAP: content comes behind a final head, and blocks where somebody reads it.
-    precondition(response == .relaying && delivery != .none, "no content to block")
+    precondition(response == .relaying && delivery != .none, "blocked without content")
     if responseFlow.isEmpty {
       // Nothing waits to leave, so nothing would ever make room: there is no frame to be had.
       return fail(.resourcesExhausted)
@@ -119,7 +119,7 @@ extension ExchangeState {
   /// The local reply is in the downstream's buffer.
   public mutating func replyWritten(content: Int, buffered: Int) -> Actions {
     // TRAP: the answer to `.reply`.
-    precondition(response == .replying, "a reply that was not asked for")
+    precondition(response == .replying, "a reply without a request for one")
     responseBytes = UInt64(truncatingIfNeeded: content)
     produceResponse(buffered)
     response = .whole
@@ -151,8 +151,8 @@ extension ExchangeState {
   @inline(__always)
   public mutating func responseLeft(_ count: Int, as wire: Int) {
     // TRAP: the driver sends what `.send` or `mayLeave` has let go, and no more than there is.
-    precondition(mayLeave && stage == .running, "bytes that left before their record")
-    precondition(count >= 0 && count <= audit.heldBytes, "more has left than there was")
+    precondition(mayLeave && stage == .running, "bytes sent before their record was durable")
+    precondition(count >= 0 && count <= audit.heldBytes, "more bytes sent than queued")
     audit.heldBytes -= count
     if wire != count { responseFlow.adjust(by: wire - count) }
     if response == .relaying || response == .whole { delivery = .committed }
@@ -162,7 +162,7 @@ extension ExchangeState {
   @inline(__always)
   public mutating func responseTaken(_ wire: Int) -> Actions {
     // TRAP: a transport reports to the exchange whose bytes it has.
-    precondition(delivery != .none && stage != .ended, "bytes taken of no exchange")
+    precondition(delivery != .none && stage != .ended, "bytes taken without an exchange")
     return progress(wire)
   }
 

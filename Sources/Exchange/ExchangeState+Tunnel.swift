@@ -5,7 +5,7 @@ extension ExchangeState {
   /// The server has accepted the upgrade (101), or a CONNECT (2xx).
   public mutating func upgradeAccepted(_ status: UInt16) -> Actions {
     // TRAP: a head is parsed only before the final one, from a connection that the exchange has.
-    precondition(response < .relaying, "an upgrade behind the response")
+    precondition(response < .relaying, "an upgrade after the response")
     precondition(upstream == .busy || upstream == .deaf, "an upgrade without a connection")
     // Nobody asked for it, or the request goes on, and the server would take it for the tunnel's.
     guard options.has(.asksUpgrade), request == .whole, delivery != .none else {
@@ -27,7 +27,7 @@ extension ExchangeState {
   /// Nothing was moved for too long in either direction.
   public mutating func tunnelTimedOut() -> Actions {
     // TRAP: a timer that is set when a tunnel begins.
-    precondition(isTunnel && stage != .ended, "a timeout of no tunnel")
+    precondition(isTunnel && stage != .ended, "a tunnel timeout without a tunnel")
     return fail(.tunnelTimeout)
   }
 

@@ -6,7 +6,7 @@ extension ExchangeState {
   /// No connection is free: the exchange waits in the queue for one.
   public mutating func upstreamQueued() -> Actions {
     // TRAP: an answer to `.attach`.
-    precondition(upstream == .attaching, "queued without having asked")
+    precondition(upstream == .attaching, "queued without a request")
     upstream = .queued
     return Actions()
   }
@@ -15,7 +15,8 @@ extension ExchangeState {
   /// `upstreamReady`, and is then written.
   public mutating func upstreamDialing() -> Actions {
     // TRAP: an answer to `.attach`, perhaps from the queue.
-    precondition(upstream == .attaching || upstream == .queued, "a connection unasked for")
+    precondition(
+      upstream == .attaching || upstream == .queued, "a connection that was not requested")
     upstream = .dialing
     return Actions()
   }
@@ -31,7 +32,8 @@ extension ExchangeState {
   @inline(__always)
   private mutating func attached(_ step: UpstreamStep) -> Actions {
     // TRAP: an answer to `.attach`, perhaps from the queue.
-    precondition(upstream == .attaching || upstream == .queued, "a connection unasked for")
+    precondition(
+      upstream == .attaching || upstream == .queued, "a connection that was not requested")
     upstream = step
     return resumeUnserved()
   }
@@ -59,7 +61,7 @@ extension ExchangeState {
   /// It is not counted as a failure of the server.
   public mutating func attachFailed(_ kind: Failure.Kind) -> Actions {
     // TRAP: an answer to `.attach`, perhaps from the queue.
-    precondition(upstream == .attaching || upstream == .queued, "a failure unasked for")
+    precondition(upstream == .attaching || upstream == .queued, "a failure that was not requested")
     return fail(kind, counts: false)
   }
 
@@ -97,7 +99,7 @@ extension ExchangeState {
   /// another connection is no second try.
   public mutating func upstreamStale() -> Actions {
     // TRAP: the driver reports for the connection that the exchange has.
-    precondition(upstream == .assigned, "stale behind the request")
+    precondition(upstream == .assigned, "a stale connection after the request was sent")
     upstream = .attaching
     return Actions(.countStale | .releaseUpstream | .attach | .carryUnsent)
   }
@@ -109,7 +111,8 @@ extension ExchangeState {
   public mutating func upstreamClosed(reset: Bool, canResend: Bool = true) -> Actions {
     // TRAP: the driver reports for the connection that the exchange has; one that is not made yet
     // ends by `connectFailed`.
-    precondition(upstream.hasBuffer && upstream != .connecting, "the end of no connection")
+    precondition(
+      upstream.hasBuffer && upstream != .connecting, "the end of a stream without a connection")
     if upstream == .assigned { return upstreamStale() }
     if isTunnel && !reset { return responseTunnelEnded() }
     if response >= .relaying { return fail(reset ? .upstreamReset : .upstreamTruncated) }
@@ -122,7 +125,7 @@ extension ExchangeState {
   /// may be sent again.
   public mutating func streamRefused(canResend: Bool = true) -> Actions {
     // TRAP: the driver reports for the connection that the exchange has.
-    precondition(upstream == .busy || upstream == .deaf, "a refusal of no stream")
+    precondition(upstream == .busy || upstream == .deaf, "a refusal without a stream")
     if response >= .relaying || isTunnel { return fail(.upstreamReset) }
     return canResend && mayResend ? resend(.streamRefused, .none) : fail(.streamRefused)
   }
@@ -147,7 +150,7 @@ extension ExchangeState {
   /// The server owes something and is late.
   public mutating func responseTimedOut() -> Actions {
     // TRAP: the timeout of a connection that the exchange has.
-    precondition(upstream == .busy || upstream == .deaf, "a timeout of no connection")
+    precondition(upstream == .busy || upstream == .deaf, "a timeout without a connection")
     return fail(.responseTimeout)
   }
 

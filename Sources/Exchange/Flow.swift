@@ -58,7 +58,7 @@ public struct Flow: BitwiseCopyable, Hashable, Sendable {
   @inline(__always)
   mutating func take(_ count: Int) -> Change {
     // TRAP: a send reports what it was given, whatever its peer does.
-    precondition(count >= 0 && UInt64(count) <= waiting, "more was taken than produced")
+    precondition(count >= 0 && UInt64(count) <= waiting, "more bytes taken than produced")
     taken &+= UInt64(truncatingIfNeeded: count)
     guard isPaused && waiting <= UInt64(limits.low) else { return .none }
     isPaused = false
@@ -88,7 +88,7 @@ public struct Flow: BitwiseCopyable, Hashable, Sendable {
   /// Bytes were dropped from the buffer, or grew on their way through it (TLS).
   mutating func adjust(by count: Int) {
     // TRAP: the driver adjusts what waits, never what was taken.
-    precondition(Int64(bitPattern: waiting) + Int64(count) >= 0, "a flow below zero")
+    precondition(Int64(bitPattern: waiting) + Int64(count) >= 0, "a negative byte count in a flow")
     produced &+= UInt64(bitPattern: Int64(count))
   }
 

@@ -21,7 +21,7 @@ public enum ChunkFraming {
   ///   - output: at least `headerMaximum` bytes.
   /// - Returns: the bytes written.
   public static func writeHeader(_ size: Int, to output: UnsafeMutableRawPointer) -> Int {
-    precondition(size > 0, "an empty chunk ends the message")
+    precondition(size > 0, "an empty chunk would end the message")
     var writer = HeadWriter(UnsafeMutableRawBufferPointer(start: output, count: headerMaximum))
     writer.append(hex: UInt64(size))
     writer.crlf()

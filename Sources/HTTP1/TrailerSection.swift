@@ -79,7 +79,7 @@ struct TrailerSection: ~Copyable {
   /// Name and value of a kept line, valid as long as the section; traps outside `0..<count`.
   func line(_ index: Int) -> (name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer) {
     precondition(index >= 0 && index < count, "no such trailer line")
-    guard let lines, let memory else { preconditionFailure("lines without memory") }
+    guard let lines, let memory else { preconditionFailure("no memory for the field lines") }
     let bytes = UnsafeRawBufferPointer(start: memory, count: used)
     return (lines[index].name.slice(of: bytes), lines[index].value.slice(of: bytes))
   }

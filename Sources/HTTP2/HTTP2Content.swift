@@ -24,7 +24,7 @@ public struct HTTP2Content: Sendable {
     endsStream: Bool = true
   ) {
     // TRAP: the caller's own content, prepared before the first connection.
-    precondition(count == 0 || block.count > 0, "no bytes to repeat")
+    precondition(count == 0 || block.count > 0, "an empty pattern")
     base = block.baseAddress
     period = max(block.count, 1)
     self.offset = offset % period

@@ -130,7 +130,7 @@ public struct HTTP2FieldList: ~Copyable {
 
   /// Empties a list that is not lasting.
   public mutating func removeAll() {
-    precondition(flags == 0, "a lasting list does not change")
+    precondition(flags == 0, "a fixed list cannot change")
     count = 0
     used = 0
     overflowed = false

@@ -27,7 +27,7 @@ package final class MetricBoard {
 
   package func block(_ index: Int) -> MetricBlock {
     // TRAP: as many writers as the layout was made for.
-    precondition(index >= 0 && index < layout.blockCount, "a writer without a block")
+    precondition(index >= 0 && index < layout.blockCount, "a metrics writer without its block")
     return MetricBlock(memory.start + layout.blocksAt + index * layout.blockStride)
   }
 

@@ -160,5 +160,5 @@ final class Core: Sendable {
     for continuation in waiting { continuation.resume() }
   }
 
-  static func mismatch() -> Never { preconditionFailure("a reply of another operation") }
+  static func mismatch() -> Never { preconditionFailure("the reply to another operation") }
 }

@@ -80,7 +80,7 @@ extension Loop where E: ~Copyable {
 
   mutating func connected(_ id: UInt64, _ completion: Completion) {
     guard let connection = connections[id], let ticket = connection.connecting else {
-      preconditionFailure("a connection went before its connect had ended")
+      preconditionFailure("a connection closed before its connect completed")
     }
     connection.connectInFlight = false
     connection.connecting = nil
@@ -120,7 +120,7 @@ extension Loop where E: ~Copyable {
 
   mutating func received(_ id: UInt64, _ completion: Completion) {
     guard let connection = connections[id], let ticket = connection.receiving else {
-      preconditionFailure("a connection went before its receive had ended")
+      preconditionFailure("a connection closed before its receive completed")
     }
     if completion.hasBytes {
       let slice = engine.takeSlice(completion)
@@ -191,7 +191,7 @@ extension Loop where E: ~Copyable {
 
   mutating func sent(_ id: UInt64, _ completion: Completion) {
     guard let connection = connections[id], let request = connection.sends.first else {
-      preconditionFailure("a connection went before its send had ended")
+      preconditionFailure("a connection closed before its send completed")
     }
     connection.sendInFlight = false
     if completion.result >= 0 {

@@ -86,7 +86,7 @@ extension Loop where E: ~Copyable {
 
   mutating func accepted(_ id: UInt64, _ completion: Completion) {
     guard let listener = listeners[id] else {
-      preconditionFailure("a listener went before its accept had ended")
+      preconditionFailure("a listener closed before its accept completed")
     }
     if completion.result >= 0 {
       admit(Descriptor(rawValue: completion.result), listener)

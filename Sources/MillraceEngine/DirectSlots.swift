@@ -47,8 +47,8 @@ struct DirectSlots: ~Copyable {
 
   mutating func giveBack(_ slot: Descriptor) {
     // TRAP: slots are taken and given back by the caller; nothing that arrives names one.
-    precondition(slot.isDirect && Int(slot.slot) < count, "no slot of this engine")
-    precondition(isTaken[Int(slot.slot)], "a slot was given back that nobody has")
+    precondition(slot.isDirect && Int(slot.slot) < count, "not a slot of this engine")
+    precondition(isTaken[Int(slot.slot)], "release of a slot that is not in use")
     isTaken[Int(slot.slot)] = false
     descriptors[Int(slot.slot)] = -1
     free[freeCount] = slot.slot

@@ -33,6 +33,6 @@ package enum SimulatedRandomness {
   package static func install(_ fill: @escaping (UnsafeMutableRawBufferPointer) -> Void) {
     precondition(OpenSSLLibrary.isReady, "OpenSSL could not be initialised")
     source = fill
-    precondition(RAND_set_rand_method(&method) == 1, "OpenSSL keeps its own randomness")
+    precondition(RAND_set_rand_method(&method) == 1, "RAND_bytes failed")
   }
 }

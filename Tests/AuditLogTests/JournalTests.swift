@@ -247,6 +247,45 @@ private func verify(_ files: [(name: String, content: [UInt8])]) throws -> Verif
     #expect(world.exchange() == 1)
   }
 
+  /// The segments that were promised to a record fail, and the disk is full for good.
+  @Test func aRecordWaitsForASegmentThatCannotBeMadeOnlySoLong() throws {
+    let world = world()
+    world.settle()
+    let part = World.requestPart(path: "/")
+    let result = world.reserve(bytes: RecordWriter.recordMaximum(requestPart: part.count))
+    guard case .granted(var reservation) = result else {
+      Issue.record("refused with a segment ready")
+      return
+    }
+    world.disk.faults.noSpace = 100
+    while world.exchange() != nil {
+      world.poll()
+      if !world.isBusy(.commit) { break }
+      world.answer(.commit, -EIO)
+      world.settle()
+    }
+    #expect(world.reserve(bytes: 500) == .full(.disk))
+    let lost = world.failed
+    let sequence = world.append(.exchange, 100, part, &reservation)
+    world.journal.release(&reservation)
+    world.settle()
+    let before = world.counters.prepareFailures
+    while world.counters.prepareFailures < before + 6 {
+      world.settle(until: try #require(world.nextDeadline))
+    }
+    #expect(world.failed == lost, "given up after seven attempts")
+    while world.counters.prepareFailures < before + 8 {
+      world.settle(until: try #require(world.nextDeadline))
+    }
+    #expect(world.failed.contains(sequence), "it waits for ever")
+    world.disk.faults.noSpace = 0
+    world.settle(until: world.now + 1_000_000_000)
+    #expect(world.exchange() == sequence + 1)
+    world.settle()
+    #expect(world.durableSequence == sequence + 1)
+    #expect(try verify(world.disk.snapshot()).verdict == .intact)
+  }
+
   @Test func aRecordLongerThanTheLimitIsRefusedAtTheLimit() {
     let world = world()
     world.settle()

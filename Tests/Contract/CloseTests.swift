@@ -9,92 +9,92 @@ extension Contract {
   @Suite struct Closing {
     @Test(.tags(.failure), arguments: engines)
     func aShutdownEndsBothDirectionsAndThenCloseIsAllowed(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let (socket, peer) = try stage.connection()
-        let receive = stage.token()
-        let send = stage.token()
-        stage.engine.receive(socket, .stream, receive)
-        stage.engine.send(socket, try coldFrame(stage, pattern(8 << 20)), .quiet, send)
-        for _ in 0..<3 { stage.turn(within: 5) }
-        stage.engine.shutdown(socket, .both)
-        #expect(try stage.end(receive) == 0)
-        #expect(try stage.end(send) == -EPIPE)
-        stage.engine.close(socket)
-        stage.turn()
+      try withHarness(kind) { harness in
+        let (socket, peer) = try harness.connection()
+        let receive = harness.token()
+        let send = harness.token()
+        harness.engine.receive(socket, .stream, receive)
+        harness.engine.send(socket, try coldFrame(harness, pattern(8 << 20)), .quiet, send)
+        for _ in 0..<3 { harness.turn(within: 5) }
+        harness.engine.shutdown(socket, .both)
+        #expect(try harness.end(receive) == 0)
+        #expect(try harness.end(send) == -EPIPE)
+        harness.engine.close(socket)
+        harness.turn()
         _ = peer
       }
     }
 
     @Test(arguments: engines)
     func aHalfCloseStillReceives(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let (socket, peer) = try stage.connection()
-        let receive = stage.token()
-        stage.engine.receive(socket, .stream, receive)
-        try stage.send(socket, "request")
-        stage.engine.shutdown(socket, .send)
-        #expect(try stage.received(by: peer, 7) == Array("request".utf8))
-        #expect(try stage.endSeen(by: peer) == 0)
+      try withHarness(kind) { harness in
+        let (socket, peer) = try harness.connection()
+        let receive = harness.token()
+        harness.engine.receive(socket, .stream, receive)
+        try harness.send(socket, "request")
+        harness.engine.shutdown(socket, .send)
+        #expect(try harness.received(by: peer, 7) == Array("request".utf8))
+        #expect(try harness.endSeen(by: peer) == 0)
         peer.send("answer")
         peer.finishSending()
-        #expect(try stage.end(receive) == 0)
-        #expect(stage[receive].bytes == Array("answer".utf8))
-        stage.engine.close(socket)
+        #expect(try harness.end(receive) == 0)
+        #expect(harness[receive].bytes == Array("answer".utf8))
+        harness.engine.close(socket)
       }
     }
 
     @Test(arguments: engines)
     func aClosedSocketIsAnEndOfStreamToThePeer(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let (socket, peer) = try stage.connection()
-        stage.engine.close(socket)
-        #expect(try stage.endSeen(by: peer) == 0)
+      try withHarness(kind) { harness in
+        let (socket, peer) = try harness.connection()
+        harness.engine.close(socket)
+        #expect(try harness.endSeen(by: peer) == 0)
       }
     }
 
     @Test(arguments: engines)
     func resetOnCloseIsAResetToThePeer(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let (socket, peer) = try stage.connection()
-        try stage.send(socket, "half an ans")
-        #expect(try stage.received(by: peer, 11).count == 11)
-        stage.engine.resetOnClose(socket)
-        stage.engine.close(socket)
-        #expect(try stage.endSeen(by: peer) == ECONNRESET)
+      try withHarness(kind) { harness in
+        let (socket, peer) = try harness.connection()
+        try harness.send(socket, "half an ans")
+        #expect(try harness.received(by: peer, 11).count == 11)
+        harness.engine.resetOnClose(socket)
+        harness.engine.close(socket)
+        #expect(try harness.endSeen(by: peer) == ECONNRESET)
       }
     }
 
     @Test(.tags(.failure), arguments: engines)
     func aNumberThatIsUsedAgainHasNothingOfItsFormerOwner(_ kind: EngineKind) throws {
       // Whether the bytes of an odd round arrive before the stop is a race.
-      try onStage(kind, isComparable: false) { stage in
-        let listener = try stage.listener()
+      try withHarness(kind, isComparable: false) { harness in
+        let listener = try harness.listener()
         var numbers: [Int32] = []
         for round in 0..<50 {
-          let peer = try stage.peer(to: listener)
+          let peer = try harness.peer(to: listener)
           var accepted: Descriptor?
-          try stage.turn(until: {
-            accepted = accepted ?? stage.engine.acceptNow(listener)
+          try harness.turn(until: {
+            accepted = accepted ?? harness.engine.acceptNow(listener)
             return accepted != nil
           })
           let socket = accepted!
           numbers.append(socket.rawValue)
-          let receive = stage.token()
-          stage.engine.receive(socket, .stream, receive)
+          let receive = harness.token()
+          harness.engine.receive(socket, .stream, receive)
           peer.send("round \(round)")
           // An odd round leaves an edge and bytes behind that nobody took.
           if round % 2 == 0 {
-            try stage.turn(until: { stage[receive].bytes == Array("round \(round)".utf8) })
+            try harness.turn(until: { harness[receive].bytes == Array("round \(round)".utf8) })
           }
-          stage.engine.stopReceiving(socket)
-          #expect(try stage.end(receive) == -ECANCELED)
+          harness.engine.stopReceiving(socket)
+          #expect(try harness.end(receive) == -ECANCELED)
           peer.send("too late")
-          stage.engine.close(socket)
+          harness.engine.close(socket)
           peer.close()
-          stage.turn()
+          harness.turn()
         }
         #expect(Set(numbers).count < numbers.count, "no number was used again")
-        stage.engine.close(listener)
+        harness.engine.close(listener)
       }
     }
 
@@ -102,10 +102,10 @@ extension Contract {
     func closesThatWaitForATurnHappenWhenTheEngineEnds(_ kind: EngineKind) throws {
       let before = openDescriptors()
       do {
-        let stage = try Stage(kind)
-        let (socket, peer) = try stage.connection()
-        stage.turn()
-        stage.engine.close(socket)
+        let harness = try Harness(kind)
+        let (socket, peer) = try harness.connection()
+        harness.turn()
+        harness.engine.close(socket)
         peer.close()
       }
       // The ring itself is closed by the kernel a little later.
@@ -121,8 +121,8 @@ extension Contract {
     func anEngineThatEndsGivesItsMemoryAndDescriptorsBack(_ kind: EngineKind) throws {
       let before = openDescriptors()
       for _ in 0..<20 {
-        let stage = try Stage(kind)
-        stage.turn()
+        let harness = try Harness(kind)
+        harness.turn()
       }
       var after = openDescriptors()
       for _ in 0..<100 where after > before {

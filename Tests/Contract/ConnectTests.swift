@@ -11,73 +11,73 @@ extension Contract {
     func aConnectEndsWithZeroAndCarriesBytesBothWays(
       _ kind: EngineKind, _ host: String
     ) throws {
-      try onStage(kind) { stage in
+      try withHarness(kind) { harness in
         let address = try SocketAddress.loopback(host: host)
-        let listener = try stage.engine.listen(address, backlog: 8, reusePort: false)
-        let connect = stage.token()
-        let socket = try stage.engine.connect(stage.address(of: listener), connect)
+        let listener = try harness.engine.listen(address, backlog: 8, reusePort: false)
+        let connect = harness.token()
+        let socket = try harness.engine.connect(harness.address(of: listener), connect)
         #expect(socket.isValid)
-        #expect(stage.ending(connect) == nil)
-        #expect(try stage.end(connect) == 0)
-        let other = try #require(stage.engine.acceptNow(listener))
-        let receive = stage.token()
-        stage.engine.receive(other, .stream, receive)
-        try stage.send(socket, "over there")
-        try stage.turn(until: { stage[receive].bytes == Array("over there".utf8) })
-        try stage.close(other, joining: receive)
-        stage.engine.close(socket)
-        stage.engine.close(listener)
+        #expect(harness.ending(connect) == nil)
+        #expect(try harness.end(connect) == 0)
+        let other = try #require(harness.engine.acceptNow(listener))
+        let receive = harness.token()
+        harness.engine.receive(other, .stream, receive)
+        try harness.send(socket, "over there")
+        try harness.turn(until: { harness[receive].bytes == Array("over there".utf8) })
+        try harness.close(other, joining: receive)
+        harness.engine.close(socket)
+        harness.engine.close(listener)
       }
     }
 
     @Test(.tags(.failure), arguments: engines)
     func aClosedPortIsECONNREFUSED(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let listener = try stage.listener()
-        let address = try stage.address(of: listener)
-        stage.engine.close(listener)
-        let connect = stage.token()
-        let socket = try stage.engine.connect(address, connect)
-        #expect(try stage.end(connect) == -ECONNREFUSED)
-        stage.engine.close(socket)
+      try withHarness(kind) { harness in
+        let listener = try harness.listener()
+        let address = try harness.address(of: listener)
+        harness.engine.close(listener)
+        let connect = harness.token()
+        let socket = try harness.engine.connect(address, connect)
+        #expect(try harness.end(connect) == -ECONNREFUSED)
+        harness.engine.close(socket)
       }
     }
 
     @Test(.tags(.failure), arguments: kernelEngines)
     func anUnreachableNetworkIsACompletionAndNotAThrow(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
+      try withHarness(kind) { harness in
         // 255.255.255.255 takes no connection: ENETUNREACH or EACCES, depending on the routes.
         let address = try SocketAddress.resolve(host: "255.255.255.255", port: 9)[0]
-        let connect = stage.token()
-        let socket = try stage.engine.connect(address, connect)
-        #expect(try stage.end(connect) < 0)
-        stage.engine.close(socket)
+        let connect = harness.token()
+        let socket = try harness.engine.connect(address, connect)
+        #expect(try harness.end(connect) < 0)
+        harness.engine.close(socket)
       }
     }
 
     @Test(.tags(.failure), arguments: engines)
     func aFullBacklogWaitsUntilItIsCancelled(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let plain = try stage.outside.listener(backlog: 0)
+      try withHarness(kind) { harness in
+        let plain = try harness.outside.listener(backlog: 0)
         // A backlog of 0 holds one connection; the next handshake is not answered.
-        let first = try stage.peer(at: plain.address)
+        let first = try harness.peer(at: plain.address)
         var waiting: [(Descriptor, Token)] = []
         for _ in 0..<3 {
-          let connect = stage.token()
-          waiting.append((try stage.engine.connect(plain.address, connect), connect))
+          let connect = harness.token()
+          waiting.append((try harness.engine.connect(plain.address, connect), connect))
         }
-        for _ in 0..<10 { stage.turn(within: 10) }
+        for _ in 0..<10 { harness.turn(within: 10) }
         let (socket, connect) = waiting[2]
-        #expect(stage.ending(connect) == nil)
-        stage.engine.cancelConnect(socket)
-        stage.engine.cancelConnect(socket)
-        #expect(try stage.end(connect) == -ECANCELED)
-        stage.engine.close(socket)
+        #expect(harness.ending(connect) == nil)
+        harness.engine.cancelConnect(socket)
+        harness.engine.cancelConnect(socket)
+        #expect(try harness.end(connect) == -ECANCELED)
+        harness.engine.close(socket)
         for (socket, connect) in waiting[..<2] {
-          stage.engine.cancelConnect(socket)
-          let ending = try stage.end(connect)
+          harness.engine.cancelConnect(socket)
+          let ending = try harness.end(connect)
           #expect(ending == -ECANCELED || ending == 0)
-          stage.engine.close(socket)
+          harness.engine.close(socket)
         }
         first.close()
       }
@@ -85,80 +85,80 @@ extension Contract {
 
     @Test(arguments: engines)
     func cancellingAConnectThatHasEndedIsNothing(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let listener = try stage.listener()
-        let connect = stage.token()
-        let socket = try stage.engine.connect(stage.address(of: listener), connect)
-        #expect(try stage.end(connect) == 0)
-        stage.engine.cancelConnect(socket)
-        stage.turn(within: 10)
-        #expect(stage[connect].terminals == 1)
-        stage.engine.close(socket)
-        stage.engine.close(listener)
+      try withHarness(kind) { harness in
+        let listener = try harness.listener()
+        let connect = harness.token()
+        let socket = try harness.engine.connect(harness.address(of: listener), connect)
+        #expect(try harness.end(connect) == 0)
+        harness.engine.cancelConnect(socket)
+        harness.turn(within: 10)
+        #expect(harness[connect].terminals == 1)
+        harness.engine.close(socket)
+        harness.engine.close(listener)
       }
     }
 
     @Test(arguments: engines)
     func cancellingInTheSameTurnEndsItOnce(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let listener = try stage.listener()
-        let connect = stage.token()
-        let socket = try stage.engine.connect(stage.address(of: listener), connect)
-        stage.engine.cancelConnect(socket)
-        stage.engine.transcript.mayRace(connect)
-        let ending = try stage.end(connect)
+      try withHarness(kind) { harness in
+        let listener = try harness.listener()
+        let connect = harness.token()
+        let socket = try harness.engine.connect(harness.address(of: listener), connect)
+        harness.engine.cancelConnect(socket)
+        harness.engine.transcript.mayRace(connect)
+        let ending = try harness.end(connect)
         #expect(ending == 0 || ending == -ECANCELED)
-        stage.turn(within: 10)
-        #expect(stage[connect].terminals == 1)
-        stage.engine.close(socket)
-        stage.engine.close(listener)
+        harness.turn(within: 10)
+        #expect(harness[connect].terminals == 1)
+        harness.engine.close(socket)
+        harness.engine.close(listener)
       }
     }
 
     @Test(.tags(.failure), arguments: engines)
     func aUnixSocketConnectsAndEachFailureHasItsErrno(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let directory = try stage.outside.directory()
+      try withHarness(kind) { harness in
+        let directory = try harness.outside.directory()
         let path = directory + "/origin"
         let address = try #require(SocketAddress(unixPath: path))
         func connect() throws -> Int32 {
-          let connect = stage.token()
-          let socket = try stage.engine.connect(address, connect)
-          let ending = try stage.end(connect)
-          if ending < 0 { stage.engine.close(socket) } else { open.append(socket) }
+          let connect = harness.token()
+          let socket = try harness.engine.connect(address, connect)
+          let ending = try harness.end(connect)
+          if ending < 0 { harness.engine.close(socket) } else { open.append(socket) }
           return ending
         }
         var open: [Descriptor] = []
         #expect(try connect() == -ENOENT)
-        let listener = try stage.engine.listen(address, backlog: 1, reusePort: false)
+        let listener = try harness.engine.listen(address, backlog: 1, reusePort: false)
         #expect(try connect() == 0)
-        try stage.send(open[0], "x")
+        try harness.send(open[0], "x")
         // A backlog of 1 holds two; then the listener is full and nobody waits for it.
         #expect(try connect() == 0)
         #expect(try connect() == -ECONNREFUSED)
-        let accepted = try #require(stage.engine.acceptNow(listener))
+        let accepted = try #require(harness.engine.acceptNow(listener))
         #expect(try connect() == 0)
-        stage.engine.close(accepted)
-        stage.engine.close(listener)
-        stage.turn()
+        harness.engine.close(accepted)
+        harness.engine.close(listener)
+        harness.turn()
         #expect(try connect() == -ECONNREFUSED)
-        for socket in open { stage.engine.close(socket) }
+        for socket in open { harness.engine.close(socket) }
       }
     }
 
     @Test(.tags(.failure), arguments: engines)
     func noDescriptorLeftIsThrownAsEMFILE(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
+      try withHarness(kind) { harness in
         let address = try SocketAddress.loopback(9)
-        try stage.outside.withoutDescriptors {
+        try harness.outside.withoutDescriptors {
           do {
-            _ = try stage.engine.connect(address, stage.token())
+            _ = try harness.engine.connect(address, harness.token())
             Issue.record("connected without a descriptor")
           } catch let failure as SystemFailure {
             #expect(failure.code == EMFILE)
           }
         }
-        #expect(stage.engine.counters.operationsInFlight == 0)
+        #expect(harness.engine.counters.operationsInFlight == 0)
       }
     }
 

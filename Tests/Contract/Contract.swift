@@ -23,7 +23,7 @@ import Testing
 
   static let ringFailure: String? = {
     do throws(EngineFailure) {
-      _ = try Uring(Stage.options)
+      _ = try Uring(Harness.options)
       return nil
     } catch {
       return "\(error)"

@@ -11,30 +11,30 @@ extension Contract {
   @Suite struct Control {
     @Test(arguments: completeEngines)
     func doingNothingEndsWithZeroInTheNextTurn(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let nops = (0..<100).map { _ in stage.token() }
-        for nop in nops { stage.engine.nop(nop) }
-        #expect(stage.engine.next() == nil, "nothing is reported from a submission")
-        for nop in nops { try stage.expect(nop, 0) }
+      try withHarness(kind) { harness in
+        let nops = (0..<100).map { _ in harness.token() }
+        for nop in nops { harness.engine.nop(nop) }
+        #expect(harness.engine.next() == nil, "nothing is reported from a submission")
+        for nop in nops { try harness.expect(nop, 0) }
       }
     }
 
     @Test(arguments: completeEngines)
     func aNopEndsAWaitForEver(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let nop = stage.token()
-        stage.engine.nop(nop)
-        stage.engine.wait(until: nil)
-        stage.drain()
-        #expect(stage.ending(nop) == 0)
+      try withHarness(kind) { harness in
+        let nop = harness.token()
+        harness.engine.nop(nop)
+        harness.engine.wait(until: nil)
+        harness.drain()
+        #expect(harness.ending(nop) == 0)
       }
     }
 
     @Test(arguments: completeEngines)
     func timeoutsEndInTheOrderOfTheirDeadlinesAndNotBefore(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        stage.engine.refreshClocks()
-        let start = stage.engine.now
+      try withHarness(kind) { harness in
+        harness.engine.refreshClocks()
+        let start = harness.engine.now
         // Submitted in another order than that of their deadlines. What is past when the kernel
         // takes it ends in the order of submission, and a kernel thread on a busy machine has taken
         // them 3 ms late: none is due before 40.
@@ -42,141 +42,141 @@ extension Contract {
           (40 + $0) * 1_000_000
         }
         let timeouts = delays.map { delay in
-          let token = stage.token()
-          stage.engine.timeout(at: start + delay, token)
+          let token = harness.token()
+          harness.engine.timeout(at: start + delay, token)
           return (delay: delay, token: token)
         }
         for (delay, token) in timeouts.sorted(by: { $0.delay < $1.delay }) {
-          try stage.expect(token, -ETIME)
-          #expect(stage.engine.now >= start + delay, "\(delay) ns: early")
+          try harness.expect(token, -ETIME)
+          #expect(harness.engine.now >= start + delay, "\(delay) ns: early")
         }
         let sorted = timeouts.sorted { $0.delay < $1.delay }.map(\.token.rawValue)
-        #expect(stage.order == sorted)
+        #expect(harness.order == sorted)
       }
     }
 
     @Test(arguments: completeEngines, [Int64(1), 1000, 999_999, 1_000_000, 1_000_001, 12_345_678])
     func aTimeoutEndsAWaitForEverSoonAfterItsDeadline(_ kind: EngineKind, _ delay: Int64) throws {
-      try onStage(kind) { stage in
-        stage.engine.refreshClocks()
-        let deadline = stage.engine.now + delay
-        let timeout = stage.token()
-        stage.engine.timeout(at: deadline, timeout)
-        while stage.ending(timeout) == nil {
-          stage.engine.wait(until: nil)
-          stage.drain()
+      try withHarness(kind) { harness in
+        harness.engine.refreshClocks()
+        let deadline = harness.engine.now + delay
+        let timeout = harness.token()
+        harness.engine.timeout(at: deadline, timeout)
+        while harness.ending(timeout) == nil {
+          harness.engine.wait(until: nil)
+          harness.drain()
         }
-        stage.engine.refreshClocks()
-        #expect(stage.engine.now >= deadline)
+        harness.engine.refreshClocks()
+        #expect(harness.engine.now >= deadline)
         // Generous, for a busy machine: a lost timeout would never come.
-        #expect(stage.engine.now < deadline + second)
+        #expect(harness.engine.now < deadline + second)
       }
     }
 
     @Test(arguments: completeEngines, [Int64.min, -1, 0, 1])
     func aTimeoutInThePastEndsAtOnce(_ kind: EngineKind, _ deadline: Int64) throws {
-      try onStage(kind) { stage in
-        let timeout = stage.token()
-        stage.engine.timeout(at: deadline, timeout)
-        stage.engine.wait(until: nil)
-        stage.drain()
-        try stage.expect(timeout, -ETIME)
+      try withHarness(kind) { harness in
+        let timeout = harness.token()
+        harness.engine.timeout(at: deadline, timeout)
+        harness.engine.wait(until: nil)
+        harness.drain()
+        try harness.expect(timeout, -ETIME)
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines, [Int64.max, Int64.max - 1])
     func aTimeoutThatNeverComesCanBeCancelled(_ kind: EngineKind, _ deadline: Int64) throws {
-      try onStage(kind) { stage in
-        let timeout = stage.token()
-        stage.engine.timeout(at: deadline, timeout)
-        for _ in 0..<3 { stage.turn(within: 3) }
-        #expect(stage.ending(timeout) == nil)
-        stage.engine.cancel(timeout)
-        stage.engine.cancel(timeout)
-        try stage.expect(timeout, -ECANCELED)
+      try withHarness(kind) { harness in
+        let timeout = harness.token()
+        harness.engine.timeout(at: deadline, timeout)
+        for _ in 0..<3 { harness.turn(within: 3) }
+        #expect(harness.ending(timeout) == nil)
+        harness.engine.cancel(timeout)
+        harness.engine.cancel(timeout)
+        try harness.expect(timeout, -ECANCELED)
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines)
     func cancellingOneOfManyTimeoutsLeavesTheOthersAlone(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        stage.engine.refreshClocks()
-        let start = stage.engine.now
+      try withHarness(kind) { harness in
+        harness.engine.refreshClocks()
+        let start = harness.engine.now
         let timeouts = (1...30).map { i in
-          let token = stage.token()
-          stage.engine.timeout(at: start + Int64(i) * 1_000_000, token)
+          let token = harness.token()
+          harness.engine.timeout(at: start + Int64(i) * 1_000_000, token)
           return token
         }
-        stage.engine.cancel(timeouts[29])
-        try stage.expect(timeouts[29], -ECANCELED)
-        for timeout in timeouts[..<29] { try stage.expect(timeout, -ETIME) }
+        harness.engine.cancel(timeouts[29])
+        try harness.expect(timeouts[29], -ECANCELED)
+        for timeout in timeouts[..<29] { try harness.expect(timeout, -ETIME) }
       }
     }
 
     @Test(arguments: completeEngines)
     func cancellingWhatIsNotThereIsNothing(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        stage.engine.cancel(Token(rawValue: 1 << 50))
-        let (socket, _) = try stage.connection()
-        stage.engine.cancelAll(socket)
-        let nop = stage.token()
-        stage.engine.nop(nop)
-        try stage.expect(nop, 0)
-        stage.engine.cancel(nop)
-        stage.turn(within: 5)
-        #expect(stage[nop].terminals == 1)
-        stage.engine.close(socket)
+      try withHarness(kind) { harness in
+        harness.engine.cancel(Token(rawValue: 1 << 50))
+        let (socket, _) = try harness.connection()
+        harness.engine.cancelAll(socket)
+        let nop = harness.token()
+        harness.engine.nop(nop)
+        try harness.expect(nop, 0)
+        harness.engine.cancel(nop)
+        harness.turn(within: 5)
+        #expect(harness[nop].terminals == 1)
+        harness.engine.close(socket)
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines, [ReceiveMode.stream, .once])
     func aReceiveIsCancelledByItsToken(_ kind: EngineKind, _ mode: ReceiveMode) throws {
-      try onStage(kind) { stage in
-        let (socket, peer) = try stage.connection()
-        let receive = stage.token()
-        stage.engine.receive(socket, mode, receive)
-        stage.turn(within: 2)
-        stage.engine.cancel(receive)
-        try stage.expect(receive, -ECANCELED)
+      try withHarness(kind) { harness in
+        let (socket, peer) = try harness.connection()
+        let receive = harness.token()
+        harness.engine.receive(socket, mode, receive)
+        harness.turn(within: 2)
+        harness.engine.cancel(receive)
+        try harness.expect(receive, -ECANCELED)
         // And nothing is broken: the bytes of later are there for the next.
         peer.send("later")
-        let next = stage.token()
-        stage.engine.receive(socket, .once, next)
-        try stage.expect(next, 5)
-        stage.engine.close(socket)
+        let next = harness.token()
+        harness.engine.receive(socket, .once, next)
+        try harness.expect(next, 5)
+        harness.engine.close(socket)
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines)
     func anAcceptIsCancelledByItsToken(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let listener = try stage.listener()
-        let accept = stage.token()
-        stage.engine.accept(listener, accept)
-        stage.turn(within: 2)
-        stage.engine.cancel(accept)
-        try stage.expect(accept, -ECANCELED)
-        stage.engine.close(listener)
+      try withHarness(kind) { harness in
+        let listener = try harness.listener()
+        let accept = harness.token()
+        harness.engine.accept(listener, accept)
+        harness.turn(within: 2)
+        harness.engine.cancel(accept)
+        try harness.expect(accept, -ECANCELED)
+        harness.engine.close(listener)
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines)
     func aConnectIsCancelledByItsToken(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let plain = try stage.outside.listener(backlog: 0)
-        let first = try stage.peer(at: plain.address)
+      try withHarness(kind) { harness in
+        let plain = try harness.outside.listener(backlog: 0)
+        let first = try harness.peer(at: plain.address)
         var waiting: [(socket: Descriptor, token: Token)] = []
         for _ in 0..<3 {
-          let token = stage.token()
-          stage.engine.transcript.mayRace(token)
-          waiting.append((try stage.engine.connect(plain.address, token), token))
+          let token = harness.token()
+          harness.engine.transcript.mayRace(token)
+          waiting.append((try harness.engine.connect(plain.address, token), token))
         }
-        for _ in 0..<5 { stage.turn(within: 4) }
-        for (_, token) in waiting { stage.engine.cancel(token) }
-        #expect(try stage.end(waiting[2].token) == -ECANCELED)
+        for _ in 0..<5 { harness.turn(within: 4) }
+        for (_, token) in waiting { harness.engine.cancel(token) }
+        #expect(try harness.end(waiting[2].token) == -ECANCELED)
         for (socket, token) in waiting {
-          try stage.end(token)
-          stage.engine.close(socket)
+          try harness.end(token)
+          harness.engine.close(socket)
         }
         first.close()
       }
@@ -186,87 +186,87 @@ extension Contract {
     func aSendIsCancelledByItsTokenAndEndsShort(
       _ kind: EngineKind, _ urgency: SendUrgency
     ) throws {
-      try onStage(kind) { stage in
-        let (socket, peer) = try stage.connection()
-        let send = stage.token()
-        stage.engine.send(socket, try coldFrame(stage, pattern(8 << 20)), urgency, send)
-        for _ in 0..<4 { stage.turn(within: 3) }
-        #expect(stage.ending(send) == nil)
-        stage.engine.cancel(send)
-        try stage.expect(send, -ECANCELED)
+      try withHarness(kind) { harness in
+        let (socket, peer) = try harness.connection()
+        let send = harness.token()
+        harness.engine.send(socket, try coldFrame(harness, pattern(8 << 20)), urgency, send)
+        for _ in 0..<4 { harness.turn(within: 3) }
+        #expect(harness.ending(send) == nil)
+        harness.engine.cancel(send)
+        try harness.expect(send, -ECANCELED)
         // What had left, and nothing else, arrives.
-        stage.engine.shutdown(socket, .send)
+        harness.engine.shutdown(socket, .send)
         var got: [UInt8] = []
-        try stage.turn(until: {
+        try harness.turn(until: {
           guard let more = peer.receive() else { return true }
           got += more
           return false
         })
         #expect(got == Array(pattern(8 << 20)[..<got.count]) && got.count < 8 << 20)
-        stage.engine.close(socket)
+        harness.engine.close(socket)
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines)
     func everyOperationOfATokenIsCancelled(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let (first, _) = try stage.connection()
-        let (second, _) = try stage.connection()
+      try withHarness(kind) { harness in
+        let (first, _) = try harness.connection()
+        let (second, _) = try harness.connection()
         let shared = Token(rawValue: 1 << 40)
         var ended: [Int32] = []
-        stage.engine.receive(first, .stream, shared)
-        stage.engine.receive(second, .once, shared)
-        stage.engine.refreshClocks()
-        stage.engine.timeout(at: stage.engine.now + 60_000_000_000, shared)
-        stage.turn(within: 2)
-        stage.watch = { if $0.token == shared { ended.append($0.result) } }
-        stage.engine.cancel(shared)
-        try stage.turn(until: { ended.count == 3 })
+        harness.engine.receive(first, .stream, shared)
+        harness.engine.receive(second, .once, shared)
+        harness.engine.refreshClocks()
+        harness.engine.timeout(at: harness.engine.now + 60_000_000_000, shared)
+        harness.turn(within: 2)
+        harness.watch = { if $0.token == shared { ended.append($0.result) } }
+        harness.engine.cancel(shared)
+        try harness.turn(until: { ended.count == 3 })
         #expect(ended == [-ECANCELED, -ECANCELED, -ECANCELED])
-        stage.expectSeveralEndings(of: shared)
-        stage.engine.close(first)
-        stage.engine.close(second)
+        harness.expectSeveralEndings(of: shared)
+        harness.engine.close(first)
+        harness.engine.close(second)
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines)
     func cancellingAllOfASocketEndsBothDirections(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let (socket, _) = try stage.connection()
-        let (receive, send) = (stage.token(), stage.token())
-        stage.engine.receive(socket, .stream, receive)
-        stage.engine.send(socket, try coldFrame(stage, pattern(8 << 20)), .quiet, send)
-        for _ in 0..<4 { stage.turn(within: 3) }
-        stage.engine.cancelAll(socket)
-        try stage.expect(receive, -ECANCELED)
-        try stage.expect(send, -ECANCELED)
-        stage.engine.close(socket)
+      try withHarness(kind) { harness in
+        let (socket, _) = try harness.connection()
+        let (receive, send) = (harness.token(), harness.token())
+        harness.engine.receive(socket, .stream, receive)
+        harness.engine.send(socket, try coldFrame(harness, pattern(8 << 20)), .quiet, send)
+        for _ in 0..<4 { harness.turn(within: 3) }
+        harness.engine.cancelAll(socket)
+        try harness.expect(receive, -ECANCELED)
+        try harness.expect(send, -ECANCELED)
+        harness.engine.close(socket)
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines)
     func cancellingAllOfAListenerEndsItsAccept(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let listener = try stage.listener()
-        let accept = stage.token()
-        stage.engine.accept(listener, accept)
-        stage.turn(within: 2)
-        stage.engine.cancelAll(listener)
-        try stage.expect(accept, -ECANCELED)
-        stage.engine.close(listener)
+      try withHarness(kind) { harness in
+        let listener = try harness.listener()
+        let accept = harness.token()
+        harness.engine.accept(listener, accept)
+        harness.turn(within: 2)
+        harness.engine.cancelAll(listener)
+        try harness.expect(accept, -ECANCELED)
+        harness.engine.close(listener)
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines)
     func cancellingAllInTheTurnOfTheSubmissionEndsEachOnce(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let (socket, _) = try stage.connection()
-        let receive = stage.token()
-        stage.engine.receive(socket, .stream, receive)
-        stage.engine.cancelAll(socket)
-        stage.engine.cancelAll(socket)
-        try stage.expect(receive, -ECANCELED)
-        stage.engine.close(socket)
+      try withHarness(kind) { harness in
+        let (socket, _) = try harness.connection()
+        let receive = harness.token()
+        harness.engine.receive(socket, .stream, receive)
+        harness.engine.cancelAll(socket)
+        harness.engine.cancelAll(socket)
+        try harness.expect(receive, -ECANCELED)
+        harness.engine.close(socket)
       }
     }
 
@@ -274,94 +274,95 @@ extension Contract {
     func oneTimeoutMoreThanThereAreSlotsIsENOBUFSAndCounted(
       _ kind: EngineKind, _ beyond: Int
     ) throws {
-      var options = Stage.options
+      var options = Harness.options
       options.controlOperations = 8
-      try onStage(kind, options) { stage in
-        stage.engine.refreshClocks()
-        let far = stage.engine.now + 60 * second
+      try withHarness(kind, options) { harness in
+        harness.engine.refreshClocks()
+        let far = harness.engine.now + 60 * second
         let timeouts = (0..<(8 + beyond)).map { _ in
-          let token = stage.token()
-          stage.engine.timeout(at: far, token)
+          let token = harness.token()
+          harness.engine.timeout(at: far, token)
           return token
         }
-        if beyond > 0 { try stage.expect(timeouts[8], -ENOBUFS) }
-        #expect(stage.engine.counters.operationsRefused == max(0, beyond))
-        stage.turn(within: 2)
-        for timeout in timeouts.prefix(8) { stage.engine.cancel(timeout) }
-        for timeout in timeouts.prefix(8) { try stage.expect(timeout, -ECANCELED) }
+        if beyond > 0 { try harness.expect(timeouts[8], -ENOBUFS) }
+        #expect(harness.engine.counters.operationsRefused == max(0, beyond))
+        harness.turn(within: 2)
+        for timeout in timeouts.prefix(8) { harness.engine.cancel(timeout) }
+        for timeout in timeouts.prefix(8) { try harness.expect(timeout, -ECANCELED) }
         // The slots are free again.
-        let nop = stage.token()
-        stage.engine.nop(nop)
-        try stage.expect(nop, 0)
+        let nop = harness.token()
+        harness.engine.nop(nop)
+        try harness.expect(nop, 0)
       }
     }
 
     /// Foreign descriptors are the process's own.
     @Test(arguments: completeKernelEngines)
     func aForeignPipeIsPolledOnce(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
+      try withHarness(kind) { harness in
         let pipe = try ForeignPipe()
-        let (readable, writable) = (stage.token(), stage.token())
-        stage.engine.poll(pipe.output, .readable, readable)
-        stage.engine.poll(pipe.input, .writable, writable)
-        try stage.expect(writable, Int32(PollEvents.writable.rawValue))
-        for _ in 0..<3 { stage.turn(within: 2) }
-        #expect(stage.ending(readable) == nil)
+        let (readable, writable) = (harness.token(), harness.token())
+        harness.engine.poll(pipe.output, .readable, readable)
+        harness.engine.poll(pipe.input, .writable, writable)
+        try harness.expect(writable, Int32(PollEvents.writable.rawValue))
+        for _ in 0..<3 { harness.turn(within: 2) }
+        #expect(harness.ending(readable) == nil)
         pipe.write("x")
-        #expect(try stage.end(readable) & Int32(PollEvents.readable.rawValue) != 0)
+        #expect(try harness.end(readable) & Int32(PollEvents.readable.rawValue) != 0)
         pipe.write("y")
-        for _ in 0..<3 { stage.turn(within: 2) }
-        #expect(stage[readable].terminals == 1)
+        for _ in 0..<3 { harness.turn(within: 2) }
+        #expect(harness[readable].terminals == 1)
         // And again, under another token.
-        let again = stage.token()
-        stage.engine.poll(pipe.output, .readable, again)
-        try stage.expect(again, Int32(PollEvents.readable.rawValue))
+        let again = harness.token()
+        harness.engine.poll(pipe.output, .readable, again)
+        try harness.expect(again, Int32(PollEvents.readable.rawValue))
       }
     }
 
     @Test(.tags(.failure), arguments: completeKernelEngines)
     func aPollThatNothingHappensToIsCancelled(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
+      try withHarness(kind) { harness in
         let pipe = try ForeignPipe()
         for byAll in [false, true] {
-          let poll = stage.token()
-          stage.engine.poll(pipe.output, .readable, poll)
-          stage.turn(within: 2)
+          let poll = harness.token()
+          harness.engine.poll(pipe.output, .readable, poll)
+          harness.turn(within: 2)
           byAll
-            ? stage.engine.cancelAll(Descriptor(rawValue: pipe.output)) : stage.engine.cancel(poll)
-          try stage.expect(poll, -ECANCELED)
+            ? harness.engine.cancelAll(Descriptor(rawValue: pipe.output))
+            : harness.engine.cancel(poll)
+          try harness.expect(poll, -ECANCELED)
         }
       }
     }
 
     @Test(.tags(.failure), arguments: completeKernelEngines)
     func theOtherEndThatGoesAwayIsAHangUp(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
+      try withHarness(kind) { harness in
         let pipe = try ForeignPipe()
-        let poll = stage.token()
-        stage.engine.poll(pipe.output, .readable, poll)
-        stage.turn(within: 2)
+        let poll = harness.token()
+        harness.engine.poll(pipe.output, .readable, poll)
+        harness.turn(within: 2)
         pipe.closeInput()
-        let events = try stage.end(poll)
+        let events = try harness.end(poll)
         #expect(events & Int32(PollEvents.hangUp.rawValue) != 0)
-        stage.showedFailure = true
+        harness.showedFailure = true
       }
     }
 
     @Test(.tags(.failure), arguments: completeKernelEngines)
     func aDescriptorThatIsNotOpenCannotBePolled(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        try stage.expect(-EBADF) { stage.engine.poll(60_000, .readable, $0) }
+      try withHarness(kind) { harness in
+        try harness.expect(-EBADF) { harness.engine.poll(60_000, .readable, $0) }
       }
     }
 
     @Test(arguments: completeKernelEngines)
     func aRegularFileIsAlwaysReady(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let path = try stage.outside.directory() + "/ready"
+      try withHarness(kind) { harness in
+        let path = try harness.outside.directory() + "/ready"
         let file = Glibc.open(path, O_RDWR | O_CREAT, 0o600)
         defer { Glibc.close(file) }
-        let events = try stage.ending { stage.engine.poll(file, [.readable, .writable], $0) }
+        let events = try harness.ending { harness.engine.poll(file, [.readable, .writable], $0) }
         #expect(events == Int32(PollEvents([.readable, .writable]).rawValue))
       }
     }
@@ -370,11 +371,11 @@ extension Contract {
     /// nobody woke it for.
     @Test(arguments: completeKernelEngines)
     func theDescriptorForOtherLoopsWakesOneThatSleepsAlready(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let (socket, peer) = try stage.connection()
-        let receive = stage.token()
-        stage.engine.receive(socket, .stream, receive)
-        let descriptor = stage.engine.pollDescriptor
+      try withHarness(kind) { harness in
+        let (socket, peer) = try harness.connection()
+        let receive = harness.token()
+        harness.engine.receive(socket, .stream, receive)
+        let descriptor = harness.engine.pollDescriptor
         let foreign = epoll_create1(Int32(EPOLL_CLOEXEC))
         defer { Glibc.close(foreign) }
         var interest = epoll_event(
@@ -382,8 +383,8 @@ extension Contract {
         #expect(epoll_ctl(foreign, EPOLL_CTL_ADD, descriptor, &interest) == 0)
         for round in 1...5 {
           for _ in 0..<3 {
-            stage.engine.wait(until: 0)
-            stage.drain()
+            harness.engine.wait(until: 0)
+            harness.drain()
           }
           // Asleep on another thread, as a foreign loop may be; its answer comes through a pipe.
           var answer: (Int32, Int32) = (0, 0)
@@ -406,113 +407,113 @@ extension Contract {
           #expect(ready == 1, "round \(round): the foreign loop was not told")
         }
         // Beside a thread of the kernel's one turn may be early.
-        try stage.turn(until: { stage[receive].bytes.count == 20 })
-        try stage.close(socket, joining: receive)
+        try harness.turn(until: { harness[receive].bytes.count == 20 })
+        try harness.close(socket, joining: receive)
       }
     }
 
     @Test(arguments: completeKernelEngines)
     func theDescriptorForOtherLoopsIsReadableWhenThereIsWork(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
+      try withHarness(kind) { harness in
         func isReadable(_ milliseconds: Int32) -> Bool {
           var ready = pollfd(
-            fd: stage.engine.pollDescriptor, events: Int16(POLLIN), revents: 0)
+            fd: harness.engine.pollDescriptor, events: Int16(POLLIN), revents: 0)
           return Glibc.poll(&ready, 1, milliseconds) == 1
         }
         func settle() {
           for _ in 0..<3 {
-            stage.engine.wait(until: 0)
-            stage.drain()
+            harness.engine.wait(until: 0)
+            harness.drain()
           }
         }
-        let (socket, peer) = try stage.connection()
-        let receive = stage.token()
-        stage.engine.receive(socket, .stream, receive)
+        let (socket, peer) = try harness.connection()
+        let receive = harness.token()
+        harness.engine.receive(socket, .stream, receive)
         settle()
         #expect(!isReadable(0))
         for round in 1...5 {
           peer.send("work")
           #expect(isReadable(5000), "the foreign loop was not told")
           settle()
-          #expect(stage[receive].bytes.count == 4 * round)
+          #expect(harness[receive].bytes.count == 4 * round)
           #expect(!isReadable(0))
         }
-        stage.engine.waker.wake()
+        harness.engine.waker.wake()
         #expect(isReadable(5000), "a wake")
         settle()
-        try stage.close(socket, joining: receive)
+        try harness.close(socket, joining: receive)
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines)
     func closingASocketThatIsShutDownAsAnOperationEndsWithZeroEach(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let (socket, peer) = try stage.connection()
-        try stage.expect(0) { stage.engine.shutdown(socket, .send, $0) }
-        #expect(try stage.endSeen(by: peer) == 0)
-        let late = stage.token()
-        stage.engine.send(socket, try stage.frame("late"), .awaited, late)
-        try stage.expect(late, -EPIPE)
-        try stage.expect(0) { stage.engine.close(socket, $0) }
+      try withHarness(kind) { harness in
+        let (socket, peer) = try harness.connection()
+        try harness.expect(0) { harness.engine.shutdown(socket, .send, $0) }
+        #expect(try harness.endSeen(by: peer) == 0)
+        let late = harness.token()
+        harness.engine.send(socket, try harness.frame("late"), .awaited, late)
+        try harness.expect(late, -EPIPE)
+        try harness.expect(0) { harness.engine.close(socket, $0) }
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines)
     func shuttingDownWhatIsNotConnectedIsENOTCONN(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let closed = try stage.listener()
-        let address = try stage.address(of: closed)
-        stage.engine.close(closed)
-        stage.turn()
-        let connect = stage.token()
-        let socket = try stage.engine.connect(address, connect)
-        try stage.expect(connect, -ECONNREFUSED)
-        try stage.expect(-ENOTCONN) { stage.engine.shutdown(socket, .both, $0) }
-        try stage.expect(0) { stage.engine.close(socket, $0) }
+      try withHarness(kind) { harness in
+        let closed = try harness.listener()
+        let address = try harness.address(of: closed)
+        harness.engine.close(closed)
+        harness.turn()
+        let connect = harness.token()
+        let socket = try harness.engine.connect(address, connect)
+        try harness.expect(connect, -ECONNREFUSED)
+        try harness.expect(-ENOTCONN) { harness.engine.shutdown(socket, .both, $0) }
+        try harness.expect(0) { harness.engine.close(socket, $0) }
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines)
     func aNumberThatIsNotOpenIsEBADFToShutdownAndClose(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
+      try withHarness(kind) { harness in
         let none = Descriptor(rawValue: 60_000)
-        try stage.expect(-EBADF) { stage.engine.shutdown(none, .both, $0) }
-        try stage.expect(-EBADF) { stage.engine.close(none, $0) }
+        try harness.expect(-EBADF) { harness.engine.shutdown(none, .both, $0) }
+        try harness.expect(-EBADF) { harness.engine.close(none, $0) }
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines)
     func aShutdownAsAnOperationEndsAReceiveWithZeroAndASendWithEPIPE(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let (socket, _) = try stage.connection()
-        let (receive, send, shutdown) = (stage.token(), stage.token(), stage.token())
-        stage.engine.receive(socket, .stream, receive)
-        stage.engine.send(socket, try coldFrame(stage, pattern(8 << 20)), .awaited, send)
-        for _ in 0..<3 { stage.turn(within: 3) }
-        stage.engine.shutdown(socket, .both, shutdown)
-        try stage.expect(shutdown, 0)
-        try stage.expect(receive, 0)
-        try stage.expect(send, -EPIPE)
-        stage.engine.close(socket)
+      try withHarness(kind) { harness in
+        let (socket, _) = try harness.connection()
+        let (receive, send, shutdown) = (harness.token(), harness.token(), harness.token())
+        harness.engine.receive(socket, .stream, receive)
+        harness.engine.send(socket, try coldFrame(harness, pattern(8 << 20)), .awaited, send)
+        for _ in 0..<3 { harness.turn(within: 3) }
+        harness.engine.shutdown(socket, .both, shutdown)
+        try harness.expect(shutdown, 0)
+        try harness.expect(receive, 0)
+        try harness.expect(send, -EPIPE)
+        harness.engine.close(socket)
       }
     }
 
     /// The engine's table has no record of them to look at.
     @Test(.tags(.failure), arguments: completeEngines, Chains.ways)
     func closingANumberThatNoneCanHaveIsEBADF(_ kind: EngineKind, _ way: EngineFeatures) throws {
-      try onStage(kind, Chains.options(way)) { stage in
-        let limit = Int32(Stage.options.descriptorLimit)
+      try withHarness(kind, Chains.options(way)) { harness in
+        let limit = Int32(Harness.options.descriptorLimit)
         for number in [-1, limit, .max - 1, .max, .min] {
           let none = Descriptor(rawValue: number)
-          try stage.expect(-EBADF) { stage.engine.close(none, $0) }
-          let (close, step) = (stage.token(), stage.token())
-          chain(stage) {
-            stage.engine.close(none, close)
-            stage.engine.nop(step)
+          try harness.expect(-EBADF) { harness.engine.close(none, $0) }
+          let (close, step) = (harness.token(), harness.token())
+          chain(harness) {
+            harness.engine.close(none, close)
+            harness.engine.nop(step)
           }
-          try stage.expect(close, -EBADF)
-          try stage.expect(step, -ECANCELED)
-          stage.engine.cancelAll(none)
+          try harness.expect(close, -EBADF)
+          try harness.expect(step, -ECANCELED)
+          harness.engine.cancelAll(none)
         }
       }
     }
@@ -521,12 +522,12 @@ extension Contract {
     func closingAsAnOperationWithAReceiveInFlightTraps(_ kind: EngineKind) async {
       await traps(
         kind,
-        before: { stage in
-          stage.kept = try stage.connection().socket
-          stage.engine.receive(stage.kept, .stream, stage.token())
+        before: { harness in
+          harness.kept = try harness.connection().socket
+          harness.engine.receive(harness.kept, .stream, harness.token())
         }
-      ) { stage in
-        stage.engine.close(stage.kept, stage.token())
+      ) { harness in
+        harness.engine.close(harness.kept, harness.token())
       }
     }
 
@@ -534,12 +535,12 @@ extension Contract {
     func twoReceivesOnOneSocketTrap(_ kind: EngineKind) async {
       await traps(
         kind,
-        before: { stage in
-          stage.kept = try stage.connection().socket
-          stage.engine.receive(stage.kept, .stream, stage.token())
+        before: { harness in
+          harness.kept = try harness.connection().socket
+          harness.engine.receive(harness.kept, .stream, harness.token())
         }
-      ) { stage in
-        stage.engine.receive(stage.kept, .once, stage.token())
+      ) { harness in
+        harness.engine.receive(harness.kept, .once, harness.token())
       }
     }
   }
@@ -552,7 +553,7 @@ private final class ForeignPipe {
 
   init() throws {
     var ends: [Int32] = [-1, -1]
-    guard clinux_pipe2(&ends, O_CLOEXEC) == 0 else { throw StageFailure("pipe: errno \(errno)") }
+    guard clinux_pipe2(&ends, O_CLOEXEC) == 0 else { throw HarnessFailure("pipe: errno \(errno)") }
     output = ends[0]
     input = ends[1]
   }

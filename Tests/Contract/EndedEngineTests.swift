@@ -49,7 +49,7 @@ extension Contract {
     /// The same of one that messages were sent to, whose ring an entry may name at its end.
     @Test(.tags(.failure), arguments: kernelEngines)
     func aMessageUnderWayAtTheEndOfItsReceiverLeavesNothingOpen(_ kind: EngineKind) throws {
-      try onStage(kind, isComparable: false) { from in
+      try withHarness(kind, isComparable: false) { from in
         var before = openDescriptors()
         for round in 0..<3 {
           let own = (0..<2).map { _ in from.token() }
@@ -78,8 +78,8 @@ extension Contract {
       small.frames = 8
       small.submissionEntries = 8
       small.completionEntries = 64
-      try onStage(kind, isComparable: false) { from in
-        let others = try (0..<70).map { _ in try Stage(kind, small) }
+      try withHarness(kind, isComparable: false) { from in
+        let others = try (0..<70).map { _ in try Harness(kind, small) }
         var tokens: [(Token, Token)] = []
         for other in others {
           tokens.append((from.token(), other.token()))
@@ -92,7 +92,7 @@ extension Contract {
         from.engine.post(8, remote, to: others[69].engine.mailbox, again)
         try from.expect(again, 0)
         try others[69].expect(remote, 8)
-        let usesRings = kind == .uring && Stage.features.contains(.ringMessages)
+        let usesRings = kind == .uring && Harness.features.contains(.ringMessages)
         #expect(from.engine.counters.correspondents == (usesRings ? 64 : 0))
         #expect(from.engine.counters.correspondentsReplaced == (usesRings ? 1 : 0))
       }
@@ -101,7 +101,7 @@ extension Contract {
     /// Those of engines that have ended since the last message to them go first.
     @Test(arguments: kernelEngines)
     func theMailboxesOfEndedEnginesGiveTheirPlacesUp(_ kind: EngineKind) throws {
-      try onStage(kind, isComparable: false) { from in
+      try withHarness(kind, isComparable: false) { from in
         for _ in 0..<64 {
           _ = try mailboxOfAnEndedEngine(kind) { to in
             let token = from.token()
@@ -110,7 +110,7 @@ extension Contract {
             #expect(from.ending(token) == 0)
           }
         }
-        let others = try (0..<3).map { _ in try Stage(kind) }
+        let others = try (0..<3).map { _ in try Harness(kind) }
         for other in others {
           let (token, remote) = (from.token(), other.token())
           from.engine.post(2, remote, to: other.engine.mailbox, token)
@@ -125,19 +125,19 @@ extension Contract {
 }
 
 private func mailboxOfAnEndedEngine(
-  _ kind: EngineKind, _ body: (Stage) -> Void = { _ in }
+  _ kind: EngineKind, _ body: (Harness) -> Void = { _ in }
 ) throws -> Mailbox {
-  let stage = try Stage(kind)
-  stage.turn()
-  body(stage)
-  return stage.engine.mailbox
+  let harness = try Harness(kind)
+  harness.turn()
+  body(harness)
+  return harness.engine.mailbox
 }
 
 /// - Returns: its wakers, and how many descriptors it had.
 private func wakersOfAnEndedEngine(_ kind: EngineKind) throws -> (wakers: [Waker], count: Int) {
   let before = openDescriptors()
-  let stage = try Stage(kind)
-  stage.turn()
-  let wakers = (0..<3).map { _ in stage.engine.waker }
+  let harness = try Harness(kind)
+  harness.turn()
+  let wakers = (0..<3).map { _ in harness.engine.waker }
   return (wakers, openDescriptors() - before)
 }

@@ -13,7 +13,7 @@ extension Contract {
     static let names = EngineFeatures.all.filter { $0.engine != .epoll }.map(\.name)
 
     static func options(_ change: (inout EngineFeatures) -> Void) -> EngineOptions {
-      var options = Stage.options
+      var options = Harness.options
       options.features = .standard
       change(&options.features)
       return options
@@ -84,51 +84,51 @@ extension Contract {
         }
       }
       options.smallBuffers = 64
-      try onStage(.uring, options) { stage in
-        let (socket, peer) = try stage.connection()
-        let receive = stage.token()
-        stage.engine.receive(socket, .stream, receive)
+      try withHarness(.uring, options) { harness in
+        let (socket, peer) = try harness.connection()
+        let receive = harness.token()
+        harness.engine.receive(socket, .stream, receive)
         var sent: [UInt8] = []
         for size in [1, 100, 4096, 4097, 20_000, 3, 65_000, 8192, 1, 1, 30_000] {
           let burst = (0..<size).map { UInt8(truncatingIfNeeded: (sent.count + $0) * 31 >> 3) }
           peer.send(burst)
           sent += burst
           if size % 2 == 1 {
-            try stage.turn(until: { stage[receive].bytes.count == sent.count }, "the burst")
+            try harness.turn(until: { harness[receive].bytes.count == sent.count }, "the burst")
           }
         }
-        try stage.turn(until: { stage[receive].bytes.count == sent.count }, "all bytes")
-        #expect(stage[receive].bytes == sent)
-        try stage.close(socket, joining: receive)
+        try harness.turn(until: { harness[receive].bytes.count == sent.count }, "all bytes")
+        #expect(harness[receive].bytes == sent)
+        try harness.close(socket, joining: receive)
       }
     }
 
     @Test func piecesOfOneBufferAreLeasedTogetherAndComeBackTogether() throws {
       var options = Self.options { $0.insert(.incrementalBuffers) }
       options.smallBuffers = 2
-      try onStage(.uring, options) { stage in
-        let (socket, peer) = try stage.connection()
-        let receive = stage.token()
-        stage.holdsSlices = true
-        stage.engine.receive(socket, .stream, receive)
+      try withHarness(.uring, options) { harness in
+        let (socket, peer) = try harness.connection()
+        let receive = harness.token()
+        harness.holdsSlices = true
+        harness.engine.receive(socket, .stream, receive)
         for piece in ["one", "two", "three"] {
           peer.send(piece)
-          let count = stage[receive].bytes.count + piece.utf8.count
-          try stage.turn(until: { stage[receive].bytes.count == count }, "a piece")
+          let count = harness[receive].bytes.count + piece.utf8.count
+          try harness.turn(until: { harness[receive].bytes.count == count }, "a piece")
         }
-        #expect(stage.held.count == 3)
-        #expect(stage.engine.counters.leasedBuffers == 1, "three pieces of one buffer")
-        #expect(Array(stage.held[0].slice.bytes) == Array("one".utf8))
-        #expect(Array(stage.held[2].slice.bytes) == Array("three".utf8))
-        stage.held = []
-        #expect(stage.engine.counters.leasedBuffers == 0)
+        #expect(harness.held.count == 3)
+        #expect(harness.engine.counters.leasedBuffers == 1, "three pieces of one buffer")
+        #expect(Array(harness.held[0].slice.bytes) == Array("one".utf8))
+        #expect(Array(harness.held[2].slice.bytes) == Array("three".utf8))
+        harness.held = []
+        #expect(harness.engine.counters.leasedBuffers == 0)
         // The kernel goes on in the same buffer, and through it into the next.
         let rest = [UInt8](repeating: 7, count: 6000)
         peer.send(rest)
-        try stage.turn(until: { stage[receive].bytes.count == 6011 }, "the rest")
-        #expect(stage[receive].bytes.suffix(6000) == rest[...])
-        stage.held = []
-        try stage.close(socket, joining: receive)
+        try harness.turn(until: { harness[receive].bytes.count == 6011 }, "the rest")
+        #expect(harness[receive].bytes.suffix(6000) == rest[...])
+        harness.held = []
+        try harness.close(socket, joining: receive)
       }
     }
 
@@ -166,24 +166,24 @@ extension Contract {
       var options = Self.options { $0.insert(.ringResize) }
       options.submissionEntries = 64
       options.smallBuffers = 8192
-      try onStage(.uring, options) { stage in
-        stage.overflows = true
-        let (socket, peer) = try stage.connection()
-        let first = stage.token()
-        stage.engine.receive(socket, .stream, first)
-        stage.turn()
+      try withHarness(.uring, options) { harness in
+        harness.overflows = true
+        let (socket, peer) = try harness.connection()
+        let first = harness.token()
+        harness.engine.receive(socket, .stream, first)
+        harness.turn()
         // Far more no-operations than the queue's first size: files that do not exist.
         var tokens: [Token] = []
         for _ in 0..<60 {
-          let wave = (0..<64).map { _ in stage.token() }
-          for token in wave { stage.engine.unlink("/nonexistent/millrace", token) }
+          let wave = (0..<64).map { _ in harness.token() }
+          for token in wave { harness.engine.unlink("/nonexistent/millrace", token) }
           tokens += wave
-          for token in wave { try stage.end(token) }
+          for token in wave { try harness.end(token) }
         }
-        for token in tokens { #expect(stage.ending(token) == -ENOENT) }
+        for token in tokens { #expect(harness.ending(token) == -ENOENT) }
         peer.send("still there")
-        try stage.turn(until: { stage[first].bytes.count == 11 }, "bytes")
-        try stage.close(socket, joining: first)
+        try harness.turn(until: { harness[first].bytes.count == 11 }, "bytes")
+        try harness.close(socket, joining: first)
       }
     }
 
@@ -194,7 +194,7 @@ extension Contract {
       var ring = try Ring(entries: 8, completions: 16, flags: flags)
       func fill(_ ring: inout Ring, _ data: Range<UInt64>) throws {
         for i in data {
-          guard let entry = ring.nextEntry() else { throw StageFailure("the ring is full") }
+          guard let entry = ring.nextEntry() else { throw HarnessFailure("the ring is full") }
           entry.pointee.opcode = UInt8(CLINUX_OP_NOP)
           entry.pointee.user_data = i
         }
@@ -215,49 +215,49 @@ extension Contract {
     @Test func aWaitForABatchKeepsItsDeadline() throws {
       var options = Self.options { $0.insert(.minWait) }
       options.batchMicroseconds = 200_000
-      try onStage(.uring, options) { stage in
-        stage.engine.refreshClocks()
-        let start = stage.engine.now
-        while stage.engine.now < start + 5_000_000 {
-          stage.engine.wait(until: start + 5_000_000)
+      try withHarness(.uring, options) { harness in
+        harness.engine.refreshClocks()
+        let start = harness.engine.now
+        while harness.engine.now < start + 5_000_000 {
+          harness.engine.wait(until: start + 5_000_000)
         }
-        #expect(stage.engine.now - start < 100_000_000, "the minimum outlived the deadline")
+        #expect(harness.engine.now - start < 100_000_000, "the minimum outlived the deadline")
       }
     }
 
     @Test func aWaitForABatchEndsWithOneEventAfterTheMinimum() throws {
       var options = Self.options { $0.insert(.minWait) }
       options.batchMicroseconds = 20_000
-      try onStage(.uring, options) { stage in
-        let (socket, peer) = try stage.connection()
-        let receive = stage.token()
-        stage.engine.receive(socket, .stream, receive)
-        stage.turn()
+      try withHarness(.uring, options) { harness in
+        let (socket, peer) = try harness.connection()
+        let receive = harness.token()
+        harness.engine.receive(socket, .stream, receive)
+        harness.turn()
         peer.send("x")
-        stage.engine.refreshClocks()
-        let start = stage.engine.now
-        stage.engine.wait(until: nil)
-        let waited = stage.engine.now - start
-        stage.drain()
-        #expect(stage[receive].bytes.count == 1)
+        harness.engine.refreshClocks()
+        let start = harness.engine.now
+        harness.engine.wait(until: nil)
+        let waited = harness.engine.now - start
+        harness.drain()
+        #expect(harness[receive].bytes.count == 1)
         #expect(waited >= 15_000_000, "one event did not wait for more: \(waited) ns")
         #expect(waited < 2_000_000_000)
-        try stage.close(socket, joining: receive)
+        try harness.close(socket, joining: receive)
       }
     }
 
     @Test func aThreadOfTheKernelIsWokenWhenItSleeps() throws {
       var options = Self.options { $0.insert(.submissionThread) }
       options.submissionThreadIdle = 1
-      try onStage(.uring, options) { stage in
+      try withHarness(.uring, options) { harness in
         for _ in 0..<3 {
           usleep(20_000)
-          let token = stage.token()
-          stage.engine.unlink("/nonexistent/millrace", token)
-          let ending = try stage.end(token)
+          let token = harness.token()
+          harness.engine.unlink("/nonexistent/millrace", token)
+          let ending = try harness.end(token)
           #expect(ending == -ENOENT)
         }
-        #expect(stage.engine.counters.submissionThreadWakes > 0)
+        #expect(harness.engine.counters.submissionThreadWakes > 0)
       }
     }
   }
@@ -273,7 +273,7 @@ extension Contract {
     }
 
     static func carry<E: Engine & ~Copyable>(_: E.Type) throws {
-      var options = Stage.options
+      var options = Harness.options
       options.registeredBuffers = 2
       options.registeredBufferSize = 8192
       var engine = try E(options)

@@ -10,107 +10,108 @@ extension Contract {
   @Suite struct FileFamily {
     @Test(arguments: completeEngines)
     func theStatusOfAFileIsThatOfItsPath(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let path = try stage.outside.directory() + "/known"
-        let file = try stage.open(path, O_RDWR | O_CREAT)
-        #expect(try stage.write(file, pattern(5000), at: 0) == 5000)
-        let (open, named) = (stage.token(), stage.token())
-        stage.engine.status(file, open)
-        stage.engine.status(path: path, named)
-        try stage.expect(open, 0)
-        try stage.expect(named, 0)
-        let status = try #require(stage[open].status)
-        #expect(stage[named].status == status)
+      try withHarness(kind) { harness in
+        let path = try harness.outside.directory() + "/known"
+        let file = try harness.open(path, O_RDWR | O_CREAT)
+        #expect(try harness.write(file, pattern(5000), at: 0) == 5000)
+        let (open, named) = (harness.token(), harness.token())
+        harness.engine.status(file, open)
+        harness.engine.status(path: path, named)
+        try harness.expect(open, 0)
+        try harness.expect(named, 0)
+        let status = try #require(harness[open].status)
+        #expect(harness[named].status == status)
         #expect(status.size == 5000 && status.links == 1 && status.inode != 0)
         #expect(UInt32(status.mode) & S_IFMT == S_IFREG && status.mode & 0o777 == 0o600)
         #expect(status.blocks * 512 >= 5000)
         let wall = Int64(time(nil)) * 1_000_000_000
         if kind != .simulated { #expect(abs(status.modifiedNanoseconds - wall) < 100_000_000_000) }
-        try stage.ending { stage.engine.truncate(file, length: 1, $0) }
-        let cut = stage.token()
-        stage.engine.status(file, cut)
-        try stage.end(cut)
-        #expect(stage[cut].status?.size == 1)
-        try stage.closeFile(file)
+        try harness.ending { harness.engine.truncate(file, length: 1, $0) }
+        let cut = harness.token()
+        harness.engine.status(file, cut)
+        try harness.end(cut)
+        #expect(harness[cut].status?.size == 1)
+        try harness.closeFile(file)
       }
     }
 
     @Test(arguments: completeEngines)
     func aDirectoryHasAStatus(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let status = stage.token()
-        stage.engine.status(path: try stage.outside.directory(), status)
-        try stage.expect(status, 0)
-        let mode = try #require(stage[status].status).mode
+      try withHarness(kind) { harness in
+        let status = harness.token()
+        harness.engine.status(path: try harness.outside.directory(), status)
+        try harness.expect(status, 0)
+        let mode = try #require(harness[status].status).mode
         #expect(UInt32(mode) & S_IFMT == S_IFDIR)
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines)
     func whatIsNotThereHasNoStatus(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let directory = try stage.outside.directory()
-        let missing = stage.token()
-        stage.engine.status(path: directory + "/none", missing)
-        try stage.expect(missing, -ENOENT)
-        #expect(stage[missing].status == nil)
-        let closed = stage.token()
-        stage.engine.status(Descriptor(rawValue: 60_000), closed)
-        try stage.expect(closed, -EBADF)
-        #expect(stage[closed].status == nil)
+      try withHarness(kind) { harness in
+        let directory = try harness.outside.directory()
+        let missing = harness.token()
+        harness.engine.status(path: directory + "/none", missing)
+        try harness.expect(missing, -ENOENT)
+        #expect(harness[missing].status == nil)
+        let closed = harness.token()
+        harness.engine.status(Descriptor(rawValue: 60_000), closed)
+        try harness.expect(closed, -EBADF)
+        #expect(harness[closed].status == nil)
       }
     }
 
     @Test(arguments: completeEngines, [1, 2, FileBufferList.limit])
     func severalBuffersAreWrittenAndReadInOrder(_ kind: EngineKind, _ count: Int) throws {
-      try onStage(kind) { stage in
-        let path = try stage.outside.directory() + "/parts"
-        let file = try stage.open(path, O_RDWR | O_CREAT)
+      try withHarness(kind) { harness in
+        let path = try harness.outside.directory() + "/parts"
+        let file = try harness.open(path, O_RDWR | O_CREAT)
         let sizes = (0..<count).map { 100 + 37 * $0 }
         let total = sizes.reduce(0, +)
-        let write = stage.token()
-        stage.engine.write(file, from: parts(sizes), offset: 10, durable: count == 2, write)
-        try stage.expect(write, Int32(total))
-        let back = try stage.fileBuffers(write)
+        let write = harness.token()
+        harness.engine.write(file, from: parts(sizes), offset: 10, durable: count == 2, write)
+        try harness.expect(write, Int32(total))
+        let back = try harness.fileBuffers(write)
         #expect(back.list.count == count && back.list.byteCount == total)
-        let read = stage.token()
-        stage.engine.read(file, into: blank(sizes), offset: 10, read)
-        try stage.expect(read, Int32(total))
-        let got = try stage.fileBuffers(read)
+        let read = harness.token()
+        harness.engine.read(file, into: blank(sizes), offset: 10, read)
+        try harness.expect(read, Int32(total))
+        let got = try harness.fileBuffers(read)
         #expect((0..<count).flatMap { got.bytes($0) } == pattern(total))
-        #expect(stage.outside.content(of: path) == Array(repeating: 0, count: 10) + pattern(total))
-        try stage.closeFile(file)
+        #expect(
+          harness.outside.content(of: path) == Array(repeating: 0, count: 10) + pattern(total))
+        try harness.closeFile(file)
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines, [0, 1, 149, 150, 151, 300])
     func aVectoredReadAtTheEndIsShort(_ kind: EngineKind, _ there: Int) throws {
-      try onStage(kind) { stage in
-        let file = try stage.open(stage.outside.directory() + "/end", O_RDWR | O_CREAT)
-        if there > 0 { #expect(try stage.write(file, pattern(there), at: 0) == Int32(there)) }
-        let read = stage.token()
-        stage.engine.read(file, into: blank([50, 50, 50]), offset: 0, read)
+      try withHarness(kind) { harness in
+        let file = try harness.open(harness.outside.directory() + "/end", O_RDWR | O_CREAT)
+        if there > 0 { #expect(try harness.write(file, pattern(there), at: 0) == Int32(there)) }
+        let read = harness.token()
+        harness.engine.read(file, into: blank([50, 50, 50]), offset: 0, read)
         let count = min(there, 150)
-        try stage.expect(read, Int32(count))
-        let got = try stage.fileBuffers(read)
+        try harness.expect(read, Int32(count))
+        let got = try harness.fileBuffers(read)
         #expect(got.list.count == 3)
         #expect(
           Array((0..<3).flatMap { got.bytes($0) }[..<count]) == Array(pattern(there)[..<count]))
-        stage.showedFailure = true
-        try stage.closeFile(file)
+        harness.showedFailure = true
+        try harness.closeFile(file)
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines)
     func aFailedVectoredOperationGivesItsBuffersBack(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
+      try withHarness(kind) { harness in
         let none = Descriptor(rawValue: 60_000)
-        let (read, write) = (stage.token(), stage.token())
-        stage.engine.read(none, into: blank([10, 20]), offset: 0, read)
-        stage.engine.write(none, from: parts([10, 20]), offset: 0, durable: true, write)
+        let (read, write) = (harness.token(), harness.token())
+        harness.engine.read(none, into: blank([10, 20]), offset: 0, read)
+        harness.engine.write(none, from: parts([10, 20]), offset: 0, durable: true, write)
         for token in [read, write] {
-          try stage.expect(token, -EBADF)
-          let back = try stage.fileBuffers(token)
+          try harness.expect(token, -EBADF)
+          let back = try harness.fileBuffers(token)
           #expect(back.list.count == 2 && back.list.byteCount == 30)
         }
       }
@@ -118,92 +119,93 @@ extension Contract {
 
     @Test(.tags(.failure), arguments: completeKernelEngines)
     func aVectoredWriteToAFullDeviceIsENOSPC(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let file = try stage.open("/dev/full", O_WRONLY)
-        let write = stage.token()
-        stage.engine.write(file, from: parts([512, 512]), offset: 0, durable: false, write)
-        try stage.expect(write, -ENOSPC)
-        let back = try stage.fileBuffers(write)
+      try withHarness(kind) { harness in
+        let file = try harness.open("/dev/full", O_WRONLY)
+        let write = harness.token()
+        harness.engine.write(file, from: parts([512, 512]), offset: 0, durable: false, write)
+        try harness.expect(write, -ENOSPC)
+        let back = try harness.fileBuffers(write)
         #expect(back.bytes(0) + back.bytes(1) == pattern(1024))
-        try stage.closeFile(file)
+        try harness.closeFile(file)
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines)
     func aDirectoryIsNoFile(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let directory = try stage.outside.directory()
+      try withHarness(kind) { harness in
+        let directory = try harness.outside.directory()
         #expect(
-          try stage.ending { stage.engine.open(directory, flags: O_WRONLY, mode: 0, $0) } == -EISDIR
+          try harness.ending { harness.engine.open(directory, flags: O_WRONLY, mode: 0, $0) }
+            == -EISDIR
         )
-        try stage.expect(-EISDIR) { stage.engine.unlink(directory, $0) }
-        let file = try stage.open(directory + "/plain", O_RDWR | O_CREAT)
+        try harness.expect(-EISDIR) { harness.engine.unlink(directory, $0) }
+        let file = try harness.open(directory + "/plain", O_RDWR | O_CREAT)
         let under = directory + "/plain/under"
-        try stage.expect(-ENOTDIR) { stage.engine.open(under, flags: O_RDONLY, mode: 0, $0) }
-        try stage.closeFile(file)
+        try harness.expect(-ENOTDIR) { harness.engine.open(under, flags: O_RDONLY, mode: 0, $0) }
+        try harness.closeFile(file)
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines)
     func aNameThatIsTooLongIsENAMETOOLONG(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let path = try stage.outside.directory() + "/" + String(repeating: "n", count: 256)
-        try stage.expect(-ENAMETOOLONG) {
-          stage.engine.open(path, flags: O_RDWR | O_CREAT, mode: 0o600, $0)
+      try withHarness(kind) { harness in
+        let path = try harness.outside.directory() + "/" + String(repeating: "n", count: 256)
+        try harness.expect(-ENAMETOOLONG) {
+          harness.engine.open(path, flags: O_RDWR | O_CREAT, mode: 0o600, $0)
         }
-        try stage.expect(-ENAMETOOLONG) { stage.engine.unlink(path, $0) }
-        try stage.expect(-ENAMETOOLONG) { stage.engine.rename(path, to: path + "2", $0) }
+        try harness.expect(-ENAMETOOLONG) { harness.engine.unlink(path, $0) }
+        try harness.expect(-ENAMETOOLONG) { harness.engine.rename(path, to: path + "2", $0) }
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines)
     func renamingReplacesTheTargetAndNeedsItsSource(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let directory = try stage.outside.directory()
+      try withHarness(kind) { harness in
+        let directory = try harness.outside.directory()
         let (from, to) = (directory + "/from", directory + "/to")
         for (path, text) in [(from, "new"), (to, "old content")] {
-          let file = try stage.open(path, O_RDWR | O_CREAT)
-          _ = try stage.write(file, Array(text.utf8), at: 0)
-          try stage.closeFile(file)
+          let file = try harness.open(path, O_RDWR | O_CREAT)
+          _ = try harness.write(file, Array(text.utf8), at: 0)
+          try harness.closeFile(file)
         }
-        try stage.expect(0) { stage.engine.rename(from, to: to, $0) }
-        #expect(stage.outside.content(of: to) == Array("new".utf8))
-        #expect(stage.outside.content(of: from) == nil)
-        try stage.expect(-ENOENT) { stage.engine.rename(from, to: to, $0) }
-        try stage.expect(-ENOENT) { stage.engine.rename(to, to: directory + "/no/where", $0) }
-        #expect(stage.outside.content(of: to) == Array("new".utf8))
+        try harness.expect(0) { harness.engine.rename(from, to: to, $0) }
+        #expect(harness.outside.content(of: to) == Array("new".utf8))
+        #expect(harness.outside.content(of: from) == nil)
+        try harness.expect(-ENOENT) { harness.engine.rename(from, to: to, $0) }
+        try harness.expect(-ENOENT) { harness.engine.rename(to, to: directory + "/no/where", $0) }
+        #expect(harness.outside.content(of: to) == Array("new".utf8))
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines)
     func anOffsetBelowZeroIsEINVAL(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let file = try stage.open(stage.outside.directory() + "/offset", O_RDWR | O_CREAT)
-        try stage.expect(-EINVAL) { stage.engine.truncate(file, length: -1, $0) }
-        try stage.expect(-EINVAL) { stage.engine.allocate(file, offset: 0, length: 0, $0) }
-        try stage.expect(-EINVAL) { stage.engine.allocate(file, offset: -1, length: 1, $0) }
-        try stage.closeFile(file)
+      try withHarness(kind) { harness in
+        let file = try harness.open(harness.outside.directory() + "/offset", O_RDWR | O_CREAT)
+        try harness.expect(-EINVAL) { harness.engine.truncate(file, length: -1, $0) }
+        try harness.expect(-EINVAL) { harness.engine.allocate(file, offset: 0, length: 0, $0) }
+        try harness.expect(-EINVAL) { harness.engine.allocate(file, offset: -1, length: 1, $0) }
+        try harness.closeFile(file)
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines)
     func aFileWithoutWritingRightsIsNotWritten(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let path = try stage.outside.directory() + "/readable"
-        try stage.closeFile(try stage.open(path, O_RDWR | O_CREAT))
-        let file = try stage.open(path, O_RDONLY)
-        #expect(try stage.write(file, [1], at: 0) == -EBADF)
-        try stage.expect(-EINVAL) { stage.engine.truncate(file, length: 9, $0) }
-        try stage.expect(-EBADF) { stage.engine.allocate(file, offset: 0, length: 9, $0) }
-        #expect(stage.outside.content(of: path) == [])
-        try stage.closeFile(file)
+      try withHarness(kind) { harness in
+        let path = try harness.outside.directory() + "/readable"
+        try harness.closeFile(try harness.open(path, O_RDWR | O_CREAT))
+        let file = try harness.open(path, O_RDONLY)
+        #expect(try harness.write(file, [1], at: 0) == -EBADF)
+        try harness.expect(-EINVAL) { harness.engine.truncate(file, length: 9, $0) }
+        try harness.expect(-EBADF) { harness.engine.allocate(file, offset: 0, length: 9, $0) }
+        #expect(harness.outside.content(of: path) == [])
+        try harness.closeFile(file)
       }
     }
 
     // MARK: Registered memory
 
     private static let registered: EngineOptions = {
-      var options = Stage.options
+      var options = Harness.options
       options.registeredBuffers = 3
       options.registeredBufferSize = 8192
       return options
@@ -213,31 +215,31 @@ extension Contract {
     func registeredBuffersAreAsManyAsTheLimitAndOneMoreIsNilAndCounted(
       _ kind: EngineKind
     ) throws {
-      try onStage(kind, Self.registered) { stage in
+      try withHarness(kind, Self.registered) { harness in
         var held: [HeldFileBuffer] = []
         for taken in 1...3 {
-          guard let buffer = stage.engine.registeredBuffer() else {
-            throw StageFailure("no registered buffer")
+          guard let buffer = harness.engine.registeredBuffer() else {
+            throw HarnessFailure("no registered buffer")
           }
           #expect(buffer.capacity == 8192)
           #expect(UInt(bitPattern: buffer.base) % 4096 == 0)
           held.append(HeldFileBuffer(buffer))
-          #expect(stage.engine.counters.registeredBuffersInUse == taken)
-          #expect(stage.engine.counters.registeredBufferRefusals == 0)
+          #expect(harness.engine.counters.registeredBuffersInUse == taken)
+          #expect(harness.engine.counters.registeredBufferRefusals == 0)
         }
         #expect(Set(held.map { UInt(bitPattern: $0.buffer.base) }).count == 3)
-        let fourth = stage.engine.registeredBuffer()
+        let fourth = harness.engine.registeredBuffer()
         let refused = fourth == nil
         #expect(refused)
-        #expect(stage.engine.counters.registeredBufferRefusals == 1)
+        #expect(harness.engine.counters.registeredBufferRefusals == 1)
         held.removeLast()
-        #expect(stage.engine.counters.registeredBuffersInUse == 2)
-        let again = stage.engine.registeredBuffer()
+        #expect(harness.engine.counters.registeredBuffersInUse == 2)
+        let again = harness.engine.registeredBuffer()
         let found = again != nil
         #expect(found)
         _ = consume again
         held = []
-        #expect(stage.engine.counters.registeredBuffersInUse == 0)
+        #expect(harness.engine.counters.registeredBuffersInUse == 0)
       }
     }
 
@@ -245,55 +247,55 @@ extension Contract {
     func registeredMemoryIsWrittenAndRead(_ kind: EngineKind, _ isRegistered: Bool) throws {
       var options = Self.registered
       if !isRegistered { options.features.remove(.registeredBuffers) }
-      try onStage(kind, options) { stage in
-        let file = try stage.open(stage.outside.directory() + "/fixed", O_RDWR | O_CREAT)
+      try withHarness(kind, options) { harness in
+        let file = try harness.open(harness.outside.directory() + "/fixed", O_RDWR | O_CREAT)
         for round in 0..<10 {
           let bytes = pattern(8192).map { $0 &+ UInt8(round) }
-          guard let buffer = stage.engine.registeredBuffer() else {
-            throw StageFailure("no registered buffer")
+          guard let buffer = harness.engine.registeredBuffer() else {
+            throw HarnessFailure("no registered buffer")
           }
           bytes.withUnsafeBytes { buffer.base.copyMemory(from: $0.baseAddress!, byteCount: 8192) }
-          let write = stage.token()
-          stage.engine.write(
+          let write = harness.token()
+          harness.engine.write(
             file, from: buffer, count: 8192, offset: 4096, durable: round == 0, write)
-          try stage.expect(write, 8192)
-          _ = try stage.fileBuffer(write)
-          guard let room = stage.engine.registeredBuffer() else {
-            throw StageFailure("no registered buffer")
+          try harness.expect(write, 8192)
+          _ = try harness.fileBuffer(write)
+          guard let room = harness.engine.registeredBuffer() else {
+            throw HarnessFailure("no registered buffer")
           }
           memset(room.base, 0, 8192)
-          let read = stage.token()
-          stage.engine.read(file, into: room, count: 8000, offset: 4100, read)
-          try stage.expect(read, 8000)
-          #expect(try stage.fileBuffer(read).bytes(8000) == Array(bytes[4..<8004]))
+          let read = harness.token()
+          harness.engine.read(file, into: room, count: 8000, offset: 4100, read)
+          try harness.expect(read, 8000)
+          #expect(try harness.fileBuffer(read).bytes(8000) == Array(bytes[4..<8004]))
         }
-        #expect(stage.engine.counters.registeredBuffersInUse == 0)
-        try stage.closeFile(file)
+        #expect(harness.engine.counters.registeredBuffersInUse == 0)
+        try harness.closeFile(file)
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines)
     func aFailedWriteGivesARegisteredBufferBack(_ kind: EngineKind) throws {
-      try onStage(kind, Self.registered) { stage in
-        guard let buffer = stage.engine.registeredBuffer() else {
-          throw StageFailure("no registered buffer")
+      try withHarness(kind, Self.registered) { harness in
+        guard let buffer = harness.engine.registeredBuffer() else {
+          throw HarnessFailure("no registered buffer")
         }
-        let write = stage.token()
-        stage.engine.write(
+        let write = harness.token()
+        harness.engine.write(
           Descriptor(rawValue: 60_000), from: buffer, count: 100, offset: 0, durable: false, write)
-        try stage.expect(write, -EBADF)
-        #expect(stage.engine.counters.registeredBuffersInUse == 1)
-        _ = try stage.fileBuffer(write)
-        #expect(stage.engine.counters.registeredBuffersInUse == 0)
+        try harness.expect(write, -EBADF)
+        #expect(harness.engine.counters.registeredBuffersInUse == 1)
+        _ = try harness.fileBuffer(write)
+        #expect(harness.engine.counters.registeredBuffersInUse == 0)
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines)
     func anEngineWithoutRegisteredMemoryHasNone(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let buffer = stage.engine.registeredBuffer()
+      try withHarness(kind) { harness in
+        let buffer = harness.engine.registeredBuffer()
         let refused = buffer == nil
-        #expect(refused && stage.engine.counters.registeredBufferRefusals == 1)
+        #expect(refused && harness.engine.counters.registeredBufferRefusals == 1)
       }
     }
 
@@ -304,13 +306,13 @@ extension Contract {
       var found: Completion?
       await traps(
         kind,
-        before: { stage in
-          stage.watch = { if $0.hasStatus { found = $0 } }
-          let directory = try stage.outside.directory()
-          try stage.expect(0) { stage.engine.status(path: directory, $0) }
+        before: { harness in
+          harness.watch = { if $0.hasStatus { found = $0 } }
+          let directory = try harness.outside.directory()
+          try harness.expect(0) { harness.engine.status(path: directory, $0) }
         }
-      ) { stage in
-        if let found { _ = stage.engine.takeStatus(found) }
+      ) { harness in
+        if let found { _ = harness.engine.takeStatus(found) }
       }
     }
 
@@ -319,14 +321,14 @@ extension Contract {
       var found: Completion?
       await traps(
         kind,
-        before: { stage in
-          stage.watch = { if $0.hasFileBuffers { found = $0 } }
-          let read = stage.token()
-          stage.engine.read(Descriptor(rawValue: 60_000), into: blank([8]), offset: 0, read)
-          try stage.end(read)
+        before: { harness in
+          harness.watch = { if $0.hasFileBuffers { found = $0 } }
+          let read = harness.token()
+          harness.engine.read(Descriptor(rawValue: 60_000), into: blank([8]), offset: 0, read)
+          try harness.end(read)
         }
-      ) { stage in
-        if let found { _ = stage.engine.takeFileBuffers(found) }
+      ) { harness in
+        if let found { _ = harness.engine.takeFileBuffers(found) }
       }
     }
 
@@ -337,10 +339,10 @@ extension Contract {
 
     @Test(.tags(.failure), arguments: completeEngines)
     func moreBytesThanABufferHasTrap(_ kind: EngineKind) async {
-      await traps(kind) { stage in
-        stage.engine.read(
+      await traps(kind) { harness in
+        harness.engine.read(
           Descriptor(rawValue: 0), into: FileBuffer(capacity: 8), count: 9, offset: 0,
-          stage.token())
+          harness.token())
       }
     }
   }

@@ -13,7 +13,7 @@ extension Contract {
     func everyWakeIsTold(_ kind: EngineKind) throws {
       try onForeignLoop(kind) { loop in
         for round in 1...5 {
-          loop.stage.engine.waker.wake()
+          loop.harness.engine.waker.wake()
           #expect(loop.sleep(5000), "wake \(round)")
           // The kernel's own word of it comes later, and may be one turn more.
           while loop.sleep(50) {}
@@ -25,11 +25,11 @@ extension Contract {
     func everyMessageIsTold(_ kind: EngineKind) throws {
       try onForeignLoop(kind) { loop in
         for round in 1...5 {
-          let token = loop.stage.token()
-          #expect(loop.stage.engine.mailbox.put(7, token) == 0)
+          let token = loop.harness.token()
+          #expect(loop.harness.engine.mailbox.put(7, token) == 0)
           #expect(loop.sleep(5000), "message \(round)")
           // Beside a thread of the kernel's the first turn may be early.
-          try loop.run(until: { loop.stage.ending(token) == 7 })
+          try loop.run(until: { loop.harness.ending(token) == 7 })
         }
       }
     }
@@ -38,11 +38,11 @@ extension Contract {
     func everyTimeoutIsTold(_ kind: EngineKind) throws {
       try onForeignLoop(kind) { loop in
         for _ in 1...3 {
-          let token = loop.stage.token()
-          loop.stage.engine.refreshClocks()
-          loop.stage.engine.timeout(at: loop.stage.engine.now + 20_000_000, token)
+          let token = loop.harness.token()
+          loop.harness.engine.refreshClocks()
+          loop.harness.engine.timeout(at: loop.harness.engine.now + 20_000_000, token)
           loop.turn()
-          try loop.run(until: { loop.stage.ending(token) == -ETIME })
+          try loop.run(until: { loop.harness.ending(token) == -ETIME })
         }
       }
     }
@@ -50,62 +50,62 @@ extension Contract {
     /// Those that found no place in the first batch waited for a turn that nobody asked for.
     @Test(.tags(.failure), arguments: kernelEngines)
     func receivesThatWaitedForBuffersAllGoOn(_ kind: EngineKind) throws {
-      var options = Stage.options
+      var options = Harness.options
       options.smallBuffers = 4
       try onForeignLoop(kind, options) { loop in
-        let stage = loop.stage
+        let harness = loop.harness
         // One keeps all the buffers, so that the others find none even to wait with.
-        let (greedy, source) = try stage.connection()
-        let all = stage.token()
-        stage.holdsSlices = true
-        stage.engine.receive(greedy, .stream, all)
+        let (greedy, source) = try harness.connection()
+        let all = harness.token()
+        harness.holdsSlices = true
+        harness.engine.receive(greedy, .stream, all)
         source.send(pattern(64 << 10))
         loop.turn()
-        try loop.run(until: { stage.held.count == 4 })
+        try loop.run(until: { harness.held.count == 4 })
         var connections: [(Descriptor, any Peer, Token)] = []
         for _ in 0..<12 {
-          let (socket, peer) = try stage.connection()
-          let receive = stage.token()
-          stage.engine.receive(socket, .stream, receive)
+          let (socket, peer) = try harness.connection()
+          let receive = harness.token()
+          harness.engine.receive(socket, .stream, receive)
           connections.append((socket, peer, receive))
         }
         loop.turn()
-        for _ in 0..<100 where stage.engine.counters.receivesStarved == 0 { _ = loop.sleep(20) }
-        #expect(stage.engine.counters.receivesStarved > 0)
-        stage.engine.stopReceiving(greedy)
-        stage.held = []
-        stage.holdsSlices = false
+        for _ in 0..<100 where harness.engine.counters.receivesStarved == 0 { _ = loop.sleep(20) }
+        #expect(harness.engine.counters.receivesStarved > 0)
+        harness.engine.stopReceiving(greedy)
+        harness.held = []
+        harness.holdsSlices = false
         loop.turn()
         while loop.sleep(20) {}
         // Whichever was first in the queue: each hears of its bytes.
         for (_, peer, receive) in connections.reversed() {
           peer.send("bytes")
-          try loop.run(until: { stage[receive].bytes.count == 5 })
+          try loop.run(until: { harness[receive].bytes.count == 5 })
         }
-        for (socket, _, receive) in connections { try stage.close(socket, joining: receive) }
-        try stage.end(all)
-        stage.engine.close(greedy)
+        for (socket, _, receive) in connections { try harness.close(socket, joining: receive) }
+        try harness.end(all)
+        harness.engine.close(greedy)
       }
     }
 
     /// A turn that accepts only what it cannot keep has nothing to report, and more to accept.
     @Test(.tags(.failure), arguments: kernelEngines)
     func connectionsBeyondTheLimitAreAllRefused(_ kind: EngineKind) throws {
-      var options = Stage.options
+      var options = Harness.options
       options.descriptorLimit = 128
       try onForeignLoop(kind, options) { loop in
-        let listener = try loop.stage.listener()
+        let listener = try loop.harness.listener()
         var fillers: [Int32] = []
         while (fillers.last ?? 0) < 128 { fillers.append(dup(0)) }
         defer { for filler in fillers { Glibc.close(filler) } }
-        let accept = loop.stage.token()
-        loop.stage.engine.accept(listener, accept)
+        let accept = loop.harness.token()
+        loop.harness.engine.accept(listener, accept)
         loop.turn()
-        let peers = try (0..<200).map { _ in try loop.stage.peer(to: listener) }
-        try loop.run(until: { loop.stage.engine.counters.connectionsRefused == peers.count })
-        loop.stage.engine.stopAccepting(listener)
-        try loop.stage.expect(accept, -ECANCELED)
-        loop.stage.engine.close(listener)
+        let peers = try (0..<200).map { _ in try loop.harness.peer(to: listener) }
+        try loop.run(until: { loop.harness.engine.counters.connectionsRefused == peers.count })
+        loop.harness.engine.stopAccepting(listener)
+        try loop.harness.expect(accept, -ECANCELED)
+        loop.harness.engine.close(listener)
       }
     }
 
@@ -116,12 +116,12 @@ extension Contract {
         let foreign = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
         defer { Glibc.close(foreign) }
         for _ in 1...4 {
-          let poll = loop.stage.token()
-          loop.stage.engine.poll(foreign, .readable, poll)
+          let poll = loop.harness.token()
+          loop.harness.engine.poll(foreign, .readable, poll)
           loop.turn()
           while loop.sleep(20) {}
           eventfd_write(foreign, 1)
-          try loop.run(until: { loop.stage.ending(poll) == 1 })
+          try loop.run(until: { loop.harness.ending(poll) == 1 })
           var value: UInt64 = 0
           _ = Glibc.read(foreign, &value, 8)
         }
@@ -132,20 +132,20 @@ extension Contract {
     @Test(arguments: kernelEngines)
     func theLookAtSilentSocketsIsTold(_ kind: EngineKind) throws {
       try onForeignLoop(kind) { loop in
-        let (socket, peer) = try loop.stage.connection()
-        let receive = loop.stage.token()
-        loop.stage.engine.receive(socket, .stream, receive)
+        let (socket, peer) = try loop.harness.connection()
+        let receive = loop.harness.token()
+        loop.harness.engine.receive(socket, .stream, receive)
         loop.turn()
         peer.send("bytes")
-        try loop.run(until: { loop.stage[receive].bytes.count == 5 })
-        let before = loop.stage.engine.counters.turns
+        try loop.run(until: { loop.harness[receive].bytes.count == 5 })
+        let before = loop.harness.engine.counters.turns
         let start = SystemClock.monotonicNanoseconds()
         while SystemClock.monotonicNanoseconds() - start < 1_200_000_000 { _ = loop.sleep(300) }
-        let turns = loop.stage.engine.counters.turns - before
+        let turns = loop.harness.engine.counters.turns - before
         // The other engine loses no ends. On the ring: two looks, each with a turn or two about it.
-        let looks = kind == .uring && Stage.features.contains(.multishotReceive)
+        let looks = kind == .uring && Harness.features.contains(.multishotReceive)
         #expect(looks ? (2...16).contains(turns) : turns <= 2, "\(turns) turns")
-        try loop.stage.close(socket, joining: receive)
+        try loop.harness.close(socket, joining: receive)
       }
     }
   }
@@ -153,12 +153,12 @@ extension Contract {
 
 /// A loop that knows nothing of the engine but its descriptor.
 private final class ForeignLoop: CustomReflectable {
-  let stage: Stage
+  let harness: Harness
   private let epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
 
-  init(_ stage: Stage) {
-    self.stage = stage
-    let descriptor = stage.engine.pollDescriptor
+  init(_ harness: Harness) {
+    self.harness = harness
+    let descriptor = harness.engine.pollDescriptor
     var interest = epoll_event(events: EPOLLIN.rawValue, data: epoll_data_t(fd: descriptor))
     epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, &interest)
   }
@@ -171,10 +171,10 @@ private final class ForeignLoop: CustomReflectable {
   /// Turns the engine as often as its contract asks for, and no more.
   func turn() {
     repeat {
-      stage.engine.wait(until: 0)
-      guard let completion = stage.engine.next() else { return }
-      stage.take(completion)
-      stage.drain()
+      harness.engine.wait(until: 0)
+      guard let completion = harness.engine.next() else { return }
+      harness.take(completion)
+      harness.drain()
     } while true
   }
 
@@ -199,7 +199,7 @@ private final class ForeignLoop: CustomReflectable {
     while !condition() && SystemClock.monotonicNanoseconds() < limit {
       guard sleep(2000) else {
         Issue.record("the foreign loop was not told", sourceLocation: location)
-        throw StageFailure("asleep")
+        throw HarnessFailure("asleep")
       }
     }
     #expect(condition(), sourceLocation: location)
@@ -207,11 +207,11 @@ private final class ForeignLoop: CustomReflectable {
 }
 
 private func onForeignLoop(
-  _ kind: EngineKind, _ options: EngineOptions = Stage.options,
+  _ kind: EngineKind, _ options: EngineOptions = Harness.options,
   at location: SourceLocation = #_sourceLocation, _ body: (ForeignLoop) throws -> Void
 ) throws {
-  try onStage(kind, options, isComparable: false, at: location) { stage in
-    let loop = ForeignLoop(stage)
+  try withHarness(kind, options, isComparable: false, at: location) { harness in
+    let loop = ForeignLoop(harness)
     loop.turn()
     _ = loop.sleep(0)
     try body(loop)

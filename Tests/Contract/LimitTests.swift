@@ -12,21 +12,21 @@ extension Contract {
     @Test(.tags(.failure), arguments: kernelEngines)
     func withoutLockableMemoryRegisteredBuffersAreUsedUnregistered(_ kind: EngineKind) throws {
       try inAChildWithoutPrivileges(lockedMemory, 1 << 20) {
-        var options = Stage.options
+        var options = Harness.options
         // More than the limit, and the rings beside them.
         options.registeredBuffers = 32
-        try onStage(kind, options) { stage in
-          guard let buffer = stage.engine.registeredBuffer() else {
-            throw StageFailure("no registered buffer")
+        try withHarness(kind, options) { harness in
+          guard let buffer = harness.engine.registeredBuffer() else {
+            throw HarnessFailure("no registered buffer")
           }
           memset(buffer.base, 7, 4096)
-          let file = try stage.open("/tmp", O_RDWR | clinuxTemporaryFile)
-          let write = stage.token()
-          stage.engine.write(file, from: buffer, count: 4096, offset: 0, durable: false, write)
-          guard try stage.end(write) == 4096 else { throw StageFailure("the write failed") }
-          _ = try stage.fileBuffer(write)
-          try stage.closeFile(file)
-          stage.showedFailure = true
+          let file = try harness.open("/tmp", O_RDWR | clinuxTemporaryFile)
+          let write = harness.token()
+          harness.engine.write(file, from: buffer, count: 4096, offset: 0, durable: false, write)
+          guard try harness.end(write) == 4096 else { throw HarnessFailure("the write failed") }
+          _ = try harness.fileBuffer(write)
+          try harness.closeFile(file)
+          harness.showedFailure = true
         }
       }
     }
@@ -38,16 +38,16 @@ extension Contract {
       _ kind: EngineKind, _ limit: Int
     ) throws {
       try inAChildWithoutPrivileges(lockedMemory, limit) {
-        try onStage(kind) { stage in
-          let (socket, peer) = try stage.connection()
-          let receive = stage.token()
-          stage.engine.receive(socket, .stream, receive)
+        try withHarness(kind) { harness in
+          let (socket, peer) = try harness.connection()
+          let receive = harness.token()
+          harness.engine.receive(socket, .stream, receive)
           peer.send("hello")
-          try stage.turn(until: { stage[receive].bytes.count == 5 })
-          try stage.send(socket, "hello")
-          guard try stage.received(by: peer, 5).count == 5 else { throw StageFailure("lost") }
-          try stage.close(socket, joining: receive)
-          stage.showedFailure = true
+          try harness.turn(until: { harness[receive].bytes.count == 5 })
+          try harness.send(socket, "hello")
+          guard try harness.received(by: peer, 5).count == 5 else { throw HarnessFailure("lost") }
+          try harness.close(socket, joining: receive)
+          harness.showedFailure = true
         }
       }
     }
@@ -55,10 +55,10 @@ extension Contract {
     @Test(.tags(.failure), arguments: kernelEngines)
     func anEngineThatGetsNoDescriptorSaysSo(_ kind: EngineKind) throws {
       // Made and ended once before, so that what a first engine sets up is there.
-      _ = try Stage(kind)
+      _ = try Harness(kind)
       try withDescriptorLimit {
         do {
-          _ = try Stage(kind)
+          _ = try Harness(kind)
           Issue.record("an engine without a descriptor")
         } catch let failure as EngineFailure {
           #expect(failure.kind == kind && failure.failure.code == EMFILE, "\(failure)")
@@ -69,7 +69,7 @@ extension Contract {
 
     @Test(arguments: kernelEngines)
     func anEngineThatCouldNotBeMadeLeavesNothing(_ kind: EngineKind) throws {
-      _ = try Stage(kind)
+      _ = try Harness(kind)
       var before = openDescriptors()
       // The kernel closes a ring a little after its last use.
       for _ in 0..<50 {
@@ -80,7 +80,7 @@ extension Contract {
         let held = (0..<spare).map { _ in Glibc.open("/dev/null", O_RDONLY | O_CLOEXEC) }
         try withDescriptorLimit {
           for descriptor in held { Glibc.close(descriptor) }
-          _ = try? Stage(kind)
+          _ = try? Harness(kind)
         }
       }
       var after = openDescriptors()
@@ -93,79 +93,79 @@ extension Contract {
 
     @Test(.tags(.failure), arguments: engines, [-1, 0, 1])
     func oneFrameMoreThanThereAreIsNilAndCounted(_ kind: EngineKind, _ beyond: Int) throws {
-      var options = Stage.options
+      var options = Harness.options
       options.frames = 16
-      try onStage(kind, options) { stage in
-        let (socket, peer) = try stage.connection()
+      try withHarness(kind, options) { harness in
+        let (socket, peer) = try harness.connection()
         var sent = 0
         // Each frame waits in a send of its own, or in a test's hands.
         var frames: [HeldFrame] = []
         for i in 0..<(16 + beyond) {
-          let frame = stage.engine.frame()
+          let frame = harness.engine.frame()
           if frame == nil { #expect(i == 16) } else { sent += 1 }
           if let frame { frames.append(HeldFrame(frame)) }
         }
         #expect(sent == min(16, 16 + beyond))
-        #expect(stage.engine.counters.frameRefusals == max(0, beyond))
-        #expect(stage.engine.counters.framesInUse == sent)
+        #expect(harness.engine.counters.frameRefusals == max(0, beyond))
+        #expect(harness.engine.counters.framesInUse == sent)
         frames = []
-        #expect(stage.engine.counters.framesInUse == 0)
-        try stage.send(socket, "again")
-        #expect(try stage.received(by: peer, 5).count == 5)
-        stage.showedFailure = true
-        stage.engine.close(socket)
+        #expect(harness.engine.counters.framesInUse == 0)
+        try harness.send(socket, "again")
+        #expect(try harness.received(by: peer, 5).count == 5)
+        harness.showedFailure = true
+        harness.engine.close(socket)
       }
     }
 
     @Test(.tags(.failure), arguments: engines, [1, 2, 7, 8, 9])
     func aSubmissionQueueOfOneLosesNothing(_ kind: EngineKind, _ entries: Int) throws {
-      var options = Stage.options
+      var options = Harness.options
       options.submissionEntries = entries
-      try onStage(kind, options) { stage in
-        let connections = try (0..<20).map { _ in try stage.connection() }
+      try withHarness(kind, options) { harness in
+        let connections = try (0..<20).map { _ in try harness.connection() }
         let receives = connections.map { socket, _ in
-          let token = stage.token()
-          stage.engine.receive(socket, .stream, token)
+          let token = harness.token()
+          harness.engine.receive(socket, .stream, token)
           return token
         }
         let sends = try connections.map { socket, _ in
-          let token = stage.token()
-          stage.engine.send(socket, try stage.frame("abc"), .awaited, token)
+          let token = harness.token()
+          harness.engine.send(socket, try harness.frame("abc"), .awaited, token)
           return token
         }
-        for send in sends { try stage.expect(send, 3) }
+        for send in sends { try harness.expect(send, 3) }
         for (_, peer) in connections { peer.send("defg") }
-        try stage.turn(until: { receives.allSatisfy { stage[$0].bytes.count == 4 } })
+        try harness.turn(until: { receives.allSatisfy { harness[$0].bytes.count == 4 } })
         for ((socket, _), receive) in zip(connections, receives) {
-          try stage.close(socket, joining: receive)
+          try harness.close(socket, joining: receive)
         }
-        stage.showedFailure = true
+        harness.showedFailure = true
       }
     }
 
     @Test(.tags(.failure), arguments: engines, [1, 2, 3])
     func buffersThatAreFewerThanTheirUsersServeAllInTheEnd(_ kind: EngineKind, _ count: Int) throws
     {
-      var options = Stage.options
+      var options = Harness.options
       options.smallBuffers = count
       options.largeBuffers = count
       options.smallBufferSize = 4096
       options.largeBufferSize = 8192
-      try onStage(kind, options) { stage in
-        let connections = try (0..<8).map { _ in try stage.connection() }
+      try withHarness(kind, options) { harness in
+        let connections = try (0..<8).map { _ in try harness.connection() }
         let bytes = pattern(20_000)
         let receives = connections.map { socket, _ in
-          let token = stage.token()
-          stage.engine.receive(socket, .stream, token)
+          let token = harness.token()
+          harness.engine.receive(socket, .stream, token)
           return token
         }
         for (_, peer) in connections { #expect(peer.send(bytes) == bytes.count) }
-        try stage.turn(until: { receives.allSatisfy { stage[$0].bytes.count == bytes.count } })
-        for receive in receives { #expect(stage[receive].bytes == bytes) }
+        try harness.turn(until: { receives.allSatisfy { harness[$0].bytes.count == bytes.count } })
+        for receive in receives { #expect(harness[receive].bytes == bytes) }
         for ((socket, _), receive) in zip(connections, receives) {
-          try stage.close(socket, joining: receive)
+          try harness.close(socket, joining: receive)
         }
-        stage.showedFailure = true
+        harness.showedFailure = true
       }
     }
   }

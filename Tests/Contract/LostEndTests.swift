@@ -13,15 +13,15 @@ extension Contract {
     /// The peer's last bytes and its end are there before the receive is.
     @Test(arguments: kernelEngines, Ending.allCases)
     func anEndThatCameWithTheLastBytesIsReported(_ kind: EngineKind, _ ending: Ending) throws {
-      try onStage(kind) { stage in
-        for _ in 0..<50 { try lastBytes(stage, ending, armedFirst: false) }
+      try withHarness(kind) { harness in
+        for _ in 0..<50 { try lastBytes(harness, ending, armedFirst: false) }
       }
     }
 
     @Test(arguments: kernelEngines, Ending.allCases)
     func anEndThatComesWithTheLastBytesIsReported(_ kind: EngineKind, _ ending: Ending) throws {
-      try onStage(kind) { stage in
-        for _ in 0..<200 { try lastBytes(stage, ending, armedFirst: true) }
+      try withHarness(kind) { harness in
+        for _ in 0..<200 { try lastBytes(harness, ending, armedFirst: true) }
       }
     }
 
@@ -29,58 +29,58 @@ extension Contract {
     /// and the peer runs on another CPU.
     @Test(arguments: kernelEngines)
     func theEndOfAUnixStreamIsReported(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
+      try withHarness(kind) { harness in
         let path = "/tmp/millrace-contract-\(getpid()).sock"
         unlink(path)
         defer { unlink(path) }
         let address = try #require(SocketAddress(unixPath: path))
-        let listener = try stage.engine.listen(address, backlog: 16, reusePort: false)
+        let listener = try harness.engine.listen(address, backlog: 16, reusePort: false)
         for round in 0..<1500 {
           let peer = KernelPeer(adopting: socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0))
           let connected = address.withRaw { Glibc.connect(peer.descriptor, $0, $1) }
           #expect(connected == 0)
-          let socket = try #require(stage.engine.acceptNow(listener))
-          let receive = stage.token()
-          stage.engine.receive(socket, .stream, receive)
-          stage.turn()
+          let socket = try #require(harness.engine.acceptNow(listener))
+          let receive = harness.token()
+          harness.engine.receive(socket, .stream, receive)
+          harness.turn()
           let descriptor = peer.descriptor
           let thread = try WorkerThread.start(name: "peer", cpu: nil) {
             _ = Glibc.send(descriptor, [UInt8](repeating: 7, count: 123), 123, 0)
             for _ in 0..<(round % 50) { _ = getppid() }
             Glibc.shutdown(descriptor, Int32(SHUT_WR))
           }
-          #expect(try stage.end(receive) == 0)
+          #expect(try harness.end(receive) == 0)
           thread.join()
-          #expect(stage[receive].bytes.count == 123)
-          stage.engine.close(socket)
+          #expect(harness[receive].bytes.count == 123)
+          harness.engine.close(socket)
         }
-        stage.engine.close(listener)
+        harness.engine.close(listener)
       }
     }
 
     /// Receives that waited for a buffer, of peers that send and reset meanwhile.
     @Test(arguments: kernelEngines)
     func aResetOfAPeerWhoseReceiveWaitedForABufferIsReported(_ kind: EngineKind) throws {
-      var options = Stage.options
+      var options = Harness.options
       options.smallBuffers = 4
-      try onStage(kind, options) { stage in
-        stage.holdsSlices = true
-        let connections = try (0..<8).map { _ in try stage.connection() }
+      try withHarness(kind, options) { harness in
+        harness.holdsSlices = true
+        let connections = try (0..<8).map { _ in try harness.connection() }
         let receives = connections.map { socket, _ in
-          let token = stage.token()
-          stage.engine.receive(socket, .stream, token)
+          let token = harness.token()
+          harness.engine.receive(socket, .stream, token)
           return token
         }
         // A buffer's worth each: less would find room in one where buffers are consumed bit by bit.
         for (_, peer) in connections { peer.send(pattern(options.smallBufferSize)) }
-        for _ in 0..<5 { stage.turn(within: 1) }
-        #expect(stage.engine.counters.receivesStarved > 0, "nobody had to wait")
+        for _ in 0..<5 { harness.turn(within: 1) }
+        #expect(harness.engine.counters.receivesStarved > 0, "nobody had to wait")
         for (_, peer) in connections { peer.reset() }
-        stage.holdsSlices = false
-        stage.held = []
+        harness.holdsSlices = false
+        harness.held = []
         for (i, receive) in receives.enumerated() {
-          #expect(try stage.end(receive) == -ECONNRESET)
-          stage.engine.close(connections[i].socket)
+          #expect(try harness.end(receive) == -ECONNRESET)
+          harness.engine.close(connections[i].socket)
         }
       }
     }
@@ -88,13 +88,13 @@ extension Contract {
 }
 
 private func lastBytes(
-  _ stage: Stage, _ ending: Contract.LostEnds.Ending, armedFirst: Bool
+  _ harness: Harness, _ ending: Contract.LostEnds.Ending, armedFirst: Bool
 ) throws {
-  let (socket, peer) = try stage.connection()
-  let receive = stage.token()
+  let (socket, peer) = try harness.connection()
+  let receive = harness.token()
   if armedFirst {
-    stage.engine.receive(socket, .stream, receive)
-    stage.turn()
+    harness.engine.receive(socket, .stream, receive)
+    harness.turn()
   }
   peer.send(pattern(5000))
   switch ending {
@@ -102,8 +102,8 @@ private func lastBytes(
   case .close: peer.close()
   case .reset: peer.reset()
   }
-  if !armedFirst { stage.engine.receive(socket, .stream, receive) }
-  #expect(try stage.end(receive) == (ending == .reset ? -ECONNRESET : 0))
-  if ending != .reset { #expect(stage[receive].bytes == pattern(5000)) }
-  stage.engine.close(socket)
+  if !armedFirst { harness.engine.receive(socket, .stream, receive) }
+  #expect(try harness.end(receive) == (ending == .reset ? -ECONNRESET : 0))
+  if ending != .reset { #expect(harness[receive].bytes == pattern(5000)) }
+  harness.engine.close(socket)
 }

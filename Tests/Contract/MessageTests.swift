@@ -16,7 +16,7 @@ extension Contract {
         "\(from.rawValue) to \(to.rawValue)\(usesRings ? "" : " through memory")"
       }
       var options: EngineOptions {
-        var options = Stage.options
+        var options = Harness.options
         if !usesRings { options.features.remove(.ringMessages) }
         return options
       }
@@ -92,34 +92,34 @@ extension Contract {
 
     @Test(arguments: completeEngines)
     func anEngineSendsToItself(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let (remote, own) = (stage.token(), stage.token())
-        stage.engine.post(42, remote, to: stage.engine.mailbox, own)
-        try stage.expect(remote, 42)
-        try stage.expect(own, 0)
+      try withHarness(kind) { harness in
+        let (remote, own) = (harness.token(), harness.token())
+        harness.engine.post(42, remote, to: harness.engine.mailbox, own)
+        try harness.expect(remote, 42)
+        try harness.expect(own, 0)
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines, [-1, 0, 1])
     func aFullMailboxIsENOBUFSAndWhatWasTakenArrives(_ kind: EngineKind, _ beyond: Int) throws {
-      var options = Stage.options
+      var options = Harness.options
       options.features.remove(.ringMessages)
-      try onStage(kind, options) { stage in
-        let mailbox = stage.engine.mailbox
+      try withHarness(kind, options) { harness in
+        let mailbox = harness.engine.mailbox
         let count = Mailbox.capacity + beyond
-        let remotes = (0..<count).map { _ in stage.token() }
+        let remotes = (0..<count).map { _ in harness.token() }
         for (i, remote) in remotes.enumerated() {
           let expected = i < Mailbox.capacity ? 0 : -ENOBUFS
           #expect(mailbox.put(Int32(i), remote) == expected)
         }
         for (i, remote) in remotes.prefix(Mailbox.capacity).enumerated() {
-          try stage.expect(remote, Int32(i))
+          try harness.expect(remote, Int32(i))
         }
         // And there is room again.
-        let again = stage.token()
+        let again = harness.token()
         #expect(mailbox.put(5, again) == 0)
-        try stage.expect(again, 5)
-        stage.showedFailure = true
+        try harness.expect(again, 5)
+        harness.showedFailure = true
       }
     }
 
@@ -149,7 +149,7 @@ extension Contract {
 
     @Test(.tags(.failure), arguments: routes)
     func anEngineThatHasEndedIsESHUTDOWN(_ route: Route) throws {
-      try onStage(route.from, route.options, isComparable: false) { from in
+      try withHarness(route.from, route.options, isComparable: false) { from in
         let mailbox = try endedMailbox(route)
         let own = from.token()
         from.engine.post(1, Token(rawValue: 1 << 40), to: mailbox, own)
@@ -160,9 +160,9 @@ extension Contract {
 
     @Test(arguments: completeEngines)
     func anyThreadCanPutAMessageIn(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let mailbox = stage.engine.mailbox
-        let tokens = (0..<200).map { _ in stage.token() }
+      try withHarness(kind) { harness in
+        let mailbox = harness.engine.mailbox
+        let tokens = (0..<200).map { _ in harness.token() }
         let threads = try (0..<4).map { part in
           try WorkerThread.start(name: "sender", cpu: nil) {
             for i in (part * 50)..<(part * 50 + 50) { _ = mailbox.put(Int32(i), tokens[i]) }
@@ -171,27 +171,27 @@ extension Contract {
         // Before the loop turns: the threads are of this world, whose time a simulated one does not
         // know. What waits in the mailbox is not lost.
         for thread in threads { thread.join() }
-        for (i, token) in tokens.enumerated() { try stage.expect(token, Int32(i)) }
-        #expect(stage.engine.counters.messages == 200)
+        for (i, token) in tokens.enumerated() { try harness.expect(token, Int32(i)) }
+        #expect(harness.engine.counters.messages == 200)
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines)
     func oneMessageMoreThanThereAreSlotsIsENOBUFS(_ kind: EngineKind) throws {
-      var options = Stage.options
+      var options = Harness.options
       options.controlOperations = 4
-      try onStage(kind, options) { stage in
-        stage.engine.refreshClocks()
-        let timeouts = (0..<4).map { _ in stage.token() }
+      try withHarness(kind, options) { harness in
+        harness.engine.refreshClocks()
+        let timeouts = (0..<4).map { _ in harness.token() }
         for timeout in timeouts {
-          stage.engine.timeout(at: stage.engine.now + 60_000_000_000, timeout)
+          harness.engine.timeout(at: harness.engine.now + 60_000_000_000, timeout)
         }
-        let own = stage.token()
-        stage.engine.post(1, Token(rawValue: 1 << 40), to: stage.engine.mailbox, own)
-        try stage.expect(own, -ENOBUFS)
-        #expect(stage.engine.counters.operationsRefused == 1)
-        for timeout in timeouts { stage.engine.cancel(timeout) }
-        for timeout in timeouts { try stage.expect(timeout, -ECANCELED) }
+        let own = harness.token()
+        harness.engine.post(1, Token(rawValue: 1 << 40), to: harness.engine.mailbox, own)
+        try harness.expect(own, -ENOBUFS)
+        #expect(harness.engine.counters.operationsRefused == 1)
+        for timeout in timeouts { harness.engine.cancel(timeout) }
+        for timeout in timeouts { try harness.expect(timeout, -ECANCELED) }
       }
     }
   }
@@ -199,17 +199,17 @@ extension Contract {
 
 private func withTwo(
   _ route: Contract.Messages.Route, at location: SourceLocation = #_sourceLocation,
-  _ body: (Stage, Stage) throws -> Void
+  _ body: (Harness, Harness) throws -> Void
 ) throws {
-  try onStage(route.from, route.options, isComparable: false, at: location) { from in
-    try onStage(route.to, route.options, isComparable: false, at: location) { to in
+  try withHarness(route.from, route.options, isComparable: false, at: location) { from in
+    try withHarness(route.to, route.options, isComparable: false, at: location) { to in
       try body(from, to)
     }
   }
 }
 
 private func endedMailbox(_ route: Contract.Messages.Route) throws -> Mailbox {
-  let stage = try Stage(route.to, route.options)
-  stage.turn()
-  return stage.engine.mailbox
+  let harness = try Harness(route.to, route.options)
+  harness.turn()
+  return harness.engine.mailbox
 }

@@ -9,39 +9,39 @@ extension Contract {
   @Suite struct Moving {
     @Test(arguments: completeEngines)
     func aSocketThatWasGivenUpAndTakenBackGoesOnWhereItWas(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let (socket, peer) = try stage.connection()
+      try withHarness(kind) { harness in
+        let (socket, peer) = try harness.connection()
         peer.send("ab")
-        let number = stage.engine.surrender(socket)
+        let number = harness.engine.surrender(socket)
         #expect(number == socket.rawValue)
         peer.send("cd")
-        let back = try stage.engine.adopt(number)
+        let back = try harness.engine.adopt(number)
         #expect(back == socket)
-        try exchange(stage, back, peer, expecting: "abcd")
-        stage.engine.close(back)
+        try exchange(harness, back, peer, expecting: "abcd")
+        harness.engine.close(back)
       }
     }
 
     @Test(arguments: completeEngines)
     func itMovesAfterAReceiveThatWasStopped(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let (socket, peer) = try stage.connection()
-        let receive = stage.token()
-        stage.engine.receive(socket, .stream, receive)
-        stage.turn()
-        stage.engine.stopReceiving(socket)
-        try stage.expect(receive, -ECANCELED)
+      try withHarness(kind) { harness in
+        let (socket, peer) = try harness.connection()
+        let receive = harness.token()
+        harness.engine.receive(socket, .stream, receive)
+        harness.turn()
+        harness.engine.stopReceiving(socket)
+        try harness.expect(receive, -ECANCELED)
         peer.send("after")
-        let back = try stage.engine.adopt(stage.engine.surrender(socket))
-        try exchange(stage, back, peer, expecting: "after")
-        stage.engine.close(back)
+        let back = try harness.engine.adopt(harness.engine.surrender(socket))
+        try exchange(harness, back, peer, expecting: "after")
+        harness.engine.close(back)
       }
     }
 
     @Test(arguments: completeKernelEngines)
     func aSocketMovesToAnotherEngineOfItsKind(_ kind: EngineKind) throws {
-      try onStage(kind, isComparable: false) { first in
-        try onStage(kind, isComparable: false) { second in
+      try withHarness(kind, isComparable: false) { first in
+        try withHarness(kind, isComparable: false) { second in
           let (socket, peer) = try first.connection()
           peer.send("early ")
           let moved = try second.engine.adopt(first.engine.surrender(socket))
@@ -57,17 +57,17 @@ extension Contract {
 
     @Test(arguments: completeKernelEngines)
     func theEndOfASocketPairIsTakenOver(_ kind: EngineKind) throws {
-      try onStage(kind, isComparable: false) { stage in
+      try withHarness(kind, isComparable: false) { harness in
         for flags in [Int32(0), Int32(SOCK_NONBLOCK.rawValue)] {
           var pair: [Int32] = [-1, -1]
           #expect(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue) | flags, 0, &pair) == 0)
-          let socket = try stage.engine.adopt(pair[0])
-          let receive = stage.token()
-          stage.engine.receive(socket, .once, receive)
-          stage.turn()
+          let socket = try harness.engine.adopt(pair[0])
+          let receive = harness.token()
+          harness.engine.receive(socket, .once, receive)
+          harness.turn()
           #expect(Glibc.write(pair[1], "hello", 5) == 5)
-          try stage.expect(receive, 5)
-          stage.engine.close(socket)
+          try harness.expect(receive, 5)
+          harness.engine.close(socket)
           Glibc.close(pair[1])
         }
       }
@@ -75,24 +75,24 @@ extension Contract {
 
     @Test(.tags(.failure), arguments: completeEngines)
     func aNumberThatIsNotOpenIsEBADF(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
+      try withHarness(kind) { harness in
         for number: Int32 in [-1, 900] {
-          refusal(stage, number, EBADF)
+          refusal(harness, number, EBADF)
         }
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines)
     func aNumberBeyondTheEnginesTableIsEMFILE(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let beyond = Int32(Stage.options.descriptorLimit)
-        refusal(stage, beyond, EMFILE)
+      try withHarness(kind) { harness in
+        let beyond = Int32(Harness.options.descriptorLimit)
+        refusal(harness, beyond, EMFILE)
       }
     }
 
     @Test(.tags(.failure), arguments: completeKernelEngines)
     func whatIsNoConnectedStreamSocketIsRefusedAndStaysTheCallers(_ kind: EngineKind) throws {
-      try onStage(kind, isComparable: false) { stage in
+      try withHarness(kind, isComparable: false) { harness in
         var pipe: [Int32] = [-1, -1]
         #expect(Glibc.pipe(&pipe) == 0)
         let datagrams = socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
@@ -100,7 +100,7 @@ extension Contract {
         for (number, code) in [
           (pipe[0], ENOTSOCK), (datagrams, ENOTSOCK), (unconnected, ENOTCONN),
         ] {
-          refusal(stage, number, code)
+          refusal(harness, number, code)
           #expect(fcntl(number, F_GETFD) >= 0, "it was closed")
           Glibc.close(number)
         }
@@ -111,10 +111,10 @@ extension Contract {
     /// No socket, whoever has opened it.
     @Test(.tags(.failure), arguments: completeEngines)
     func aFileOfTheEngineIsENOTSOCK(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let file = try stage.open(stage.outside.directory() + "/file", O_RDWR | O_CREAT)
-        refusal(stage, file.rawValue, ENOTSOCK)
-        try stage.closeFile(file)
+      try withHarness(kind) { harness in
+        let file = try harness.open(harness.outside.directory() + "/file", O_RDWR | O_CREAT)
+        refusal(harness, file.rawValue, ENOTSOCK)
+        try harness.closeFile(file)
       }
     }
 
@@ -123,12 +123,12 @@ extension Contract {
     func takingOverASocketThatIsOpenHereTraps(_ kind: EngineKind, _ receives: Bool) async {
       await traps(
         kind,
-        before: { stage in
-          stage.kept = try stage.connection().socket
-          if receives { stage.engine.receive(stage.kept, .stream, stage.token()) }
+        before: { harness in
+          harness.kept = try harness.connection().socket
+          if receives { harness.engine.receive(harness.kept, .stream, harness.token()) }
         }
-      ) { stage in
-        _ = try stage.engine.adopt(stage.kept.rawValue)
+      ) { harness in
+        _ = try harness.engine.adopt(harness.kept.rawValue)
       }
     }
 
@@ -138,39 +138,39 @@ extension Contract {
     func aNumberThatAChainHasClosedIsTakenOverBeforeThatIsSeen(
       _ kind: EngineKind, _ way: EngineFeatures
     ) {
-      inChild(kind, Chains.options(way)) { stage in
-        let (socket, peer) = try stage.connection()
+      inChild(kind, Chains.options(way)) { harness in
+        let (socket, peer) = try harness.connection()
         var pair: [Int32] = [-1, -1]
         try demand(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &pair) == 0)
-        let (first, close) = (stage.token(), stage.token())
-        chain(stage) {
-          stage.engine.nop(first)
-          stage.engine.close(socket, close)
+        let (first, close) = (harness.token(), harness.token())
+        chain(harness) {
+          harness.engine.nop(first)
+          harness.engine.close(socket, close)
         }
         // Turns whose reports nobody takes.
         for _ in 0..<1000 where fcntl(socket.rawValue, F_GETFD) >= 0 {
-          stage.engine.refreshClocks()
-          stage.engine.wait(until: 0)
+          harness.engine.refreshClocks()
+          harness.engine.wait(until: 0)
           usleep(100)
         }
         try demand(fcntl(socket.rawValue, F_GETFD) == -1)
         try demand(dup2(pair[0], socket.rawValue) == socket.rawValue)
         Glibc.close(pair[0])
-        let again = try stage.engine.adopt(socket.rawValue)
-        try demand(stage.end(close) == 0)
-        let receive = stage.token()
-        stage.engine.receive(again, .once, receive)
+        let again = try harness.engine.adopt(socket.rawValue)
+        try demand(harness.end(close) == 0)
+        let receive = harness.token()
+        harness.engine.receive(again, .once, receive)
         try demand(Glibc.write(pair[1], "hello", 5) == 5)
-        try demand(stage.end(receive) == 5)
-        stage.engine.close(again)
+        try demand(harness.end(receive) == 5)
+        harness.engine.close(again)
         withExtendedLifetime(peer) {}
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines)
     func givingUpAListenerTraps(_ kind: EngineKind) async {
-      await traps(kind, before: { stage in stage.kept = try stage.listener() }) { stage in
-        _ = stage.engine.surrender(stage.kept)
+      await traps(kind, before: { harness in harness.kept = try harness.listener() }) { harness in
+        _ = harness.engine.surrender(harness.kept)
       }
     }
 
@@ -178,21 +178,21 @@ extension Contract {
     func givingUpADatagramSocketTraps(_ kind: EngineKind) async {
       await traps(
         kind,
-        before: { stage in
-          stage.kept = try stage.engine.bindDatagrams(
+        before: { harness in
+          harness.kept = try harness.engine.bindDatagrams(
             .loopback(), reusePort: false, coalesce: false)
         }
-      ) { stage in
-        _ = stage.engine.surrender(stage.kept)
+      ) { harness in
+        _ = harness.engine.surrender(harness.kept)
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines)
     func givingUpTheEndOfAPipeTraps(_ kind: EngineKind) async {
       await traps(
-        kind, before: { stage in stage.kept = try stage.engine.pipe(capacity: 4096).output }
-      ) { stage in
-        _ = stage.engine.surrender(stage.kept)
+        kind, before: { harness in harness.kept = try harness.engine.pipe(capacity: 4096).output }
+      ) { harness in
+        _ = harness.engine.surrender(harness.kept)
       }
     }
 
@@ -209,24 +209,24 @@ extension Contract {
 
 /// Bytes one way and back.
 private func exchange(
-  _ stage: Stage, _ socket: Descriptor, _ peer: any Peer, expecting text: String
+  _ harness: Harness, _ socket: Descriptor, _ peer: any Peer, expecting text: String
 ) throws {
-  let receive = stage.token()
-  stage.engine.receive(socket, .stream, receive)
-  try stage.turn(until: { stage[receive].bytes.count >= text.utf8.count })
-  #expect(stage[receive].bytes == Array(text.utf8))
-  let send = stage.token()
-  stage.engine.send(socket, try stage.frame("back"), .awaited, send)
-  try stage.expect(send, 4)
-  #expect(try stage.received(by: peer, 4) == Array("back".utf8))
-  stage.engine.stopReceiving(socket)
-  try stage.expect(receive, -ECANCELED)
+  let receive = harness.token()
+  harness.engine.receive(socket, .stream, receive)
+  try harness.turn(until: { harness[receive].bytes.count >= text.utf8.count })
+  #expect(harness[receive].bytes == Array(text.utf8))
+  let send = harness.token()
+  harness.engine.send(socket, try harness.frame("back"), .awaited, send)
+  try harness.expect(send, 4)
+  #expect(try harness.received(by: peer, 4) == Array("back".utf8))
+  harness.engine.stopReceiving(socket)
+  try harness.expect(receive, -ECANCELED)
 }
 
-private func refusal(_ stage: Stage, _ number: Int32, _ code: Int32) {
-  stage.showedFailure = true
+private func refusal(_ harness: Harness, _ number: Int32, _ code: Int32) {
+  harness.showedFailure = true
   do {
-    _ = try stage.engine.adopt(number)
+    _ = try harness.engine.adopt(number)
     Issue.record("\(number) was taken over")
   } catch let failure as SystemFailure {
     #expect(failure.code == code)
@@ -236,10 +236,10 @@ private func refusal(_ stage: Stage, _ number: Int32, _ code: Int32) {
 }
 
 private func surrenderInFlight(_ kind: EngineKind) {
-  orSucceed(kind) { stage in
-    let (socket, _) = try stage.connection()
-    stage.engine.receive(socket, .stream, Token(rawValue: 1))
-    stage.turn()
-    _ = stage.engine.surrender(socket)
+  orSucceed(kind) { harness in
+    let (socket, _) = try harness.connection()
+    harness.engine.receive(socket, .stream, Token(rawValue: 1))
+    harness.turn()
+    _ = harness.engine.surrender(socket)
   }
 }

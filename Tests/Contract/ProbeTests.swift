@@ -9,20 +9,20 @@ import Testing
 extension Contract {
   @Suite struct Probing {
     @Test func theProbeAgreesWithTheEngine() throws {
-      let report = ProbeReport.run(Stage.options)
+      let report = ProbeReport.run(Harness.options)
       #expect(report.usable == (ringFailure == nil), "\(report)")
       #expect((report.refusal == nil) == report.usable)
       #expect((report.setupFlags != 0) == report.usable)
       #expect(report.setup.isEmpty == !report.usable)
       for feature in report.features { #expect((feature.state == .on) == feature.cause.isEmpty) }
-      let wanted = Stage.features.intersection(report.provenFeatures)
+      let wanted = Harness.features.intersection(report.provenFeatures)
       #expect(wanted == report.provenFeatures, "nothing is proven that was not asked for")
       for (feature, name, engine) in EngineFeatures.all where engine != .epoll {
         let line = try #require(report.features.first { $0.name == name }, "\(name)")
         #expect((line.state == .on) == report.provenFeatures.contains(feature), "\(line)")
       }
       guard report.usable else { return }
-      var options = Stage.options
+      var options = Harness.options
       options.setupFlags = report.setupFlags
       let engine = try Uring(options)
       #expect(engine.setupDescription == report.setup)

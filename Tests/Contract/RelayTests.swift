@@ -10,23 +10,23 @@ extension Contract {
   @Suite struct Relaying {
     @Test(arguments: completeEngines, RelayMethod.allCases)
     func exactlyTheCountMovesAndTheRestStays(_ kind: EngineKind, _ method: RelayMethod) throws {
-      try onStage(kind) { stage in
+      try withHarness(kind) { harness in
         for count in [1, 4095, 65_536, 300_000] {
-          let pair = try Pair(stage)
+          let pair = try Pair(harness)
           let bytes = pattern(count)
-          let relay = stage.token()
-          stage.engine.relay(from: pair.source, to: pair.sink, count: count, method, relay)
+          let relay = harness.token()
+          harness.engine.relay(from: pair.source, to: pair.sink, count: count, method, relay)
           try pair.feed(bytes + Array("the next request".utf8)) { pair.got.count == count }
-          #expect(try stage.end(relay) >= 0)
-          #expect(stage[relay].results.reduce(0) { $0 + Int($1) } == count)
+          #expect(try harness.end(relay) >= 0)
+          #expect(harness[relay].results.reduce(0) { $0 + Int($1) } == count)
           #expect(pair.got == bytes, "\(count) bytes")
           // The sockets are as they were: the rest is received, and an answer goes out.
-          let receive = stage.token()
-          stage.engine.receive(pair.source, .once, receive)
-          #expect(try stage.end(receive) > 0)
-          #expect(stage[receive].bytes == Array("the next request".utf8))
-          try stage.send(pair.sink, "trailer")
-          #expect(try stage.received(by: pair.reader, 7).count == 7)
+          let receive = harness.token()
+          harness.engine.receive(pair.source, .once, receive)
+          #expect(try harness.end(receive) > 0)
+          #expect(harness[receive].bytes == Array("the next request".utf8))
+          try harness.send(pair.sink, "trailer")
+          #expect(try harness.received(by: pair.reader, 7).count == 7)
           pair.close()
         }
       }
@@ -34,21 +34,21 @@ extension Contract {
 
     @Test(arguments: completeEngines, RelayMethod.allCases)
     func nothingToMoveEndsAtOnceWithZero(_ kind: EngineKind, _ method: RelayMethod) throws {
-      try onStage(kind) { stage in
-        let pair = try Pair(stage)
-        let relay = stage.token()
-        stage.engine.relay(from: pair.source, to: pair.sink, count: 0, method, relay)
-        #expect(stage.engine.next() == nil, "nothing is reported from a submission")
-        try stage.expect(relay, 0)
-        #expect(stage[relay].results == [0])
+      try withHarness(kind) { harness in
+        let pair = try Pair(harness)
+        let relay = harness.token()
+        harness.engine.relay(from: pair.source, to: pair.sink, count: 0, method, relay)
+        #expect(harness.engine.next() == nil, "nothing is reported from a submission")
+        try harness.expect(relay, 0)
+        #expect(harness[relay].results == [0])
         pair.close()
       }
     }
 
     @Test(arguments: completeEngines, RelayMethod.allCases)
     func aSlowReaderSetsThePaceAndProgressShows(_ kind: EngineKind, _ method: RelayMethod) throws {
-      try onStage(kind) { stage in
-        let pair = try Pair(stage)
+      try withHarness(kind) { harness in
+        let pair = try Pair(harness)
         let bytes = pattern(24 << 20)
         if kind != .simulated {
           // A machine that lets receive buffers grow to 32 MiB (tcp_rmem) would hold all of it.
@@ -56,8 +56,8 @@ extension Contract {
           let code = setsockopt(pair.source.rawValue, SOL_SOCKET, SO_RCVBUF, &size, 4)
           #expect(code == 0)
         }
-        let relay = stage.token()
-        stage.engine.relay(from: pair.source, to: pair.sink, count: bytes.count, method, relay)
+        let relay = harness.token()
+        harness.engine.relay(from: pair.source, to: pair.sink, count: bytes.count, method, relay)
         var sent = 0
         func push() {
           if sent < bytes.count {
@@ -68,19 +68,19 @@ extension Contract {
         // Nobody reads: what is taken is bounded by the buffers on the way.
         for _ in 0..<200 {
           push()
-          stage.turn(within: 1)
+          harness.turn(within: 1)
         }
         #expect(sent > 0 && sent < bytes.count, "the relay swallows what nobody reads")
-        #expect(stage.ending(relay) == nil)
-        try stage.turn(
+        #expect(harness.ending(relay) == nil)
+        try harness.turn(
           until: {
             push()
             pair.read()
             return pair.got.count == bytes.count
           }, seconds: 30)
-        #expect(try stage.end(relay) >= 0)
-        #expect(stage[relay].results.reduce(0) { $0 + Int($1) } == bytes.count)
-        #expect(stage[relay].results.count > 3, "progress was not told")
+        #expect(try harness.end(relay) >= 0)
+        #expect(harness[relay].results.reduce(0) { $0 + Int($1) } == bytes.count)
+        #expect(harness[relay].results.count > 3, "progress was not told")
         #expect(pair.got == bytes)
         pair.close()
       }
@@ -88,17 +88,17 @@ extension Contract {
 
     @Test(arguments: completeEngines, RelayMethod.allCases)
     func bothDirectionsGoOnAtOnce(_ kind: EngineKind, _ method: RelayMethod) throws {
-      try onStage(kind) { stage in
-        let pair = try Pair(stage)
+      try withHarness(kind) { harness in
+        let pair = try Pair(harness)
         let there = pattern(700_000)
         let back = Array(there.reversed())
-        let (first, second) = (stage.token(), stage.token())
-        stage.engine.relay(
+        let (first, second) = (harness.token(), harness.token())
+        harness.engine.relay(
           from: pair.source, to: pair.sink, count: there.count, method, first)
-        stage.engine.relay(from: pair.sink, to: pair.source, count: back.count, method, second)
+        harness.engine.relay(from: pair.sink, to: pair.source, count: back.count, method, second)
         var (sentThere, sentBack) = (0, 0)
         var gotBack: [UInt8] = []
-        try stage.turn(until: {
+        try harness.turn(until: {
           if sentThere < there.count {
             sentThere += max(0, pair.writer.send(Array(there[sentThere...])))
           }
@@ -109,8 +109,8 @@ extension Contract {
           gotBack += pair.writer.receive() ?? []
           return pair.got.count == there.count && gotBack.count == back.count
         })
-        #expect(try stage.end(first) >= 0)
-        #expect(try stage.end(second) >= 0)
+        #expect(try harness.end(first) >= 0)
+        #expect(try harness.end(second) >= 0)
         #expect(pair.got == there && gotBack == back)
         pair.close()
       }
@@ -120,32 +120,32 @@ extension Contract {
     func anInputThatEndsEarlyEndsTheRelayWithWhatThereWas(
       _ kind: EngineKind, _ method: RelayMethod
     ) throws {
-      try onStage(kind) { stage in
+      try withHarness(kind) { harness in
         for there in [0, 1, 99_999] {
-          let pair = try Pair(stage)
-          let relay = stage.token()
-          stage.engine.relay(from: pair.source, to: pair.sink, count: 100_000, method, relay)
+          let pair = try Pair(harness)
+          let relay = harness.token()
+          harness.engine.relay(from: pair.source, to: pair.sink, count: 100_000, method, relay)
           try pair.feed(pattern(there)) { pair.got.count == there }
-          #expect(stage.ending(relay) == nil)
+          #expect(harness.ending(relay) == nil)
           pair.writer.finishSending()
-          #expect(try stage.end(relay) >= 0)
-          #expect(stage[relay].results.reduce(0) { $0 + Int($1) } == there)
+          #expect(try harness.end(relay) >= 0)
+          #expect(harness[relay].results.reduce(0) { $0 + Int($1) } == there)
           #expect(pair.got == pattern(there))
           pair.close()
         }
-        stage.showedFailure = true
+        harness.showedFailure = true
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
     func aResetOfTheSourceIsECONNRESET(_ kind: EngineKind, _ method: RelayMethod) throws {
-      try onStage(kind) { stage in
-        let pair = try Pair(stage)
-        let relay = stage.token()
-        stage.engine.relay(from: pair.source, to: pair.sink, count: 100_000, method, relay)
+      try withHarness(kind) { harness in
+        let pair = try Pair(harness)
+        let relay = harness.token()
+        harness.engine.relay(from: pair.source, to: pair.sink, count: 100_000, method, relay)
         try pair.feed(pattern(1000)) { pair.got.count == 1000 }
         pair.writer.reset()
-        try stage.expect(relay, -ECONNRESET)
+        try harness.expect(relay, -ECONNRESET)
         pair.close()
       }
     }
@@ -153,18 +153,18 @@ extension Contract {
     @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
     func aResetOfTheSinkEndsTheRelayWithAnError(_ kind: EngineKind, _ method: RelayMethod) throws {
       // How much had been moved by then is a matter of the sockets' buffers.
-      try onStage(kind, isComparable: false) { stage in
-        let pair = try Pair(stage)
-        let relay = stage.token()
-        stage.engine.relay(from: pair.source, to: pair.sink, count: 1 << 24, method, relay)
+      try withHarness(kind, isComparable: false) { harness in
+        let pair = try Pair(harness)
+        let relay = harness.token()
+        harness.engine.relay(from: pair.source, to: pair.sink, count: 1 << 24, method, relay)
         try pair.feed(pattern(1000)) { pair.got.count == 1000 }
         pair.reader.reset()
         let bytes = pattern(100_000)
-        try stage.turn(until: {
+        try harness.turn(until: {
           pair.writer.send(bytes)
-          return stage.ending(relay) != nil
+          return harness.ending(relay) != nil
         })
-        let ending = stage.ending(relay)
+        let ending = harness.ending(relay)
         #expect(ending == -EPIPE || ending == -ECONNRESET)
         pair.close()
       }
@@ -173,18 +173,18 @@ extension Contract {
     @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
     func aResetOfASinkThatIsFullEndsTheRelay(_ kind: EngineKind, _ method: RelayMethod) throws {
       // How much had been moved by then is a matter of the sockets' buffers.
-      try onStage(kind, isComparable: false) { stage in
-        let pair = try Pair(stage)
-        let relay = stage.token()
-        stage.engine.relay(from: pair.source, to: pair.sink, count: 1 << 26, method, relay)
+      try withHarness(kind, isComparable: false) { harness in
+        let pair = try Pair(harness)
+        let relay = harness.token()
+        harness.engine.relay(from: pair.source, to: pair.sink, count: 1 << 26, method, relay)
         let bytes = pattern(1 << 18)
         for _ in 0..<150 {
           pair.writer.send(bytes)
-          stage.turn(within: 1)
+          harness.turn(within: 1)
         }
-        #expect(stage.ending(relay) == nil)
+        #expect(harness.ending(relay) == nil)
         pair.reader.reset()
-        let ending = try stage.end(relay)
+        let ending = try harness.end(relay)
         #expect(ending == -EPIPE || ending == -ECONNRESET)
         pair.close()
       }
@@ -192,32 +192,32 @@ extension Contract {
 
     @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
     func aRelayThatWaitsForBytesIsStopped(_ kind: EngineKind, _ method: RelayMethod) throws {
-      try onStage(kind) { stage in
-        let pair = try Pair(stage)
-        let relay = stage.token()
-        stage.engine.relay(from: pair.source, to: pair.sink, count: 100, method, relay)
-        for _ in 0..<3 { stage.turn(within: 2) }
-        stage.engine.stopRelay(from: pair.source)
-        stage.engine.stopRelay(from: pair.source)
-        try stage.expect(relay, -ECANCELED)
+      try withHarness(kind) { harness in
+        let pair = try Pair(harness)
+        let relay = harness.token()
+        harness.engine.relay(from: pair.source, to: pair.sink, count: 100, method, relay)
+        for _ in 0..<3 { harness.turn(within: 2) }
+        harness.engine.stopRelay(from: pair.source)
+        harness.engine.stopRelay(from: pair.source)
+        try harness.expect(relay, -ECANCELED)
         pair.close()
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
     func aRelayThatWaitsForItsReaderIsStopped(_ kind: EngineKind, _ method: RelayMethod) throws {
-      try onStage(kind, isComparable: false) { stage in
-        let pair = try Pair(stage)
-        let relay = stage.token()
-        stage.engine.relay(from: pair.source, to: pair.sink, count: 1 << 26, method, relay)
+      try withHarness(kind, isComparable: false) { harness in
+        let pair = try Pair(harness)
+        let relay = harness.token()
+        harness.engine.relay(from: pair.source, to: pair.sink, count: 1 << 26, method, relay)
         let bytes = pattern(1 << 18)
         for _ in 0..<150 {
           pair.writer.send(bytes)
-          stage.turn(within: 1)
+          harness.turn(within: 1)
         }
-        #expect(stage.ending(relay) == nil)
-        stage.engine.stopRelay(from: pair.source)
-        try stage.expect(relay, -ECANCELED)
+        #expect(harness.ending(relay) == nil)
+        harness.engine.stopRelay(from: pair.source)
+        try harness.expect(relay, -ECANCELED)
         pair.close()
       }
     }
@@ -226,14 +226,14 @@ extension Contract {
     func aRelayIsCancelledByItsTokenAndByItsSource(
       _ kind: EngineKind, _ method: RelayMethod
     ) throws {
-      try onStage(kind) { stage in
+      try withHarness(kind) { harness in
         for byAll in [false, true] {
-          let pair = try Pair(stage)
-          let relay = stage.token()
-          stage.engine.relay(from: pair.source, to: pair.sink, count: 100, method, relay)
-          for _ in 0..<3 { stage.turn(within: 2) }
-          byAll ? stage.engine.cancelAll(pair.source) : stage.engine.cancel(relay)
-          try stage.expect(relay, -ECANCELED)
+          let pair = try Pair(harness)
+          let relay = harness.token()
+          harness.engine.relay(from: pair.source, to: pair.sink, count: 100, method, relay)
+          for _ in 0..<3 { harness.turn(within: 2) }
+          byAll ? harness.engine.cancelAll(pair.source) : harness.engine.cancel(relay)
+          try harness.expect(relay, -ECANCELED)
           pair.close()
         }
       }
@@ -241,72 +241,72 @@ extension Contract {
 
     @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
     func aRelayInTheTurnOfItsStopEndsOnce(_ kind: EngineKind, _ method: RelayMethod) throws {
-      try onStage(kind) { stage in
-        let pair = try Pair(stage)
-        let relay = stage.token()
-        stage.engine.relay(from: pair.source, to: pair.sink, count: 100, method, relay)
-        stage.engine.stopRelay(from: pair.source)
-        try stage.expect(relay, -ECANCELED)
+      try withHarness(kind) { harness in
+        let pair = try Pair(harness)
+        let relay = harness.token()
+        harness.engine.relay(from: pair.source, to: pair.sink, count: 100, method, relay)
+        harness.engine.stopRelay(from: pair.source)
+        try harness.expect(relay, -ECANCELED)
         pair.close()
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
     func aShutdownOfTheSourceEndsTheRelay(_ kind: EngineKind, _ method: RelayMethod) throws {
-      try onStage(kind) { stage in
-        let pair = try Pair(stage)
-        let relay = stage.token()
-        stage.engine.relay(from: pair.source, to: pair.sink, count: 100, method, relay)
-        for _ in 0..<3 { stage.turn(within: 2) }
-        stage.engine.shutdown(pair.source, .both)
-        try stage.expect(relay, 0)
-        stage.showedFailure = true
+      try withHarness(kind) { harness in
+        let pair = try Pair(harness)
+        let relay = harness.token()
+        harness.engine.relay(from: pair.source, to: pair.sink, count: 100, method, relay)
+        for _ in 0..<3 { harness.turn(within: 2) }
+        harness.engine.shutdown(pair.source, .both)
+        try harness.expect(relay, 0)
+        harness.showedFailure = true
         pair.close()
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines)
     func oneRelayMoreThanTheLimitIsENOBUFS(_ kind: EngineKind) throws {
-      var options = Stage.options
+      var options = Harness.options
       options.relays = 2
-      try onStage(kind, options) { stage in
-        let pairs = try (0..<3).map { _ in try Pair(stage) }
+      try withHarness(kind, options) { harness in
+        let pairs = try (0..<3).map { _ in try Pair(harness) }
         let relays = pairs.map { pair in
-          let token = stage.token()
-          stage.engine.relay(from: pair.source, to: pair.sink, count: 5, .splice, token)
+          let token = harness.token()
+          harness.engine.relay(from: pair.source, to: pair.sink, count: 5, .splice, token)
           return token
         }
-        try stage.expect(relays[2], -ENOBUFS)
-        #expect(stage.engine.counters.operationsRefused == 1)
+        try harness.expect(relays[2], -ENOBUFS)
+        #expect(harness.engine.counters.operationsRefused == 1)
         for i in 0..<2 {
           try pairs[i].feed(Array("12345".utf8)) { pairs[i].got.count == 5 }
-          #expect(try stage.end(relays[i]) >= 0)
+          #expect(try harness.end(relays[i]) >= 0)
         }
         // Places are free again.
-        let again = stage.token()
-        stage.engine.relay(from: pairs[2].source, to: pairs[2].sink, count: 5, .splice, again)
+        let again = harness.token()
+        harness.engine.relay(from: pairs[2].source, to: pairs[2].sink, count: 5, .splice, again)
         try pairs[2].feed(Array("54321".utf8)) { pairs[2].got.count == 5 }
-        #expect(try stage.end(again) >= 0)
+        #expect(try harness.end(again) >= 0)
         for pair in pairs { pair.close() }
       }
     }
 
     @Test(arguments: completeEngines)
     func aRelayThatCopiesTakesNoBufferOfThePool(_ kind: EngineKind) throws {
-      var options = Stage.options
+      var options = Harness.options
       options.largeBuffers = 4
-      try onStage(kind, options) { stage in
-        let pair = try Pair(stage)
+      try withHarness(kind, options) { harness in
+        let pair = try Pair(harness)
         var held: [HeldSlice] = []
-        while let slice = stage.engine.lease() { held.append(HeldSlice(slice)) }
-        let relay = stage.token()
-        stage.engine.relay(from: pair.source, to: pair.sink, count: 5000, .copy, relay)
+        while let slice = harness.engine.lease() { held.append(HeldSlice(slice)) }
+        let relay = harness.token()
+        harness.engine.relay(from: pair.source, to: pair.sink, count: 5000, .copy, relay)
         pair.writer.send(pattern(5000))
-        try stage.turn(until: {
+        try harness.turn(until: {
           pair.read()
           return pair.got.count == 5000
         })
-        #expect(try stage.end(relay) >= 0)
+        #expect(try harness.end(relay) >= 0)
         #expect(pair.got == pattern(5000))
         _ = held
         pair.close()
@@ -317,13 +317,13 @@ extension Contract {
     func closingTheSourceOfARelayInFlightTraps(_ kind: EngineKind) async {
       await traps(
         kind,
-        before: { stage in
-          let pair = try Pair(stage)
-          stage.kept = pair.source
-          stage.engine.relay(from: pair.source, to: pair.sink, count: 9, .splice, stage.token())
+        before: { harness in
+          let pair = try Pair(harness)
+          harness.kept = pair.source
+          harness.engine.relay(from: pair.source, to: pair.sink, count: 9, .splice, harness.token())
         }
-      ) { stage in
-        stage.engine.close(stage.kept)
+      ) { harness in
+        harness.engine.close(harness.kept)
       }
     }
 
@@ -331,90 +331,90 @@ extension Contract {
 
     @Test(arguments: completeEngines)
     func bytesGoThroughAPipeFromSocketToSocket(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let pair = try Pair(stage)
-        let pipe = try stage.engine.pipe(capacity: 65_536)
+      try withHarness(kind) { harness in
+        let pair = try Pair(harness)
+        let pipe = try harness.engine.pipe(capacity: 65_536)
         let bytes = pattern(5000)
         pair.writer.send(bytes)
-        let inward = stage.token()
-        stage.engine.splice(from: pair.source, to: pipe.input, count: 5000, inward)
-        try stage.expect(inward, 5000)
-        let outward = stage.token()
-        stage.engine.splice(from: pipe.output, to: pair.sink, count: 5000, outward)
-        try stage.expect(outward, 5000)
-        #expect(try stage.received(by: pair.reader, 5000) == bytes)
-        stage.engine.close(pipe.input)
-        stage.engine.close(pipe.output)
+        let inward = harness.token()
+        harness.engine.splice(from: pair.source, to: pipe.input, count: 5000, inward)
+        try harness.expect(inward, 5000)
+        let outward = harness.token()
+        harness.engine.splice(from: pipe.output, to: pair.sink, count: 5000, outward)
+        try harness.expect(outward, 5000)
+        #expect(try harness.received(by: pair.reader, 5000) == bytes)
+        harness.engine.close(pipe.input)
+        harness.engine.close(pipe.output)
         pair.close()
       }
     }
 
     @Test(arguments: completeEngines)
     func aSpliceWaitsForItsInput(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let pair = try Pair(stage)
-        let pipe = try stage.engine.pipe(capacity: 65_536)
-        let splice = stage.token()
-        stage.engine.splice(from: pair.source, to: pipe.input, count: 100, splice)
-        for _ in 0..<4 { stage.turn(within: 3) }
-        #expect(stage.ending(splice) == nil)
+      try withHarness(kind) { harness in
+        let pair = try Pair(harness)
+        let pipe = try harness.engine.pipe(capacity: 65_536)
+        let splice = harness.token()
+        harness.engine.splice(from: pair.source, to: pipe.input, count: 100, splice)
+        for _ in 0..<4 { harness.turn(within: 3) }
+        #expect(harness.ending(splice) == nil)
         pair.writer.send("here")
-        try stage.expect(splice, 4)
-        stage.engine.close(pipe.input)
-        stage.engine.close(pipe.output)
+        try harness.expect(splice, 4)
+        harness.engine.close(pipe.input)
+        harness.engine.close(pipe.output)
         pair.close()
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines)
     func theEndOfTheInputIsZeroAndABrokenOutputIsEPIPE(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let pair = try Pair(stage)
-        let pipe = try stage.engine.pipe(capacity: 65_536)
+      try withHarness(kind) { harness in
+        let pair = try Pair(harness)
+        let pipe = try harness.engine.pipe(capacity: 65_536)
         pair.writer.finishSending()
-        let end = try stage.ending {
-          stage.engine.splice(from: pair.source, to: pipe.input, count: 100, $0)
+        let end = try harness.ending {
+          harness.engine.splice(from: pair.source, to: pipe.input, count: 100, $0)
         }
         #expect(end == 0)
-        stage.engine.close(pipe.input)
-        let drained = try stage.ending {
-          stage.engine.splice(from: pipe.output, to: pair.sink, count: 100, $0)
+        harness.engine.close(pipe.input)
+        let drained = try harness.ending {
+          harness.engine.splice(from: pipe.output, to: pair.sink, count: 100, $0)
         }
         #expect(drained == 0)
-        stage.engine.close(pipe.output)
+        harness.engine.close(pipe.output)
         pair.close()
-        stage.showedFailure = true
+        harness.showedFailure = true
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines)
     func aSpliceWithoutAPipeIsEINVALAndWithoutADescriptorEBADF(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        let pair = try Pair(stage)
+      try withHarness(kind) { harness in
+        let pair = try Pair(harness)
         pair.writer.send("x")
-        stage.turn(within: 5)
-        let between = try stage.ending {
-          stage.engine.splice(from: pair.source, to: pair.sink, count: 1, $0)
+        harness.turn(within: 5)
+        let between = try harness.ending {
+          harness.engine.splice(from: pair.source, to: pair.sink, count: 1, $0)
         }
         #expect(between == -EINVAL)
-        let pipe = try stage.engine.pipe(capacity: 65_536)
-        let none = try stage.ending {
-          stage.engine.splice(
+        let pipe = try harness.engine.pipe(capacity: 65_536)
+        let none = try harness.ending {
+          harness.engine.splice(
             from: Descriptor(rawValue: 60_000), to: pipe.input, count: 1, $0)
         }
         #expect(none == -EBADF)
-        stage.engine.close(pipe.input)
-        stage.engine.close(pipe.output)
+        harness.engine.close(pipe.input)
+        harness.engine.close(pipe.output)
         pair.close()
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines)
     func noDescriptorLeftForAPipeIsThrownAsEMFILE(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        try stage.outside.withoutDescriptors {
+      try withHarness(kind) { harness in
+        try harness.outside.withoutDescriptors {
           do {
-            _ = try stage.engine.pipe(capacity: 4096)
+            _ = try harness.engine.pipe(capacity: 4096)
             Issue.record("a pipe without descriptors")
           } catch let failure as SystemFailure {
             #expect(failure.code == EMFILE)
@@ -428,17 +428,17 @@ extension Contract {
 /// Two connections of the engine: what `writer` sends comes in at `source`, and what leaves at
 /// `sink` comes to `reader`.
 private final class Pair {
-  let stage: Stage
+  let harness: Harness
   let source: Descriptor
   let writer: any Peer
   let sink: Descriptor
   let reader: any Peer
   private(set) var got: [UInt8] = []
 
-  init(_ stage: Stage) throws {
-    self.stage = stage
-    (source, writer) = try stage.connection()
-    (sink, reader) = try stage.connection()
+  init(_ harness: Harness) throws {
+    self.harness = harness
+    (source, writer) = try harness.connection()
+    (sink, reader) = try harness.connection()
   }
 
   func read() { got += reader.receive() ?? [] }
@@ -446,7 +446,7 @@ private final class Pair {
   /// Sends at the one end and reads at the other until the condition holds and all is sent.
   func feed(_ bytes: [UInt8], until condition: () -> Bool) throws {
     var sent = 0
-    try stage.turn(until: {
+    try harness.turn(until: {
       if sent < bytes.count { sent += max(0, writer.send(Array(bytes[sent...]))) }
       read()
       return sent == bytes.count && condition()
@@ -454,8 +454,8 @@ private final class Pair {
   }
 
   func close() {
-    stage.engine.close(source)
-    stage.engine.close(sink)
+    harness.engine.close(source)
+    harness.engine.close(sink)
     writer.close()
     reader.close()
   }

@@ -13,7 +13,7 @@ import Testing
     _ world: SimulatedWorld, _ path: String, _ flags: Int32 = O_RDWR | O_CREAT
   ) throws -> SimulatedOpenFile {
     guard case .opened(let file) = world.disk.open(path, flags: flags) else {
-      throw StageFailure("cannot open \(path)")
+      throw HarnessFailure("cannot open \(path)")
     }
     return file
   }
@@ -156,7 +156,7 @@ import Testing
     conditions.refusesDurableWrites = true
     let refusing = SimulatedWorld(seed: 3, conditions)
     guard case .failed(let code) = refusing.disk.open("/tmp/a", flags: O_RDWR | O_CREAT | O_DIRECT)
-    else { throw StageFailure("O_DIRECT was taken") }
+    else { throw HarnessFailure("O_DIRECT was taken") }
     #expect(code == -EINVAL)
     #expect(put(try opened(refusing, "/tmp/a"), [1], 0, durable: true) == -Int(EOPNOTSUPP))
     let taking = SimulatedWorld(seed: 3)

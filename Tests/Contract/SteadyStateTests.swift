@@ -14,7 +14,7 @@ extension Contract {
       switch kind {
       case .uring: try measure(Uring.self)
       case .epoll: try measure(Epoll.self)
-      case .simulated: throw StageFailure("a world in memory keeps what happens in it")
+      case .simulated: throw HarnessFailure("a world in memory keeps what happens in it")
       }
     }
 
@@ -43,9 +43,9 @@ extension Contract {
       if E.self == Uring.self {
         // One enter per turn, and no completion of the kernel for a send that fits.
         #expect(counters.systemCalls <= counters.turns + 8)
-        if Stage.features.isSuperset(of: [.quietSends, .multishotReceive]),
-          Stage.features.isDisjoint(with: [.incrementalBuffers]),
-          !Stage.features.contains(.submissionThread)
+        if Harness.features.isSuperset(of: [.quietSends, .multishotReceive]),
+          Harness.features.isDisjoint(with: [.incrementalBuffers]),
+          !Harness.features.contains(.submissionThread)
         {
           #expect(counters.completions <= counters.turns + 8)
         }
@@ -68,9 +68,9 @@ private struct PingPong<E: Engine & ~Copyable>: ~Copyable {
   private static var message: StaticString { "a message of the usual small size" }
 
   init() throws {
-    var engine = try E(Stage.options)
+    var engine = try E(Harness.options)
     let listener = try engine.listen(.loopback(), backlog: 8, reusePort: false)
-    guard let address = engine.localAddress(listener) else { throw StageFailure("no address") }
+    guard let address = engine.localAddress(listener) else { throw HarnessFailure("no address") }
     let first = try engine.connect(address, Token(rawValue: 100))
     var second: Descriptor?
     var connected = false

@@ -7,9 +7,9 @@ import Testing
 extension Contract {
   @Suite struct Switches {
     @Test(arguments: kernelEngines) func whatThisRunSwitchesIsSwitched(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        for change in Stage.changes {
-          guard let line = stage.engine.features.first(where: { $0.name == change.name }) else {
+      try withHarness(kind) { harness in
+        for change in Harness.changes {
+          guard let line = harness.engine.features.first(where: { $0.name == change.name }) else {
             // A feature of the other engine.
             continue
           }
@@ -24,7 +24,7 @@ extension Contract {
 
     /// A name that belongs to none of the engines that run would change nothing.
     @Test func whatThisRunSwitchesConcernsAnEngineThatRuns() {
-      for change in Stage.changes {
+      for change in Harness.changes {
         #expect(
           EngineFeatures.all.contains {
             $0.name == change.name && ($0.engine.map(Contract.engines.contains) ?? true)

@@ -1,5 +1,5 @@
 // One script over everything that an engine did in its first days; the comparison of transcripts
-// itself is the stage's. Here is also the proof that a transcript shows what it must show.
+// itself is the harness's. Here is also the proof that a transcript shows what it must show.
 
 import CLinux
 import Glibc
@@ -10,12 +10,12 @@ extension Contract {
   @Suite struct Transcribing {
     @Test(arguments: engines)
     func theEnginesCannotBeToldApart(_ kind: EngineKind) throws {
-      try onStage(kind) { stage in
-        try exchange(stage)
-        try endings(stage)
-        try connects(stage)
-        try files(stage)
-        #expect(stage.engine.transcript.lines.count >= 20, "the script was cut short")
+      try withHarness(kind) { harness in
+        try exchange(harness)
+        try endings(harness)
+        try connects(harness)
+        try files(harness)
+        #expect(harness.engine.transcript.lines.count >= 20, "the script was cut short")
       }
     }
 
@@ -52,7 +52,7 @@ extension Contract {
       #expect(lines(.relay, ends(5, -ECANCELED)) != lines(.relay, ends(5, 0)))
       #expect(lines(.nop, ends()) != lines(.nop, ends(0)), "an operation that never ended")
       #expect(
-        lines(.nop) { _ = try? $0.thrown(.listen) { throw StageFailure("x") } }
+        lines(.nop) { _ = try? $0.thrown(.listen) { throw HarnessFailure("x") } }
           != lines(.nop) { _ in })
     }
 
@@ -77,122 +77,122 @@ extension Contract {
 }
 
 /// A request and its answer, a body in large pieces, a half-close.
-private func exchange(_ stage: Stage) throws {
-  let (socket, peer) = try stage.connection()
-  let head = stage.token()
-  stage.engine.receive(socket, .stream, head)
+private func exchange(_ harness: Harness) throws {
+  let (socket, peer) = try harness.connection()
+  let head = harness.token()
+  harness.engine.receive(socket, .stream, head)
   peer.send("GET / HTTP/1.1\r\n")
   peer.send("Host: a\r\n\r\n")
-  try stage.turn(until: { stage[head].bytes.count == 27 })
-  stage.engine.stopReceiving(socket)
-  try stage.end(head)
-  let quiet = stage.token()
-  stage.engine.send(socket, try stage.frame("HTTP/1.1 200 OK\r\n\r\n"), .quiet, quiet)
-  stage.engine.expediteSends()
-  try stage.end(quiet)
-  #expect(try stage.received(by: peer, 19).count == 19)
+  try harness.turn(until: { harness[head].bytes.count == 27 })
+  harness.engine.stopReceiving(socket)
+  try harness.end(head)
+  let quiet = harness.token()
+  harness.engine.send(socket, try harness.frame("HTTP/1.1 200 OK\r\n\r\n"), .quiet, quiet)
+  harness.engine.expediteSends()
+  try harness.end(quiet)
+  #expect(try harness.received(by: peer, 19).count == 19)
   var body: [UInt8] = []
   var sent = 0
   let bytes = pattern(500_000)
   while body.count < bytes.count {
-    let once = stage.token()
-    stage.engine.receive(socket, .once, once)
-    try stage.turn(until: {
+    let once = harness.token()
+    harness.engine.receive(socket, .once, once)
+    try harness.turn(until: {
       if sent < bytes.count { sent += max(0, peer.send(Array(bytes[sent...]))) }
-      return stage.ending(once) != nil
+      return harness.ending(once) != nil
     })
-    body += stage[once].bytes
+    body += harness[once].bytes
   }
   #expect(body == bytes)
-  let big = stage.token()
-  stage.engine.send(socket, try coldFrame(stage, bytes + bytes + bytes), .awaited, big)
-  #expect(try stage.received(by: peer, 3 * bytes.count) == bytes + bytes + bytes)
-  try stage.end(big)
-  let rest = stage.token()
-  stage.engine.receive(socket, .stream, rest)
+  let big = harness.token()
+  harness.engine.send(socket, try coldFrame(harness, bytes + bytes + bytes), .awaited, big)
+  #expect(try harness.received(by: peer, 3 * bytes.count) == bytes + bytes + bytes)
+  try harness.end(big)
+  let rest = harness.token()
+  harness.engine.receive(socket, .stream, rest)
   peer.send("bye")
   peer.finishSending()
-  try stage.end(rest)
-  stage.engine.close(socket)
+  try harness.end(rest)
+  harness.engine.close(socket)
 }
 
-private func endings(_ stage: Stage) throws {
-  let (first, firstPeer) = try stage.connection()
-  let receive = stage.token()
-  stage.engine.receive(first, .stream, receive)
-  stage.turn()
+private func endings(_ harness: Harness) throws {
+  let (first, firstPeer) = try harness.connection()
+  let receive = harness.token()
+  harness.engine.receive(first, .stream, receive)
+  harness.turn()
   firstPeer.reset()
-  try stage.end(receive)
-  let late = stage.token()
-  stage.engine.send(first, try stage.frame("late"), .quiet, late)
-  stage.engine.expediteSends()
-  try stage.end(late)
-  stage.engine.close(first)
+  try harness.end(receive)
+  let late = harness.token()
+  harness.engine.send(first, try harness.frame("late"), .quiet, late)
+  harness.engine.expediteSends()
+  try harness.end(late)
+  harness.engine.close(first)
 
-  let (second, secondPeer) = try stage.connection()
-  let stalled = stage.token()
-  stage.engine.send(second, try coldFrame(stage, pattern(8 << 20)), .quiet, stalled)
-  for _ in 0..<5 { stage.turn(within: 2) }
-  #expect(stage.ending(stalled) == nil)
+  let (second, secondPeer) = try harness.connection()
+  let stalled = harness.token()
+  harness.engine.send(second, try coldFrame(harness, pattern(8 << 20)), .quiet, stalled)
+  for _ in 0..<5 { harness.turn(within: 2) }
+  #expect(harness.ending(stalled) == nil)
   secondPeer.reset()
-  try stage.end(stalled)
-  stage.engine.close(second)
+  try harness.end(stalled)
+  harness.engine.close(second)
 
-  let (third, _) = try stage.connection()
-  let receiveThird = stage.token()
-  let sendThird = stage.token()
-  stage.engine.receive(third, .once, receiveThird)
-  stage.engine.send(third, try coldFrame(stage, pattern(8 << 20)), .quiet, sendThird)
-  for _ in 0..<5 { stage.turn(within: 2) }
-  stage.engine.shutdown(third, .both)
-  try stage.end(receiveThird)
-  try stage.end(sendThird)
-  stage.engine.close(third)
+  let (third, _) = try harness.connection()
+  let receiveThird = harness.token()
+  let sendThird = harness.token()
+  harness.engine.receive(third, .once, receiveThird)
+  harness.engine.send(third, try coldFrame(harness, pattern(8 << 20)), .quiet, sendThird)
+  for _ in 0..<5 { harness.turn(within: 2) }
+  harness.engine.shutdown(third, .both)
+  try harness.end(receiveThird)
+  try harness.end(sendThird)
+  harness.engine.close(third)
 }
 
-private func connects(_ stage: Stage) throws {
-  let listener = try stage.listener()
-  let address = try stage.address(of: listener)
-  let good = stage.token()
-  let socket = try stage.engine.connect(address, good)
-  try stage.end(good)
-  stage.engine.close(socket)
-  let raced = stage.token()
-  let other = try stage.engine.connect(address, raced)
-  stage.engine.cancelConnect(other)
-  stage.engine.transcript.mayRace(raced)
-  try stage.end(raced)
-  stage.engine.close(other)
-  stage.engine.close(listener)
-  let refused = stage.token()
-  let third = try stage.engine.connect(address, refused)
-  try stage.end(refused)
-  stage.engine.close(third)
-  let missing = stage.token()
+private func connects(_ harness: Harness) throws {
+  let listener = try harness.listener()
+  let address = try harness.address(of: listener)
+  let good = harness.token()
+  let socket = try harness.engine.connect(address, good)
+  try harness.end(good)
+  harness.engine.close(socket)
+  let raced = harness.token()
+  let other = try harness.engine.connect(address, raced)
+  harness.engine.cancelConnect(other)
+  harness.engine.transcript.mayRace(raced)
+  try harness.end(raced)
+  harness.engine.close(other)
+  harness.engine.close(listener)
+  let refused = harness.token()
+  let third = try harness.engine.connect(address, refused)
+  try harness.end(refused)
+  harness.engine.close(third)
+  let missing = harness.token()
   let unix = try #require(SocketAddress(unixPath: "/tmp/no/such/socket"))
-  let fourth = try stage.engine.connect(unix, missing)
-  try stage.end(missing)
-  stage.engine.close(fourth)
+  let fourth = try harness.engine.connect(unix, missing)
+  try harness.end(missing)
+  harness.engine.close(fourth)
 }
 
-private func files(_ stage: Stage) throws {
-  let missing = stage.token()
-  stage.engine.open("/tmp/no/such/file", flags: O_RDONLY, mode: 0, missing)
-  try stage.end(missing)
-  let opened = stage.token()
-  stage.engine.open("/dev/full", flags: O_RDWR, mode: 0, opened)
-  let file = Descriptor(rawValue: try stage.end(opened))
-  let write = stage.token()
-  stage.engine.write(
+private func files(_ harness: Harness) throws {
+  let missing = harness.token()
+  harness.engine.open("/tmp/no/such/file", flags: O_RDONLY, mode: 0, missing)
+  try harness.end(missing)
+  let opened = harness.token()
+  harness.engine.open("/dev/full", flags: O_RDWR, mode: 0, opened)
+  let file = Descriptor(rawValue: try harness.end(opened))
+  let write = harness.token()
+  harness.engine.write(
     file, from: FileBuffer(capacity: 512), count: 512, offset: 0, durable: false, write)
-  try stage.end(write)
-  let read = stage.token()
-  stage.engine.read(file, into: FileBuffer(capacity: 512), count: 100, offset: 0, read)
-  try stage.end(read)
-  let cut = stage.token()
-  stage.engine.truncate(file, length: 0, cut)
-  try stage.end(cut)
-  let close = stage.token()
-  stage.engine.closeFile(file, close)
-  try stage.end(close)
+  try harness.end(write)
+  let read = harness.token()
+  harness.engine.read(file, into: FileBuffer(capacity: 512), count: 100, offset: 0, read)
+  try harness.end(read)
+  let cut = harness.token()
+  harness.engine.truncate(file, length: 0, cut)
+  try harness.end(cut)
+  let close = harness.token()
+  harness.engine.closeFile(file, close)
+  try harness.end(close)
 }

@@ -53,13 +53,13 @@ extension Contract {
     /// The way through each of these without its last step: what traps is that step.
     @Test(arguments: engines)
     func theSameStepsWithoutTheLastDoNotTrap(_ kind: EngineKind) async throws {
-      try onStage(kind) { stage in
-        let (socket, peer) = try stage.connection()
-        let completion = try received(stage, socket, peer, .once)
-        _ = stage.engine.takeSlice(completion)
-        let next = try received(stage, socket, peer, .once)
-        _ = stage.engine.takeSlice(next)
-        stage.engine.close(socket)
+      try withHarness(kind) { harness in
+        let (socket, peer) = try harness.connection()
+        let completion = try received(harness, socket, peer, .once)
+        _ = harness.engine.takeSlice(completion)
+        let next = try received(harness, socket, peer, .once)
+        _ = harness.engine.takeSlice(next)
+        harness.engine.close(socket)
       }
     }
   }
@@ -71,46 +71,46 @@ private func completion(_ engine: any ContractEngine) throws -> Completion {
     engine.wait(until: engine.now + 10_000_000)
     if let completion = engine.next() { return completion }
   }
-  throw StageFailure("nothing was completed")
+  throw HarnessFailure("nothing was completed")
 }
 
 private func received(
-  _ stage: Stage, _ socket: Descriptor, _ peer: any Peer, _ mode: ReceiveMode
+  _ harness: Harness, _ socket: Descriptor, _ peer: any Peer, _ mode: ReceiveMode
 ) throws -> Completion {
-  stage.engine.receive(socket, mode, Token(rawValue: 1 << 40))
+  harness.engine.receive(socket, mode, Token(rawValue: 1 << 40))
   peer.send("some bytes")
-  return try completion(stage.engine)
+  return try completion(harness.engine)
 }
 
 /// Runs the way to a trap. An error on the way ends the process as if nothing had trapped, and so
-/// does coming to its end; the stage lives on, because an engine with operations in flight would
+/// does coming to its end; the harness lives on, because an engine with operations in flight would
 /// trap for another reason.
-func orSucceed(_ kind: EngineKind, _ body: (Stage) throws -> Void) {
-  var options = Stage.options
+func orSucceed(_ kind: EngineKind, _ body: (Harness) throws -> Void) {
+  var options = Harness.options
   options.largeBuffers = 1
-  guard let stage = try? Stage(kind, options) else { exit(EXIT_SUCCESS) }
-  _ = Unmanaged.passRetained(stage)
-  try? body(stage)
+  guard let harness = try? Harness(kind, options) else { exit(EXIT_SUCCESS) }
+  _ = Unmanaged.passRetained(harness)
+  try? body(harness)
   exit(EXIT_SUCCESS)
 }
 
 private func redeemTwice(_ kind: EngineKind, afterReuse: Bool) {
-  orSucceed(kind) { stage in
-    let (socket, peer) = try stage.connection()
-    let completion = try received(stage, socket, peer, .once)
-    let slice = stage.engine.takeSlice(completion)
+  orSucceed(kind) { harness in
+    let (socket, peer) = try harness.connection()
+    let completion = try received(harness, socket, peer, .once)
+    let slice = harness.engine.takeSlice(completion)
     if afterReuse {
       // There is one large buffer: the next completion, not yet redeemed, names it as well.
       _ = consume slice
-      _ = try received(stage, socket, peer, .once)
+      _ = try received(harness, socket, peer, .once)
     }
-    _ = stage.engine.takeSlice(completion)
+    _ = harness.engine.takeSlice(completion)
   }
 }
 
 private func redeemFileBufferTwice() {
-  orSucceed(.epoll) { stage in
-    let engine = stage.engine
+  orSucceed(.epoll) { harness in
+    let engine = harness.engine
     let none = Descriptor(rawValue: 60_000)
     engine.read(
       none, into: FileBuffer(capacity: 8), count: 8, offset: 0, Token(rawValue: 1))
@@ -121,19 +121,20 @@ private func redeemFileBufferTwice() {
 }
 
 private func closeInFlight(_ kind: EngineKind) {
-  orSucceed(kind) { stage in
-    let (socket, _) = try stage.connection()
-    stage.engine.receive(socket, .stream, Token(rawValue: 1))
-    stage.turn()
-    stage.engine.close(socket)
+  orSucceed(kind) { harness in
+    let (socket, _) = try harness.connection()
+    harness.engine.receive(socket, .stream, Token(rawValue: 1))
+    harness.turn()
+    harness.engine.close(socket)
   }
 }
 
 private func sendTwice(_ kind: EngineKind) {
-  orSucceed(kind) { stage in
-    let (socket, _) = try stage.connection()
-    stage.engine.send(socket, try coldFrame(stage, pattern(8 << 20)), .quiet, Token(rawValue: 1))
-    stage.turn()
-    stage.engine.send(socket, try stage.frame("x"), .quiet, Token(rawValue: 2))
+  orSucceed(kind) { harness in
+    let (socket, _) = try harness.connection()
+    harness.engine.send(
+      socket, try coldFrame(harness, pattern(8 << 20)), .quiet, Token(rawValue: 1))
+    harness.turn()
+    harness.engine.send(socket, try harness.frame("x"), .quiet, Token(rawValue: 2))
   }
 }

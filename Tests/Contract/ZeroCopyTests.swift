@@ -9,10 +9,12 @@ import Testing
 extension Contract {
   @Suite struct ZeroCopy {
     /// With the kernel's operation, and without.
-    static let ways: [EngineFeatures] = [Stage.features, Stage.features.subtracting(.zeroCopySend)]
+    static let ways: [EngineFeatures] = [
+      Harness.features, Harness.features.subtracting(.zeroCopySend),
+    ]
 
     private static func options(_ features: EngineFeatures) -> EngineOptions {
-      var options = Stage.options
+      var options = Harness.options
       options.features = features
       options.zeroCopyThreshold = 4096
       return options
@@ -22,18 +24,18 @@ extension Contract {
     func aroundTheThresholdBothCompletionsComeAndTheBytesArrive(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
-      try onStage(kind, Self.options(way)) { stage in
-        let (socket, peer) = try stage.connection()
+      try withHarness(kind, Self.options(way)) { harness in
+        let (socket, peer) = try harness.connection()
         for count in [1, 4095, 4096, 4097, 100_000] {
-          let send = stage.token()
-          stage.engine.sendZeroCopy(socket, try coldFrame(stage, pattern(count)), send)
-          #expect(try stage.received(by: peer, count) == pattern(count))
-          let freed = try stage.end(send)
+          let send = harness.token()
+          harness.engine.sendZeroCopy(socket, try coldFrame(harness, pattern(count)), send)
+          #expect(try harness.received(by: peer, count) == pattern(count))
+          let freed = try harness.end(send)
           #expect(freed == 0 || freed == 1)
-          #expect(stage[send].results.count == 2 && stage[send].results[0] == Int32(count))
+          #expect(harness[send].results.count == 2 && harness[send].results[0] == Int32(count))
           if count < 4096 { #expect(freed == 1, "below the threshold it is a copy") }
         }
-        stage.engine.close(socket)
+        harness.engine.close(socket)
       }
     }
 
@@ -41,82 +43,82 @@ extension Contract {
     func theFrameIsInUseUntilTheSecondCompletion(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
-      try onStage(kind, Self.options(way)) { stage in
-        let (socket, peer) = try stage.connection()
-        let send = stage.token()
+      try withHarness(kind, Self.options(way)) { harness in
+        let (socket, peer) = try harness.connection()
+        let send = harness.token()
         var inUse: [Int] = []
-        stage.watch = { [unowned stage] completion in
+        harness.watch = { [unowned harness] completion in
           guard completion.token == send else { return }
           #expect(completion.isTerminal == (inUse.count == 1))
-          inUse.append(stage.engine.counters.framesInUse)
+          inUse.append(harness.engine.counters.framesInUse)
         }
-        stage.engine.sendZeroCopy(socket, try coldFrame(stage, pattern(60_000)), send)
-        #expect(stage.engine.counters.framesInUse == 1)
-        #expect(try stage.received(by: peer, 60_000) == pattern(60_000))
-        try stage.end(send)
+        harness.engine.sendZeroCopy(socket, try coldFrame(harness, pattern(60_000)), send)
+        #expect(harness.engine.counters.framesInUse == 1)
+        #expect(try harness.received(by: peer, 60_000) == pattern(60_000))
+        try harness.end(send)
         #expect(inUse.count == 2 && inUse[1] == 0)
-        stage.engine.close(socket)
+        harness.engine.close(socket)
       }
     }
 
     @Test(arguments: completeEngines, ways)
     func aLocalSocketCopies(_ kind: EngineKind, _ way: EngineFeatures) throws {
-      try onStage(kind, Self.options(way)) { stage in
-        let path = try stage.outside.directory() + "/local"
+      try withHarness(kind, Self.options(way)) { harness in
+        let path = try harness.outside.directory() + "/local"
         let address = try #require(SocketAddress(unixPath: path))
-        let listener = try stage.engine.listen(address, backlog: 4, reusePort: false)
-        let peer = try stage.peer(at: address)
-        let accepted = try stage.ending { stage.engine.acceptOne(listener, into: nil, $0) }
+        let listener = try harness.engine.listen(address, backlog: 4, reusePort: false)
+        let peer = try harness.peer(at: address)
+        let accepted = try harness.ending { harness.engine.acceptOne(listener, into: nil, $0) }
         let socket = Descriptor(rawValue: accepted)
-        let send = stage.token()
-        stage.engine.sendZeroCopy(socket, try coldFrame(stage, pattern(50_000)), send)
-        #expect(try stage.received(by: peer, 50_000) == pattern(50_000))
-        try stage.expect(send, 1)
-        #expect(stage[send].results == [50_000, 1])
-        stage.engine.close(socket)
-        stage.engine.close(listener)
+        let send = harness.token()
+        harness.engine.sendZeroCopy(socket, try coldFrame(harness, pattern(50_000)), send)
+        #expect(try harness.received(by: peer, 50_000) == pattern(50_000))
+        try harness.expect(send, 1)
+        #expect(harness[send].results == [50_000, 1])
+        harness.engine.close(socket)
+        harness.engine.close(listener)
       }
     }
 
     @Test(arguments: completeEngines, ways)
     func aSlowReaderGetsEveryByteInOrder(_ kind: EngineKind, _ way: EngineFeatures) throws {
-      try onStage(kind, Self.options(way)) { stage in
-        let (socket, peer) = try stage.connection()
+      try withHarness(kind, Self.options(way)) { harness in
+        let (socket, peer) = try harness.connection()
         let bytes = pattern(8 << 20)
-        let send = stage.token()
-        stage.engine.sendZeroCopy(socket, try coldFrame(stage, bytes), send)
-        for _ in 0..<5 { stage.turn(within: 2) }
-        #expect(stage[send].results.isEmpty, "reported before the last byte had left")
-        #expect(try stage.received(by: peer, bytes.count) == bytes)
-        try stage.end(send)
-        #expect(stage[send].results.first == Int32(bytes.count))
-        stage.engine.close(socket)
+        let send = harness.token()
+        harness.engine.sendZeroCopy(socket, try coldFrame(harness, bytes), send)
+        for _ in 0..<5 { harness.turn(within: 2) }
+        #expect(harness[send].results.isEmpty, "reported before the last byte had left")
+        #expect(try harness.received(by: peer, bytes.count) == bytes)
+        try harness.end(send)
+        #expect(harness[send].results.first == Int32(bytes.count))
+        harness.engine.close(socket)
       }
     }
 
     @Test(arguments: completeEngines, ways)
     func sendsFollowOneAnotherInOrder(_ kind: EngineKind, _ way: EngineFeatures) throws {
-      try onStage(kind, Self.options(way)) { stage in
-        let (socket, peer) = try stage.connection()
+      try withHarness(kind, Self.options(way)) { harness in
+        let (socket, peer) = try harness.connection()
         var expected: [UInt8] = []
         var got: [UInt8] = []
         for i in 0..<20 {
           let bytes = pattern(1000 + 700 * i)
           expected += bytes
-          let send = stage.token()
+          let send = harness.token()
           if i % 3 == 2 {
-            stage.engine.send(socket, try coldFrame(stage, bytes), .awaited, send)
+            harness.engine.send(socket, try coldFrame(harness, bytes), .awaited, send)
           } else {
-            stage.engine.sendZeroCopy(socket, try coldFrame(stage, bytes), send)
+            harness.engine.sendZeroCopy(socket, try coldFrame(harness, bytes), send)
           }
           // The kernel refers to the memory until the peer has taken the bytes.
-          try stage.turn(until: {
+          try harness.turn(until: {
             got += peer.receive() ?? []
-            return stage.ending(send) != nil && got.count >= expected.count
+            return harness.ending(send) != nil && got.count >= expected.count
           })
         }
         #expect(got == expected)
-        stage.engine.close(socket)
+        harness.engine.close(socket)
       }
     }
 
@@ -124,18 +126,18 @@ extension Contract {
     func aResetWhileTheMemoryIsHeldEndsItOnce(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
-      try onStage(kind, Self.options(way)) { stage in
-        let (socket, peer) = try stage.connection()
-        let send = stage.token()
-        stage.engine.sendZeroCopy(socket, try coldFrame(stage, pattern(8 << 20)), send)
-        for _ in 0..<4 { stage.turn(within: 3) }
-        #expect(stage.engine.counters.framesInUse == 1)
+      try withHarness(kind, Self.options(way)) { harness in
+        let (socket, peer) = try harness.connection()
+        let send = harness.token()
+        harness.engine.sendZeroCopy(socket, try coldFrame(harness, pattern(8 << 20)), send)
+        for _ in 0..<4 { harness.turn(within: 3) }
+        #expect(harness.engine.counters.framesInUse == 1)
         peer.reset()
-        let ending = try stage.end(send)
+        let ending = try harness.end(send)
         #expect(ending == -ECONNRESET || ending == -EPIPE)
-        #expect(stage[send].results.count == 1, "after an error there is one completion")
-        #expect(stage.engine.counters.framesInUse == 0)
-        stage.engine.close(socket)
+        #expect(harness[send].results.count == 1, "after an error there is one completion")
+        #expect(harness.engine.counters.framesInUse == 0)
+        harness.engine.close(socket)
       }
     }
 
@@ -143,34 +145,34 @@ extension Contract {
     func aSendAfterTheOwnShutdownHasOneCompletionWithEPIPE(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
-      try onStage(kind, Self.options(way)) { stage in
-        let (socket, _) = try stage.connection()
-        stage.engine.shutdown(socket, .send)
+      try withHarness(kind, Self.options(way)) { harness in
+        let (socket, _) = try harness.connection()
+        harness.engine.shutdown(socket, .send)
         for count in [10, 5000] {
-          let send = stage.token()
-          stage.engine.sendZeroCopy(socket, try coldFrame(stage, pattern(count)), send)
-          try stage.expect(send, -EPIPE)
-          #expect(stage[send].results == [-EPIPE])
+          let send = harness.token()
+          harness.engine.sendZeroCopy(socket, try coldFrame(harness, pattern(count)), send)
+          try harness.expect(send, -EPIPE)
+          #expect(harness[send].results == [-EPIPE])
         }
-        stage.engine.close(socket)
+        harness.engine.close(socket)
       }
     }
 
     @Test(.tags(.failure), arguments: completeEngines, ways)
     func aShutdownWhileItWaitsIsEPIPE(_ kind: EngineKind, _ way: EngineFeatures) throws {
-      try onStage(kind, Self.options(way)) { stage in
-        let (socket, peer) = try stage.connection()
-        let send = stage.token()
-        stage.engine.sendZeroCopy(socket, try coldFrame(stage, pattern(8 << 20)), send)
-        for _ in 0..<4 { stage.turn(within: 3) }
-        stage.engine.shutdown(socket, .both)
+      try withHarness(kind, Self.options(way)) { harness in
+        let (socket, peer) = try harness.connection()
+        let send = harness.token()
+        harness.engine.sendZeroCopy(socket, try coldFrame(harness, pattern(8 << 20)), send)
+        for _ in 0..<4 { harness.turn(within: 3) }
+        harness.engine.shutdown(socket, .both)
         // The kernel refers to the memory until the peer has taken what had left.
-        try stage.turn(until: {
+        try harness.turn(until: {
           _ = peer.receive()
-          return stage.ending(send) != nil
+          return harness.ending(send) != nil
         })
-        try stage.expect(send, -EPIPE)
-        stage.engine.close(socket)
+        try harness.expect(send, -EPIPE)
+        harness.engine.close(socket)
       }
     }
 
@@ -178,19 +180,19 @@ extension Contract {
     func aSendThatWaitsIsCancelledAndItsMemoryComesBack(
       _ kind: EngineKind, _ way: EngineFeatures
     ) throws {
-      try onStage(kind, Self.options(way)) { stage in
-        let (socket, peer) = try stage.connection()
-        let send = stage.token()
-        stage.engine.sendZeroCopy(socket, try coldFrame(stage, pattern(8 << 20)), send)
-        for _ in 0..<4 { stage.turn(within: 3) }
-        stage.engine.cancelAll(socket)
+      try withHarness(kind, Self.options(way)) { harness in
+        let (socket, peer) = try harness.connection()
+        let send = harness.token()
+        harness.engine.sendZeroCopy(socket, try coldFrame(harness, pattern(8 << 20)), send)
+        for _ in 0..<4 { harness.turn(within: 3) }
+        harness.engine.cancelAll(socket)
         // What the kernel holds is free when the peer has taken it, or is gone.
-        try stage.turn(until: {
+        try harness.turn(until: {
           _ = peer.receive()
-          return stage.ending(send) != nil
+          return harness.ending(send) != nil
         })
-        #expect(stage[send].results.first == -ECANCELED)
-        stage.engine.close(socket)
+        #expect(harness[send].results.first == -ECANCELED)
+        harness.engine.close(socket)
       }
     }
 
@@ -198,14 +200,14 @@ extension Contract {
     func twoSendsAtOnceTrap(_ kind: EngineKind) async {
       await traps(
         kind,
-        before: { stage in
-          stage.kept = try stage.connection().socket
-          stage.engine.sendZeroCopy(
-            stage.kept, try coldFrame(stage, pattern(8 << 20)), stage.token())
+        before: { harness in
+          harness.kept = try harness.connection().socket
+          harness.engine.sendZeroCopy(
+            harness.kept, try coldFrame(harness, pattern(8 << 20)), harness.token())
         }
-      ) { stage in
-        let frame = try stage.frame("x")
-        stage.engine.send(stage.kept, frame, .quiet, stage.token())
+      ) { harness in
+        let frame = try harness.frame("x")
+        harness.engine.send(harness.kept, frame, .quiet, harness.token())
       }
     }
   }

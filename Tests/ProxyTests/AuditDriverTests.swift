@@ -18,11 +18,11 @@ private struct Harness: ~Copyable {
     if isThere { world.disk.makeDirectory("/log") }
     engine = Simulated(EngineOptions(), world: world)
     let settings = AuditConfiguration(directory: "/log", whenFull: whenFull)
-    let seed = JournalSeed(
+    let parameters = JournalParameters(
       settings, worker: 0, exchanges: 8, run: RunIdentity(high: 1, low: 1),
       recovered: RecoveredLog())
     audit = AuditDriver(
-      seed, settings, exchanges: 8, worker: 0, tokenKind: TokenKind.journal.rawValue,
+      parameters, settings, exchanges: 8, worker: 0, tokenKind: TokenKind.journal.rawValue,
       logger: Logger(label: "audit") { _ in SwiftLogNoOpLogHandler() })
   }
 

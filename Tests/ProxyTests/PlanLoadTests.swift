@@ -159,13 +159,15 @@ private final class RunningWorker {
     let gate = EngineGate(count: 1)
     running = Self.configuration(port, ports)
     metrics = try ProxyMetrics(running, workers: 1)
-    let seed = WorkerSeed(
+    let parameters = WorkerParameters(
       generation: try Self.generation(running, ports, metrics), index: 0, workerCount: 1,
       options: EngineOptions(), control: board.controls, connectionCount: connections,
       logger: Logger(label: "plans") { _ in SwiftLogNoOpLogHandler() }, journal: nil, cpu: nil,
       gate: gate, counters: metrics.counters(0))
     let wakers = board.wakers
-    thread = try WorkerThread.start(name: "plans", cpu: nil) { startWorker(kind, seed, wakers) }
+    thread = try WorkerThread.start(name: "plans", cpu: nil) {
+      startWorker(kind, parameters, wakers)
+    }
     guard gate.result() == nil else {
       gate.close()
       thread.join()

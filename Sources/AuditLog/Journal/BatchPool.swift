@@ -186,7 +186,7 @@ struct BatchPool: ~Copyable {
   mutating func lend() -> FileBuffer { memory[inFlight].take()! }
 
   mutating func giveBack(_ buffer: consuming FileBuffer) {
-    precondition(buffer.base == bases[inFlight], "a completion gave another buffer back")
+    precondition(buffer.base == bases[inFlight], "a completion returned a different buffer")
     memory[inFlight] = consume buffer
   }
 }

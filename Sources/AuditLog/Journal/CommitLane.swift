@@ -73,7 +73,7 @@ struct CommitLane: ~Copyable {
     case .closeOld:
       return .close(file: oldFile)
     case .idle:
-      preconditionFailure("a started commit has a step")
+      preconditionFailure("no step in a commit that was started")
     }
   }
 
@@ -101,7 +101,7 @@ struct CommitLane: ~Copyable {
       oldFile = -1
       step = .write
     case .idle:
-      preconditionFailure("a completion without a commit")
+      preconditionFailure("a completion without an operation of the commit lane")
     }
     return .pending
   }

@@ -67,7 +67,7 @@ struct FillLane: ~Copyable {
     case .idle:
       // TRAP: the lane starts a step before it asks for its operation; no result leads to `idle`
       // here.
-      preconditionFailure("a started step of filling has a step")
+      preconditionFailure("no step in a fill that was started")
     }
   }
 

@@ -158,7 +158,7 @@ extension Journal {
   }
 
   /// Everything in memory fails: its exchanges are closed unanswered.
-  private mutating func failPending(code: Int32) {
+  mutating func failPending(code: Int32) {
     while !pool.isEmpty {
       pool.beginAnyCommit()
       failBatch(code: code)

@@ -4,6 +4,9 @@
 public import MillraceEngine
 
 extension Journal {
+  /// Attempts to make the segment that records in memory wait for before these count as failed.
+  private static var preparationsMaximum: Int { 8 }
+
   // MARK: Preparing
 
   /// What the prepare lane has to go by now.
@@ -24,6 +27,16 @@ extension Journal {
       return nil
     }
     return prepare.nextOperation(demand, &segments, paths, mode, now)
+  }
+
+  /// Reports the completion of the prepare lane's operation.
+  mutating func completedPrepare(_ result: Int32, _ buffer: consuming FileBuffer?, _ now: Int64) {
+    prepare.completed(result, buffer, demand, &segments, &mode, &events, now)
+    // What was promised to these records was in a segment that failed, and no other can be made in its
+    // place: a disk that is full for good must not hold executed exchanges for good.
+    if prepare.failuresInARow >= Self.preparationsMaximum && commit.isIdle {
+      failPending(code: events.lastPrepareError)
+    }
   }
 
   // MARK: Watching

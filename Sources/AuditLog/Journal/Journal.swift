@@ -132,7 +132,7 @@ public struct Journal: ~Copyable {
   ) {
     switch lane {
     case .commit: completedCommit(result, buffer, now)
-    case .prepare: prepare.completed(result, buffer, demand, &segments, &mode, &events, now)
+    case .prepare: completedPrepare(result, buffer, now)
     case .retire: retire.completed(result, &events)
     case .fill: fill.completed(result, buffer, &segments, &events, now)
     case .watch: completedWatch(result: result, status: nil)

@@ -127,16 +127,18 @@ public struct JournalConfiguration: Sendable {
 
   func checkPreconditions() {
     let block = SegmentName.blockSize
-    precondition(worker >= 0 && worker <= 999, "worker")
-    precondition(batchSize % block == 0 && batchSize >= 2 * block, "batchSize")
-    precondition(batchCount >= 3, "batchCount")
-    precondition(recordMaximum > 0 && recordMaximum <= batchSize / 2, "recordMaximum")
+    precondition(worker >= 0 && worker <= 999, "worker number out of range")
+    precondition(batchSize % block == 0 && batchSize >= 2 * block, "batchSize out of range")
+    precondition(batchCount >= 3, "batchCount out of range")
+    precondition(recordMaximum > 0 && recordMaximum <= batchSize / 2, "recordMaximum out of range")
     for size in [segmentSize, firstSegmentSize] {
-      precondition(size % block == 0 && size >= 2 * batchSize + 2 * block, "segmentSize")
+      precondition(
+        size % block == 0 && size >= 2 * batchSize + 2 * block, "segmentSize out of range")
     }
-    precondition(prefillChunk > 0 && prefillChunk % block == 0, "prefillChunk")
-    precondition(prefillStep > 0 && prefillStep % block == 0, "prefillStep")
-    precondition(backlogBatches > 0 && reservedSegments > 0 && largeBytes >= 0, "room")
-    precondition(intervalNanoseconds > 0 && retryNanoseconds > 0, "interval")
+    precondition(prefillChunk > 0 && prefillChunk % block == 0, "prefillChunk out of range")
+    precondition(prefillStep > 0 && prefillStep % block == 0, "prefillStep out of range")
+    precondition(
+      backlogBatches > 0 && reservedSegments > 0 && largeBytes >= 0, "capacity out of range")
+    precondition(intervalNanoseconds > 0 && retryNanoseconds > 0, "intervals must be positive")
   }
 }

@@ -54,6 +54,8 @@ struct PrepareLane: ~Copyable {
   private var directory: Int32 = -1
   /// Monotonic time before which nothing is begun.
   private(set) var retryAt: Int64 = 0
+  /// Attempts that failed, one after another, while records waited for the segment.
+  private(set) var failuresInARow = 0
 
   /// - Parameter nextSegment: the number of the first segment.
   init(_ configuration: JournalConfiguration, nextSegment: UInt64) {
@@ -144,7 +146,7 @@ struct PrepareLane: ~Copyable {
     case .closeDirectory:
       return .close(file: directory)
     case .idle:
-      preconditionFailure("a started preparation has a step")
+      preconditionFailure("no step in a preparation that was started")
     }
   }
 
@@ -227,6 +229,7 @@ struct PrepareLane: ~Copyable {
       step = .idle
     default:
       if result < 0 && !isHarmless(-result) {
+        failuresInARow = demand.isWaiting ? failuresInARow + 1 : 0
         fail(-result, &mode, &events, now)
       } else if demand.isLost || (isEnd(demand) && !isPublishing) {
         giveUp(max(result, 0))
@@ -264,6 +267,7 @@ struct PrepareLane: ~Copyable {
     if var segment = reserve.pop() {
       segment.filled = work.fillEnd
       segments.setReady(segment)
+      failuresInARow = 0
     }
     work.file = -1
     step = .idle

@@ -37,7 +37,7 @@ struct RecordAppender {
         requestPart: requestPart, response: response, into: &cursor)
       // TRAP: `RecordWriter`'s bounds are worst cases for the very bytes that are written: each
       // escapes to six at most.
-      precondition(!cursor.overflowed, "a record that its reservation did not cover")
+      precondition(!cursor.overflowed, "a record that its reservation does not cover")
     }
     let length = cursor.position
     pool.advance(length, sequence: sequence)

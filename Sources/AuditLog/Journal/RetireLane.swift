@@ -48,7 +48,7 @@ struct RetireLane: ~Copyable {
     case .syncLength: return .sync(file: current.file, dataOnly: false)
     case .close: return .close(file: current.file)
     case .unlink: return .unlink(path: paths.segment(.retire, number: current.number))
-    case .idle: preconditionFailure("a started retirement has a step")
+    case .idle: preconditionFailure("no step in a retirement that was started")
     }
   }
 
@@ -66,7 +66,7 @@ struct RetireLane: ~Copyable {
     case .syncLength: step = .close
     case .close: step = current.used == 0 && !current.isLost ? .unlink : .idle
     case .unlink: step = .idle
-    case .idle: preconditionFailure("a completion without a retirement")
+    case .idle: preconditionFailure("a completion without an operation of the retire lane")
     }
   }
 }

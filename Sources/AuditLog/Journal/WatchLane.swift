@@ -73,7 +73,7 @@ struct WatchLane: ~Copyable {
     case .directory: return sawDirectory(result, status, segments, isLost)
     case .segment: return sawSegment(result, status, segments, isLost)
     // TRAP: the step was set when the operation that completed was submitted.
-    case .idle: preconditionFailure("a completion without a look")
+    case .idle: preconditionFailure("a completion without an operation of the watch lane")
     }
   }
 

@@ -95,7 +95,9 @@ extension Reader {
   mutating func duration(_ fields: Fields, _ name: String) -> Int64? {
     guard let value = fields[name] else { return nil }
     let shape = fields.shape.key(name).value
-    guard case .duration(let range) = shape else { preconditionFailure("\(name) is no duration") }
+    guard case .duration(let range) = shape else {
+      preconditionFailure("\(name) is not a duration")
+    }
     guard let number = quantity(value, shape, key: name, { Quantity.duration($0, in: range) })
     else { return nil }
     guard range.contains(number) else {
@@ -108,7 +110,7 @@ extension Reader {
   mutating func size(_ fields: Fields, _ name: String) -> Int? {
     guard let value = fields[name] else { return nil }
     let shape = fields.shape.key(name).value
-    guard case .size(let range) = shape else { preconditionFailure("\(name) is no size") }
+    guard case .size(let range) = shape else { preconditionFailure("\(name) is not a size") }
     guard let number = quantity(value, shape, key: name, Quantity.size) else { return nil }
     guard range.contains(Int(number)) else {
       reportRange(value, written(value), shape, "\(name): \(shape.example)")
@@ -124,7 +126,7 @@ extension Reader {
 
   /// One of a choice's words. A plain number is taken by its letters, for `minimum_version: 1.2`.
   mutating func word(_ value: Located, _ shape: ValueShape, key: String) -> String? {
-    guard let choice = shape.choice else { preconditionFailure("\(key) is no choice") }
+    guard let choice = shape.choice else { preconditionFailure("\(key) is not a choice") }
     guard case .scalar(let scalar) = value.node.content, !value.node.isNull else {
       reportType(value, shape, example: "\(key): \(shape.example)")
       return nil
@@ -144,7 +146,7 @@ extension Reader {
   /// The words of a list of a choice, each at most once; the wrong ones are left out.
   mutating func words(_ fields: Fields, _ name: String) -> [String]? {
     let shape = fields.shape.key(name).value
-    guard case .list(let item, _) = shape else { preconditionFailure("\(name) is no list") }
+    guard case .list(let item, _) = shape else { preconditionFailure("\(name) is not a list") }
     guard let list = fields[name], let items = items(list, shape) else { return nil }
     var words: [String] = []
     for value in items {
@@ -250,7 +252,7 @@ extension ValueShape {
       for case .integer(let range) in shapes { return range }
     default: break
     }
-    preconditionFailure("the shape has no integer")
+    preconditionFailure("the schema entry is not an integer")
   }
 
   /// The words in this shape, alone or as an alternative.

@@ -82,7 +82,9 @@ struct Reader {
 
   /// The items of a list, however many the shape allows. nil if it is none.
   mutating func items(_ value: Located, _ shape: ValueShape) -> [Located]? {
-    guard case .list(_, let count) = shape else { preconditionFailure("the shape is no list") }
+    guard case .list(_, let count) = shape else {
+      preconditionFailure("the schema entry is not a list")
+    }
     guard case .sequence(let nodes) = value.node.content else {
       reportType(value, shape, example: shape.example)
       return nil

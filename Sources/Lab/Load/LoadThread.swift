@@ -23,7 +23,8 @@ enum LoadThread {
         let engine = try Epoll(parameters.options)
         guard gate.pass(parameters.index) else { return }
         serve(parameters, engine, tallies)
-      case .simulated: preconditionFailure("a simulated load runs in a world, not on a thread")
+      case .simulated:
+        preconditionFailure("a simulated load runs in a SimulatedWorld, not on a thread")
       }
     } catch {
       return gate.fail(error)

@@ -44,7 +44,7 @@ struct Pacer {
     countLeft = .max
     end = .max
     switch source.pacing {
-    case .closed: preconditionFailure("a closed loop has no moments")
+    case .closed: preconditionFailure("a closed-loop load has no schedule")
     case .constant(let rate):
       precondition(rate > 0 && rate.isFinite, "a rate of \(rate)")
       kind = .constant(rate: rate)

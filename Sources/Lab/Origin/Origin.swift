@@ -220,7 +220,8 @@ enum OriginThread {
       case .epoll:
         let engine = try Epoll(parameters.options)
         if gate.pass(parameters.index) { serve(parameters, engine) }
-      case .simulated: preconditionFailure("a simulated origin runs in a world, not on a thread")
+      case .simulated:
+        preconditionFailure("a simulated origin runs in a SimulatedWorld, not on a thread")
       }
     } catch {
       gate.fail(error)

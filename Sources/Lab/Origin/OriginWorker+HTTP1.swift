@@ -247,7 +247,7 @@ extension OriginWorker where E: ~Copyable {
         return w.overflowed ? -1 : w.count
       }
     }
-    precondition(written > 0, "an answer's head outgrew its room")
+    precondition(written > 0, "a response head exceeds its buffer")
   }
 
   /// Puts content into the frame: as much as one send carries, or as the rate allows.

@@ -9,7 +9,7 @@ extension LoadResult {
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     // Cannot fail: plain values, and `nonConforming` figures are never stored.
     guard let data = try? encoder.encode(self) else {
-      preconditionFailure("a result that is no JSON")
+      preconditionFailure("a result that is not JSON")
     }
     return [UInt8](data) + [UInt8(ascii: "\n")]
   }

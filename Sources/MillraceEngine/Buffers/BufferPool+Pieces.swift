@@ -16,7 +16,7 @@ extension BufferPool {
     let memory = mmap(
       nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
     guard let memory, memory != MAP_FAILED else {
-      preconditionFailure("no address space to note pieces of buffers")
+      preconditionFailure("no address space for the table of buffer pieces")
     }
     state.pointee.pieces = memory.bindMemory(to: UInt64.self, capacity: bytes / 8)
   }

@@ -87,7 +87,7 @@ struct ChainSlab: ~Copyable {
 
   /// Ends the making. - Returns: the chain's number.
   mutating func finishMaking() -> Int32 {
-    precondition(open >= 0, "no chain was begun")
+    precondition(open >= 0, "no chain is open")
     let chain = open
     open = -1
     return chain

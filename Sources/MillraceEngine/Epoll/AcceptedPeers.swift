@@ -29,7 +29,7 @@ struct AcceptedPeers: ~Copyable {
       nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
     guard let memory, memory != MAP_FAILED else {
       // TRAP: address space at start, sized by the configuration.
-      preconditionFailure("no address space for the peers of \(limit) descriptors")
+      preconditionFailure("no address space for the peer addresses of \(limit) descriptors")
     }
     // SAFETY: fresh zero pages; an all-zero entry is one without an address.
     entries = memory.bindMemory(to: Entry.self, capacity: limit)

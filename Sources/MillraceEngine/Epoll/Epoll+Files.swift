@@ -144,7 +144,7 @@ extension Epoll {
   public mutating func open(
     _ path: String, flags: Int32, mode: UInt32, into slot: Descriptor, _ token: Token
   ) {
-    precondition(slot.isDirect, "open into a descriptor that is no slot")
+    precondition(slot.isDirect, "open into a descriptor that is not a direct slot")
     let index = files.take(.openDirect, token)
     files.slots[Int(index)].path = strdup(path)
     files.slots[Int(index)].flags = flags | O_CLOEXEC

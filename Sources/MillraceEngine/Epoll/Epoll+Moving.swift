@@ -8,10 +8,11 @@ import Glibc
 
 extension Epoll {
   public mutating func surrender(_ socket: Descriptor) -> Int32 {
-    precondition(!socket.isDirect, "a direct descriptor has no number to give up")
+    precondition(!socket.isDirect, "a direct descriptor has no file descriptor number")
     statistics.systemCalls += 2
     precondition(
-      Sockets.isConnection(socket.rawValue), "surrender of what is not a connected stream socket")
+      Sockets.isConnection(socket.rawValue),
+      "surrender of something other than a connected stream socket")
     sockets.retire(socket.rawValue)
     statistics.systemCalls += 1
     // It stays open, so that the kernel does not take it out by itself.

@@ -52,8 +52,8 @@ extension Epoll {
   public mutating func returnSlot(_ slot: Descriptor) {
     let record = sockets[slot.rawValue]
     precondition(
-      slot.isDirect && record.pointee.state.contains(.reserved), "no slot that was taken")
-    precondition(target(slot.rawValue) < 0, "a slot was returned with something open in it")
+      slot.isDirect && record.pointee.state.contains(.reserved), "not a slot in use")
+    precondition(target(slot.rawValue) < 0, "release of a slot with an open descriptor")
     record.pointee.state.remove(.reserved)
     direct.giveBack(slot)
   }

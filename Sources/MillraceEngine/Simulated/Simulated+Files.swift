@@ -146,7 +146,7 @@ extension Simulated {
   public mutating func takeStatus(_ completion: Completion) -> FileStatus {
     precondition(completion.hasStatus, "a completion without a status was redeemed")
     guard let status = fileOperations.redeem(completion).status else {
-      preconditionFailure("what a file operation brought was redeemed twice")
+      preconditionFailure("the result of a file operation was redeemed twice")
     }
     return status
   }

@@ -4,12 +4,12 @@ import Glibc
 
 extension Simulated {
   public mutating func surrender(_ socket: Descriptor) -> Int32 {
-    precondition(!socket.isDirect, "a direct descriptor has no number to give up")
+    precondition(!socket.isDirect, "a direct descriptor has no file descriptor number")
     world.note(.move, 0, Int64(socket.rawValue))
     let handle = known(socket)
     precondition(!handle.isBusy, "surrender with an operation in flight")
     guard case .stream(let end) = handle.thing else {
-      preconditionFailure("surrender of what is not a connected stream socket")
+      preconditionFailure("surrender of something other than a connected stream socket")
     }
     end.owner = nil
     handles[Int(socket.rawValue)] = nil

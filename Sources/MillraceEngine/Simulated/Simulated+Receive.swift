@@ -9,7 +9,7 @@ extension Simulated {
 
   public mutating func receive(_ socket: Descriptor, _ mode: ReceiveMode, _ token: Token) {
     if openChain != nil {
-      precondition(mode == .once, "a receive that stays armed is no step of a chain")
+      precondition(mode == .once, "a multishot receive cannot be a step of a chain")
       if isStep(token, { $0.receive(socket, mode, token) }, on: socket) { return }
     }
     guard let handle = handle(socket.rawValue) else { return refuse(token, -EBADF) }

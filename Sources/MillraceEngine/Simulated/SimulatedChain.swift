@@ -26,7 +26,9 @@ extension Simulated {
   }
 
   public mutating func endChain() {
-    guard let chain = openChain else { preconditionFailure("the end of a chain without one") }
+    guard let chain = openChain else {
+      preconditionFailure("the end of a chain that was not begun")
+    }
     precondition(
       (1...Chain.limit).contains(chain.waiting.count), "a chain has 1...\(Chain.limit) steps")
     precondition(chains.count < options.chains, "more chains in flight than the engine's limit")

@@ -29,7 +29,7 @@ public struct SimulatedDice: Sendable {
 
   /// 0..<sides. - Precondition: `sides` > 0.
   public mutating func roll(_ sides: Int) -> Int {
-    precondition(sides > 0, "a die without sides")
+    precondition(sides > 0, "a random range without values")
     return Int(next().multipliedFullWidth(by: UInt64(sides)).high)
   }
 

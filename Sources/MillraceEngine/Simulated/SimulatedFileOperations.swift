@@ -100,7 +100,7 @@ struct SimulatedFileOperations {
     let index = Int(completion.bufferIndex)
     guard index < places.count, generations[index] == completion.bufferGeneration,
       let operation = places[index]
-    else { preconditionFailure("what a file operation brought was redeemed twice") }
+    else { preconditionFailure("the result of a file operation was redeemed twice") }
     remove(index)
     return operation
   }

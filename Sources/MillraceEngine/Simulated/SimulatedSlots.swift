@@ -28,13 +28,13 @@ struct SimulatedSlots {
   }
 
   mutating func fill(_ slot: Descriptor, _ handle: SimulatedHandle) {
-    precondition(isTaken[Int(slot.slot)], "a slot that was not taken")
-    precondition(handles[Int(slot.slot)] == nil, "a slot that is not empty")
+    precondition(isTaken[Int(slot.slot)], "a slot that is not in use")
+    precondition(handles[Int(slot.slot)] == nil, "a slot that is already in use")
     handles[Int(slot.slot)] = handle
   }
 
   mutating func free(_ slot: Descriptor) {
-    precondition(isTaken[Int(slot.slot)], "a slot that was not taken")
+    precondition(isTaken[Int(slot.slot)], "a slot that is not in use")
     handles[Int(slot.slot)] = nil
     isTaken[Int(slot.slot)] = false
     free.append(Int(slot.slot))
@@ -49,7 +49,7 @@ extension Simulated {
   }
 
   public mutating func returnSlot(_ slot: Descriptor) {
-    precondition(slots[slot] == nil, "a slot in which something is open was given back")
+    precondition(slots[slot] == nil, "release of a slot with an open descriptor")
     slots.free(slot)
   }
 

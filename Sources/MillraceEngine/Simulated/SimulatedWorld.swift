@@ -150,6 +150,6 @@ public final class SimulatedWorld {
       + trace.tail
     var bytes = Array(text.utf8)
     _ = Glibc.write(2, &bytes, bytes.count)
-    preconditionFailure("the simulated world stands still")
+    preconditionFailure("the simulated world has no event left")
   }
 }

@@ -38,7 +38,7 @@ extension Uring {
   }
 
   public mutating func endChain() {
-    precondition(chainIsOpen, "no chain was begun")
+    precondition(chainIsOpen, "no chain is open")
     chainIsOpen = false
     if linking.isOpen {
       precondition(linking.count > 0, "a chain without a step")

@@ -54,9 +54,9 @@ extension Uring {
   public mutating func returnSlot(_ slot: Descriptor) {
     let record = sockets[slot.rawValue]
     precondition(
-      slot.isDirect && record.pointee.state.contains(.reserved), "no slot that was taken")
+      slot.isDirect && record.pointee.state.contains(.reserved), "not a slot in use")
     precondition(
-      !record.pointee.state.contains(.open), "a slot was returned with something open in it")
+      !record.pointee.state.contains(.open), "release of a slot with an open descriptor")
     record.pointee.state.remove(.reserved)
     direct.giveBack(slot)
   }
@@ -65,8 +65,8 @@ extension Uring {
   /// together with the one that opens it.
   func beginFilling(_ slot: Int32) {
     let record = sockets[slot]
-    precondition(record.pointee.state.contains(.reserved), "no slot that was taken")
-    precondition(!record.pointee.state.contains(.open), "something is open in the slot already")
+    precondition(record.pointee.state.contains(.reserved), "not a slot in use")
+    precondition(!record.pointee.state.contains(.open), "the slot is already in use")
     sockets.open(slot).pointee.state.insert(.reserved)
   }
 

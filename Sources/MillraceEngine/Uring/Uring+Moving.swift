@@ -7,10 +7,11 @@ import Glibc
 
 extension Uring {
   public mutating func surrender(_ socket: Descriptor) -> Int32 {
-    precondition(!socket.isDirect, "a direct descriptor has no number to give up")
+    precondition(!socket.isDirect, "a direct descriptor has no file descriptor number")
     statistics.systemCalls += 2
     precondition(
-      Sockets.isConnection(socket.rawValue), "surrender of what is not a connected stream socket")
+      Sockets.isConnection(socket.rawValue),
+      "surrender of something other than a connected stream socket")
     requireNoReceiveStep(socket.rawValue)
     sockets.retire(socket.rawValue)
     return socket.rawValue

@@ -8,7 +8,7 @@ extension Uring {
   public mutating func wait(until deadline: Int64?) {
     // TRAP: the caller's order of calls, which no event changes: chains are made and closed by code
     // in one go.
-    precondition(!chainIsOpen, "a wait while a chain is being made")
+    precondition(!chainIsOpen, "a wait while a chain is open")
     statistics.turns += 1
     pollSignal.clear()
     queue.rewind()

@@ -68,16 +68,16 @@ struct AuditDriver: ~Copyable {
   private(set) var isAbandoned = false
 
   /// - Parameters:
-  ///   - seed: nil without an audit log.
+  ///   - parameters: nil without an audit log.
   ///   - settings: of the configuration, where it has any.
   ///   - exchanges: slots of exchanges, numbered from 0.
   init(
-    _ seed: JournalSeed?, _ settings: AuditConfiguration?, exchanges: Int, worker: Int,
+    _ parameters: JournalParameters?, _ settings: AuditConfiguration?, exchanges: Int, worker: Int,
     tokenKind: UInt8, logger: Logger
   ) {
     self.tokenKind = tokenKind
-    if let seed {
-      journal = Journal(configuration: seed.configuration, recovered: seed.recovered)
+    if let parameters {
+      journal = Journal(configuration: parameters.configuration, recovered: parameters.recovered)
       isOn = true
       waitsForRecords = settings?.durability == .beforeResponse
     } else {
@@ -85,7 +85,7 @@ struct AuditDriver: ~Copyable {
       isOn = false
       waitsForRecords = false
     }
-    directory = seed?.directory
+    directory = parameters?.directory
     whenFull = settings?.whenFull ?? .reject
     holdNanoseconds = waitsForRecords ? settings?.holdNanoseconds ?? 0 : 0
     gated = GateQueue(capacity: exchanges)

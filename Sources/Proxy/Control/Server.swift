@@ -66,17 +66,17 @@ public struct Server {
     let supervisor = Supervisor(
       configuration: configuration, logger: logger, processors: processors, metrics: metrics,
       count: count)
-    let serve = { (journals: [JournalSeed]) in
+    let serve = { (journals: [JournalParameters]) in
       supervisor.serve(generation, choice, journals, tickets, signals) { preflight.lock?.release() }
     }
     do {
       guard let audit = configuration.audit else { return serve([]) }
       let lease = try BlockingFiles.lease(directory: audit.directory)
-      let seeds = try recover(audit, lease, count, configuration.limits)
+      let parameters = try recover(audit, lease, count, configuration.limits)
       // It holds the directory until here.
       let directory = AuditDirectory(consume lease)
       defer { directory.release() }
-      return serve(seeds.map { $0.using(directory) })
+      return serve(parameters.map { $0.using(directory) })
     } catch {
       logger.critical(
         """
@@ -182,7 +182,7 @@ public struct Server {
   private func recover(
     _ audit: AuditConfiguration, _ lease: borrowing DirectoryLease, _ workers: Int,
     _ limits: LimitsConfiguration
-  ) throws -> [JournalSeed] {
+  ) throws -> [JournalParameters] {
     var words: (UInt64, UInt64) = (0, 0)
     withUnsafeMutableBytes(of: &words) { SystemRandomness.fill($0) }
     let run = RunIdentity(high: words.0, low: words.1)
@@ -204,7 +204,7 @@ public struct Server {
         """)
     }
     return (0..<workers).map {
-      JournalSeed(
+      JournalParameters(
         audit, worker: $0, exchanges: limits.exchanges, run: run, recovered: recovered)
     }
   }

@@ -29,7 +29,7 @@ struct Supervisor {
   ///   - whenListening: called once all workers accept connections.
   /// - Returns: the process's exit status.
   func serve(
-    _ generation: PlanGeneration, _ choice: EngineSelection, _ journals: [JournalSeed],
+    _ generation: PlanGeneration, _ choice: EngineSelection, _ journals: [JournalParameters],
     _ tickets: TicketKeys, _ signals: SignalWaiter, whenListening: () -> Void
   ) -> Int32 {
     let connections = UnsafeMutablePointer<Atomic<Int>>.allocate(capacity: 1)
@@ -40,7 +40,7 @@ struct Supervisor {
     let board = ControlBoard(count: count)
     let threads = startWorkers(choice, board) { i, options, gate in
       let cpu = pins ? processors.allowed[i % processors.allowed.count] : nil
-      return WorkerSeed(
+      return WorkerParameters(
         generation: generation, index: i, workerCount: count, options: options,
         control: board.controls + i, connectionCount: connections, logger: logger,
         journal: journals.isEmpty ? nil : journals[i], cpu: cpu, board: queues, gate: gate,
@@ -82,7 +82,7 @@ struct Supervisor {
   /// try with less, and then with epoll.
   private func startWorkers(
     _ choice: EngineSelection, _ board: ControlBoard,
-    _ makeSeed: (Int, EngineOptions, EngineGate) -> WorkerSeed
+    _ makeParameters: (Int, EngineOptions, EngineGate) -> WorkerParameters
   ) -> [WorkerThread]? {
     var attempts = choice.attempts
     let wakers = board.wakers
@@ -91,11 +91,11 @@ struct Supervisor {
       let kind = attempts.kind
       var threads: [WorkerThread] = []
       for i in 0..<board.count {
-        let seed = makeSeed(i, attempts.options, gate)
+        let parameters = makeParameters(i, attempts.options, gate)
         do throws(SystemFailure) {
           threads.append(
-            try WorkerThread.start(name: "millrace-\(i)", cpu: seed.cpu) {
-              startWorker(kind, seed, wakers)
+            try WorkerThread.start(name: "millrace-\(i)", cpu: parameters.cpu) {
+              startWorker(kind, parameters, wakers)
             })
         } catch {
           gate.fail(kind, error)

@@ -15,91 +15,97 @@ enum WorkerMetric: Int, CaseIterable {
 
   var family: MetricFamily {
     switch self {
-    case .requests: .init("requests", "requests", "Requests whose head was read, refused ones too.")
+    case .requests:
+      .init("requests", "requests", "Request heads received, including rejected requests.")
     case .responses:
-      .init("responses", "responses", "Responses that were delivered to their end.")
-    case .accepted: .init("accepted", "connections", "Connections that were taken in.")
+      .init("responses", "responses", "Responses sent completely.")
+    case .accepted: .init("accepted", "connections", "Client connections accepted.")
     case .refused:
-      .init("refused", "connections", "Connections that were refused, most at the limit of them.")
+      .init(
+        "refused", "connections", "Client connections refused, most of them at limits.connections.")
     case .streamsRefused:
       .init(
         "streams_refused", "requests",
-        "Requests that were refused because limits.streams were in progress.")
+        "Requests rejected because limits.streams requests were active.")
     case .acceptedElsewhere:
       .init(
         "accepted_elsewhere", "connections",
-        "Accepted connections whose packets another CPU than this worker's handled.")
+        "Accepted connections whose packets another CPU handled than this worker's.")
     case .handedOver:
       .init(
         "handed_over", "connections",
-        "Connections that were passed on to the worker of their device queue.")
+        "Connections passed to the worker of their NIC receive queue.")
     case .badRequests:
-      .init("bad_requests", "requests", "Requests that were refused as malformed.")
+      .init("bad_requests", "requests", "Requests rejected as malformed.")
     case .fieldsDropped:
       .init(
         "fields_dropped", "fields",
-        "Field and trailer lines of requests that were dropped for an ambiguous name.")
+        "Request header and trailer fields removed because their name is ambiguous.")
     case .upstreamConnects:
-      .init("upstream_connects", "connections", "Connections to servers that were begun.")
+      .init("upstream_connects", "connections", "Connection attempts to upstream servers.")
     case .upstreamReuses:
-      .init("upstream_reuses", "requests", "Requests that were given a kept connection.")
+      .init("upstream_reuses", "requests", "Requests sent on an idle upstream connection.")
     case .upstreamStale:
       .init(
         "upstream_stale", "connections",
-        "Kept connections that proved useless before the request that they were given had left.")
+        "Idle upstream connections found closed before the request was sent.")
     case .upstreamFailures:
-      .init("upstream_failures", "failures", "Times that a server failed in any way.")
-    case .retries: .init("retries", "requests", "Second and further tries of a request.")
-    case .timeouts: .init("timeouts", "timeouts", "Timeouts of clients and servers in exchanges.")
+      .init("upstream_failures", "failures", "Upstream failures of any kind.")
+    case .retries: .init("retries", "requests", "Request retries.")
+    case .timeouts:
+      .init("timeouts", "timeouts", "Exchanges ended by a client or upstream timeout.")
     case .downstreamAborts:
-      .init("downstream_aborts", "connections", "Connections that their client broke off.")
-    case .handshakes: .init("handshakes", "handshakes", "TLS handshakes that were completed.")
+      .init(
+        "downstream_aborts", "connections", "Connections closed by the client during an exchange.")
+    case .handshakes: .init("handshakes", "handshakes", "TLS handshakes completed.")
     case .handshakeFailures:
       .init("handshake_failures", "handshakes", "TLS handshakes that failed.")
     case .tlsFloods:
       .init(
         "tls_floods", "sessions",
-        "TLS sessions that ended because their peer sent too many messages without data.")
+        "TLS sessions closed because the peer sent too many messages without data.")
     case .tlsStalls:
       .init(
-        "tls_stalls", "stalls", "Times that decrypting waited until the session's output had left.")
+        "tls_stalls", "stalls", "Times decryption waited for TLS output to be sent.")
     case .upstreamHandshakes:
       .init(
-        "upstream_handshakes", "handshakes", "TLS handshakes with servers that were completed.")
+        "upstream_handshakes", "handshakes", "Completed TLS handshakes with servers.")
     case .upstreamHandshakesResumed:
       .init(
         "upstream_handshakes_resumed", "handshakes",
-        "TLS handshakes with servers that resumed an earlier session.")
+        "TLS handshakes with servers that resumed a session.")
     case .upstreamHandshakeFailures:
       .init(
-        "upstream_handshake_failures", "handshakes", "TLS handshakes with servers that failed.")
+        "upstream_handshake_failures", "handshakes", "Failed TLS handshakes with servers.")
     case .auditRejects:
       .init(
-        "audit_rejects", "requests", "Requests that were refused for want of room in the audit log."
+        "audit_rejects", "requests", "Requests rejected because the audit log was full."
       )
     case .auditDrops:
       .init(
-        "audit_drops", "records", "Exchanges that the audit log does not have, by when_full: drop.")
+        "audit_drops", "records", "Exchanges not recorded in the audit log (when_full: drop).")
     case .auditWaits:
-      .init("audit_waits", "waits", "Times that a request began to wait for room in the audit log.")
+      .init("audit_waits", "waits", "Times a request waited for room in the audit log.")
     case .unansweredByAudit:
       .init(
         "unanswered_by_audit", "exchanges",
-        "Exchanges that were cut because their record could not be written.")
+        "Exchanges aborted because their audit record could not be written.")
     case .holdsExpired:
       .init(
         "holds_expired", "responses",
-        "Responses that were held for their end and had to begin without it.")
+        "Responses held for a single record (audit.hold) whose time or size limit was reached.")
     case .holdsRefused:
       .init(
         "holds_refused", "responses",
-        "Responses that were not held because the worker held too much.")
+        "Responses not held because the worker's hold limit was reached.")
     case .plansInstalled:
-      .init("plans_installed", "plans", "Plans that took the place of another.")
+      .init("plans_installed", "plans", "Configurations installed in place of an earlier one.")
     case .plansDelayed:
-      .init("plans_delayed", "plans", "Plans that had to wait for a place among those in use.")
+      .init(
+        "plans_delayed", "plans",
+        "Configurations that waited because too many earlier ones were still in use.")
     case .framesExhausted:
-      .init("frames_exhausted", "frames", "Times that no frame was left for a send.")
+      .init("frames_exhausted", "frames", "Times no send frame was free.")
     }
   }
 }
@@ -121,46 +127,46 @@ enum PublishedMetric: Int, CaseIterable {
 
   var family: MetricFamily {
     switch self {
-    case .connections: gauge("connections", "connections", "Open connections of clients.")
-    case .exchanges: gauge("exchanges", "exchanges", "Requests that are being served.")
+    case .connections: gauge("connections", "connections", "Open client connections.")
+    case .exchanges: gauge("exchanges", "exchanges", "Active requests.")
     case .upstreamConnections:
-      gauge("upstream_connections", "connections", "Open connections to servers.")
+      gauge("upstream_connections", "connections", "Open upstream connections.")
     case .upstreamIdle:
-      gauge("upstream_idle", "connections", "Connections to servers that wait for a request.")
-    case .leases: gauge("leases", "buffers", "Receive buffers that are in use.")
-    case .frames: gauge("frames", "frames", "Sends in the making or in flight.")
-    case .operations: gauge("operations", "operations", "Operations of the engine in flight.")
-    case .timers: gauge("timers", "timers", "Timers that are set.")
+      gauge("upstream_idle", "connections", "Idle upstream connections.")
+    case .leases: gauge("leases", "buffers", "Receive buffers in use.")
+    case .frames: gauge("frames", "frames", "Send frames being filled or in flight.")
+    case .operations: gauge("operations", "operations", "Engine operations in flight.")
+    case .timers: gauge("timers", "timers", "Armed timers.")
     case .coldBytes:
-      gauge("cold_bytes", "bytes", "Memory outside of the pools, for what has to wait.")
+      gauge("cold_bytes", "bytes", "Memory outside the buffer pools, used for data that waits.")
     case .records:
-      .init("records", "exchanges", "Exchanges whose end is in the audit log.")
-    case .queues: gauge("queues", "queues", "Device queues that connections came by.")
-    case .plans: gauge("plans", "plans", "Plans that connections are on.")
+      .init("records", "exchanges", "Exchanges with a final record in the audit log.")
+    case .queues: gauge("queues", "queues", "NIC receive queues that connections arrived on.")
+    case .plans: gauge("plans", "plans", "Configurations in use by connections.")
     case .heldResponses:
-      gauge("held_responses", "responses", "Responses that are held for their end.")
-    case .turns: .init("turns", "turns", "Turns of the worker's loop.")
-    case .systemCalls: .init("system_calls", "calls", "System calls on the path of data.")
+      gauge("held_responses", "responses", "Responses held for a single audit record (audit.hold).")
+    case .turns: .init("turns", "turns", "Event loop iterations.")
+    case .systemCalls: .init("system_calls", "calls", "System calls on the data path.")
     case .completions:
-      .init("completions", "completions", "Completions; on epoll, readiness events.")
+      .init("completions", "completions", "Completions (io_uring) or readiness events (epoll).")
     case .receivesStarved:
-      .init("receives_starved", "receives", "Receives that waited because no buffer was free.")
-    case .sendsShort: .init("sends_short", "sends", "Sends that took more than one try.")
+      .init("receives_starved", "receives", "Receives delayed because no buffer was free.")
+    case .sendsShort: .init("sends_short", "sends", "Sends that needed more than one attempt.")
     case .framesEvacuated:
       .init(
-        "frames_evacuated", "frames", "Frames copied out of the pools because buffers were few.")
+        "frames_evacuated", "frames", "Send frames copied out of the pool because buffers ran low.")
     case .submissionQueueFull:
-      .init("sq_full", "events", "Times that the submission queue was full within a turn.")
+      .init("sq_full", "events", "Times the submission queue filled within one loop iteration.")
     case .completionQueueOverflows:
-      .init("cq_overflows", "events", "Times that the completion queue was full; should stay 0.")
-    case .auditRecords: .init("audit_records", "records", "Records that are in the audit log.")
-    case .auditCommits: .init("audit_commits", "batches", "Batches written to the audit log.")
+      .init("cq_overflows", "events", "Completion queue overflows; should stay 0.")
+    case .auditRecords: .init("audit_records", "records", "Records committed to the audit log.")
+    case .auditCommits: .init("audit_commits", "batches", "Batches committed to the audit log.")
     case .publishedResponses:
       .init(
-        "published_responses", "responses", "Responses, when the figures beside it were written.")
+        "published_responses", "responses", "Responses at the time these values were published.")
     case .publishedAt:
       gauge(
-        "published_at", "nanoseconds", "When the figures beside it were written (monotonic clock).")
+        "published_at", "nanoseconds", "Time these values were published (monotonic clock).")
     }
   }
 
@@ -181,13 +187,13 @@ enum ListenerMetric: Int, CaseIterable {
   var column: MetricColumn {
     switch self {
     case .accepted:
-      column("accepted", "connections", "Connections that the listener took in.")
+      column("accepted", "connections", "Connections accepted by the listener.")
     case .requests:
-      column("requests", "requests", "Requests that the listener was sent, refused ones too.")
+      column("requests", "requests", "Requests received on the listener, including rejected ones.")
     case .requestBytes:
-      column("request_bytes", "bytes", "Content of requests, without heads and framing.")
+      column("request_bytes", "bytes", "Request content bytes, without heads and framing.")
     case .responseBytes:
-      column("response_bytes", "bytes", "Content of responses, without heads and framing.")
+      column("response_bytes", "bytes", "Response content bytes, without heads and framing.")
     case .responses2xx: responses(0)
     case .responses3xx: responses(1)
     case .responses4xx: responses(2)
@@ -207,13 +213,13 @@ enum ListenerMetric: Int, CaseIterable {
 
   private func responses(_ index: Int) -> MetricColumn {
     column(
-      "responses", "responses", "Responses by class of status, those that were cut too.",
+      "responses", "responses", "Responses by status class, including incomplete ones.",
       statusClasses[index])
   }
 
   private func handshakes(_ version: String) -> MetricColumn {
     column(
-      "handshakes", "handshakes", "TLS handshakes that were completed.",
+      "handshakes", "handshakes", "TLS handshakes completed.",
       MetricColumn.Label("version", version))
   }
 }
@@ -229,18 +235,18 @@ enum ServerMetric: Int, CaseIterable {
   var column: MetricColumn {
     switch self {
     case .requests:
-      column("requests", "requests", "Requests that the server was chosen for, each try of them.")
-    case .connects: column("connects", "connections", "Connections that were begun.")
+      column("requests", "requests", "Request attempts assigned to the server.")
+    case .connects: column("connects", "connections", "Connection attempts.")
     case .connectFailures:
-      column("connect_failures", "connections", "Connections that could not be made.")
-    case .reuses: column("reuses", "requests", "Requests that were given a kept connection.")
+      column("connect_failures", "connections", "Failed connection attempts.")
+    case .reuses: column("reuses", "requests", "Requests sent on an idle upstream connection.")
     case .failures:
-      column("failures", "exchanges", "Exchanges that failed because of the server.")
+      column("failures", "exchanges", "Exchanges failed by the server.")
     case .retries:
-      column("retries", "requests", "Requests that were tried again after this server failed.")
+      column("retries", "requests", "Requests retried after this server failed.")
     case .requestBytes:
-      column("request_bytes", "bytes", "Content of the requests that it answered.")
-    case .responseBytes: column("response_bytes", "bytes", "Content of its responses.")
+      column("request_bytes", "bytes", "Content bytes of the requests it answered.")
+    case .responseBytes: column("response_bytes", "bytes", "Content bytes of its responses.")
     case .responses2xx: responses(0)
     case .responses3xx: responses(1)
     case .responses4xx: responses(2)
@@ -250,7 +256,7 @@ enum ServerMetric: Int, CaseIterable {
     case .handshakesResumed:
       column(
         "handshakes_resumed", "handshakes",
-        "TLS handshakes with the server that resumed an earlier session.")
+        "TLS handshakes with the server that resumed a session.")
     case .handshakesExpired: handshakeFailures("expired")
     case .handshakesNotYetValid: handshakeFailures("not_yet_valid")
     case .handshakesNameMismatch: handshakeFailures("name_mismatch")
@@ -268,20 +274,20 @@ enum ServerMetric: Int, CaseIterable {
 
   private func handshakes(_ version: String) -> MetricColumn {
     column(
-      "handshakes", "handshakes", "TLS handshakes with the server that were completed.",
+      "handshakes", "handshakes", "Completed TLS handshakes with the server.",
       MetricColumn.Label("version", version))
   }
 
   /// - Parameter reason: the label of the failure, without `tls_upstream_`.
   private func handshakeFailures(_ reason: String) -> MetricColumn {
     column(
-      "handshake_failures", "handshakes", "TLS handshakes with the server that failed, by reason.",
+      "handshake_failures", "handshakes", "Failed TLS handshakes with the server, by reason.",
       MetricColumn.Label("reason", reason))
   }
 
   private func responses(_ index: Int) -> MetricColumn {
     column(
-      "responses", "responses", "Its responses by class of status, those that were cut too.",
+      "responses", "responses", "Its responses by status class, including incomplete ones.",
       statusClasses[index])
   }
 }

@@ -135,21 +135,21 @@ package enum SimulatedWorker {
     let connections = UnsafeMutablePointer<Atomic<Int>>.allocate(capacity: 1)
     connections.initialize(to: Atomic(0))
     defer { connections.deallocate() }
-    var journal: JournalSeed?
+    var journal: JournalParameters?
     if let audit = parts.configuration.audit {
-      var seed = JournalSeed(
+      var parameters = JournalParameters(
         audit, worker: 0, exchanges: parts.configuration.limits.exchanges, run: parts.run,
         recovered: parts.recovered)
-      parts.adjustJournal(&seed.configuration)
-      journal = seed
+      parts.adjustJournal(&parameters.configuration)
+      journal = parameters
     }
-    let seed = WorkerSeed(
+    let parameters = WorkerParameters(
       generation: generation, index: 0, workerCount: 1, options: parts.options,
       control: remote.control, connectionCount: connections, logger: parts.logger,
       journal: journal, cpu: nil, gate: EngineGate(count: 1), counters: metrics.counters(0))
     // Alive for as long as the worker counts in it.
     defer { withExtendedLifetime(metrics) {} }
-    var worker = Worker<Simulated>(seed, engine: Simulated(parts.options, world: world))
+    var worker = Worker<Simulated>(parameters, engine: Simulated(parts.options, world: world))
     remote.waker = worker.relay.loop.engine.waker
     defer { remote.waker = nil }
     worker.prepareAudit()

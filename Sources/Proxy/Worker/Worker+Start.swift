@@ -12,7 +12,7 @@ import TLS
 import Transport
 
 /// What a worker is made from; crosses to its thread.
-struct WorkerSeed: @unchecked Sendable {
+struct WorkerParameters: @unchecked Sendable {
   // Sendable: plain values, and pointers to memory that is made for sharing.
   let generation: PlanGeneration
   let index: Int
@@ -21,7 +21,7 @@ struct WorkerSeed: @unchecked Sendable {
   let control: UnsafeMutablePointer<WorkerControl>
   let connectionCount: UnsafeMutablePointer<Atomic<Int>>
   let logger: Logger
-  let journal: JournalSeed?
+  let journal: JournalParameters?
   /// The CPU that the worker is pinned to, or nil.
   let cpu: Int?
   /// With `placement: queue`.
@@ -37,25 +37,26 @@ struct WorkerFailure: Error, CustomStringConvertible {
 }
 
 extension Worker where E: ~Copyable {
-  init(_ seed: WorkerSeed, engine: consuming E) {
-    let plan = seed.generation.plan
+  init(_ parameters: WorkerParameters, engine: consuming E) {
+    let plan = parameters.generation.plan
     let connections = plan.limits.connections
     let streams = plan.limits.exchanges
     let upstreams = Upstreams(plan, exchanges: streams, timerBase: connections)
     let loop = Loop(
-      engine, LivePlan(seed.generation), timers: connections + upstreams.capacity,
-      counters: seed.counters, logger: seed.logger, worker: seed.index)
+      engine, LivePlan(parameters.generation), timers: connections + upstreams.capacity,
+      counters: parameters.counters, logger: parameters.logger, worker: parameters.index)
     relay = Relay(
-      loop, downstreams: Downstreams(plan.limits, connectionCount: seed.connectionCount),
+      loop, downstreams: Downstreams(plan.limits, connectionCount: parameters.connectionCount),
       upstreams: upstreams,
       audit: AuditDriver(
-        seed.journal, plan.audit, exchanges: streams, worker: seed.index,
-        tokenKind: TokenKind.journal.rawValue, logger: seed.logger),
+        parameters.journal, plan.audit, exchanges: streams, worker: parameters.index,
+        tokenKind: TokenKind.journal.rawValue, logger: parameters.logger),
       streams: streams)
-    listeners = Listeners(count: plan.listeners.count, worker: seed.index, board: seed.board)
-    workerCount = seed.workerCount
-    control = seed.control
-    cpu = seed.cpu
+    listeners = Listeners(
+      count: plan.listeners.count, worker: parameters.index, board: parameters.board)
+    workerCount = parameters.workerCount
+    control = parameters.control
+    cpu = parameters.cpu
   }
 
   /// Opens the listeners of this worker.
@@ -106,47 +107,48 @@ extension Worker where E: ~Copyable {
 }
 
 /// Runs one worker on the current thread, from its making to its end.
-private func runWorker<E: Engine & ~Copyable>(_ seed: WorkerSeed, _ engine: consuming E) {
-  seed.board?.set(seed.index, engine.mailbox)
-  var worker = Worker<E>(seed, engine: engine)
+private func runWorker<E: Engine & ~Copyable>(_ parameters: WorkerParameters, _ engine: consuming E)
+{
+  parameters.board?.set(parameters.index, engine.mailbox)
+  var worker = Worker<E>(parameters, engine: engine)
   worker.prepareAudit()
   do {
     try worker.listen()
   } catch {
-    seed.logger.critical("cannot start worker worker=\(seed.index) error=\"\(error)\"")
-    seed.control.pointee.state.store(WorkerControl.failed, ordering: .releasing)
+    parameters.logger.critical("cannot start worker worker=\(parameters.index) error=\"\(error)\"")
+    parameters.control.pointee.state.store(WorkerControl.failed, ordering: .releasing)
     worker.beginDrain()
     worker.run()
     worker.end()
     return
   }
-  seed.control.pointee.state.store(WorkerControl.ready, ordering: .releasing)
+  parameters.control.pointee.state.store(WorkerControl.ready, ordering: .releasing)
   worker.run()
   worker.logAnchor()
   worker.publishMetrics()
   worker.end()
-  seed.control.pointee.finished.store(true, ordering: .releasing)
+  parameters.control.pointee.finished.store(true, ordering: .releasing)
 }
 
 /// The one place where the engine's type is chosen: below it everything is specialised.
-func startWorker(_ kind: EngineKind, _ seed: WorkerSeed, _ wakers: WakerBoard) {
-  defer { wakers.set(seed.index, nil) }
-  let gate = seed.gate
+func startWorker(_ kind: EngineKind, _ parameters: WorkerParameters, _ wakers: WakerBoard) {
+  defer { wakers.set(parameters.index, nil) }
+  let gate = parameters.gate
   do throws(EngineFailure) {
     switch kind {
     case .uring:
-      let engine = try Uring(seed.options)
-      guard gate.pass(seed.index) else { return }
-      wakers.set(seed.index, engine.waker)
-      runWorker(seed, engine)
+      let engine = try Uring(parameters.options)
+      guard gate.pass(parameters.index) else { return }
+      wakers.set(parameters.index, engine.waker)
+      runWorker(parameters, engine)
     case .epoll:
-      let engine = try Epoll(seed.options)
-      guard gate.pass(seed.index) else { return }
-      wakers.set(seed.index, engine.waker)
-      runWorker(seed, engine)
+      let engine = try Epoll(parameters.options)
+      guard gate.pass(parameters.index) else { return }
+      wakers.set(parameters.index, engine.waker)
+      runWorker(parameters, engine)
     case .simulated:
       // TRAP: the configuration cannot name this engine.
-      preconditionFailure("a simulated worker runs in a world, not on a thread")
+      preconditionFailure("a simulated worker runs in a SimulatedWorld, not on a thread")
     }
   } catch {
     gate.fail(error)

@@ -46,15 +46,15 @@ enum TestCount {
   }
 
   /// A script has come to its end.
-  static func note(_ stage: Stage) {
-    state.withLock { $0.runs[stage.engine.kind, default: 0] += 1 }
+  static func note(_ harness: Harness) {
+    state.withLock { $0.runs[harness.engine.kind, default: 0] += 1 }
     guard let test = Test.current, test.tags.contains(.failure) else { return }
-    let counters = stage.engine.counters
+    let counters = harness.engine.counters
     let refused =
       counters.frameRefusals + counters.connectionsRefused + counters.operationsRefused
       + counters.slotRefusals + counters.registeredBufferRefusals + counters.receivesStarved
       + counters.completionQueueOverflows
-    if !stage.engine.transcript.hasFailure && refused == 0 && !stage.showedFailure {
+    if !harness.engine.transcript.hasFailure && refused == 0 && !harness.showedFailure {
       Issue.record("\(test.name) is said to be about a failure and has shown none")
     }
   }

@@ -12,9 +12,9 @@ import Testing
 /// - Parameter prepare: what must work before; its failure is no trap either, and neither is what
 ///   the engine does in two turns after it.
 func traps(
-  _ kind: EngineKind, _ options: EngineOptions = Stage.options,
+  _ kind: EngineKind, _ options: EngineOptions = Harness.options,
   at location: SourceLocation = #_sourceLocation,
-  before prepare: (Stage) throws -> Void = { _ in }, _ body: (Stage) throws -> Void
+  before prepare: (Harness) throws -> Void = { _ in }, _ body: (Harness) throws -> Void
 ) async {
   let child = clinux_fork()
   if child == 0 {
@@ -36,8 +36,8 @@ func traps(
 /// Runs a script in a child of its own, for what concerns a whole process: that it is stopped, or may
 /// not make a system call. A child that stops is continued.
 func inChild(
-  _ kind: EngineKind, _ options: EngineOptions = Stage.options,
-  at location: SourceLocation = #_sourceLocation, _ body: (Stage) throws -> Void
+  _ kind: EngineKind, _ options: EngineOptions = Harness.options,
+  at location: SourceLocation = #_sourceLocation, _ body: (Harness) throws -> Void
 ) {
   let child = clinux_fork()
   if child == 0 {
@@ -58,7 +58,7 @@ func demand(_ condition: Bool, file: String = #fileID, line: Int = #line) throws
   if condition { return }
   let text = "child: \(file):\(line) does not hold\n"
   _ = Glibc.write(1, text, text.utf8.count)
-  throw StageFailure(text)
+  throw HarnessFailure(text)
 }
 
 /// No words on the terminal and no backtrace: the parent reads the signal.
@@ -72,20 +72,20 @@ private func silence() {
 
 /// The child's whole life. Statuses from 2 on tell a reader how far it came.
 private func runToItsEnd(
-  _ kind: EngineKind, _ options: EngineOptions, _ prepare: (Stage) throws -> Void,
-  _ body: (Stage) throws -> Void
+  _ kind: EngineKind, _ options: EngineOptions, _ prepare: (Harness) throws -> Void,
+  _ body: (Harness) throws -> Void
 ) -> Never {
-  guard let stage = try? Stage(kind, options) else { _exit(2) }
+  guard let harness = try? Harness(kind, options) else { _exit(2) }
   // An engine that ends with operations in flight would trap for another reason.
-  _ = Unmanaged.passRetained(stage)
+  _ = Unmanaged.passRetained(harness)
   do {
-    try prepare(stage)
+    try prepare(harness)
   } catch {
     _exit(3)
   }
-  for _ in 0..<2 { stage.turn(within: 1) }
+  for _ in 0..<2 { harness.turn(within: 1) }
   do {
-    try body(stage)
+    try body(harness)
   } catch {
     _exit(4)
   }

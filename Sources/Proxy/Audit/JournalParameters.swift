@@ -4,7 +4,7 @@
 import AuditLog
 import Configuration
 
-struct JournalSeed: Sendable {
+struct JournalParameters: Sendable {
   var configuration: JournalConfiguration
   let recovered: ChainState
   /// nil: no other process can reach the directory.
@@ -30,9 +30,9 @@ struct JournalSeed: Sendable {
   }
 
   /// The same, with the directory that this process holds.
-  func using(_ directory: AuditDirectory) -> JournalSeed {
-    var seed = self
-    seed.directory = directory
-    return seed
+  func using(_ directory: AuditDirectory) -> JournalParameters {
+    var parameters = self
+    parameters.directory = directory
+    return parameters
   }
 }

@@ -15,7 +15,7 @@ final class SimulatedOutside: Outside {
     let peer = WorldPeer(end)
     try pass("connect to \(address)") { end.isConnected || !end.isOpen }
     guard end.isConnected else {
-      throw StageFailure("connect to \(address): errno \(end.refusal)")
+      throw HarnessFailure("connect to \(address): errno \(end.refusal)")
     }
     return peer
   }
@@ -53,7 +53,7 @@ final class SimulatedOutside: Outside {
       if condition() { return }
       world.advance(by: 50_000)
     }
-    throw StageFailure("\(what) took too long")
+    throw HarnessFailure("\(what) took too long")
   }
 }
 

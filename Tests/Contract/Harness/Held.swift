@@ -1,4 +1,4 @@
-// What a stage keeps of completions for the test to look at: boxes for what cannot be copied.
+// What a harness keeps of completions for the test to look at: boxes for what cannot be copied.
 
 import MillraceEngine
 

@@ -52,10 +52,10 @@ final class KernelPeer: Peer {
     self.init(adopting: socket(address.family, Int32(SOCK_STREAM.rawValue), 0))
     let code = address.withRaw { Glibc.connect(descriptor, $0, $1) }
     if code != 0 && errno != EINPROGRESS {
-      throw StageFailure("connect to \(address): errno \(errno)")
+      throw HarnessFailure("connect to \(address): errno \(errno)")
     }
     var ready = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
-    guard poll(&ready, 1, 5000) == 1 else { throw StageFailure("connect took too long") }
+    guard poll(&ready, 1, 5000) == 1 else { throw HarnessFailure("connect took too long") }
   }
 
   deinit { close() }
@@ -98,7 +98,7 @@ final class KernelListener: OutsideListener {
   init(backlog: Int32) throws {
     descriptor = try boundSocket(SOCK_STREAM)
     guard Glibc.listen(descriptor, backlog) == 0 else {
-      throw StageFailure("plain listener: errno \(errno)")
+      throw HarnessFailure("plain listener: errno \(errno)")
     }
     address = try .loopback(portOf(descriptor))
   }
@@ -112,7 +112,7 @@ final class KernelListener: OutsideListener {
 
   func accepted() throws -> any Peer {
     var ready = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-    guard poll(&ready, 1, 5000) == 1 else { throw StageFailure("nobody connected") }
+    guard poll(&ready, 1, 5000) == 1 else { throw HarnessFailure("nobody connected") }
     return KernelPeer(adopting: accept(descriptor, nil, nil))
   }
 }
@@ -148,7 +148,7 @@ private func boundSocket(_ type: __socket_type) throws -> Int32 {
   let socket = Glibc.socket(AF_INET, Int32(type.rawValue), 0)
   let bound = try SocketAddress.loopback()
   guard bound.withRaw({ Glibc.bind(socket, $0, $1) }) == 0 else {
-    throw StageFailure("bind: errno \(errno)")
+    throw HarnessFailure("bind: errno \(errno)")
   }
   return socket
 }
@@ -164,7 +164,7 @@ private func portOf(_ socket: Int32) -> UInt16 {
 
 func temporaryDirectory() throws -> String {
   var template = Array("/tmp/millrace-contract-XXXXXX".utf8CString)
-  guard mkdtemp(&template) != nil else { throw StageFailure("mkdtemp: errno \(errno)") }
+  guard mkdtemp(&template) != nil else { throw HarnessFailure("mkdtemp: errno \(errno)") }
   return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
 }
 

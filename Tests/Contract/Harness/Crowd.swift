@@ -41,7 +41,7 @@ final class Crowd {
     }
   }
 
-  private let stage: Stage
+  private let harness: Harness
   private let listener: Descriptor
   private let accept: Token
   private var dice: Dice
@@ -53,14 +53,14 @@ final class Crowd {
   private(set) var opened = 0
   private(set) var echoed = 0
 
-  init(_ stage: Stage, size: Int, seed: UInt64) throws {
-    self.stage = stage
+  init(_ harness: Harness, size: Int, seed: UInt64) throws {
+    self.harness = harness
     self.size = size
     self.seed = seed
     dice = Dice(seed)
-    listener = try stage.listener()
-    accept = stage.token()
-    stage.engine.accept(listener, accept)
+    listener = try harness.listener()
+    accept = harness.token()
+    harness.engine.accept(listener, accept)
   }
 
   /// The stream that both ends of every connection send: it repeats after 256 bytes, so that any
@@ -98,22 +98,22 @@ final class Crowd {
     for _ in 0..<20 where !members.isEmpty {
       try act(on: dice.roll(members.count))
     }
-    stage.turn()
+    harness.turn()
     takeAccepted()
     for member in members { try settle(member) }
   }
 
   private func open() throws {
-    let peer = try stage.peer(to: listener)
+    let peer = try harness.peer(to: listener)
     waiting[peer.localPort] = peer
     opened += 1
   }
 
   private func takeAccepted() {
-    let results = stage[accept].results
+    let results = harness[accept].results
     for result in results[acceptsTaken...] where result >= 0 {
       let socket = Descriptor(rawValue: result)
-      guard let port = stage.engine.peerAddress(socket)?.port,
+      guard let port = harness.engine.peerAddress(socket)?.port,
         let peer = waiting.removeValue(forKey: port)
       else {
         Issue.record("seed \(seed): accepted a stranger")
@@ -133,20 +133,20 @@ final class Crowd {
       member.sent += max(0, member.peer.send(bytes(member.sent, count)))
     case 4...6:
       guard member.receive == nil else { break }
-      let token = stage.token()
+      let token = harness.token()
       member.receive = token
-      stage.engine.receive(member.socket, dice.roll(3) == 0 ? .once : .stream, token)
+      harness.engine.receive(member.socket, dice.roll(3) == 0 ? .once : .stream, token)
     case 7, 8:
       guard member.send == nil else { break }
       let count = dice.roll(4) == 0 ? 1 + dice.roll(400_000) : 1 + dice.roll(3000)
-      let token = stage.token()
+      let token = harness.token()
       member.send = token
-      stage.engine.send(
+      harness.engine.send(
         member.socket, try frame(member.ordered, count), dice.roll(2) == 0 ? .quiet : .awaited,
         token)
       member.ordered += count
     case 9:
-      stage.engine.stopReceiving(member.socket)
+      harness.engine.stopReceiving(member.socket)
     case 10:
       guard dice.roll(6) == 0 else { break }
       try close(member, at: index)
@@ -158,13 +158,14 @@ final class Crowd {
   }
 
   private func frame(_ from: Int, _ count: Int) throws -> SendFrame {
-    count > 3000 ? try coldFrame(stage, bytes(from, count)) : try stage.frame(bytes(from, count))
+    count > 3000
+      ? try coldFrame(harness, bytes(from, count)) : try harness.frame(bytes(from, count))
   }
 
   /// Looks at what has come of a member's operations.
   private func settle(_ member: Member) throws {
     if let token = member.receive {
-      let outcome = stage[token]
+      let outcome = harness[token]
       if outcome.ending != nil || dice.roll(8) == 0 { check(member, outcome.bytes) }
       if let ending = outcome.ending {
         member.receivedBefore += outcome.bytes.count
@@ -174,7 +175,7 @@ final class Crowd {
         }
       }
     }
-    if let token = member.send, let ending = stage.ending(token) {
+    if let token = member.send, let ending = harness.ending(token) {
       member.send = nil
       if ending < 0 { #expect(member.broken, "seed \(seed): send ended by \(ending)") }
     }
@@ -195,23 +196,23 @@ final class Crowd {
   private func close(_ member: Member, at index: Int) throws {
     members.swapAt(index, members.count - 1)
     members.removeLast()
-    if dice.roll(2) == 0 { stage.engine.resetOnClose(member.socket) }
-    if dice.roll(3) == 0 { stage.engine.stopReceiving(member.socket) }
-    stage.engine.shutdown(member.socket, .both)
-    stage.engine.expediteSends()
-    if let receive = member.receive { try stage.end(receive) }
-    if let send = member.send { try stage.end(send) }
-    stage.engine.close(member.socket)
+    if dice.roll(2) == 0 { harness.engine.resetOnClose(member.socket) }
+    if dice.roll(3) == 0 { harness.engine.stopReceiving(member.socket) }
+    harness.engine.shutdown(member.socket, .both)
+    harness.engine.expediteSends()
+    if let receive = member.receive { try harness.end(receive) }
+    if let send = member.send { try harness.end(send) }
+    harness.engine.close(member.socket)
     member.peer.close()
   }
 
   /// Ends everybody and the listener.
   func end() throws {
-    try stage.turn(until: {
+    try harness.turn(until: {
       takeAccepted()
       return waiting.isEmpty
     })
     while !members.isEmpty { try close(members[0], at: 0) }
-    try endAccept(stage, listener, accept)
+    try endAccept(harness, listener, accept)
   }
 }

@@ -4,7 +4,7 @@ import Glibc
 import MillraceEngine
 import Testing
 
-extension Stage {
+extension Harness {
   func open(
     _ path: String, _ flags: Int32, file: String = #fileID, line: Int = #line
   ) throws -> Descriptor {

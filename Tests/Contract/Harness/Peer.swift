@@ -59,7 +59,7 @@ protocol Outside: AnyObject {
   func end()
 }
 
-struct StageFailure: Error, CustomStringConvertible {
+struct HarnessFailure: Error, CustomStringConvertible {
   let description: String
   init(_ description: String) { self.description = description }
 }

@@ -1,5 +1,5 @@
 // One engine, what it has reported, and the world outside of it. A test says what to do and what
-// must come of it; the stage turns the loop, redeems every completion, and at the end demands that
+// must come of it; the harness turns the loop, redeems every completion, and at the end demands that
 // every counter is back at zero and that the transcript is the one of the other engines.
 
 import CLinux
@@ -7,7 +7,7 @@ import Glibc
 import MillraceEngine
 import Testing
 
-final class Stage {
+final class Harness {
   let engine: any ContractEngine
   private(set) var outcomes: [UInt64: Outcome] = [:]
   private(set) var lastToken: UInt64 = 0
@@ -32,7 +32,7 @@ final class Stage {
   private var peers: [any Peer] = []
   let outside: any Outside
 
-  init(_ kind: EngineKind, _ options: EngineOptions = Stage.options) throws {
+  init(_ kind: EngineKind, _ options: EngineOptions = Harness.options) throws {
     switch kind {
     case .uring:
       engine = EngineBox(try Uring(options))
@@ -41,7 +41,7 @@ final class Stage {
       engine = EngineBox(try Epoll(options))
       outside = KernelOutside()
     case .simulated:
-      let world = SimulatedWorld(seed: Stage.worldSeed)
+      let world = SimulatedWorld(seed: Harness.worldSeed)
       engine = EngineBox(Simulated(options, world: world))
       outside = SimulatedOutside(world)
     }
@@ -99,7 +99,7 @@ final class Stage {
   /// One turn, and everything that it reports.
   func turn(within milliseconds: Int64 = 0) {
     // A turn beside a kernel thread returns at once: give the thread the time that an enter takes.
-    if Stage.features.contains(.submissionThread) && milliseconds == 0 { usleep(200) }
+    if Harness.features.contains(.submissionThread) && milliseconds == 0 { usleep(200) }
     engine.refreshClocks()
     engine.wait(until: engine.now + milliseconds * 1_000_000)
     drain()
@@ -164,7 +164,7 @@ final class Stage {
     while try !condition() {
       guard engine.now < limit else {
         Issue.record("\(engine.kind): \(what) did not come true", sourceLocation: location)
-        throw StageFailure("gave up waiting")
+        throw HarnessFailure("gave up waiting")
       }
       turn(within: 5)
     }
@@ -232,7 +232,7 @@ final class Stage {
   func frame(_ text: String) throws -> SendFrame { try frame(Array(text.utf8)) }
 
   func frame(_ bytes: [UInt8]) throws -> SendFrame {
-    guard var frame = engine.frame() else { throw StageFailure("no frame") }
+    guard var frame = engine.frame() else { throw HarnessFailure("no frame") }
     bytes.withUnsafeBytes { frame.append($0) }
     return frame
   }
@@ -326,19 +326,19 @@ final class Stage {
 ///
 /// - Parameter isComparable: false for a script whose deeds depend on time, like a dice that is
 ///   thrown once per turn.
-func onStage(
-  _ kind: EngineKind, _ options: EngineOptions = Stage.options, isComparable: Bool = true,
-  at location: SourceLocation = #_sourceLocation, _ body: (Stage) throws -> Void
+func withHarness(
+  _ kind: EngineKind, _ options: EngineOptions = Harness.options, isComparable: Bool = true,
+  at location: SourceLocation = #_sourceLocation, _ body: (Harness) throws -> Void
 ) throws {
-  let stage = try Stage(kind, options)
+  let harness = try Harness(kind, options)
   do {
-    try body(stage)
-    stage.finish(at: location)
-    if isComparable { Transcripts.add(stage.engine.transcript, kind, at: location) }
-    TestCount.note(stage)
+    try body(harness)
+    harness.finish(at: location)
+    if isComparable { Transcripts.add(harness.engine.transcript, kind, at: location) }
+    TestCount.note(harness)
   } catch {
     // The test has failed with operations in flight, and an engine that ends with those traps.
-    _ = Unmanaged.passRetained(stage)
+    _ = Unmanaged.passRetained(harness)
     throw error
   }
 }
