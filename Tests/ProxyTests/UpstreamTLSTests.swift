@@ -1,186 +1,12 @@
-// TLS towards a server, in virtual time: the handshake, what is verified, and how the stream may end. The
-// server is a session of the same library on a simulated peer.
+// TLS towards a server, in virtual time: the handshake, what is verified, and how the stream may end.
 
 import Configuration
-import Glibc
 import Metrics
 import MillraceEngine
 import TLS
 import Testing
 
 @testable import Proxy
-
-/// A certificate in files of its own, which are removed with it.
-private final class CertificateFiles {
-  let source: CertificateSource
-  private let folder: String
-
-  /// - Parameters:
-  ///   - name: as OpenSSL writes it, such as `DNS:localhost`.
-  ///   - days, start: of its validity, as `SelfSigned` takes them.
-  init(_ name: String, days: Int = 7, start: Int = -3600) throws {
-    var template = Array("/tmp/millrace-upstream-XXXXXX".utf8CString)
-    folder = template.withUnsafeMutableBufferPointer { String(cString: mkdtemp($0.baseAddress!)) }
-    source = CertificateSource(
-      certificatePath: folder + "/certificate.pem", keyPath: folder + "/key.pem")
-    let pair = try SelfSigned(names: [name], days: days, start: start)
-    for (path, text) in [
-      (source.certificatePath, pair.certificate), (source.keyPath, pair.key),
-    ] {
-      let descriptor = open(path, O_WRONLY | O_CREAT, 0o600)
-      defer { close(descriptor) }
-      _ = Array(text.utf8).withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
-    }
-  }
-
-  deinit {
-    unlink(source.certificatePath)
-    unlink(source.keyPath)
-    rmdir(folder)
-  }
-}
-
-/// A server behind TLS on one connection.
-private final class TLSServer {
-  private var session: TLSSession
-  private let peer: SimulatedPeer
-  private var outgoing: [UInt8] = []
-  private var ended = false
-  private(set) var text = ""
-  private(set) var serverName = ""
-  private(set) var protocolName = ""
-  private(set) var saidGoodbye = false
-  private(set) var isResumed = false
-  var answer: (TLSServer) -> Void = { _ in }
-
-  init(_ peer: SimulatedPeer, _ context: TLSContext) {
-    session = TLSSession(context: context)!
-    self.peer = peer
-    peer.onEvent = { [self] _, event in
-      if event == .readable { read() }
-      flush()
-    }
-  }
-
-  private func read() {
-    var input = peer.receive()
-    var plaintext = [UInt8](repeating: 0, count: 16_384)
-    var output = [UInt8](repeating: 0, count: 32_768)
-    while true {
-      let step = input.withUnsafeBytes { bytes in
-        plaintext.withUnsafeMutableBytes { plain in
-          output.withUnsafeMutableBytes { out in
-            session.receive(bytes, plaintext: plain, output: out)
-          }
-        }
-      }
-      input.removeFirst(step.consumed)
-      outgoing += output[..<step.output]
-      text += String(decoding: plaintext[..<step.plaintext], as: UTF8.self)
-      if step.handshakeCompleted {
-        serverName = session.withServerName { String(decoding: $0, as: UTF8.self) }
-        protocolName = session.withALPN { String(decoding: $0, as: UTF8.self) }
-        isResumed = session.isResumed
-      }
-      if step.plaintext > 0 { answer(self) }
-      if step.progress == .peerClosed { saidGoodbye = true }
-      guard step.progress == .plaintextFull || step.progress == .outputFull else { return flush() }
-    }
-  }
-
-  func send(_ text: String) {
-    let bytes = Array(text.utf8)
-    var at = 0
-    var output = [UInt8](repeating: 0, count: 32_768)
-    while at < bytes.count {
-      let step = bytes[at...].withUnsafeBytes { plain in
-        output.withUnsafeMutableBytes { session.send(plain, output: $0) }
-      }
-      at += step.consumed
-      outgoing += output[..<step.output]
-    }
-    flush()
-  }
-
-  /// Ends the stream: with close_notify, or as an attacker would who cuts it.
-  func end(saysGoodbye: Bool) {
-    if saysGoodbye {
-      var output = [UInt8](repeating: 0, count: 256)
-      let step = output.withUnsafeMutableBytes { session.close(output: $0) }
-      outgoing += output[..<step.output]
-    }
-    ended = true
-    flush()
-  }
-
-  private func flush() {
-    if !outgoing.isEmpty { outgoing.removeFirst(peer.send(outgoing)) }
-    if ended && outgoing.isEmpty { peer.finishSending() }
-  }
-}
-
-/// A world whose server has TLS.
-private final class TLSWorld {
-  let flow: FlowWorld
-  private(set) var servers: [TLSServer] = []
-  /// What the first connections have instead of the world's certificate.
-  var firstContexts: [TLSContext] = []
-
-  /// - Parameters:
-  ///   - host: that the proxy connects to.
-  ///   - name, days, start: of the certificate.
-  ///   - isTrusted: the proxy knows who made it.
-  init(
-    host: String = "localhost", name: String = "DNS:localhost", days: Int = 7, start: Int = -3600,
-    isTrusted: Bool = true
-  ) throws {
-    flow = try FlowWorld()
-    let own = try CertificateFiles(name, days: days, start: start)
-    let other = try CertificateFiles("DNS:elsewhere")
-    let context = try Self.context(own)
-    flow.upstreamTLS = try TLSClientContext(
-      trust: .file((isTrusted ? own : other).source.certificatePath), keepsTickets: true)
-    flow.configuration.upstreams[0].servers = [
-      ServerConfiguration(address: .ip(host: host, port: 3000))
-    ]
-    flow.onServerPeer = { [unowned self] peer in
-      let server = TLSServer(
-        peer, servers.count < firstContexts.count ? firstContexts[servers.count] : context)
-      server.answer = answer
-      servers.append(server)
-    }
-  }
-
-  static func context(_ files: CertificateFiles) throws -> TLSContext {
-    try TLSContext(
-      certificates: [files.source],
-      tickets: TicketKeys(
-        randomBytes: { $0.copyBytes(from: [UInt8](repeating: 7, count: $0.count)) }, now: 0))
-  }
-
-  /// What was counted of the servers.
-  func figure(_ name: String, _ labels: [String: String] = [:]) throws -> UInt64 {
-    let reading = try #require(flow.remote.metrics).board.reader().read()
-    return try #require(reading.sum(name, labels))
-  }
-
-  var answer: (TLSServer) -> Void = { server in
-    if server.text.hasSuffix("\r\n\r\n") {
-      server.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-    }
-  }
-
-  /// Sends one request and waits for the end of virtual time.
-  func run(_ request: String, seconds: Int64 = 20) -> (FlowClient, WorkerAccount?) {
-    var client: FlowClient?
-    let account = flow.run { [self] in
-      client = flow.connect()
-      client?.send(request)
-      flow.after(seconds * 1_000_000_000) { [self] in flow.remote.drain() }
-    }
-    return (client!, account)
-  }
-}
 
 @Suite("TLS to servers")
 struct UpstreamTLSTests {
@@ -265,7 +91,7 @@ struct UpstreamTLSTests {
   @Test("a server that is not believed counts as not reached: another one gets the request")
   func another() throws {
     let world = try TLSWorld()
-    world.firstContexts = [try TLSWorld.context(try CertificateFiles("DNS:elsewhere"))]
+    world.firstContexts = [try CertificateFiles("DNS:elsewhere").makeContext()]
     world.flow.morePorts = [3001]
     world.flow.configuration.upstreams[0].servers.append(
       ServerConfiguration(address: .ip(host: "localhost", port: 3001)))
@@ -412,5 +238,97 @@ struct UpstreamTLSTests {
     #expect(account?.counters.responses == 1)
     #expect(account?.engine.framesInUse == 0)
     #expect(account?.engine.coldBytes == 0)
+  }
+}
+
+@Suite("Memory for requests over TLS")
+struct LostRequestTests {
+  private let second: Int64 = 1_000_000_000
+
+  /// What a client has got of its second request.
+  enum Answer: Equatable {
+    /// Its connection was reset: there was no memory for an answer either.
+    case none
+    case refused, served
+  }
+
+  /// One connection to the server is kept, and a download that its client does not read has taken the
+  /// frames that it wants. Then a request comes for the kept connection.
+  private func play(frames: Int) throws -> (Answer, WorkerAccount, TLSWorld) {
+    var conditions = SimulatedConditions.calm
+    conditions.frames = frames
+    conditions.receiveRoom = 16_384...16_384
+    conditions.sendRoom = 16_384...16_384
+    let world = try TLSWorld(conditions)
+    let flow = world.flow
+    world.answer = { [unowned flow] server in
+      if server.text.contains("/s/big ") {
+        flow.after(2 * self.second) {
+          server.send(
+            "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
+              + String(repeating: "x", count: 1_000_000))
+        }
+      } else {
+        server.send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none")
+      }
+    }
+    var made: FlowClient?
+    let account = flow.run {
+      let slow = flow.connect()
+      slow.reads = false
+      slow.send(FlowWorld.get("/s/big"))
+      flow.after(self.second) {
+        let client = flow.connect()
+        made = client
+        client.send(FlowWorld.get("/s/1"))
+        flow.after(4 * self.second) {
+          #expect(client.count("HTTP/1.1 200 OK") == 1, "\(frames) frames")
+          client.send(FlowWorld.get("/s/2"))
+        }
+      }
+      flow.after(10 * self.second) { slow.peer.reset() }
+      flow.after(12 * self.second) { flow.remote.drain() }
+    }
+    let client = try #require(made)
+    if client.count("HTTP/1.1 503 ") == 1 {
+      #expect(client.text.contains("resources_exhausted"))
+      return (.refused, try #require(account), world)
+    }
+    let isServed = client.count("HTTP/1.1 200 OK") == 2
+    #expect(isServed || client.peer.wasReset, "\(frames) frames: neither answered nor reset")
+    return (isServed ? .served : .none, try #require(account), world)
+  }
+
+  @Test("a request that finds no memory is refused as our own failure, not as its server's")
+  func lost() throws {
+    var answers: [Answer] = []
+    for frames in 2...8 {
+      let (answer, account, world) = try play(frames: frames)
+      answers.append(answer)
+      let text = "\(frames) frames"
+      #expect(account.counters.upstreamFailures == 0 && account.counters.retries == 0, "\(text)")
+      #expect(account.exchanges == 0 && account.active == 0, "\(text)")
+      #expect(account.upstreamConnections == 0 && account.engine.framesInUse == 0, "\(text)")
+      let arrived = world.servers.map(\.text).joined()
+      #expect(arrived.contains("/s/2 ") == (answer == .served), "\(text)")
+      if answer == .refused {
+        // It was given to the kept connection, which ended with it.
+        #expect(account.counters.upstreamReuses == 1, "\(text)")
+        #expect(account.counters.framesExhausted >= 1, "\(text)")
+      }
+    }
+    // One frame below what the request needs it is refused, and with fewer there is none for the answer.
+    let refused = answers.filter { $0 == .refused }.count
+    #expect(refused == 1, "\(answers)")
+    #expect(answers == answers.sorted { order($0) < order($1) }, "\(answers)")
+    #expect(answers.first == Answer.none && answers.last == .served, "\(answers)")
+  }
+
+  private func order(_ answer: Answer) -> Int {
+    switch answer {
+    case .none: 0
+    case .refused: 1
+    case .served: 2
+    }
   }
 }

@@ -199,11 +199,16 @@ extension Relay where E: ~Copyable {
   /// What the end of the server's stream means, once all that came before it has been used as far as it
   /// can be.
   mutating func settleUpstreamEnd(_ u: UpstreamPointer) {
-    let t = u.transport
-    // A TLS session that waits holds ciphertext from before the end; `resumeDecrypting` comes back. What
-    // is unread for a slow client is used first; half a head will never be whole.
-    guard !t.pointee.isStalled, t.pointee.unread.isEmpty || u.pointee.isScanning else { return }
+    // What is unread for a slow client is used first; half a head will never be whole.
+    guard !isEndHeldBack(u), u.transport.pointee.unread.isEmpty || u.pointee.isScanning
+    else { return }
     upstreamEnded(u, upstreamEnd(u))
+  }
+
+  /// Whether a TLS session that waits may hold ciphertext from before the end of the server's stream;
+  /// `resumeDecrypting` comes back then. Behind close_notify there is none.
+  func isEndHeldBack(_ u: UpstreamPointer) -> Bool {
+    u.transport.pointee.isStalled && !u.transport.pointee.peerHasFinished
   }
 
   /// Ends the exchanges whose request can no longer be sent, which is no fault of their servers.
