@@ -84,9 +84,11 @@ extension ExchangeState {
     return actions
   }
 
-  /// The same by the connect timeout.
-  public mutating func connectTimedOut(keepsUnsent: Bool = true) -> Actions {
-    var actions = connectFailed(.connectTimeout, keepsUnsent: keepsUnsent)
+  /// The same by the connect timeout. - Parameter kind: what it was that took too long.
+  public mutating func connectTimedOut(
+    _ kind: Failure.Kind = .connectTimeout, keepsUnsent: Bool = true
+  ) -> Actions {
+    var actions = connectFailed(kind, keepsUnsent: keepsUnsent)
     actions.insert(.countTimeout)
     return actions
   }

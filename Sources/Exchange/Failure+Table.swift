@@ -32,9 +32,13 @@ extension Failure.Kind {
     case .connectUnreachable: upstream(502, "connect_unreachable", .unsent)
     case .connectTimeout: upstream(504, "connect_timeout", .unsent)
     case .connectFailed: upstream(502, "connect_failed", .unsent)
-    case .tlsFailed:
-      // The handshake with the server, or what its certificate says.
-      upstream(502, "upstream_tls_failed", .unsent)
+    // The handshake with a server, and what is wrong with its certificate.
+    case .tlsExpired: upstream(502, "tls_upstream_expired", .unsent)
+    case .tlsNotYetValid: upstream(502, "tls_upstream_not_yet_valid", .unsent)
+    case .tlsNameMismatch: upstream(502, "tls_upstream_name_mismatch", .unsent)
+    case .tlsUntrusted: upstream(502, "tls_upstream_untrusted", .unsent)
+    case .tlsHandshakeTimeout: upstream(504, "tls_upstream_handshake_timeout", .unsent)
+    case .tlsFailed: upstream(502, "tls_upstream_failed", .unsent)
 
     // A server that was asked.
     case .upstreamReset: upstream(502, "upstream_reset", .replayable)

@@ -52,7 +52,8 @@ public struct Failure: Sendable {
     case badRequest, headTimeout
     case noRoute, methodRefused, upgradeNotSupported, loopDetected, maxForwards
     case auditFull, auditRecordTooLarge, auditFailed
-    case connectRefused, connectUnreachable, connectTimeout, connectFailed, tlsFailed
+    case connectRefused, connectUnreachable, connectTimeout, connectFailed
+    case tlsExpired, tlsNotYetValid, tlsNameMismatch, tlsUntrusted, tlsHandshakeTimeout, tlsFailed
     case upstreamReset, upstreamClosedEarly, upstreamTruncated, upstreamMalformed
     case upstreamUpgrade, streamRefused, responseTimeout
     case downstreamReset, downstreamClosed, downstreamTimeout, downstreamUnsendable

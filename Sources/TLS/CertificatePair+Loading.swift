@@ -32,7 +32,7 @@ extension CertificatePair {
   // MARK: What the files hold
 
   /// All certificates of the file, in order; empty if there is none that parses.
-  private static func readCertificates(
+  static func readCertificates(
     _ path: String, _ problems: inout [CertificateProblem]
   ) -> [OpaquePointer] {
     guard let file = open(path, .certificate, &problems) else { return [] }

@@ -13,9 +13,11 @@ public struct SelfSigned: Sendable {
   ///
   /// - Parameters:
   ///   - names: subject alternative names as OpenSSL writes them: `DNS:localhost`, `IP:127.0.0.1`.
-  ///   - days: how long it is valid, from an hour ago.
+  ///   - days: how long it is valid from now on; below 0 it no longer is.
+  ///   - start: the beginning of its validity, in seconds from now: an hour back, since clocks of
+  ///     containers differ.
   /// - Throws: why OpenSSL could not.
-  public init(names: [String], days: Int = 7) throws(TLSFailure) {
+  public init(names: [String], days: Int = 7, start: Int = -3600) throws(TLSFailure) {
     guard OpenSSLLibrary.isReady, let key = copenssl_EVP_EC_gen_P256(), let certificate = X509_new()
     else {
       throw Self.failure()
@@ -24,13 +26,14 @@ public struct SelfSigned: Sendable {
       EVP_PKEY_free(key)
       X509_free(certificate)
     }
-    try Self.fill(certificate, key, names, days)
+    try Self.fill(certificate, key, names, days, start)
     self.certificate = try Self.pem { PEM_write_bio_X509($0, certificate) == 1 }
     self.key = try Self.pem { PEM_write_bio_PrivateKey($0, key, nil, nil, 0, nil, nil) == 1 }
   }
 
   private static func fill(
-    _ certificate: OpaquePointer, _ key: OpaquePointer, _ names: [String], _ days: Int
+    _ certificate: OpaquePointer, _ key: OpaquePointer, _ names: [String], _ days: Int,
+    _ start: Int
   ) throws(TLSFailure) {
     var serial: UInt64 = 0
     let hasSerial = withUnsafeMutableBytes(of: &serial) {
@@ -42,8 +45,7 @@ public struct SelfSigned: Sendable {
     let isFilled =
       hasSerial && X509_set_version(certificate, 2) == 1  // 2 stands for version 3
       && ASN1_INTEGER_set_uint64(X509_get_serialNumber(certificate), serial) == 1
-      // An hour back: clocks of containers differ.
-      && X509_gmtime_adj(X509_getm_notBefore(certificate), -3600) != nil
+      && X509_gmtime_adj(X509_getm_notBefore(certificate), start) != nil
       && X509_gmtime_adj(X509_getm_notAfter(certificate), days * 86_400) != nil
       && X509_NAME_add_entry_by_txt(
         subject, "CN", MBSTRING_ASC, "Millrace trial certificate", -1, -1, 0) == 1

@@ -41,6 +41,10 @@ struct SessionWires {
   /// True once the peer has sent more such messages than it may: no further input is given out.
   private(set) var isFlooded = false
 
+  /// Whether a client keeps what it is given to resume with, and what of that nobody has taken yet.
+  var keepsTickets = false
+  var tickets: ClientTickets?
+
   /// Output that waits for the next call, in bytes.
   var spillCount: Int { spillEnd - spillStart }
 

@@ -1,5 +1,5 @@
-// The client side's configuration, for the load generator, health checks and origins behind TLS. It
-// verifies by default: trust in an unverified peer has to be asked for by name.
+// The client side's configuration, for the load generator and for servers behind TLS. It verifies by
+// default: trust in an unverified peer has to be asked for by name.
 
 import COpenSSL
 
@@ -19,19 +19,32 @@ public final class TLSClientContext: @unchecked Sendable {
   }
 
   private let group: OpaquePointer
+  /// Whether sessions keep what servers give to resume with.
+  private let keepsTickets: Bool
+
+  /// TLS 1.2: those of a server, and those with finite-field groups, which cost a client little and older
+  /// servers have nothing better. All are AEAD: `recordOverheadMaximum` counts on that.
+  private static let ciphers =
+    TLSContext.ciphers
+    + ":DHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-GCM-SHA384:DHE-RSA-CHACHA20-POLY1305"
 
   /// Prepares a client. Reads files; not for the loop.
   ///
   /// - Parameters:
   ///   - trust: which servers are believed.
+  ///   - certificate: shown to a server that asks for one; nil: nothing is shown.
   ///   - minimumVersion: the oldest version that is accepted.
   ///   - alpn: protocols by preference, 1 to 255 bytes each; empty: ALPN is not offered.
-  /// - Throws: `certificateUnreadable` if the authorities cannot be loaded, or why OpenSSL refused
-  ///   a setting.
+  ///   - keepsTickets: sessions gather what servers give to resume with (`ClientTickets`).
+  /// - Throws: `certificateUnreadable` if the authorities cannot be loaded, what is wrong with the
+  ///   certificate, or why OpenSSL refused a setting.
   public init(
-    trust: Trust = .system, minimumVersion: TLSVersion = .tls12, alpn: [String] = ["http/1.1"]
+    trust: Trust = .system, certificate: CertificateSource? = nil,
+    minimumVersion: TLSVersion = .tls12, alpn: [String] = ["http/1.1"], keepsTickets: Bool = false
   ) throws(TLSFailure) {
     let wire = try TLSContext.protocolList(alpn)
+    var pair: CertificatePair?
+    if let certificate { pair = try TLSContext.load(certificate) }
     guard OpenSSLLibrary.isReady, let group = SSL_CTX_new(TLS_client_method()) else {
       throw TLSFailure(
         stage: .configuration, kind: .libraryFailure, code: OpenSSLLibrary.drainErrors())
@@ -39,13 +52,19 @@ public final class TLSClientContext: @unchecked Sendable {
     ERR_clear_error()
     var isTrustLoaded = true
     switch trust {
-    case .system: isTrustLoaded = SSL_CTX_set_default_verify_paths(group) == 1
-    case .file(let path): isTrustLoaded = SSL_CTX_load_verify_file(group, path) == 1
+    case .system: isTrustLoaded = TrustedAuthorities.loadSystem(into: group)
+    case .file(let path): isTrustLoaded = TrustedAuthorities.load(path, into: group)
     case .anyone: break
     }
     SSL_CTX_set_verify(group, trust == .anyone ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, nil)
+    // A star stands for a whole label (RFC 9525, section 6.3).
+    X509_VERIFY_PARAM_set_hostflags(
+      SSL_CTX_get0_param(group), UInt32(X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS))
     let isConfigured =
       TLSContext.configure(group, minimumVersion: minimumVersion)
+      && SSL_CTX_set_cipher_list(group, Self.ciphers) == 1
+      && SSL_CTX_set_ciphersuites(group, TLSContext.cipherSuites) == 1
+      && pair?.install(in: group) != false
       // Unlike every other call, this one returns 0 for success.
       && (wire.isEmpty || SSL_CTX_set_alpn_protos(group, wire, UInt32(wire.count)) == 0)
     guard isTrustLoaded, isConfigured else {
@@ -59,6 +78,15 @@ public final class TLSClientContext: @unchecked Sendable {
       )
     }
     SSL_CTX_set_info_callback(group, SessionNotes.record)
+    if keepsTickets {
+      // No store of OpenSSL's own: it would be shared by all servers and workers of the context.
+      _ = copenssl_SSL_CTX_set_session_cache_mode(
+        group,
+        Int(SSL_SESS_CACHE_CLIENT) | Int(SSL_SESS_CACHE_NO_INTERNAL)
+          | Int(SSL_SESS_CACHE_NO_AUTO_CLEAR))
+      SSL_CTX_sess_set_new_cb(group, ClientCallbacks.newSession)
+    }
+    self.keepsTickets = keepsTickets
     self.group = group
   }
 
@@ -81,6 +109,7 @@ public final class TLSClientContext: @unchecked Sendable {
       parts.wires.deallocate()
       return nil
     }
+    parts.wires.pointee.keepsTickets = keepsTickets
     SSL_set_connect_state(parts.ssl)
     return parts
   }

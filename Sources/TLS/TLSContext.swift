@@ -25,11 +25,11 @@ public final class TLSContext: @unchecked Sendable {
   let tickets: TicketKeys
 
   /// TLS 1.2, in Mozilla's order.
-  private static let ciphers =
+  static let ciphers =
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
     + "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
   /// TLS 1.3, in Mozilla's order.
-  private static let cipherSuites =
+  static let cipherSuites =
     "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
   private static let curves = "X25519:P-256:P-384"
 
@@ -128,7 +128,7 @@ public final class TLSContext: @unchecked Sendable {
 
   // MARK: Making
 
-  private static func load(_ source: CertificateSource) throws(TLSFailure) -> CertificatePair {
+  static func load(_ source: CertificateSource) throws(TLSFailure) -> CertificatePair {
     var problems: [CertificateProblem] = []
     if let pair = CertificatePair.load(source, now: nil, problems: &problems) { return pair }
     guard let problem = problems.first(where: { $0.severity == .error }) else {

@@ -94,7 +94,12 @@ extension TLSFailure: CustomStringConvertible {
     if let path { text += " (\(path))" }
     text += ": "
     text += isPlainHTTP ? "plain HTTP request sent to a TLS port" : kind.sentence
-    if let reason = OpenSSLLibrary.reason(of: code) { text += " (OpenSSL: \(reason))" }
+    if verification != 0 {
+      // What OpenSSL calls it says more than that verification failed.
+      text += " (OpenSSL: \(String(cString: X509_verify_cert_error_string(verification))))"
+    } else if let reason = OpenSSLLibrary.reason(of: code) {
+      text += " (OpenSSL: \(reason))"
+    }
     return text
   }
 }

@@ -69,6 +69,16 @@ extension TLSFailure.Kind {
     }
   }
 
+  /// Whether the server's certificate did not verify (client side).
+  var isOfServerCertificate: Bool {
+    switch self {
+    case .unknownCA, .hostNameMismatch, .certificateExpired, .certificateNotYetValid,
+      .peerCertificateRefused:
+      true
+    default: false
+    }
+  }
+
   /// Why the server's certificate could not be verified.
   private static func refusedCertificate(_ result: Int) -> TLSFailure.Kind {
     switch Int32(truncatingIfNeeded: result) {

@@ -93,17 +93,21 @@ public struct TLSFailure: Error, Sendable, Equatable {
   /// OpenSSL's packed error code (`openssl errstr` explains its hexadecimal form), 0 if it gave
   /// none.
   public let code: UInt
+  /// Why the peer's certificate was not believed, an X509_V_ number; 0 if it is not about that.
+  public let verification: Int
   /// The file that it is about, nil if it is about no file.
   public let path: String?
   /// Whether the bytes that were not TLS began as an HTTP request does.
   public let isPlainHTTP: Bool
 
   public init(
-    stage: Stage, kind: Kind, code: UInt = 0, path: String? = nil, isPlainHTTP: Bool = false
+    stage: Stage, kind: Kind, code: UInt = 0, verification: Int = 0, path: String? = nil,
+    isPlainHTTP: Bool = false
   ) {
     self.stage = stage
     self.kind = kind
     self.code = code
+    self.verification = verification
     self.path = path
     self.isPlainHTTP = isPlainHTTP
   }

@@ -95,6 +95,11 @@ public struct TLSSession: ~Copyable {
   }
 
   deinit {
+    if context == nil, failureKind == nil || failureKind == .truncated {
+      // SSL_free(3) takes a session that did not say goodbye for one that must not be resumed. That is
+      // so for one that failed (RFC 5246, section 7.2.2), not for every connection that ended.
+      SSL_set_shutdown(ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN)
+    }
     SSL_free(ssl)
     wires.pointee.release()
     wires.deinitialize(count: 1)
@@ -219,6 +224,7 @@ public struct TLSSession: ~Copyable {
     let letters = UInt8(ascii: "A")...UInt8(ascii: "Z")
     return TLSFailure(
       stage: failureStage, kind: failureKind, code: failureCode,
+      verification: failureKind.isOfServerCertificate ? SSL_get_verify_result(ssl) : 0,
       isPlainHTTP: failureKind == .notTLS && letters.contains(wires.pointee.firstByte))
   }
 
@@ -239,6 +245,7 @@ public struct TLSSession: ~Copyable {
       if result != 1 { return stopped(result, stage: .handshake) }
       isHandshakeComplete = true
       completed = true
+      if wires.pointee.keepsTickets { noteRenewedTicket() }
       if wires.pointee.hasSpill { return .outputFull }
       // A ticket that could not be opened leaves its reason behind.
       OpenSSLLibrary.clearStaleErrors()

@@ -40,7 +40,7 @@ struct AddressTests {
       ("[1.2.3.4]:80", "is not a valid IPv6 address"), ("a:b:80", "more than one colon"),
       ("a b:80", "character \" \""), ("a..b:80", "two dots"), (".a:80", "two dots"),
       ("a.:80", "ends in a dot"), ("-a:80", "hyphen"), ("münchen.de:80", "non-ASCII"),
-      ("http://a:80", "is a URL"), ("https://a", "TLS to an upstream"), ("unix:x.sock", "absolute"),
+      ("http://a:80", "is a URL"), ("https://a", "is an https URL"), ("unix:x.sock", "absolute"),
       ("unix:", "absolute"), ("unix:/", "absolute"), ("unix:/a\u{0}b", "control character"),
       ("1.2.3.4\u{0}:80", "character"),
     ])

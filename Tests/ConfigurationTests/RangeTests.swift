@@ -151,13 +151,15 @@ struct RangeTests {
 
   @Test(
     "texts hold at their longest",
-    arguments: [("name", 128), ("certificate", 4095)])
+    arguments: [("name", 128), ("certificate", 4095), ("ca", 4095)])
   func texts(key: String, maximum: Int) {
     func document(_ length: Int) -> String {
       let text = String(repeating: "n", count: length)
-      return key == "name"
-        ? minimal(listener: "name: \(text)")
-        : minimal(listener: "tls: {certificates: [{certificate: \(text), key: k}]}")
+      return switch key {
+      case "name": minimal(listener: "name: \(text)")
+      case "ca": minimal(upstream: "tls: {ca: \(text)}")
+      default: minimal(listener: "tls: {certificates: [{certificate: \(text), key: k}]}")
+      }
     }
     #expect(lines(document(maximum - 1)) == [])
     #expect(lines(document(maximum)) == [])

@@ -12,7 +12,8 @@ enum Event: UInt8, CaseIterable, Sendable {
   case requestContent, requestBlocked, requestTurnEnded, requestTurnEndedBulk, requestEnd
   case requestCopied, requestTaken, requestTakenAll, requestSendFailed
   case upstreamQueued, upstreamDialing, upstreamConnecting, upstreamAssigned, upstreamReady
-  case attachFailed, connectFailed, connectFailedEmpty, connectTimedOut, upstreamStale
+  case attachFailed, connectFailed, connectFailedEmpty, connectTimedOut, handshakeFailed
+  case handshakeTimedOut, upstreamStale
   case upstreamEOF, upstreamReset, upstreamEOFWithoutMemory, streamRefused, responseTimedOut
   case responseBegan, interim, interimUnwritten, continueHead
   case responseHead, responseHeadOfStream, upgradeAccepted
@@ -73,7 +74,8 @@ extension Walker {
       return s.upstream == .attaching || s.upstream == .queued
     case .upstreamReady:
       return s.upstream == .connecting || s.upstream == .assigned || s.upstream == .dialing
-    case .connectFailed, .connectFailedEmpty, .connectTimedOut:
+    case .connectFailed, .connectFailedEmpty, .connectTimedOut, .handshakeFailed,
+      .handshakeTimedOut:
       return s.upstream == .connecting || s.upstream == .dialing
     case .upstreamStale: return s.upstream == .assigned
     case .upstreamEOF, .upstreamReset, .upstreamEOFWithoutMemory:
@@ -166,6 +168,8 @@ extension Walker {
     case .connectFailed: return state.connectFailed(.connectRefused)
     case .connectFailedEmpty: return state.connectFailed(.connectRefused, keepsUnsent: false)
     case .connectTimedOut: return state.connectTimedOut()
+    case .handshakeFailed: return state.connectFailed(.tlsUntrusted)
+    case .handshakeTimedOut: return state.connectTimedOut(.tlsHandshakeTimeout)
     default: return feedAnswer(event)
     }
   }

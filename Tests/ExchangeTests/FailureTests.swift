@@ -14,7 +14,12 @@ struct FailureTests {
     (.auditFailed, "audit_failed", 503), (.connectRefused, "connect_refused", 502),
     (.connectUnreachable, "connect_unreachable", 502),
     (.connectTimeout, "connect_timeout", 504), (.connectFailed, "connect_failed", 502),
-    (.upstreamReset, "upstream_reset", 502),
+    (.tlsExpired, "tls_upstream_expired", 502),
+    (.tlsNotYetValid, "tls_upstream_not_yet_valid", 502),
+    (.tlsNameMismatch, "tls_upstream_name_mismatch", 502),
+    (.tlsUntrusted, "tls_upstream_untrusted", 502),
+    (.tlsHandshakeTimeout, "tls_upstream_handshake_timeout", 504),
+    (.tlsFailed, "tls_upstream_failed", 502), (.upstreamReset, "upstream_reset", 502),
     (.upstreamClosedEarly, "upstream_closed_early", 502),
     (.upstreamTruncated, "upstream_truncated", 502),
     (.upstreamMalformed, "upstream_malformed", 502), (.upstreamUpgrade, "upstream_upgrade", 502),
@@ -47,6 +52,15 @@ struct FailureTests {
       #expect(labels[label] == nil || shared.contains(kind), "\(label) twice")
       labels[label] = kind
       #expect(failure.isAnswerable == false || (200...599).contains(failure.status))
+    }
+  }
+
+  @Test("A server that TLS does not believe was not reached: any request may go elsewhere")
+  func tls() {
+    for kind in Failure.Kind.allCases where Failure(kind).label.description.hasPrefix("tls_") {
+      let failure = Failure(kind)
+      #expect(failure.retry == .unsent && failure.source == .upstream && failure.isAnswerable)
+      #expect(failure.log == .failures)
     }
   }
 

@@ -351,10 +351,15 @@ struct RandomRun {
     case 2, 3:
       guard reference.upstream == .connecting else { return }
       let byTimer = dice.chance(50)
+      let inHandshake = dice.chance(50)
+      let kind: Failure.Kind =
+        byTimer
+        ? (inHandshake ? .tlsHandshakeTimeout : .connectTimeout)
+        : (inHandshake ? .tlsExpired : .connectRefused)
       both(
         "connect failed",
-        { byTimer ? $0.connectTimedOut() : $0.connectFailed(.connectRefused) },
-        { $0.connectFailed(byTimer ? .connectTimeout : .connectRefused, byTimer: byTimer) })
+        { byTimer ? $0.connectTimedOut(kind) : $0.connectFailed(kind) },
+        { $0.connectFailed(kind, byTimer: byTimer) })
     case 4:
       guard reference.upstream == .busy else { return }
       both("response late", { $0.responseTimedOut() }, { $0.responseTimedOut() })

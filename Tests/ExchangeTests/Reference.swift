@@ -62,7 +62,7 @@ struct Reference {
     case .requestBodyTimeout: 408
     case .auditRecordTooLarge: 431
     case .auditFull, .resourcesExhausted: 503
-    case .connectTimeout, .responseTimeout: 504
+    case .connectTimeout, .tlsHandshakeTimeout, .responseTimeout: 504
     default: 502
     }
   }

@@ -45,11 +45,12 @@ final class FlowClient {
   }
 
   /// How many times `part` has been received.
-  func count(_ part: String) -> Int { text.components(part) }
+  func count(_ part: String) -> Int { text.count(of: part) }
 }
 
 extension String {
-  fileprivate func components(_ part: String) -> Int {
+  /// How many times `part` stands in it.
+  func count(of part: String) -> Int {
     let (all, needle) = (Array(utf8), Array(part.utf8))
     var count = 0
     var at = 0
@@ -82,6 +83,8 @@ final class FlowWorld {
   private var unsent: [ObjectIdentifier: [UInt8]] = [:]
   /// The server reads nothing.
   var isDeaf = false
+  /// What the listener's TLS sessions share; nil: clients speak plain.
+  var listenerTLS: TLSContext?
   /// What the proxy believes of its servers; nil: connections to them are plain.
   var upstreamTLS: TLSClientContext?
   /// Called for each new connection to a server, instead of what the world does with it.
@@ -128,8 +131,11 @@ final class FlowWorld {
     return conditions
   }
 
+  /// A connection to the listener, for whoever speaks on it.
+  func dial() -> SimulatedPeer { world.connect(to: listener) }
+
   func connect() -> FlowClient {
-    let client = FlowClient(world.connect(to: listener))
+    let client = FlowClient(dial())
     clients.append(client)
     return client
   }
@@ -167,8 +173,9 @@ final class FlowWorld {
       }
     }
     var parts = SimulatedWorkerParts(
-      configuration: configuration, listeners: [listener], servers: servers, contexts: [nil],
-      options: options, logger: Logger(label: "flow") { _ in SwiftLogNoOpLogHandler() },
+      configuration: configuration, listeners: [listener], servers: servers,
+      contexts: [listenerTLS], options: options,
+      logger: Logger(label: "flow") { _ in SwiftLogNoOpLogHandler() },
       run: RunIdentity(high: 1, low: 1), recovered: RecoveredLog())
     parts.clientContexts = configuration.upstreams.map { _ in upstreamTLS }
     return parts

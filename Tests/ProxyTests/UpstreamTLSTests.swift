@@ -1,163 +1,12 @@
-// TLS towards a server, in virtual time: the handshake, what is verified, and how the stream may end. The
-// server is a session of the same library on a simulated peer.
+// TLS towards a server, in virtual time: the handshake, what is verified, and how the stream may end.
 
 import Configuration
-import Glibc
+import Metrics
 import MillraceEngine
 import TLS
 import Testing
 
 @testable import Proxy
-
-/// A certificate for a name in files of its own, which are removed with it.
-private final class CertificateFiles {
-  let source: CertificateSource
-  private let folder: String
-
-  init(_ name: String) throws {
-    var template = Array("/tmp/millrace-upstream-XXXXXX".utf8CString)
-    folder = template.withUnsafeMutableBufferPointer { String(cString: mkdtemp($0.baseAddress!)) }
-    source = CertificateSource(
-      certificatePath: folder + "/certificate.pem", keyPath: folder + "/key.pem")
-    let pair = try SelfSigned(names: ["DNS:\(name)"])
-    for (path, text) in [
-      (source.certificatePath, pair.certificate), (source.keyPath, pair.key),
-    ] {
-      let descriptor = open(path, O_WRONLY | O_CREAT, 0o600)
-      defer { close(descriptor) }
-      _ = Array(text.utf8).withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
-    }
-  }
-
-  deinit {
-    unlink(source.certificatePath)
-    unlink(source.keyPath)
-    rmdir(folder)
-  }
-}
-
-/// A server behind TLS on one connection.
-private final class TLSServer {
-  private var session: TLSSession
-  private let peer: SimulatedPeer
-  private var outgoing: [UInt8] = []
-  private var ended = false
-  private(set) var text = ""
-  private(set) var serverName = ""
-  private(set) var protocolName = ""
-  private(set) var saidGoodbye = false
-  var answer: (TLSServer) -> Void = { _ in }
-
-  init(_ peer: SimulatedPeer, _ context: TLSContext) {
-    session = TLSSession(context: context)!
-    self.peer = peer
-    peer.onEvent = { [self] _, event in
-      if event == .readable { read() }
-      flush()
-    }
-  }
-
-  private func read() {
-    var input = peer.receive()
-    var plaintext = [UInt8](repeating: 0, count: 16_384)
-    var output = [UInt8](repeating: 0, count: 32_768)
-    while true {
-      let step = input.withUnsafeBytes { bytes in
-        plaintext.withUnsafeMutableBytes { plain in
-          output.withUnsafeMutableBytes { out in
-            session.receive(bytes, plaintext: plain, output: out)
-          }
-        }
-      }
-      input.removeFirst(step.consumed)
-      outgoing += output[..<step.output]
-      text += String(decoding: plaintext[..<step.plaintext], as: UTF8.self)
-      if step.handshakeCompleted {
-        serverName = session.withServerName { String(decoding: $0, as: UTF8.self) }
-        protocolName = session.withALPN { String(decoding: $0, as: UTF8.self) }
-      }
-      if step.plaintext > 0 { answer(self) }
-      if step.progress == .peerClosed { saidGoodbye = true }
-      guard step.progress == .plaintextFull || step.progress == .outputFull else { return flush() }
-    }
-  }
-
-  func send(_ text: String) {
-    let bytes = Array(text.utf8)
-    var at = 0
-    var output = [UInt8](repeating: 0, count: 32_768)
-    while at < bytes.count {
-      let step = bytes[at...].withUnsafeBytes { plain in
-        output.withUnsafeMutableBytes { session.send(plain, output: $0) }
-      }
-      at += step.consumed
-      outgoing += output[..<step.output]
-    }
-    flush()
-  }
-
-  /// Ends the stream: with close_notify, or as an attacker would who cuts it.
-  func end(saysGoodbye: Bool) {
-    if saysGoodbye {
-      var output = [UInt8](repeating: 0, count: 256)
-      let step = output.withUnsafeMutableBytes { session.close(output: $0) }
-      outgoing += output[..<step.output]
-    }
-    ended = true
-    flush()
-  }
-
-  private func flush() {
-    if !outgoing.isEmpty { outgoing.removeFirst(peer.send(outgoing)) }
-    if ended && outgoing.isEmpty { peer.finishSending() }
-  }
-}
-
-/// A world whose server has TLS.
-private final class TLSWorld {
-  let flow: FlowWorld
-  private(set) var servers: [TLSServer] = []
-
-  /// - Parameters:
-  ///   - name: that the certificate is for.
-  ///   - isTrusted: the proxy knows who made it.
-  init(name: String = "localhost", isTrusted: Bool = true) throws {
-    flow = try FlowWorld()
-    let own = try CertificateFiles(name)
-    let other = try CertificateFiles("elsewhere")
-    let context = try TLSContext(
-      certificates: [own.source],
-      tickets: TicketKeys(
-        randomBytes: { $0.copyBytes(from: [UInt8](repeating: 7, count: $0.count)) }, now: 0))
-    flow.upstreamTLS = try TLSClientContext(
-      trust: .file((isTrusted ? own : other).source.certificatePath))
-    flow.configuration.upstreams[0].servers = [
-      ServerConfiguration(address: .ip(host: "localhost", port: 3000))
-    ]
-    flow.onServerPeer = { [unowned self] peer in
-      let server = TLSServer(peer, context)
-      server.answer = answer
-      servers.append(server)
-    }
-  }
-
-  var answer: (TLSServer) -> Void = { server in
-    if server.text.hasSuffix("\r\n\r\n") {
-      server.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-    }
-  }
-
-  /// Sends one request and waits for the end of virtual time.
-  func run(_ request: String, seconds: Int64 = 20) -> (FlowClient, WorkerAccount?) {
-    var client: FlowClient?
-    let account = flow.run { [self] in
-      client = flow.connect()
-      client?.send(request)
-      flow.after(seconds * 1_000_000_000) { [self] in flow.remote.drain() }
-    }
-    return (client!, account)
-  }
-}
 
 @Suite("TLS to servers")
 struct UpstreamTLSTests {
@@ -178,21 +27,84 @@ struct UpstreamTLSTests {
     #expect(world.servers[0].protocolName == "http/1.1")
     #expect(world.servers[0].saidGoodbye, "the proxy closed without close_notify")
     #expect(account?.counters.upstreamReuses == 1)
+    #expect(account?.counters.upstreamHandshakes == 1)
+    #expect(account?.counters.upstreamHandshakeFailures == 0)
+    #expect(try world.figure("server_handshakes", ["version": "TLSv1.3"]) == 1)
     #expect(account?.engine.framesInUse == 0)
     #expect(account?.engine.leasedBuffers == 0)
   }
 
   @Test(
-    "a server is not asked whose certificate is for another name, or that nobody vouches for",
-    arguments: [("elsewhere", true), ("localhost", false)])
-  func unbelieved(_ name: String, _ isTrusted: Bool) throws {
-    let world = try TLSWorld(name: name, isTrusted: isTrusted)
+    "a server by its address is verified by that, and no name is asked for",
+    arguments: [("IP:127.0.0.1", true), ("IP:127.0.0.2", false), ("DNS:127.0.0.1", false)])
+  func addresses(_ name: String, _ isServed: Bool) throws {
+    let world = try TLSWorld(host: "127.0.0.1", name: name)
+    let (client, _) = world.run(FlowWorld.get("/s/1"))
+    #expect(client.text.hasPrefix("HTTP/1.1 200 ") == isServed, "\(client.text)")
+    #expect(client.text.contains("(tls_upstream_name_mismatch)") == !isServed)
+    if isServed { #expect(world.servers.first?.serverName == "") }
+  }
+
+  @Test("a name of the upstream takes the place of the server's, for SNI and for the certificate")
+  func serverName() throws {
+    let world = try TLSWorld(host: "127.0.0.1", name: "DNS:api.internal")
+    world.flow.configuration.upstreams[0].tls = UpstreamTLS(serverName: "api.internal")
+    let (client, _) = world.run(FlowWorld.get("/s/1"))
+    #expect(client.text.hasPrefix("HTTP/1.1 200 "), "\(client.text)")
+    #expect(world.servers.first?.serverName == "api.internal")
+  }
+
+  /// A server that is not believed, and what it is called.
+  struct Unbelieved: Sendable {
+    var reason: String
+    var name = "DNS:localhost"
+    var days = 7
+    var start = -3600
+    var isTrusted = true
+  }
+
+  @Test(
+    "a server is not asked whose certificate does not verify, and the reason is told and counted",
+    arguments: [
+      Unbelieved(reason: "name_mismatch", name: "DNS:elsewhere"),
+      Unbelieved(reason: "untrusted", isTrusted: false),
+      Unbelieved(reason: "expired", days: -1, start: -172_800),
+      Unbelieved(reason: "not_yet_valid", start: 86_400),
+    ])
+  func unbelieved(_ server: Unbelieved) throws {
+    let world = try TLSWorld(
+      name: server.name, days: server.days, start: server.start, isTrusted: server.isTrusted)
+    world.flow.configuration.upstreams[0].retries.attempts = 0
     let (client, account) = world.run(FlowWorld.get("/s/1"))
     #expect(client.text.hasPrefix("HTTP/1.1 502 "), "\(client.text)")
-    #expect(client.text.contains("upstream_tls_failed"))
+    #expect(client.text.contains("(tls_upstream_\(server.reason))"), "\(client.text)")
     #expect(world.servers.allSatisfy { $0.text.isEmpty })
+    #expect(account?.counters.upstreamHandshakes == 0)
+    #expect(account?.counters.upstreamHandshakeFailures == 1)
+    #expect(try world.figure("server_handshake_failures") == 1)
+    #expect(try world.figure("server_handshake_failures", ["reason": server.reason]) == 1)
+    #expect(try world.figure("server_connect_failures") == 1)
     #expect(account?.upstreamConnections == 0)
     #expect(account?.engine.framesInUse == 0)
+  }
+
+  @Test("a server that is not believed counts as not reached: another one gets the request")
+  func another() throws {
+    let world = try TLSWorld()
+    world.firstContexts = [try CertificateFiles("DNS:elsewhere").makeContext()]
+    world.flow.morePorts = [3001]
+    world.flow.configuration.upstreams[0].servers.append(
+      ServerConfiguration(address: .ip(host: "localhost", port: 3001)))
+    world.answer = { server in
+      if server.text.hasSuffix("\r\n\r\nx") {
+        server.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+      }
+    }
+    let (client, account) = world.run(FlowWorld.post("/s/1"))
+    #expect(client.text.hasPrefix("HTTP/1.1 200 "), "\(client.text)")
+    #expect(world.servers.count == 2 && world.servers[0].text.isEmpty)
+    #expect(account?.counters.retries == 1)
+    #expect(account?.counters.upstreamHandshakeFailures == 1)
   }
 
   @Test("a handshake that is not answered ends by the connect timeout")
@@ -201,7 +113,8 @@ struct UpstreamTLSTests {
     world.flow.onServerPeer = { peer in peer.onEvent = { _, _ in } }
     let (client, account) = world.run(FlowWorld.get("/s/1"))
     #expect(client.text.hasPrefix("HTTP/1.1 504 "), "\(client.text)")
-    #expect(client.text.contains("connect_timeout"))
+    #expect(client.text.contains("(tls_upstream_handshake_timeout)"))
+    #expect(try world.figure("server_handshake_failures", ["reason": "handshake_timeout"]) >= 1)
     #expect((account?.counters.timeouts ?? 0) >= 1)
   }
 
@@ -216,7 +129,23 @@ struct UpstreamTLSTests {
       }
     }
     let (client, _) = world.run(FlowWorld.get("/s/1"))
-    #expect(client.text.contains("upstream_tls_failed"), "\(client.text)")
+    #expect(client.text.contains("(tls_upstream_failed)"), "\(client.text)")
+  }
+
+  @Test(
+    "a server that closes or breaks off in the handshake is not asked", arguments: [true, false])
+  func closes(_ isOrderly: Bool) throws {
+    let world = try TLSWorld()
+    world.flow.onServerPeer = { peer in
+      peer.onEvent = { peer, event in
+        guard event == .readable, !peer.receive().isEmpty else { return }
+        if isOrderly { peer.finishSending() } else { peer.reset() }
+      }
+    }
+    let (client, _) = world.run(FlowWorld.get("/s/1"))
+    #expect(client.text.hasPrefix("HTTP/1.1 502 "), "\(client.text)")
+    #expect(client.text.contains("(tls_upstream_failed)"), "\(client.text)")
+    #expect(try world.figure("server_handshake_failures", ["reason": "failed"]) >= 1)
   }
 
   @Test(
@@ -235,6 +164,64 @@ struct UpstreamTLSTests {
     #expect(account?.counters.upstreamFailures == (saysGoodbye ? 0 : 1))
   }
 
+  @Test(
+    "the next connection resumes, however the one before has ended, and each ticket is used once",
+    arguments: [true, false])
+  func resumed(_ saysGoodbye: Bool) throws {
+    let world = try TLSWorld()
+    world.answer = { server in
+      server.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+      server.end(saysGoodbye: saysGoodbye)
+    }
+    var others: [FlowClient] = []
+    for second in 1...3 {
+      world.flow.after(Int64(second) * 1_000_000_000) {
+        let client = world.flow.connect()
+        others.append(client)
+        client.send(FlowWorld.get("/s/\(second)"))
+        guard second == 3 else { return }
+        // A server gives one ticket for each connection: of two that begin together one resumes.
+        let another = world.flow.connect()
+        others.append(another)
+        another.send(FlowWorld.get("/s/4"))
+      }
+    }
+    let (client, account) = world.run(FlowWorld.get("/s/0"))
+    for client in [client] + others {
+      #expect(client.text.hasPrefix("HTTP/1.1 200 "), "\(client.text)")
+    }
+    #expect(world.servers.map(\.isResumed).prefix(3) == [false, true, true])
+    #expect(world.servers.dropFirst(3).count { $0.isResumed } == 1)
+    #expect(account?.counters.upstreamHandshakes == 5)
+    #expect(account?.counters.upstreamHandshakesResumed == 3)
+    #expect(try world.figure("server_handshakes") == 5)
+    #expect(try world.figure("server_handshakes_resumed") == 3)
+  }
+
+  @Test("nothing is resumed that was verified in another way")
+  func notResumed() throws {
+    let world = try TLSWorld()
+    world.answer = { server in
+      server.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+      server.end(saysGoodbye: true)
+    }
+    var second: FlowClient?
+    let other = try TLSClientContext(trust: .anyone, keepsTickets: true)
+    world.flow.after(1_000_000_000) {
+      world.flow.upstreamTLS = other
+      world.flow.remote.replacePlan(world.flow.parts)
+    }
+    world.flow.after(2_000_000_000) {
+      second = world.flow.connect()
+      second?.send(FlowWorld.get("/s/2"))
+    }
+    let (_, account) = world.run(FlowWorld.get("/s/1"))
+    #expect(second?.text.hasPrefix("HTTP/1.1 200 ") == true)
+    #expect(account?.counters.plansInstalled == 1)
+    #expect(world.servers.map(\.isResumed) == [false, false])
+    #expect(account?.counters.upstreamHandshakesResumed == 0)
+  }
+
   @Test("large content goes both ways")
   func large() throws {
     let size = 1_000_000
@@ -251,5 +238,97 @@ struct UpstreamTLSTests {
     #expect(account?.counters.responses == 1)
     #expect(account?.engine.framesInUse == 0)
     #expect(account?.engine.coldBytes == 0)
+  }
+}
+
+@Suite("Memory for requests over TLS")
+struct LostRequestTests {
+  private let second: Int64 = 1_000_000_000
+
+  /// What a client has got of its second request.
+  enum Answer: Equatable {
+    /// Its connection was reset: there was no memory for an answer either.
+    case none
+    case refused, served
+  }
+
+  /// One connection to the server is kept, and a download that its client does not read has taken the
+  /// frames that it wants. Then a request comes for the kept connection.
+  private func play(frames: Int) throws -> (Answer, WorkerAccount, TLSWorld) {
+    var conditions = SimulatedConditions.calm
+    conditions.frames = frames
+    conditions.receiveRoom = 16_384...16_384
+    conditions.sendRoom = 16_384...16_384
+    let world = try TLSWorld(conditions)
+    let flow = world.flow
+    world.answer = { [unowned flow] server in
+      if server.text.contains("/s/big ") {
+        flow.after(2 * self.second) {
+          server.send(
+            "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
+              + String(repeating: "x", count: 1_000_000))
+        }
+      } else {
+        server.send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none")
+      }
+    }
+    var made: FlowClient?
+    let account = flow.run {
+      let slow = flow.connect()
+      slow.reads = false
+      slow.send(FlowWorld.get("/s/big"))
+      flow.after(self.second) {
+        let client = flow.connect()
+        made = client
+        client.send(FlowWorld.get("/s/1"))
+        flow.after(4 * self.second) {
+          #expect(client.count("HTTP/1.1 200 OK") == 1, "\(frames) frames")
+          client.send(FlowWorld.get("/s/2"))
+        }
+      }
+      flow.after(10 * self.second) { slow.peer.reset() }
+      flow.after(12 * self.second) { flow.remote.drain() }
+    }
+    let client = try #require(made)
+    if client.count("HTTP/1.1 503 ") == 1 {
+      #expect(client.text.contains("resources_exhausted"))
+      return (.refused, try #require(account), world)
+    }
+    let isServed = client.count("HTTP/1.1 200 OK") == 2
+    #expect(isServed || client.peer.wasReset, "\(frames) frames: neither answered nor reset")
+    return (isServed ? .served : .none, try #require(account), world)
+  }
+
+  @Test("a request that finds no memory is refused as our own failure, not as its server's")
+  func lost() throws {
+    var answers: [Answer] = []
+    for frames in 2...8 {
+      let (answer, account, world) = try play(frames: frames)
+      answers.append(answer)
+      let text = "\(frames) frames"
+      #expect(account.counters.upstreamFailures == 0 && account.counters.retries == 0, "\(text)")
+      #expect(account.exchanges == 0 && account.active == 0, "\(text)")
+      #expect(account.upstreamConnections == 0 && account.engine.framesInUse == 0, "\(text)")
+      let arrived = world.servers.map(\.text).joined()
+      #expect(arrived.contains("/s/2 ") == (answer == .served), "\(text)")
+      if answer == .refused {
+        // It was given to the kept connection, which ended with it.
+        #expect(account.counters.upstreamReuses == 1, "\(text)")
+        #expect(account.counters.framesExhausted >= 1, "\(text)")
+      }
+    }
+    // One frame below what the request needs it is refused, and with fewer there is none for the answer.
+    let refused = answers.filter { $0 == .refused }.count
+    #expect(refused == 1, "\(answers)")
+    #expect(answers == answers.sorted { order($0) < order($1) }, "\(answers)")
+    #expect(answers.first == Answer.none && answers.last == .served, "\(answers)")
+  }
+
+  private func order(_ answer: Answer) -> Int {
+    switch answer {
+    case .none: 0
+    case .refused: 1
+    case .served: 2
+    }
   }
 }

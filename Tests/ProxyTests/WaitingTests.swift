@@ -13,7 +13,7 @@ private let millisecond: Int64 = 1_000_000
 @Suite("Requests that wait for room in the log")
 struct WaitingTests {
   /// A world whose log has no room until somebody makes some.
-  private static func full() throws -> FlowWorld {
+  fileprivate static func full() throws -> FlowWorld {
     let flow = try FlowWorld(FlowWorld.likeARing)
     var audit = AuditConfiguration(directory: "/audit")
     audit.whenFull = .block
@@ -24,7 +24,7 @@ struct WaitingTests {
     return flow
   }
 
-  private static func makeRoom(_ flow: FlowWorld) {
+  fileprivate static func makeRoom(_ flow: FlowWorld) {
     flow.world.conditions.diskCapacity = 1 << 40
   }
 
@@ -147,5 +147,132 @@ struct WaitingTests {
     #expect(client?.text.isEmpty == true)
     #expect(account?.exchanges == 0 && account?.connections == 0)
     #expect(lasted > second && lasted < 4 * second, "\(lasted)")
+  }
+}
+
+@Suite("Requests over TLS that wait for room in the log")
+struct WaitingTLSTests {
+  /// What comes on the connection again and again while its request waits.
+  enum Arrival: CaseIterable, Sendable {
+    case nothing, content, pipelined, keyUpdate, keyUpdateAndMore
+  }
+
+  private static let time = 5 * second
+
+  private static func full() throws -> FlowWorld {
+    let flow = try WaitingTests.full()
+    flow.listenerTLS = try CertificateFiles("localhost").makeContext()
+    flow.configuration.listeners[0].timeouts.idleNanoseconds = time
+    return flow
+  }
+
+  private static func head(_ arrival: Arrival) -> String {
+    guard arrival == .content else { return FlowWorld.get("/s/1") }
+    return "POST /s/1 HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n"
+  }
+
+  private static func say(_ arrival: Arrival, _ client: TLSPeer) {
+    switch arrival {
+    case .nothing: break
+    case .content: client.send("x")
+    case .pipelined: client.send(FlowWorld.get("/s/2"))
+    case .keyUpdate: client.updateKeys()
+    case .keyUpdateAndMore:
+      client.updateKeys()
+      client.send(FlowWorld.get("/s/2"))
+    }
+  }
+
+  /// A client whose request begins to wait, and says more every 400 ms for 8 s.
+  private static func play(
+    _ flow: FlowWorld, _ arrival: Arrival, _ waits: @escaping (TLSPeer) -> Void
+  ) throws -> (TLSPeer, WorkerAccount?) {
+    var made: TLSPeer?
+    let account = flow.run {
+      guard let client = try? TLSPeer(of: flow) else { return flow.remote.drain() }
+      made = client
+      client.send(head(arrival))
+      flow.until(millisecond, { $0.counters.auditWaits == 1 }) { _ in
+        waits(client)
+        for i in 0..<20 { flow.after(Int64(i) * 400 * millisecond) { say(arrival, client) } }
+      }
+    }
+    return (try #require(made), account)
+  }
+
+  @Test(
+    "what comes on its connection neither extends its time nor ends it",
+    arguments: Arrival.allCases)
+  func deadline(_ arrival: Arrival) throws {
+    let flow = try Self.full()
+    // Longer than the wait: none of these may take its place.
+    flow.configuration.listeners[0].timeouts.bodyNanoseconds = 60 * second
+    flow.configuration.listeners[0].timeouts.headNanoseconds = 60 * second
+    try measure(flow, arrival)
+  }
+
+  @Test("nor do the shorter times of a head and of content", arguments: Arrival.allCases)
+  func shorterTimes(_ arrival: Arrival) throws {
+    let flow = try Self.full()
+    flow.configuration.listeners[0].timeouts.bodyNanoseconds = second
+    flow.configuration.listeners[0].timeouts.headNanoseconds = second
+    try measure(flow, arrival)
+  }
+
+  private func measure(_ flow: FlowWorld, _ arrival: Arrival) throws {
+    var lasted: Int64 = 0
+    let (client, account) = try Self.play(flow, arrival) { _ in
+      let began = flow.world.now
+      flow.until(millisecond, { $0.connections == 0 }) { _ in
+        lasted = flow.world.now - began
+        flow.after(10 * second) { flow.remote.drain() }
+      }
+    }
+    #expect(client.text.isEmpty && client.isOver && client.saidGoodbye)
+    // The question after the wait's beginning comes a millisecond late; the wheel has ticks of 50 ms.
+    #expect(lasted >= Self.time - 2 * millisecond, "\(lasted)")
+    #expect(lasted <= Self.time + 100 * millisecond, "\(lasted)")
+    #expect(flow.arrivals.isEmpty)
+    #expect(account?.counters.requests == 0 && account?.counters.timeouts == 0)
+    #expect(account?.exchanges == 0 && account?.engine.framesInUse == 0)
+    #expect(account?.engine.coldBytes == 0)
+  }
+
+  @Test("with room before its time it is served, with all that came", arguments: Arrival.allCases)
+  func served(_ arrival: Arrival) throws {
+    let flow = try Self.full()
+    let content = "\r\n\r\n" + String(repeating: "x", count: 20)
+    flow.serve = { flow, peer, _ in
+      if arrival != .content || flow.arrivals.joined().hasSuffix(content) {
+        flow.answer(peer, "ok")
+      }
+    }
+    let (client, account) = try Self.play(flow, arrival) { _ in
+      flow.after(3 * second) { WaitingTests.makeRoom(flow) }
+      flow.after(20 * second) { flow.remote.drain() }
+    }
+    let count = arrival == .pipelined || arrival == .keyUpdateAndMore ? 21 : 1
+    #expect(client.text.count(of: "HTTP/1.1 200 OK") == count)
+    #expect(account?.counters.responses == count && account?.counters.requests == count)
+    #expect(arrival != .content || flow.arrivals.joined().hasSuffix(content))
+    #expect(account?.counters.timeouts == 0 && account?.engine.coldBytes == 0)
+  }
+
+  @Test("KeyUpdates: 32 leave it waiting, one more ends its connection", arguments: [31, 32, 33])
+  func updates(_ count: Int) throws {
+    let flow = try Self.full()
+    var lasted: Int64 = 0
+    let (client, account) = try Self.play(flow, .nothing) { client in
+      let began = flow.world.now
+      for _ in 0..<count { client.updateKeys() }
+      flow.until(millisecond, { $0.connections == 0 }) { _ in
+        lasted = flow.world.now - began
+        flow.remote.drain()
+      }
+    }
+    #expect(client.text.isEmpty && client.isOver)
+    #expect(account?.counters.tlsFloods == (count > 32 ? 1 : 0))
+    #expect((lasted < second) == (count > 32), "\(lasted)")
+    #expect(account?.exchanges == 0 && account?.engine.coldBytes == 0)
   }
 }

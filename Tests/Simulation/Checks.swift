@@ -55,7 +55,8 @@ extension ProxyRun {
   /// What a well-formed request may be refused for, and how.
   private static let statuses: [String: Int] = [
     "no_route": 404, "method_refused": 405, "request_body_timeout": 408, "head_timeout": 408,
-    "upstream_tls_failed": 502, "connect_refused": 502, "connect_unreachable": 502,
+    "tls_upstream_failed": 502, "tls_upstream_handshake_timeout": 504,
+    "connect_refused": 502, "connect_unreachable": 502,
     "connect_failed": 502,
     "upstream_reset": 502, "upstream_closed_early": 502, "upstream_malformed": 502,
     "upstream_truncated": 502, "upstream_upgrade": 502, "audit_full": 503, "streams_exhausted": 503,

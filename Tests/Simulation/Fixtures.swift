@@ -14,6 +14,8 @@ final class Fixtures {
   /// Told of a run that cannot be ended. Does not return.
   var onStuck: (ProxyRun) -> Never = { _ in exit(1) }
   let clientContext: TLSClientContext
+  /// The proxy's, towards its servers.
+  let upstreamContext: TLSClientContext
   private let tls12: TLSContext
   private let tls13: TLSContext
 
@@ -31,6 +33,7 @@ final class Fixtures {
     tls12 = try TLSContext(certificates: [source], minimumVersion: .tls12, tickets: tickets)
     tls13 = try TLSContext(certificates: [source], minimumVersion: .tls13, tickets: tickets)
     clientContext = try TLSClientContext(trust: .anyone)
+    upstreamContext = try TLSClientContext(trust: .anyone, keepsTickets: true)
   }
 
   private final class Dice: @unchecked Sendable {

@@ -165,7 +165,9 @@ final class ProxyRun {
       $0.firstSegmentSize = c.segmentSize
       $0.prefillChunk = c.prefillChunk
     }
-    parts.clientContexts = runConditions.serverTLS.map { $0 == nil ? nil : fixtures.clientContext }
+    parts.clientContexts = runConditions.serverTLS.map {
+      $0 == nil ? nil : fixtures.upstreamContext
+    }
     parts.whenReady = { [unowned self] in begin() }
     account = SimulatedWorker.run(parts, world, remote)
     // What the worker did last reaches those whom it concerns.

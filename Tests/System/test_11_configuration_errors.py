@@ -119,6 +119,31 @@ ROWS = [
         "MILLRACE_ABSENT",
     ),
     (
+        "authorities that are not there",
+        START + END + "    tls: {ca: ^/absent/ca.pem}\n",
+        "upstreams.web.tls.ca",
+    ),
+    (
+        "authorities that are a key",
+        START + END + "    tls: {ca: ^KEY}\n",
+        "no certificate",
+    ),
+    (
+        "client certificate of another key",
+        START + END + "    tls: {certificate: CERTIFICATE, key: ^OTHERKEY}\n",
+        "key",
+    ),
+    (
+        "client certificate without its key",
+        START + END + "    tls: ^{certificate: CERTIFICATE}\n",
+        "tls.key",
+    ),
+    (
+        "TLS to a Unix socket without a name",
+        START + "upstreams:\n  web:\n    servers: [^unix:/run/web.sock]\n    tls: {}\n",
+        "server_name",
+    ),
+    (
         "what this version has not",
         START + END + "^admin: {address: 127.0.0.1:1}\n",
         "not available",

@@ -67,10 +67,43 @@ import Testing
             keyPath: certificates.main.certificatePath))
         _ = try? TLSClientContext(trust: .file(certificates.main.certificatePath))
         _ = try? TLSClientContext(trust: .file("/nowhere"))
+        _ = try? TLSClientContext(trust: .anyone, certificate: certificates.main)
+        _ = try? TLSClientContext(trust: .anyone, certificate: certificates.weak)
+        _ = TLSClientContext.checkAuthorities(certificates.main.certificatePath)
+        _ = TLSClientContext.checkAuthorities(certificates.main.keyPath)
       }
       for _ in 0..<20 { round() }
       let blocks = openSSLBlocks.load(ordering: .relaxed)
       for _ in 0..<200 { round() }
+      precondition(openSSLBlocks.load(ordering: .relaxed) == blocks, "OpenSSL kept blocks")
+    }
+  }
+
+  @Test func ticketsLeaveNothingBehind() async {
+    await #expect(processExitsWith: .success) {
+      countOpenSSLBlocks()
+      let server = try makeContext()
+      let context = try TLSClientContext(
+        trust: .file(TestCertificates.shared.main.certificatePath), keepsTickets: true)
+      func round() {
+        let kept = ClientTickets()
+        for number in 0..<12 {
+          let client = ServerSide(client: context, host: "default.example", tickets: kept)
+          let other = ServerSide(server)
+          client.give([])
+          for _ in 0..<4 {
+            other.give(client.take())
+            client.give(other.take())
+          }
+          precondition(client.isHandshakeComplete && client.isResumed == (number % 4 > 0))
+          // At times all are forgotten.
+          if let given = client.takeTickets() { kept.add(given) }
+          if number % 4 == 3 { kept.removeAll() }
+        }
+      }
+      for _ in 0..<5 { round() }
+      let blocks = openSSLBlocks.load(ordering: .relaxed)
+      for _ in 0..<20 { round() }
       precondition(openSSLBlocks.load(ordering: .relaxed) == blocks, "OpenSSL kept blocks")
     }
   }

@@ -17,8 +17,9 @@ final class ServerSide {
   private var outgoing: [UInt8] = []
 
   init(_ context: TLSContext) { session = TLSSession(context: context)! }
-  init(client context: TLSClientContext, host: String) {
+  init(client context: TLSClientContext, host: String, tickets: ClientTickets? = nil) {
     session = TLSSession(client: context, host: host)!
+    if let tickets { session.offer(from: tickets) }
   }
 
   // The session's properties, since `#expect` cannot look into a value that is not copyable.
@@ -37,6 +38,8 @@ final class ServerSide {
     defer { outgoing = [] }
     return outgoing
   }
+
+  func takeTickets() -> ClientTickets? { session.takeTickets() }
 
   func takeReceived() -> [UInt8] {
     defer { received = [] }

@@ -56,7 +56,7 @@ public enum EndpointAddress: Sendable, Equatable, CustomStringConvertible {
     _ text: String, as role: Role? = nil
   ) throws(ParseError) -> EndpointAddress {
     if text.hasPrefix("unix:") { return try parseUnix(String(text.dropFirst(5))) }
-    if let (scheme, rest) = schemeAndRest(text) { throw urlError(scheme, rest) }
+    if let (scheme, rest) = schemeAndRest(text) { throw urlError(scheme, rest, role) }
     let (host, port) = try split(text, role)
     let address = EndpointAddress.ip(
       host: try canonicalHost(host, in: text), port: try parsePort(port, in: text))
@@ -92,12 +92,15 @@ extension EndpointAddress {
     return .unix(path: path)
   }
 
-  private static func urlError(_ scheme: String, _ rest: String) -> ParseError {
+  private static func urlError(
+    _ scheme: String, _ rest: String, _ role: Role?
+  ) -> ParseError {
     let authority = String(rest.prefix { $0 != "/" })
-    if scheme == "https" {
+    if scheme == "https", role != .listener {
       return ParseError(
-        message: "is an https URL, but TLS to an upstream is not available in this version",
-        hint: "write the address of a plaintext port, for example 10.0.0.1:8080")
+        message: "is an https URL, expected an address",
+        hint: "write \(excerpt(authority.contains(":") ? authority : "\(authority):443")), and"
+          + " tls: {} in the upstream for TLS to its servers")
     }
     let example = authority.contains(":") ? authority : "\(authority):80"
     return ParseError(

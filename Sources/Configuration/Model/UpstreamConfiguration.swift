@@ -15,6 +15,8 @@ public struct UpstreamConfiguration: Sendable, Equatable {
   public var name: String
   /// At least one.
   public var servers: [ServerConfiguration]
+  /// nil: connections to the servers are plain.
+  public var tls: UpstreamTLS?
   public var balance: Balance
   public var retries: RetryConfiguration
   public var timeouts: UpstreamTimeouts
@@ -34,6 +36,7 @@ public struct UpstreamConfiguration: Sendable, Equatable {
   public init(
     name: String,
     servers: [ServerConfiguration],
+    tls: UpstreamTLS? = nil,
     balance: Balance = .roundRobin,
     retries: RetryConfiguration = RetryConfiguration(),
     timeouts: UpstreamTimeouts = UpstreamTimeouts(),
@@ -44,6 +47,7 @@ public struct UpstreamConfiguration: Sendable, Equatable {
   ) {
     self.name = name
     self.servers = servers
+    self.tls = tls
     self.balance = balance
     self.retries = retries
     self.timeouts = timeouts

@@ -56,6 +56,7 @@ extension Reader {
         upstream.servers.append(server)
       }
     }
+    upstream.tls = fields["tls"].flatMap { upstreamTLS($0, upstream.servers) }
     if let balance = balance(fields) { upstream.balance = balance }
     if let value = fields["retries"] { readRetries(value, into: &upstream.retries) }
     if let value = fields["timeouts"] { readTimeouts(value, into: &upstream.timeouts) }

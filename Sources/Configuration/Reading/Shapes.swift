@@ -169,6 +169,7 @@ package enum Shapes {
         "servers",
         .list(.either([.address(example: "10.0.0.1:8080"), .mapping(server)]), count: 1...1024),
         required: true),
+      KeyShape("tls", .mapping(upstreamTLS)),
       KeyShape("balance", .choice(balance), default: "round_robin"),
       KeyShape("retries", .mapping(retries)),
       KeyShape("timeouts", .mapping(upstreamTimeouts)),
@@ -182,6 +183,29 @@ package enum Shapes {
     unavailable: [
       Unavailable(
         "health", instead: "remove it; retries send a failed request to another server")
+    ])
+
+  package static let upstreamTLS = MappingShape(
+    "the TLS of an upstream",
+    [
+      KeyShape("verify", .boolean, default: "true"),
+      KeyShape("ca", .text(maximum: filePath, example: "ca.pem")),
+      KeyShape(
+        "server_name",
+        .text(maximum: EndpointAddress.hostBytesMaximum, example: "api.internal")),
+      KeyShape("certificate", .text(maximum: filePath, example: "client.pem")),
+      KeyShape("key", .text(maximum: filePath, example: "client.key")),
+      KeyShape("minimum_version", .choice(tlsVersion), default: "\"1.2\""),
+      KeyShape(
+        "alpn",
+        .list(
+          .choice(
+            Choice(
+              "a protocol for ALPN", ["http/1.1"],
+              unavailable: ["h2", "http/2", "h3", "http/3"].map {
+                Unavailable($0, instead: "write [http/1.1], or remove the key")
+              })), count: 1...8),
+        default: "[http/1.1]"),
     ])
 
   private static let balance = Choice(

@@ -43,6 +43,7 @@ public struct Preflight: Sendable {
     let lock = tryBinding(addresses, configuration, binding, &problems)
     var servers: [[[SocketAddress]]] = []
     for upstream in configuration.upstreams {
+      ClientContexts.check(upstream, &problems)
       servers.append(
         upstream.servers.map { resolve($0.address, $0.location, false, &problems) })
     }
@@ -64,6 +65,7 @@ public struct Preflight: Sendable {
       _ = check(listener, i, &problems)
       if case .unix(let path) = listener.address { check(path, listener, false, &problems) }
     }
+    for upstream in partial.upstreams { ClientContexts.check(upstream, &problems) }
     return problems
   }
 
@@ -72,15 +74,11 @@ public struct Preflight: Sendable {
   ) -> [CertificateSource] {
     guard let tls = listener.tls else { return [] }
     return tls.certificates.map { pair in
-      let source = CertificateSource(
-        certificatePath: pair.certificatePath, keyPath: pair.keyPath)
+      let source = CertificateSource(pair)
       let now = SystemClock.wallMicroseconds() / 1_000_000
       for finding in TLSContext.check(source, now: now) {
         problems.append(
-          Problem(
-            location: finding.file == .key ? pair.keyLocation : pair.certificateLocation,
-            message: "\(finding.path): \(finding.what)", hint: finding.hint,
-            severity: finding.severity == .error ? .error : .warning))
+          Problem(finding, at: finding.file == .key ? pair.keyLocation : pair.certificateLocation))
       }
       return source
     }

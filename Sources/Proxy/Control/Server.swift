@@ -49,16 +49,20 @@ public struct Server {
     afterProbe()
     let tickets = makeTicketKeys()
     let contexts: [TLSContext?]
+    let clientContexts: [TLSClientContext?]
     do {
       contexts = try makeContexts(configuration, tickets)
+      clientContexts = try ClientContexts.make(configuration)
     } catch {
       logger.critical("cannot set up TLS error=\"\(error)\"")
       return 1
     }
+    warnOfUnverified(configuration)
     guard let metrics = makeMetrics(configuration, workers: count) else { return 1 }
     let generation = PlanGeneration(
       configuration, listenerAddresses: preflight.listenerAddresses,
-      serverAddresses: preflight.serverAddresses, contexts: contexts, metrics: metrics)
+      serverAddresses: preflight.serverAddresses, contexts: contexts,
+      clientContexts: clientContexts, metrics: metrics)
     let supervisor = Supervisor(
       configuration: configuration, logger: logger, processors: processors, metrics: metrics,
       count: count)
@@ -136,6 +140,17 @@ public struct Server {
     } catch {
       logger.critical("cannot set up metrics error=\"\(error)\"")
       return nil
+    }
+  }
+
+  /// Beside what the check of the file says: logs are kept, reports of a start are not.
+  private func warnOfUnverified(_ configuration: ProxyConfiguration) {
+    for upstream in configuration.upstreams where upstream.tls?.verify == false {
+      logger.warning(
+        """
+        upstream certificates are not verified upstream=\(upstream.name) \
+        hint="remove tls.verify: false, and set tls.ca to the CA of the servers"
+        """)
     }
   }
 

@@ -17,7 +17,8 @@ extension Loop where E: ~Copyable {
   @inline(never)
   private mutating func startWatching(_ t: UnsafeMutablePointer<Transport>, _ node: Int) {
     t.pointee.isWatched = true
-    wheel.arm(node, at: engine.now + plan.lookInterval)
+    // Not every send moves the deadline: one that comes before the look is kept.
+    wheel.arm(node, at: min(t.pointee.deadline, engine.now + plan.lookInterval))
   }
 
   /// Has a connection looked at by its deadline. That is not later than the shortest timeout from now,

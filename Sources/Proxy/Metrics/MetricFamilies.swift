@@ -9,6 +9,7 @@ enum WorkerMetric: Int, CaseIterable {
   case badRequests, fieldsDropped, upstreamConnects, upstreamReuses, upstreamStale,
     upstreamFailures, retries
   case timeouts, downstreamAborts, handshakes, handshakeFailures, tlsFloods, tlsStalls, http2Floods
+  case upstreamHandshakes, upstreamHandshakesResumed, upstreamHandshakeFailures
   case auditRejects, auditDrops, auditWaits, unansweredByAudit, holdsExpired, holdsRefused
   case plansInstalled, plansDelayed, framesExhausted
 
@@ -70,6 +71,16 @@ enum WorkerMetric: Int, CaseIterable {
     case .tlsStalls:
       .init(
         "tls_stalls", "stalls", "Times decryption waited for TLS output to be sent.")
+    case .upstreamHandshakes:
+      .init(
+        "upstream_handshakes", "handshakes", "Completed TLS handshakes with servers.")
+    case .upstreamHandshakesResumed:
+      .init(
+        "upstream_handshakes_resumed", "handshakes",
+        "TLS handshakes with servers that resumed a session.")
+    case .upstreamHandshakeFailures:
+      .init(
+        "upstream_handshake_failures", "handshakes", "Failed TLS handshakes with servers.")
     case .auditRejects:
       .init(
         "audit_rejects", "requests", "Requests rejected because the audit log was full."
@@ -221,6 +232,9 @@ enum ListenerMetric: Int, CaseIterable {
 enum ServerMetric: Int, CaseIterable {
   case requests, connects, connectFailures, reuses, failures, retries, requestBytes, responseBytes
   case responses2xx, responses3xx, responses4xx, responses5xx
+  case handshakes12, handshakes13, handshakesResumed
+  case handshakesExpired, handshakesNotYetValid, handshakesNameMismatch, handshakesUntrusted
+  case handshakesTimedOut, handshakesFailed
 
   var column: MetricColumn {
     switch self {
@@ -241,6 +255,18 @@ enum ServerMetric: Int, CaseIterable {
     case .responses3xx: responses(1)
     case .responses4xx: responses(2)
     case .responses5xx: responses(3)
+    case .handshakes12: handshakes("TLSv1.2")
+    case .handshakes13: handshakes("TLSv1.3")
+    case .handshakesResumed:
+      column(
+        "handshakes_resumed", "handshakes",
+        "TLS handshakes with the server that resumed a session.")
+    case .handshakesExpired: handshakeFailures("expired")
+    case .handshakesNotYetValid: handshakeFailures("not_yet_valid")
+    case .handshakesNameMismatch: handshakeFailures("name_mismatch")
+    case .handshakesUntrusted: handshakeFailures("untrusted")
+    case .handshakesTimedOut: handshakeFailures("handshake_timeout")
+    case .handshakesFailed: handshakeFailures("failed")
     }
   }
 
@@ -248,6 +274,19 @@ enum ServerMetric: Int, CaseIterable {
     _ name: String, _ unit: String, _ help: String, _ label: MetricColumn.Label? = nil
   ) -> MetricColumn {
     MetricColumn(MetricFamily("server_" + name, unit, help), label)
+  }
+
+  private func handshakes(_ version: String) -> MetricColumn {
+    column(
+      "handshakes", "handshakes", "Completed TLS handshakes with the server.",
+      MetricColumn.Label("version", version))
+  }
+
+  /// - Parameter reason: the label of the failure, without `tls_upstream_`.
+  private func handshakeFailures(_ reason: String) -> MetricColumn {
+    column(
+      "handshake_failures", "handshakes", "Failed TLS handshakes with the server, by reason.",
+      MetricColumn.Label("reason", reason))
   }
 
   private func responses(_ index: Int) -> MetricColumn {

@@ -99,6 +99,18 @@ extension WorkerCounting {
     @inline(__always) get { self[.init(metric: .tlsStalls)] }
     @inline(__always) set { self[.init(metric: .tlsStalls)] = newValue }
   }
+  package var upstreamHandshakes: Int {
+    @inline(__always) get { self[.init(metric: .upstreamHandshakes)] }
+    @inline(__always) set { self[.init(metric: .upstreamHandshakes)] = newValue }
+  }
+  package var upstreamHandshakesResumed: Int {
+    @inline(__always) get { self[.init(metric: .upstreamHandshakesResumed)] }
+    @inline(__always) set { self[.init(metric: .upstreamHandshakesResumed)] = newValue }
+  }
+  package var upstreamHandshakeFailures: Int {
+    @inline(__always) get { self[.init(metric: .upstreamHandshakeFailures)] }
+    @inline(__always) set { self[.init(metric: .upstreamHandshakeFailures)] = newValue }
+  }
   package var auditRejects: Int {
     @inline(__always) get { self[.init(metric: .auditRejects)] }
     @inline(__always) set { self[.init(metric: .auditRejects)] = newValue }

@@ -59,7 +59,7 @@ struct ServerPlan {
   /// At least one, in the resolver's order (RFC 6724): ways to the one server.
   let addresses: UnsafeBufferPointer<SocketAddress>
   let text: PlanBytes
-  /// Its name without the port: what its certificate must be for.
+  /// The name that its certificate must be for: the upstream's, or its own without the port.
   let host: PlanBytes
   let weight: Int32
   /// Where its figures are in each worker's block of metrics: the same in every plan that has it.
@@ -142,7 +142,8 @@ struct Plan: @unchecked Sendable {
                 addresses: memory.keep(
                   reachable(serverAddresses[index][serverIndex], from: source)),
                 text: PlanBytes(server.address.description, &memory),
-                host: PlanBytes(host(of: server.address), &memory),
+                host: PlanBytes(
+                  upstream.tls?.serverName ?? host(of: server.address), &memory),
                 weight: Int32(server.weight),
                 row: metrics.row(
                   upstream: upstream.name, server: server.address.description))

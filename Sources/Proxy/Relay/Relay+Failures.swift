@@ -118,15 +118,15 @@ extension Relay where E: ~Copyable {
   }
 
   /// The same for a server's: an operator has to mend it in any case.
-  mutating func logTLSFailure(_ u: UpstreamPointer, _ failure: TLSFailure) {
+  mutating func logTLSFailure(_ u: UpstreamPointer, _ reason: StaticString, _ detail: String) {
     let (admitted, suppressed) = tlsFailureLog.admit(now: loop.engine.now)
     guard admitted else { return }
     let upstream = loop.plan.upstreams + Int(u.pointee.group)
     let text = upstream.pointee.servers[Int(u.pointee.server)].text
     loop.logger.warning(
       """
-      upstream tls failed reason=\(failure.label) \
-      upstream=\(String(decoding: text.raw, as: UTF8.self)) detail=\"\(failure)\" \
+      upstream tls failed reason=\(reason) \
+      upstream=\(String(decoding: text.raw, as: UTF8.self)) detail=\"\(detail)\" \
       suppressed=\(suppressed)
       """)
   }

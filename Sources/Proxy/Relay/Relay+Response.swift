@@ -281,7 +281,7 @@ extension Relay where E: ~Copyable {
     // The response may be whole by now, or have failed.
     guard x.pointee.upstream >= 0, t.pointee.closing == .open else { return true }
     if t.pointee.readClosed && t.pointee.unread.isEmpty {
-      return responseStreamEnded(u, x, upstreamEnd(u))
+      return isEndHeldBack(u) || responseStreamEnded(u, x, upstreamEnd(u))
     }
     upstreams.arm(u, &loop)
     return true

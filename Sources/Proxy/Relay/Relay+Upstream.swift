@@ -43,7 +43,9 @@ extension Relay where E: ~Copyable {
   mutating func connectFailed(_ u: UpstreamPointer, _ kind: Failure.Kind, timedOut: Bool) {
     guard let x = exchange(of: u) else { return upstreams.close(u, &loop) }
     let d = downstream(of: x)
-    loop.counters[server: upstreams.server(of: u).pointee.row, .connectFailures] += 1
+    let row = upstreams.server(of: u).pointee.row
+    loop.counters[server: row, .connectFailures] += 1
+    if u.pointee.phase == .handshaking { countHandshakeFailure(row, kind) }
     switch upstreams.tryNextAddress(u, &loop) {
     case .connecting(let next):
       // This address has failed, the attempt has not.
@@ -61,7 +63,7 @@ extension Relay where E: ~Copyable {
       _ = perform(
         x,
         timedOut
-          ? x.pointee.state.connectTimedOut(keepsUnsent: keepsUnsent)
+          ? x.pointee.state.connectTimedOut(kind, keepsUnsent: keepsUnsent)
           : x.pointee.state.connectFailed(kind, keepsUnsent: keepsUnsent))
       flush(d)
     }
@@ -92,7 +94,7 @@ extension Relay where E: ~Copyable {
     let u = upstreams[slot]
     let t = u.transport
     guard upstreams.sendEnded(u, &loop) else { return }
-    if result < 0 { return upstreamSendFailed(u) }
+    if result < 0 { return upstreamSendFailed(u, result) }
     if let channel = t.pointee.tls { return tlsUpstreamSent(u, channel) }
     if !u.pointee.outgoing.isEmpty { flush(u) }
     requestTaken(u)
@@ -113,7 +115,7 @@ extension Relay where E: ~Copyable {
 
   /// The server takes no more of the request. It may have answered already: what it sent is read
   /// first; its end decides.
-  private mutating func upstreamSendFailed(_ u: UpstreamPointer) {
+  private mutating func upstreamSendFailed(_ u: UpstreamPointer, _ result: Int32) {
     let t = u.transport
     guard let x = exchange(of: u) else {
       // The receive will tell; a TLS session that waits for this send would wait for ever.
@@ -122,7 +124,7 @@ extension Relay where E: ~Copyable {
     }
     let d = downstream(of: x)
     switch u.pointee.phase {
-    case .connecting, .handshaking: return connectFailed(u, .tlsFailed, timedOut: false)
+    case .connecting, .handshaking: return handshakeEnded(u, result)
     case .assigned:
       // It was the request before this one.
       _ = perform(x, x.pointee.state.upstreamStale())
@@ -188,7 +190,7 @@ extension Relay where E: ~Copyable {
       upstreams.noteIdleEnd(u, at: loop.engine.now, now: loop.engine.now)
       return upstreams.close(u, &loop)
     }
-    if u.pointee.phase == .handshaking { return connectFailed(u, .tlsFailed, timedOut: false) }
+    if u.pointee.phase == .handshaking { return handshakeEnded(u, result) }
     let d = downstream(of: x)
     _ = responseStreamEnded(u, x, result)
     flush(d)
@@ -197,11 +199,16 @@ extension Relay where E: ~Copyable {
   /// What the end of the server's stream means, once all that came before it has been used as far as it
   /// can be.
   mutating func settleUpstreamEnd(_ u: UpstreamPointer) {
-    let t = u.transport
-    // A TLS session that waits holds ciphertext from before the end; `resumeDecrypting` comes back. What
-    // is unread for a slow client is used first; half a head will never be whole.
-    guard !t.pointee.isStalled, t.pointee.unread.isEmpty || u.pointee.isScanning else { return }
+    // What is unread for a slow client is used first; half a head will never be whole.
+    guard !isEndHeldBack(u), u.transport.pointee.unread.isEmpty || u.pointee.isScanning
+    else { return }
     upstreamEnded(u, upstreamEnd(u))
+  }
+
+  /// Whether a TLS session that waits may hold ciphertext from before the end of the server's stream;
+  /// `resumeDecrypting` comes back then. Behind close_notify there is none.
+  func isEndHeldBack(_ u: UpstreamPointer) -> Bool {
+    u.transport.pointee.isStalled && !u.transport.pointee.peerHasFinished
   }
 
   /// Ends the exchanges whose request can no longer be sent, which is no fault of their servers.
@@ -244,7 +251,7 @@ extension Relay where E: ~Copyable {
       // The connection is closed once its connect has been joined.
       u.transport.pointee.cancelConnect(&loop.engine)
       connectFailed(u, .connectTimeout, timedOut: true)
-    case .handshaking: connectFailed(u, .connectTimeout, timedOut: true)
+    case .handshaking: connectFailed(u, .tlsHandshakeTimeout, timedOut: true)
     case .idle: upstreams.close(u, &loop)
     case .assigned: break  // It has no deadline before its request has left.
     case .busy:

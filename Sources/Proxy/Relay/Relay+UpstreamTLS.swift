@@ -50,7 +50,11 @@ extension Relay where E: ~Copyable {
         loseSession(u)
         return offset
       }
-      if step.handshakeCompleted { upstreamEstablished(u) }
+      if step.handshakeCompleted {
+        countHandshake(u, channel)
+        upstreams.keepTickets(u)
+        upstreamEstablished(u)
+      }
       if step.plaintext > 0 && t.pointee.closing == .open {
         area.truncate(to: step.plaintext)
         upstreamBytes(u, area)
@@ -109,14 +113,68 @@ extension Relay where E: ~Copyable {
   private mutating func sessionFailed(
     _ u: UpstreamPointer, _ channel: UnsafeMutablePointer<TLSChannel>
   ) {
-    if let failure = channel.pointee.session.failure { logTLSFailure(u, failure) }
+    let failure = channel.pointee.session.failure
+    if failure?.kind == .tooManyMessages { loop.counters.tlsFloods += 1 }
     // Its alert leaves, if it can.
     upstreams.send(u, .awaited, &loop)
+    let detail = failure.map { "\($0)" } ?? "-"
     if u.pointee.phase == .handshaking {
-      connectFailed(u, .tlsFailed, timedOut: false)
-    } else {
-      upstreamEnded(u, -ECONNRESET)
+      let kind = failure.map { Failure.Kind(ofHandshake: $0.kind) } ?? .tlsFailed
+      logTLSFailure(u, Failure(kind).label, detail)
+      upstreams.dropTickets(u)
+      return connectFailed(u, kind, timedOut: false)
     }
+    if case .alertReceived? = failure?.kind, let x = exchange(of: u), isUnanswered(u, x) {
+      // With TLS 1.3 a server says so only now that it wants (another) certificate of its client.
+      logTLSFailure(u, Failure(.tlsFailed).label, detail)
+      let d = downstream(of: x)
+      _ = perform(x, x.pointee.state.fail(.tlsFailed))
+      return flush(d)
+    }
+    logTLSFailure(u, failure?.label ?? "-", detail)
+    upstreamEnded(u, -ECONNRESET)
+  }
+
+  /// Whether nothing but the end of its handshake has come on a connection.
+  private func isUnanswered(_ u: UpstreamPointer, _ x: ExchangePointer) -> Bool {
+    u.pointee.phase == .busy && !u.pointee.isReused && x.pointee.times.firstByte == 0
+  }
+
+  /// The server has ended its connection, or takes no more, in the middle of the handshake.
+  /// - Parameter result: 0, or a negated errno.
+  mutating func handshakeEnded(_ u: UpstreamPointer, _ result: Int32) {
+    let t = u.transport
+    let isOrderly = result == 0 || t.pointee.readClosed && t.pointee.endResult == 0
+    logTLSFailure(
+      u, Failure(.tlsFailed).label,
+      isOrderly
+        ? "TLS handshake: the server closed the connection"
+        : "TLS handshake: the connection failed: \(String(cString: strerror(-result)))")
+    connectFailed(u, .tlsFailed, timedOut: false)
+  }
+
+  // MARK: Counting
+
+  /// A handshake is complete.
+  private mutating func countHandshake(
+    _ u: UpstreamPointer, _ channel: UnsafeMutablePointer<TLSChannel>
+  ) {
+    let row = upstreams.server(of: u).pointee.row
+    let isTLS13 = channel.pointee.session.version == .tls13
+    loop.counters.upstreamHandshakes += 1
+    loop.counters[server: row, isTLS13 ? .handshakes13 : .handshakes12] += 1
+    if channel.pointee.session.isResumed {
+      loop.counters.upstreamHandshakesResumed += 1
+      loop.counters[server: row, .handshakesResumed] += 1
+    }
+  }
+
+  /// - Parameters:
+  ///   - row: of the server.
+  ///   - kind: what the connect has failed of.
+  mutating func countHandshakeFailure(_ row: Int32, _ kind: Failure.Kind) {
+    loop.counters.upstreamHandshakeFailures += 1
+    loop.counters[server: row, ServerMetric(ofHandshake: kind)] += 1
   }
 
   /// Ends a connection whose session has said what cannot be sent, or holds too much.

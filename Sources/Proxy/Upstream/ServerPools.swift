@@ -4,6 +4,7 @@
 import Configuration
 import Glibc
 import MillraceEngine
+import TLS
 
 struct ServerState {
   /// The most recently used idle connection, which is the likeliest to be alive; -1 without one.
@@ -34,6 +35,8 @@ struct ServerState {
   var place: Int32 = -1
   /// Plans in use that name it.
   var plans = 0
+  /// What the server gave to resume TLS sessions with; nil: nothing yet.
+  var tickets: ClientTickets?
   /// Its figures in the worker's block of metrics; the plans that follow say the same.
   var row: Int32 = 0
 }
@@ -49,6 +52,8 @@ private struct ServerIdentity: Hashable {
   /// What is believed of the server, which was asked when the connection was made: the context itself,
   /// since two of them may differ in what cannot be seen. 0: the connection is plain.
   let tls: Int
+  /// The name that it was believed under.
+  let name: [UInt8]
   /// Among servers of one upstream that are alike in all of this.
   var number = 0
 
@@ -58,6 +63,7 @@ private struct ServerIdentity: Hashable {
     origin = upstream.origin.map { "\($0)" } ?? ""
     addresses = server.addresses.map { "\($0)" }.joined(separator: " ")
     tls = upstream.tls.map { Int(bitPattern: $0.toOpaque()) } ?? 0
+    name = upstream.tls == nil ? [] : Array(server.host.raw)
   }
 
   /// Those of an upstream, in its order.
@@ -171,7 +177,10 @@ struct ServerPools {
     guard let base = table.baseAddress else { return }
     for state in table {
       state.pointee.plans -= 1
-      if state.pointee.plans == 0 { state.deallocate() }
+      if state.pointee.plans == 0 {
+        state.deinitialize(count: 1)
+        state.deallocate()
+      }
     }
     base.deallocate()
     tables[place] = UnsafeMutableBufferPointer(start: nil, count: 0)

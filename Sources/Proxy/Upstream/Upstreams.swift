@@ -114,11 +114,11 @@ struct Upstreams: ~Copyable {
   ) -> Attachment {
     guard let slot = slab.take() else { return .failed(.resourcesExhausted) }
     let plan = loop.plan.upstreams + Int(group)
+    let state = pools.server(group, server)
     var session: TLSSession?
     if let context = plan.pointee.tls {
-      // The certificate must be for the server's name, which is asked for too (SNI).
-      let host = String(decoding: plan.pointee.servers[Int(server)].host.raw, as: UTF8.self)
-      session = TLSSession(client: context.takeUnretainedValue(), host: host)
+      session = makeSession(
+        context.takeUnretainedValue(), plan.pointee.servers[Int(server)], state)
       guard session != nil else {
         slab.release(slot)
         return .failed(.resourcesExhausted)
@@ -135,7 +135,6 @@ struct Upstreams: ~Copyable {
       return .failed(
         AddressChoice.isExhaustion(error.code) ? .resourcesExhausted : .connectFailed)
     }
-    let state = pools.server(group, server)
     loop.counters.upstreamConnects += 1
     loop.counters[server: state.pointee.row, .connects] += 1
     let u = slab[slot]
@@ -297,6 +296,7 @@ struct Upstreams: ~Copyable {
   ) {
     let t = u.transport
     detach(u)
+    keepTickets(u)
     let state = server(of: u)
     // A server that is no longer configured keeps no connection.
     guard keep, u.pointee.phase == .busy, loop.isServing, !t.pointee.readClosed,
@@ -331,6 +331,7 @@ struct Upstreams: ~Copyable {
   mutating func close<E: Engine & ~Copyable>(_ u: UpstreamPointer, _ loop: inout Loop<E>) {
     let t = u.transport
     guard t.pointee.closing == .open else { return }
+    keepTickets(u)
     if isLinked(u) { unlinkIdle(u) }
     u.pointee.outgoing.clear()
     if let channel = t.pointee.tls, channel.pointee.isEstablished, t.pointee.isIdle,

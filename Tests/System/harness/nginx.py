@@ -40,6 +40,7 @@ http {{
     {http2}
     root files;
     location / {{ }}
+    location /chunked/ {{ ssi on; ssi_types *; }}
     location /put/ {{ dav_methods PUT; create_full_put_path on; }}
     location = /empty {{ return 204; }}
     location = /moved {{ return 301 /elsewhere; }}
@@ -64,9 +65,10 @@ _HTTP2 = """listen 127.0.0.1:{clear} http2;
 
 
 class Nginx:
-    """Serves `files/` of its folder; PUT below /put/ stores. With `http2`, a pair of certificate and
-    key, `tls_port` speaks HTTP/2 over TLS and `clear_port` without; `how.log` then has a line for
-    each request: protocol, connection, and `r` for a resumed session."""
+    """Serves `files/` of its folder; PUT below /put/ stores, and what is in /chunked/ has no length.
+    With `http2`, a pair of certificate and key, `tls_port` speaks HTTP/2 over TLS and `clear_port`
+    without; `how.log` then has a line for each request: protocol, connection, and `r` for a resumed
+    session."""
 
     def __init__(self, directory, access_log=False, http2=None, keepalive_requests=1000000000):
         self.directory = pathlib.Path(directory) / "nginx"
@@ -75,8 +77,10 @@ class Nginx:
         self.files.mkdir()
         # nginx's worker gives up root's rights: what it must read and write is open to all.
         (self.files / "put").mkdir()
-        for folder in (self.directory, self.files, self.files / "put", self.directory / "temp"):
+        (self.files / "chunked").mkdir()
+        for folder in (self.directory, self.files, self.files / "put", self.files / "chunked"):
             folder.chmod(0o777)
+        (self.directory / "temp").chmod(0o777)
         self.port = ports.free_port()
         access = "access.log seen" if access_log else "off"
         listeners = ""

@@ -94,9 +94,9 @@ def raw(response, end="close"):
 
 
 class Origin:
-    """Listens on a free loopback port and runs `script` for each connection."""
+    """Listens on a free loopback port, or at the path `unix`; runs `script` for each connection."""
 
-    def __init__(self, script=echo, backlog=1024):
+    def __init__(self, script=echo, backlog=1024, unix=None):
         self.script = script
         self.lock = threading.Lock()
         self.requests = []
@@ -105,10 +105,14 @@ class Origin:
         self.bytes_seen = 0
         self.closing = threading.Event()
         self._open = set()
-        self._listener = socket.socket()
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.port = ports.free_port()
-        self._listener.bind(("127.0.0.1", self.port))
+        if unix:
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(str(unix))
+        else:
+            self._listener = socket.socket()
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self.port = ports.free_port()
+            self._listener.bind(("127.0.0.1", self.port))
         self._listener.listen(backlog)
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
@@ -120,7 +124,8 @@ class Origin:
             except OSError:
                 return
             connection.settimeout(settings.TEST_HANG)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if connection.family != socket.AF_UNIX:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             served = Served(connection, self)
             with self.lock:
                 self.connections += 1

@@ -1,4 +1,4 @@
-"""A TLS client that says what Python's ssl cannot: KeyUpdate, and records of the test's own making.
+"""A TLS peer that says what Python's ssl cannot: KeyUpdate, and records of the test's own making.
 
 It drives libssl through ctypes over memory BIOs, so that the test decides what goes to the socket,
 in which pieces, and whether anything is ever read from it.
@@ -26,6 +26,10 @@ def _declare(library, name, result, *arguments):
 
 _p, _i, _l, _b = ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_char_p
 _client_method = _declare(_ssl, "TLS_client_method", _p)
+_server_method = _declare(_ssl, "TLS_server_method", _p)
+_use_chain = _declare(_ssl, "SSL_CTX_use_certificate_chain_file", _i, _p, _b)
+_use_key = _declare(_ssl, "SSL_CTX_use_PrivateKey_file", _i, _p, _b, _i)
+_accept_state = _declare(_ssl, "SSL_set_accept_state", None, _p)
 _ctx_new = _declare(_ssl, "SSL_CTX_new", _p, _p)
 _ctx_free = _declare(_ssl, "SSL_CTX_free", None, _p)
 _ctx_ctrl = _declare(_ssl, "SSL_CTX_ctrl", _l, _p, _i, _l, _p)
@@ -61,13 +65,16 @@ class Client:
         self.socket.settimeout(timeout)
         self.socket.connect(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._context = _ctx_new(_client_method())
+        self._begin(_ctx_new(_client_method()), version, _connect_state)
+
+    def _begin(self, context, version, set_side):
+        self._context = context
         for control in (_CTRL_MIN_VERSION, _CTRL_MAX_VERSION):
             _ctx_ctrl(self._context, control, version, None)
         self._session = _new(self._context)
         self._incoming, self._outgoing = _bio_new(_mem()), _bio_new(_mem())
         _set_bio(self._session, self._incoming, self._outgoing)
-        _connect_state(self._session)
+        set_side(self._session)
         self._finish_handshake()
 
     def close(self):
@@ -155,3 +162,15 @@ class Client:
                 raise Closed(f"{len(data)} bytes of {count}")
             data += part
         return data
+
+
+class Server(Client):
+    """The same as the server of a connection that was accepted; `pair`: certificate and key."""
+
+    def __init__(self, connection, pair, version=TLS13):
+        self.socket = connection
+        context = _ctx_new(_server_method())
+        certificate, key = (str(path).encode() for path in pair)
+        if _use_chain(context, certificate) != 1 or _use_key(context, key, 1) != 1:  # 1: PEM
+            raise Closed("the certificate cannot be used")
+        self._begin(context, version, _accept_state)
