@@ -188,8 +188,8 @@ struct ProblemTests {
           + " routes: [{match: {listener: NAME}, upstream: NAME}]"
       ),
       (
-        "http_versions: [http/1.1, h2]", "listeners[0].http_versions[1]",
-        "h2 is not available in this version; write [http/1.1], which serves HTTP/1.0 too"
+        "http_versions: [http/1.1, h3]", "listeners[0].http_versions[1]",
+        "h3 is not available in this version; write h2 or http/1.1"
       ),
       (
         "http_versions: []", "listeners[0].http_versions",

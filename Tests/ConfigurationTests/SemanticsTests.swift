@@ -45,6 +45,19 @@ struct SemanticsTests {
     #expect(found.isEmpty == passes)
   }
 
+  @Test(
+    "a listener serves HTTP/1.1, or what it says, in that order",
+    arguments: [
+      ("", [HTTPVersionChoice.http11]), ("http_versions: [h2]", [.http2]),
+      ("http_versions: [h2, http/1.1]", [.http2, .http11]),
+      ("http_versions: [http/1.1, h2]", [.http11, .http2]),
+    ])
+  func versions(text: String, versions: [HTTPVersionChoice]) throws {
+    let result = load(minimal(listener: text))
+    #expect(result.problems == [])
+    #expect(try #require(result.configuration).listeners[0].httpVersions == versions)
+  }
+
   @Test("underscores pass or are dropped")
   func underscores() throws {
     for (text, policy) in [("", UnderscorePolicy.pass), ("underscores: drop", .drop)] {
