@@ -95,6 +95,26 @@ class Versions(HTTP2Case):
             _block=None, opens=True, goaway=None, settings=None, pongs=[])
         self.assertEqual(client.response(1).status, 200)
 
+    def test_the_preface_behind_a_request_is_none(self):
+        self.serve()
+        connection = SystemCase.connect(self, self.proxy)
+        connection.send(wire.get("/"))
+        self.assertEqual(connection.response().status, 200)
+        connection.send(http2.PREFACE + frame(http2.SETTINGS))
+        self.assertNotIn(b"HTTP/1.1 200", connection.rest())
+        self.check_all_is_back()
+
+    def test_a_listener_of_http2_alone_refuses_http_1(self):
+        self.serve()
+        config = self.settings_for(self.origin.port)
+        config["listeners"][0]["http_versions"] = ["h2"]
+        self.proxy = self.start_proxy(config)
+        response = self.fetch(self.proxy, wire.get("/"))
+        self.assertEqual(response.status, 505)
+        self.assertIn(b"http2_required", response.body)
+        with self.connect() as client:
+            self.assertEqual(client.fetch().status, 200)
+
     def test_h2load(self):
         nginx = self.start_nginx()
         nginx.add("small", b"x" * 128)

@@ -56,6 +56,8 @@ struct HTTP1ServerState {
   /// Resumable search for a head's end in unread bytes.
   var scanner = HeadScanner()
   var isScanning = false
+  /// No request has come yet: the connection may still turn out to speak HTTP/2.
+  var isFresh = true
   /// True when no further request will be read.
   var closeAfterResponse = false
 }

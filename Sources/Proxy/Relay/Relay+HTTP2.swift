@@ -29,7 +29,8 @@ extension Relay where E: ~Copyable {
 
   /// Whether the preface of HTTP/2 may come on this connection without TLS (RFC 9113 3.3).
   func mayBeginHTTP2(_ d: DownstreamPointer) -> Bool {
-    !d.pointee.isTLS && loop.plan.listeners[Int(d.pointee.listener)].servesHTTP2
+    d.pointee.http1.isFresh && !d.pointee.isTLS
+      && loop.plan.listeners[Int(d.pointee.listener)].servesHTTP2
   }
 
   /// New plaintext.

@@ -15,6 +15,10 @@ extension Relay where E: ~Copyable {
 
   /// Begins the exchange whose head was just parsed. - Parameter bytes: that it was parsed from.
   mutating func start(_ d: DownstreamPointer, _ bytes: UnsafeRawBufferPointer) {
+    let listener = loop.plan.listeners + Int(d.pointee.listener)
+    guard listener.pointee.servesHTTP1 else {
+      return reject(d, .badRequest, status: 505, label: "http2_required")
+    }
     let request = downstreams.http1.head.view(in: bytes)
     guard
       let x = makeExchange(
@@ -28,8 +32,8 @@ extension Relay where E: ~Copyable {
     if !downstreams.http1.head.isPersistent || !loop.isServing {
       downstreams.announceLast(x.pointee.downstream)
     }
-    let drops = loop.plan.listeners[Int(d.pointee.listener)].dropsUnderscores
-    downstreams.http1.settleFields(bytes, &x.pointee.request, dropsUnderscores: drops)
+    downstreams.http1.settleFields(
+      bytes, &x.pointee.request, dropsUnderscores: listener.pointee.dropsUnderscores)
     var actions = x.pointee.state.requestHead()
     if actions.has(.claimRoom) {
       writeRequestPart(x, d, request)
@@ -60,6 +64,7 @@ extension Relay where E: ~Copyable {
   /// A connection of HTTP/1.1 has one exchange at a time.
   private func beginHTTP1(_ x: ExchangePointer, _ d: DownstreamPointer) {
     d.pointee.http1.exchange = Int32(bitPattern: x.pointee.slot)
+    d.pointee.http1.isFresh = false
     d.pointee.phase = .response
     d.transport.pointee.deadline = .max
   }
