@@ -1,5 +1,5 @@
 // Makes a certificate for a trial: an ECDSA P-256 key and a certificate that it signed itself, for
-// names and addresses of this machine. It refuses to be anything else: nobody else will believe it,
+// names and addresses of this machine. It refuses to be anything else: no other client will trust it,
 // and after a few days nor will who asked for it.
 
 import COpenSSL

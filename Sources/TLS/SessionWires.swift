@@ -41,7 +41,7 @@ struct SessionWires {
   /// True once the peer has sent more such messages than it may: no further input is given out.
   private(set) var isFlooded = false
 
-  /// Whether a client keeps what it is given to resume with, and what of that nobody has taken yet.
+  /// Whether a client keeps the tickets that it is given, and those that the caller has not taken yet.
   var keepsTickets = false
   var tickets: ClientTickets?
 

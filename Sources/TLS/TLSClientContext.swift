@@ -8,7 +8,7 @@ public final class TLSClientContext: @unchecked Sendable {
   // Unchecked because of the pointer: an SSL_CTX that is no longer configured may be used from any
   // thread.
 
-  /// Which servers are believed.
+  /// Which servers are trusted.
   public enum Trust: Sendable, Hashable {
     /// Those that the system's authorities vouch for.
     case system
@@ -31,7 +31,7 @@ public final class TLSClientContext: @unchecked Sendable {
   /// Prepares a client. Reads files; not for the loop.
   ///
   /// - Parameters:
-  ///   - trust: which servers are believed.
+  ///   - trust: which servers are trusted.
   ///   - certificate: shown to a server that asks for one; nil: nothing is shown.
   ///   - minimumVersion: the oldest version that is accepted.
   ///   - alpn: protocols by preference, 1 to 255 bytes each; empty: ALPN is not offered.

@@ -93,7 +93,7 @@ public struct TLSFailure: Error, Sendable, Equatable {
   /// OpenSSL's packed error code (`openssl errstr` explains its hexadecimal form), 0 if it gave
   /// none.
   public let code: UInt
-  /// Why the peer's certificate was not believed, an X509_V_ number; 0 if it is not about that.
+  /// Why the peer's certificate was not trusted, an X509_V_ number; 0 if it is not about that.
   public let verification: Int
   /// The file that it is about, nil if it is about no file.
   public let path: String?

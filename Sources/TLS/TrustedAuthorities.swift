@@ -1,4 +1,4 @@
-// The authorities that a client believes: those of a file, or those of the system. All of them are read
+// The CAs that a client trusts: those of a file, or those of the system. All of them are read
 // when a context is made, so that no handshake opens a file: OpenSSL's own way to the system's folder
 // looks there whenever it misses an issuer.
 
@@ -6,7 +6,7 @@ import COpenSSL
 import Glibc
 
 enum TrustedAuthorities {
-  /// Makes `context`, an SSL_CTX, believe the authorities of a file; false with the reason in OpenSSL's
+  /// Makes `context`, an SSL_CTX, trust the CAs of a file; false with the reason in OpenSSL's
   /// queue if it holds none.
   static func load(_ path: String, into context: OpaquePointer) -> Bool {
     SSL_CTX_load_verify_file(context, path) == 1

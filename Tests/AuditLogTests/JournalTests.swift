@@ -253,7 +253,9 @@ private func verify(_ files: [(name: String, content: [UInt8])]) throws -> Verif
     world.settle()
     let part = World.requestPart(path: "/")
     let result = world.reserve(bytes: RecordWriter.recordMaximum(requestPart: part.count))
-    guard case .granted(var reservation) = result else {
+    let another = world.reserve(bytes: RecordWriter.recordMaximum(requestPart: part.count))
+    guard case .granted(var reservation) = result, case .granted(var lateReservation) = another
+    else {
       Issue.record("refused with a segment ready")
       return
     }
@@ -278,11 +280,16 @@ private func verify(_ files: [(name: String, content: [UInt8])]) throws -> Verif
       world.settle(until: try #require(world.nextDeadline))
     }
     #expect(world.failed.contains(sequence), "it waits for ever")
+    // One that was promised room as well comes while a segment is made at last.
     world.disk.faults.noSpace = 0
+    let late = world.append(.exchange, 101, part, &lateReservation)
+    world.journal.release(&lateReservation)
     world.settle(until: world.now + 1_000_000_000)
-    #expect(world.exchange() == sequence + 1)
+    #expect(!world.failed.contains(late), "given up although a segment can be made")
+    #expect(world.durableSequence == late)
+    #expect(world.exchange() == late + 1)
     world.settle()
-    #expect(world.durableSequence == sequence + 1)
+    #expect(world.durableSequence == late + 1)
     #expect(try verify(world.disk.snapshot()).verdict == .intact)
   }
 

@@ -43,6 +43,19 @@ class Downstream(SystemCase):
                 self.check_408(data)
         self.assertEqual(self.origin.bytes_seen, 0)
 
+    def test_a_head_of_head_that_stops_or_is_wrong_is_answered_without_content(self):
+        for data, status in (
+            (b"HEAD / HTTP/1.1\r\nHost: a\r\n", b"408"),
+            (b"HEAD / HTTP/1.1\r\nHost: a\r\nBad Name: x\r\n\r\n", b"400"),
+            (b"HEAD / HTTP/1.1\r\nHost: a\r\nBad", b"408"),
+        ):
+            with self.subTest(data=data), self.connect(self.proxy) as connection:
+                connection.send(data)
+                head, end, content = connection.rest().partition(b"\r\n\r\n")
+                self.assertEqual(head[9:12], status)
+                self.assertIn(b"Content-Length:", head)
+                self.assertEqual((end, content), (b"\r\n\r\n", b""))
+
     def test_head_that_trickles_is_not_kept_alive_by_its_bytes(self):
         connection = self.connect(self.proxy)
         connection.send(b"GET / HTTP/1.1\r\nHost: a\r\nX: ")

@@ -31,7 +31,10 @@ extension Journal {
 
   /// Reports the completion of the prepare lane's operation.
   mutating func completedPrepare(_ result: Int32, _ buffer: consuming FileBuffer?, _ now: Int64) {
+    let failuresBefore = prepare.failuresInARow
     prepare.completed(result, buffer, demand, &segments, &mode, &events, now)
+    // Not by a step that succeeds: there may be room again.
+    guard prepare.failuresInARow > failuresBefore else { return }
     // What was promised to these records was in a segment that failed, and no other can be made in its
     // place: a disk that is full for good must not hold executed exchanges for good.
     if prepare.failuresInARow >= Self.preparationsMaximum && commit.isIdle {

@@ -1,4 +1,4 @@
-// TLS towards the servers of an upstream: which of them are believed, by which name, and what they are
+// TLS towards the servers of an upstream: which of them are trusted, by which name, and what they are
 // shown in return. It holds paths and where they were written; the TLS room reads the files.
 
 /// TLS on connections to an upstream.
@@ -6,7 +6,7 @@ public struct UpstreamTLS: Sendable, Equatable {
   /// Whether a server has to prove who it is. Without that anyone on the way to it can read and change
   /// everything.
   public var verify: Bool
-  /// PEM file of the authorities that are believed; nil: those of the system.
+  /// PEM file of the CAs that are trusted; nil: those of the system.
   public var caPath: String?
   /// Where it was written; where TLS was, if it was not.
   public var caLocation: SourceLocation

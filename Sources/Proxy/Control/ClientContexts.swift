@@ -8,7 +8,7 @@ import TLS
 /// What upstreams with equal settings have in common.
 enum ClientContexts {
   /// The context of each upstream; nil: plain. Equal settings share one, since each holds all
-  /// authorities that are believed.
+  /// CAs that are trusted.
   static func make(_ configuration: ProxyConfiguration) throws(TLSFailure) -> [TLSClientContext?] {
     var made: [(settings: UpstreamTLS, context: TLSClientContext)] = []
     var contexts: [TLSClientContext?] = []

@@ -85,15 +85,17 @@ extension Relay where E: ~Copyable {
         start(d, slice.bytes)
         slice.dropPrefix(length)
       case .incomplete:
+        let method = Self.method(begunBy: slice.bytes)
         if let rejection = downstreams.http1.keepIncompleteHead(d, slice, &loop) {
-          reject(d, rejection)
+          reject(d, rejection, method)
         }
         return
       case .rejected(.http2Preface) where mayBeginHTTP2(d):
         d.pointee.http1.isScanning = false
         if beginHTTP2(d) { http2Input(d, slice) }
         return
-      case .rejected(let rejection): return reject(d, rejection)
+      case .rejected(let rejection):
+        return reject(d, rejection, Self.method(begunBy: slice.bytes))
       }
     }
     if let x = exchange(of: d) { requestTurnEnded(x, d) }

@@ -228,29 +228,40 @@ extension Relay where E: ~Copyable {
   // MARK: Refusals
 
   /// Answers a request that could not be understood, and ends the connection.
-  mutating func reject(_ d: DownstreamPointer, _ rejection: HeadRejection) {
+  /// - Parameter method: what is known of it; nil: what is unread tells.
+  mutating func reject(
+    _ d: DownstreamPointer, _ rejection: HeadRejection, _ method: HTTPMethod? = nil
+  ) {
     reject(
-      d, .badRequest, status: rejection.status, label: rejection.label,
+      d, .badRequest, status: rejection.status, label: rejection.label, method,
       inHTTP2: rejection == .http2Preface)
+  }
+
+  /// What a head that is not whole, or not right, may be of: a client that asked by HEAD takes no content
+  /// for its answer, whatever the answer is.
+  static func method(begunBy bytes: UnsafeRawBufferPointer) -> HTTPMethod {
+    bytes.starts(with: staticBytes("HEAD ")) ? .head : .other
   }
 
   /// The same for any rule. - Parameters:
   ///   - status: of the reply.
   ///   - label: of the rule that was broken; the reply says it.
+  ///   - method: what is known of it; nil: what is unread tells.
   ///   - inHTTP2: the client speaks HTTP/2, and is answered in it.
   mutating func reject(
     _ d: DownstreamPointer, _ kind: Failure.Kind, status: UInt16, label: StaticString,
-    inHTTP2: Bool = false
+    _ method: HTTPMethod? = nil, inHTTP2: Bool = false
   ) {
+    let method = method ?? Self.method(begunBy: d.transport.pointee.unread.peek())
     d.transport.pointee.unread.clear()
     d.pointee.http1.isScanning = false
     guard
       let x = makeExchange(
-        StreamReference(connection: d.pointee.slot, stream: 0), .other, .none, .http11,
+        StreamReference(connection: d.pointee.slot, stream: 0), method, .none, .http11,
         expects: false)
     else {
       if Failure(kind).metrics.has(.badRequests) { loop.counters.badRequests += 1 }
-      return refuseStream(d, isHead: false)
+      return refuseStream(d, isHead: method == .head)
     }
     beginHTTP1(x, d)
     x.pointee.replyLabel = label

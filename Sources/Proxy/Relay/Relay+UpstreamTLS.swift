@@ -1,5 +1,5 @@
 // TLS towards a server: its handshake as a step in the life of a connection, and what each step of the
-// session means for it. A server whose certificate is not believed has not been reached.
+// session means for it. A server whose certificate is not trusted has not been reached.
 
 import Exchange
 import Glibc

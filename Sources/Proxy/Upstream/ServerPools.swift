@@ -49,10 +49,10 @@ private struct ServerIdentity: Hashable {
   let origin: String
   /// The addresses that the name stood for, likewise.
   let addresses: String
-  /// What is believed of the server, which was asked when the connection was made: the context itself,
+  /// How the server is verified, which was asked when the connection was made: the context itself,
   /// since two of them may differ in what cannot be seen. 0: the connection is plain.
   let tls: Int
-  /// The name that it was believed under.
+  /// The name that it was verified by.
   let name: [UInt8]
   /// Among servers of one upstream that are alike in all of this.
   var number = 0
