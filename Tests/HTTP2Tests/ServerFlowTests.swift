@@ -225,14 +225,16 @@ struct ServerFlowTests {
       var server = ServerHarness(options)
       let line = ("x", String(repeating: "v", count: 10 + extra))
       server.hear(
-        ServerHarness.hello + frame(1, flags: 5, stream: 1, requestBlock("/", method: "GET", [line])) + getFrame(3))
+        ServerHarness.hello
+          + frame(1, flags: 5, stream: 1, requestBlock("/", method: "GET", [line])) + getFrame(3))
       #expect(server.seen.map(\.event) == [event, "head."])
     }
     for (fields, event) in [(5, "head."), (6, "head."), (7, "too large")] {
       var server = ServerHarness(fields: 6)
       let lines = (0..<(fields - 4)).map { ("x\($0)", "y") }
       server.hear(
-        ServerHarness.hello + frame(1, flags: 5, stream: 1, requestBlock("/", method: "GET", lines)) + getFrame(3))
+        ServerHarness.hello + frame(1, flags: 5, stream: 1, requestBlock("/", method: "GET", lines))
+          + getFrame(3))
       #expect(server.seen.map(\.event) == [event, "head."])
     }
   }

@@ -109,7 +109,9 @@ class Versions(HTTP2Case):
         config = self.settings_for(self.origin.port)
         config["listeners"][0]["http_versions"] = ["h2"]
         self.proxy = self.start_proxy(config)
-        response = self.fetch(self.proxy, wire.get("/"))
+        connection = SystemCase.connect(self, self.proxy)
+        connection.send(wire.get("/"))
+        response = connection.response()
         self.assertEqual(response.status, 505)
         self.assertIn(b"http2_required", response.body)
         with self.connect() as client:
@@ -499,11 +501,12 @@ class Ends(HTTP2Case):
         with self.connect() as client:
             stream = client.open()
             self.proxy.settle({"exchanges": 1})
+            self.proxy.ended_by_test = True
             self.proxy.signal(signal.SIGTERM)
             self.assertEqual(client.response(stream).content, b"late")
             client.rest()
             self.assertEqual(client.goaway, http2.NO_ERROR)
-        self.proxy.stop()
+        self.assertEqual(self.proxy.wait(), 0)
 
     def test_an_idle_connection_ends_with_goaway(self):
         self.serve(timeouts=SHORT)
