@@ -103,6 +103,21 @@ extension ExchangeState {
     return Actions(requestFlow.block() == .pause ? .pauseRequest : .none)
   }
 
+  /// Content has arrived, and the server's protocol has no window for it (RFC 9113 5.2). The buffer may
+  /// be empty: room comes from the server, not from what leaves.
+  public mutating func requestWindowClosed() -> Actions {
+    guard request == .open, stage != .ended, response < .replying || isTunnel else {
+      return Actions()
+    }
+    return Actions(requestFlow.block() == .pause ? .pauseRequest : .none)
+  }
+
+  /// The window has opened.
+  public mutating func requestWindowOpened() -> Actions {
+    guard request == .open, stage == .running, upstream.hasBuffer else { return Actions() }
+    return Actions(requestFlow.resume() == .resume ? .resumeRequest : .none)
+  }
+
   /// The turn's input is used up. - Parameter bulk: the downstream is read in large buffers.
   @inline(__always)
   public mutating func requestTurnEnded(bulk: Bool) -> Actions {

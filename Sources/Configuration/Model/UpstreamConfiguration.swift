@@ -10,9 +10,21 @@ public enum Balance: String, Sendable, Equatable, CaseIterable {
   case randomTwo = "random_two"
 }
 
+/// What is spoken with the servers of an upstream.
+public enum UpstreamProtocol: String, Sendable, Equatable, CaseIterable {
+  case http11 = "http/1.1"
+  /// HTTP/2 over TLS, chosen by ALPN.
+  case http2 = "h2"
+  /// HTTP/2 without TLS, by prior knowledge (RFC 9113 3.3).
+  case http2Cleartext = "h2c"
+
+  public var isHTTP2: Bool { self != .http11 }
+}
+
 /// A named set of servers that are alike.
 public struct UpstreamConfiguration: Sendable, Equatable {
   public var name: String
+  public var speaks = UpstreamProtocol.http11
   /// At least one.
   public var servers: [ServerConfiguration]
   /// nil: connections to the servers are plain.

@@ -160,10 +160,13 @@ package enum Shapes {
         "protocol",
         .choice(
           Choice(
-            "a protocol", ["http/1.1"],
-            unavailable: ["h2", "http/2", "h2c", "h3", "http/3"].map {
-              Unavailable($0, instead: "write http/1.1, or remove the key")
-            })),
+            "a protocol", UpstreamProtocol.allCases.map(\.rawValue),
+            unavailable: [
+              Unavailable("http/2", instead: "write h2 (with tls) or h2c (without)"),
+              Unavailable("auto", instead: "write http/1.1, h2 or h2c"),
+              Unavailable("h3", instead: "write http/1.1, h2 or h2c"),
+              Unavailable("http/3", instead: "write http/1.1, h2 or h2c"),
+            ])),
         default: "http/1.1"),
       KeyShape(
         "servers",
@@ -201,9 +204,9 @@ package enum Shapes {
         .list(
           .choice(
             Choice(
-              "a protocol for ALPN", ["http/1.1"],
-              unavailable: ["h2", "http/2", "h3", "http/3"].map {
-                Unavailable($0, instead: "write [http/1.1], or remove the key")
+              "a protocol for ALPN", ["http/1.1", "h2"],
+              unavailable: ["http/2", "h3", "http/3"].map {
+                Unavailable($0, instead: "remove the key: protocol says what is offered")
               })), count: 1...8),
         default: "[http/1.1]"),
     ])

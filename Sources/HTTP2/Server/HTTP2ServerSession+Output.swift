@@ -7,7 +7,7 @@ extension HTTP2ServerSession {
   // MARK: Frames of the session's own
 
   /// Room that `writeControl` needs to make progress.
-  public static var controlRoom: Int { 64 }
+  public static var controlRoom: Int { 96 }
 
   /// Whether there is something to write.
   public var hasControl: Bool {
@@ -152,7 +152,7 @@ extension HTTP2ServerSession {
   public mutating func refuseStreams() {
     guard failure == nil, acceptedThrough == 0x7FFF_FFFF else { return }
     acceptedThrough = lastStream
-    goAway = (lastStream, .noError)
+    goAway = (lastOfPeer, .noError)
   }
 
   /// Asks for a sign of life: a `pong` with the same data follows.

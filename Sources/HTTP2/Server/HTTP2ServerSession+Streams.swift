@@ -98,8 +98,12 @@ extension HTTP2ServerSession {
     guard isRead else { return fail(.fieldBlock, .compressionError) }
     let endsStream = header.flags.has(.endStream)
     if let stream = streams.find(header.stream) {
+      if options.side == .client && !streams[stream].pointee.hasHead {
+        return responseHead(stream, endsStream: endsStream, &reader)
+      }
       return trailers(stream, endsStream: endsStream, isTooLarge: reader.arena.isTooLarge)
     }
+    if options.side == .client { return strayHead(header.stream) }
     return open(header, dependsOnItself: Self.dependsOnItself(header, payload), &reader)
   }
 
@@ -165,6 +169,29 @@ extension HTTP2ServerSession {
     return .head(stream: stream, endsStream: endsStream)
   }
 
+  /// A head on one of our own streams: interim, or final.
+  private mutating func responseHead(
+    _ stream: Int, endsStream: Bool, _ reader: inout HTTP2HeadReader
+  ) -> HTTP2ServerEvent? {
+    if reader.arena.isTooLarge { return .headTooLarge(stream: stream, endsStream: endsStream) }
+    if reader.head.first(":status")?.first == UInt8(ascii: "1") {
+      // An interim head ends nothing (RFC 9113 8.1).
+      if endsStream { return resetStream(stream, .protocolError) }
+      return .head(stream: stream, endsStream: false)
+    }
+    streams[stream].pointee.hasHead = true
+    streams[stream].pointee.remoteEnded = endsStream
+    return .head(stream: stream, endsStream: endsStream)
+  }
+
+  /// A head on a stream that is not ours, or not any more.
+  private mutating func strayHead(_ id: UInt32) -> HTTP2ServerEvent? {
+    guard id <= lastStream else { return fail(.badStream, .protocolError) }
+    if streams.end(of: id) == .byPeer { return fail(.closedStream, .streamClosed) }
+    budget.spend(.settings)
+    return nil
+  }
+
   private mutating func trailers(
     _ stream: Int, endsStream: Bool, isTooLarge: Bool
   ) -> HTTP2ServerEvent? {
@@ -196,13 +223,17 @@ extension HTTP2ServerSession {
       streams[stream].pointee.receiveWindow -= header.length
       if streams[stream].pointee.remoteEnded {
         event = resetStream(stream, .streamClosed)
+      } else if options.side == .client && !streams[stream].pointee.hasHead {
+        event = resetStream(stream, .protocolError)
       } else if streams[stream].pointee.receiveWindow < 0 {
         event = resetStream(stream, .flowControlError)
       } else {
         owner = stream
       }
     } else {
-      guard header.stream <= lastStream else {
+      // A stream of an even number was never opened.
+      guard header.stream <= lastStream, header.stream & 1 == 1 else {
+        if header.stream & 1 == 0 { return fail(.badStream, .protocolError) }
         // Of a stream beyond our GOAWAY it is no error.
         if header.stream <= acceptedThrough { return fail(.badStream, .protocolError) }
         position = .data(stream: -1, left: header.length, padding: padding, ends: false)

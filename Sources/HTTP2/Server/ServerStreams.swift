@@ -20,6 +20,8 @@ struct ServerStream: BitwiseCopyable {
   var credit: Int = 0
   /// Bytes of content that are announced and still to come; -1: unknown.
   var announced: Int64 = -1
+  /// The head of a server's final response has come.
+  var hasHead = false
   /// The peer has sent END_STREAM.
   var remoteEnded = false
   /// RFC 9218: 0 is the most urgent; parts of an incremental response are useful by themselves.

@@ -83,6 +83,8 @@ struct UpstreamPlan {
   let origin: ConnectionOrigin?
   /// Connections to its servers have TLS. Retained by the generation.
   let tls: Unmanaged<TLSClientContext>?
+  /// They are shared by many requests.
+  let speaksHTTP2: Bool
 }
 
 /// Everything that workers read.
@@ -159,7 +161,8 @@ struct Plan: @unchecked Sendable {
             upstream.defaultHost ?? UpstreamConfiguration.fallbackHost, &memory),
           origin: source,
           tls: index < clientContexts.count
-            ? clientContexts[index].map { Unmanaged.passRetained($0) } : nil)
+            ? clientContexts[index].map { Unmanaged.passRetained($0) } : nil,
+          speaksHTTP2: upstream.speaks.isHTTP2)
       })
     limits = configuration.limits
     via =

@@ -213,12 +213,16 @@ extension Relay where E: ~Copyable {
       x.pointee.slot, x.pointee.group, server: &x.pointee.server, avoid: avoid, anew: anew, &loop)
     {
     case .assigned(let u):
-      u.pointee.outgoing.put(frame)
+      guard upstreams.give(u, frame, &loop) else {
+        return x.pointee.state.attachFailed(.resourcesExhausted)
+      }
       x.pointee.upstream = Int32(bitPattern: u.pointee.slot)
       x.pointee.times.connected = loop.engine.now
       return x.pointee.state.upstreamAssigned()
     case .connecting(let u):
-      u.pointee.outgoing.put(frame)
+      guard upstreams.give(u, frame, &loop) else {
+        return x.pointee.state.attachFailed(.resourcesExhausted)
+      }
       x.pointee.upstream = Int32(bitPattern: u.pointee.slot)
       return x.pointee.state.upstreamConnecting()
     case .failed(let kind): return x.pointee.state.attachFailed(kind)

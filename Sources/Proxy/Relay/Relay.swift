@@ -78,11 +78,7 @@ struct Relay<E: Engine & ~Copyable>: ~Copyable {
 
   /// The same by the name of a stream of HTTP/2; 0: it has none.
   func exchange(named tag: UInt64) -> ExchangePointer? {
-    guard tag != 0 else { return nil }
-    return exchange(
-      ExchangeKey(
-        slot: UInt32(truncatingIfNeeded: tag & 0xFFFF_FFFF) - 1,
-        generation: UInt32(truncatingIfNeeded: tag >> 32)))
+    HTTP2Connection.key(tag).flatMap { exchange($0) }
   }
 
   @inline(__always)
@@ -102,7 +98,7 @@ struct Relay<E: Engine & ~Copyable>: ~Copyable {
   @inline(__always)
   var isPressing: Bool {
     downstreams.resumableCount > 0 || downstreams.hasJoining || upstreams.hasJoining
-      || upstreams.hasLost || !loop.unusedPlans.isEmpty
+      || upstreams.hasLost || upstreams.hasNoted || !loop.unusedPlans.isEmpty
   }
 
   /// Closes connections that have nothing in flight. - Returns: whether one from a client was closed.

@@ -13,12 +13,15 @@ struct Upstreams: ~Copyable {
   private var slab: Slab<UpstreamConnection>
   /// The protocol that is spoken on them.
   var http1: HTTP1Client
+  var http2: HTTP2Client
   let pools: ServerPools
   private var channels: TLSChannels
   /// Connections that may have nothing in flight any more.
   private var joining: [UInt32] = []
   /// Connections that were given a request in this turn: it leaves at the turn's end.
   private var assigned: [UInt32] = []
+  /// Connections of HTTP/2 with something to send at the turn's end.
+  private var noted: [UInt32] = []
   /// Connections whose request can no longer be sent; settled at the turn's end.
   private var lost: [UInt32] = []
   /// Where the nodes of these connections begin in the timer wheel.
@@ -31,8 +34,10 @@ struct Upstreams: ~Copyable {
   ///   - timerBase: of the nodes in the timer wheel.
   init(_ plan: Plan, exchanges: Int, timerBase: Int) {
     let idle = Self.idleTotal(plan)
-    slab = Slab(capacity: exchanges + idle)
+    // A connection of HTTP/2 has a slot beside those of its streams.
+    slab = Slab(capacity: exchanges + exchanges / 8 + idle)
     http1 = HTTP1Client(plan.limits)
+    http2 = HTTP2Client(plan.limits, connections: slab.capacity)
     pools = ServerPools(plan)
     channels = TLSChannels(capacity: slab.capacity)
     idleLimit = idle
@@ -57,6 +62,12 @@ struct Upstreams: ~Copyable {
   func isActive(_ slot: UInt32) -> Bool {
     slot < slab.touched && slab.isTaken(slot) && slab[slot].pointee.transport.socket.isValid
   }
+
+  @inline(__always)
+  func generation(_ slot: UInt32) -> UInt32 { slab.generation(slot) }
+
+  mutating func takeSlot() -> UInt32? { slab.take() }
+  mutating func releaseSlot(_ slot: UInt32) { slab.release(slot) }
 
   @inline(__always)
   private func token(_ kind: TokenKind, _ slot: UInt32) -> Token {
@@ -92,6 +103,7 @@ struct Upstreams: ~Copyable {
     server = pools.choose(group, plan, avoid: avoid, now: loop.engine.now, random: random)
     let state = pools.server(group, server)
     loop.counters[server: state.pointee.row, .requests] += 1
+    if plan.pointee.speaksHTTP2 { return attachStream(exchange, group, server, &loop) }
     if !anew, let u = takeIdle(state, &loop) {
       state.pointee.active += 1
       u.pointee.phase = .assigned
@@ -105,11 +117,12 @@ struct Upstreams: ~Copyable {
     let first = AddressChoice(
       index: state.pointee.address,
       left: Int32(plan.pointee.servers[Int(server)].addresses.count) - 1)
-    return connect(exchange, group, server, first, &loop)
+    return connect(Int32(bitPattern: exchange), group, server, first, &loop)
   }
 
-  private mutating func connect<E: Engine & ~Copyable>(
-    _ exchange: UInt32, _ group: Int32, _ server: Int32, _ start: AddressChoice,
+  /// - Parameter exchange: -1: the connection is one of HTTP/2.
+  mutating func connect<E: Engine & ~Copyable>(
+    _ exchange: Int32, _ group: Int32, _ server: Int32, _ start: AddressChoice,
     _ loop: inout Loop<E>
   ) -> Attachment {
     guard let slot = slab.take() else { return .failed(.resourcesExhausted) }
@@ -145,9 +158,9 @@ struct Upstreams: ~Copyable {
       close(u, &loop)
       return .failed(.resourcesExhausted)
     }
-    state.pointee.active += 1
-    u.pointee.exchange = Int32(bitPattern: exchange)
-    if state.pointee.prefersLarge { u.pointee.transport.mode = .once }
+    u.pointee.exchange = exchange
+    if exchange >= 0 { state.pointee.active += 1 } else { u.pointee.kind = .http2 }
+    if exchange >= 0 && state.pointee.prefersLarge { u.pointee.transport.mode = .once }
     u.pointee.connectStart = loop.engine.now
     u.pointee.transport.deadline = loop.engine.now + plan.pointee.connectTimeout
     loop.armTimer(u.transport, node(u))
@@ -163,7 +176,7 @@ struct Upstreams: ~Copyable {
       let frame = u.pointee.outgoing.take()
     else { return .none }
     let (group, server) = (u.pointee.group, u.pointee.server)
-    let exchange = UInt32(bitPattern: u.pointee.exchange)
+    let exchange = u.pointee.exchange
     let count = loop.plan.upstreams[Int(group)].servers[Int(server)].addresses.count
     var choice = u.pointee.choice
     choice.advance(of: count)
@@ -200,10 +213,25 @@ struct Upstreams: ~Copyable {
   func assigned(at index: Int) -> UpstreamPointer? {
     let u = slab[assigned[index]]
     let isWaiting =
-      u.transport.pointee.socket.isValid && u.pointee.phase == .assigned
-      && u.transport.pointee.closing == .open
+      (u.transport.pointee.socket.isValid || u.pointee.kind == .stream)
+      && u.pointee.phase == .assigned && u.transport.pointee.closing == .open
     return isWaiting ? u : nil
   }
+
+  mutating func addNoted(_ slot: UInt32) { noted.append(slot) }
+  @inline(__always) var hasNoted: Bool { !noted.isEmpty }
+
+  /// A connection of HTTP/2 that has something to send, as long as there is one.
+  mutating func takeNoted() -> UpstreamPointer? {
+    while let slot = noted.popLast() {
+      guard isActive(slot), slab[slot].pointee.kind == .http2 else { continue }
+      http2[slot].pointee.isNoted = false
+      return slab[slot]
+    }
+    return nil
+  }
+
+  mutating func addAssigned(_ u: UpstreamPointer) { assigned.append(u.pointee.slot) }
 
   @inline(__always)
   mutating func removeAssigned(_ count: Int) {
@@ -219,6 +247,7 @@ struct Upstreams: ~Copyable {
   /// Starts a receive, unless one is in flight or nothing is to be read.
   @inline(__always)
   func arm<E: Engine & ~Copyable>(_ u: UpstreamPointer, _ loop: inout Loop<E>) {
+    if u.pointee.kind == .stream { return }
     u.transport.pointee.arm(token(.upstreamReceive, u.pointee.slot), &loop.engine)
   }
 
@@ -233,9 +262,13 @@ struct Upstreams: ~Copyable {
 
   /// Sends what waits, if nothing is in flight.
   @inline(__always)
-  func send<E: Engine & ~Copyable>(
+  mutating func send<E: Engine & ~Copyable>(
     _ u: UpstreamPointer, _ urgency: SendUrgency, _ loop: inout Loop<E>
   ) {
+    if u.pointee.kind == .stream {
+      if u.pointee.http2.connection >= 0 { noteOutput(UInt32(bitPattern: u.pointee.http2.connection)) }
+      return
+    }
     loop.flush(u.transport, urgency, token(.upstreamSend, u.pointee.slot), node: node(u))
   }
 
@@ -296,6 +329,7 @@ struct Upstreams: ~Copyable {
   ) {
     let t = u.transport
     detach(u)
+    if u.pointee.kind == .stream { return releaseStream(u, keep: keep, &loop) }
     keepTickets(u)
     let state = server(of: u)
     // A server that is no longer configured keeps no connection.
@@ -331,8 +365,12 @@ struct Upstreams: ~Copyable {
   mutating func close<E: Engine & ~Copyable>(_ u: UpstreamPointer, _ loop: inout Loop<E>) {
     let t = u.transport
     guard t.pointee.closing == .open else { return }
-    keepTickets(u)
-    if isLinked(u) { unlinkIdle(u) }
+    if u.pointee.kind == .http2 {
+      unlinkShared(u)
+    } else {
+      keepTickets(u)
+      if isLinked(u) { unlinkIdle(u) }
+    }
     u.pointee.outgoing.clear()
     if let channel = t.pointee.tls, channel.pointee.isEstablished, t.pointee.isIdle,
       !t.pointee.readClosed
@@ -376,6 +414,7 @@ struct Upstreams: ~Copyable {
     t.pointee.close(&loop.engine)
     channels.close(&t.pointee)
     loop.wheel.disarm(node(u))
+    if u.pointee.kind == .http2 { http2.close(slot) }
     u.deinitialize(count: 1)
     // The list may name a slot twice: a free slot is told by its socket.
     t.pointee.socket = .none
