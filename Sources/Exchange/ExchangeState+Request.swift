@@ -36,11 +36,13 @@ extension ExchangeState {
   }
 
   /// Policies and router have decided: the request goes to a server.
-  public mutating func routed(_ budget: RetryBudget) -> Actions {
+  /// - Parameter tellsUnprocessed: the upstream's protocol tells which requests were not processed.
+  public mutating func routed(_ budget: RetryBudget, tellsUnprocessed: Bool = false) -> Actions {
     // TRAP: the answer to `.route`, which is asked once.
     precondition(stage == .routing, "a route without a request")
     stage = .running
     retries = budget
+    if tellsUnprocessed { options = options | .tellsUnprocessed }
     upstream = .attaching
     return Actions(.attach)
   }

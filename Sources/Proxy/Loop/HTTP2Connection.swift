@@ -40,6 +40,8 @@ struct HTTP2Connection: ~Copyable {
   var isLost = false
   /// It closes as soon as what there is has been handed over.
   var isClosing = false
+  /// A stream of it has come to its end.
+  var hasServed = false
   /// It is in the list of connections that are flushed at the turn's end.
   var isNoted = false
   /// Input is kept until the session's own frames have left.

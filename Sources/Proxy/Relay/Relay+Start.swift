@@ -167,7 +167,8 @@ extension Relay where E: ~Copyable {
       RetryBudget(
         attempts: UInt8(clamping: upstream.pointee.attempts),
         onConnectFailure: upstream.pointee.retryOnConnectFailure,
-        onReset: upstream.pointee.retryOnReset))
+        onReset: upstream.pointee.retryOnReset),
+      tellsUnprocessed: upstream.pointee.speaksHTTP2)
   }
 
   /// The path to route by: an absolute form without a path means "/", RFC 9110 4.2.3.

@@ -10,6 +10,16 @@ import Logging
 import MillraceEngine
 import Transport
 
+/// How a stream ends before its response does.
+enum StreamEnding {
+  /// With its connection, or by a reset: 0, or a negated errno.
+  case ended(Int32)
+  /// The server has not processed the request (RFC 9113 8.7).
+  case refused
+  /// The same, by the orderly end of a connection.
+  case leftBehind
+}
+
 extension Relay where E: ~Copyable {
   // MARK: The connection
 
@@ -243,14 +253,14 @@ extension Relay where E: ~Copyable {
     guard let s = upstreams.stream(named: tag), let x = exchange(of: s) else { return }
     s.pointee.http2.place = -1
     if !byServer { return settle(x) { $0.malformed($1, code.label) } }
-    settle(x) { $0.serverStreamGone(s, $1, isRefusal: code == .refusedStream, result: -ECONNRESET) }
+    settle(x) {
+      $0.serverStreamGone(s, $1, code == .refusedStream ? .refused : .ended(-ECONNRESET))
+    }
   }
 
-  /// A stream brings nothing more. - Parameters:
-  ///   - isRefusal: the server says that it has not processed the request (RFC 9113 8.7).
-  ///   - result: 0, or a negated errno.
+  /// A stream brings nothing more.
   mutating func serverStreamGone(
-    _ s: UpstreamPointer, _ x: ExchangePointer, isRefusal: Bool, result: Int32
+    _ s: UpstreamPointer, _ x: ExchangePointer, _ reason: StreamEnding
   ) -> Bool {
     s.pointee.http2.place = -1
     switch s.pointee.phase {
@@ -264,12 +274,20 @@ extension Relay where E: ~Copyable {
       return x.pointee.state.request == .open
         ? perform(x, x.pointee.state.requestSendFailed()) : true
     }
+    // Nobody has heard of it yet.
+    if !s.pointee.http2.hasLeft, x.pointee.state.isUntouched, !s.pointee.outgoing.isEmpty {
+      return perform(x, x.pointee.state.upstreamUnsent())
+    }
     let canResend = x.pointee.state.hasCopy && loop.prepare(&carried)
-    let isThere = perform(
-      x,
-      isRefusal
-        ? x.pointee.state.streamRefused(canResend: canResend)
-        : x.pointee.state.upstreamClosed(reset: result != 0, canResend: canResend))
+    let actions =
+      switch reason {
+      case .ended(let result):
+        x.pointee.state.upstreamClosed(reset: result != 0, canResend: canResend)
+      case .refused: x.pointee.state.streamRefused(canResend: canResend)
+      case .leftBehind:
+        x.pointee.state.streamRefused(canResend: canResend, isOrderly: true)
+      }
+    let isThere = perform(x, actions)
     carried.clear()
     return isThere
   }
@@ -279,9 +297,10 @@ extension Relay where E: ~Copyable {
     loop.logger.debug("upstream goes away code=\(code.label) last_stream=\(last)")
     upstreams.unlinkShared(u)
     upstreams.retire(u, &loop)
+    let isOrderly = code == .noError && upstreams.http2[u.pointee.slot].pointee.hasServed
     eachStream(u) { relay, s, x in
       guard s.pointee.http2.id > last else { return }
-      _ = relay.serverStreamGone(s, x, isRefusal: true, result: 0)
+      _ = relay.serverStreamGone(s, x, isOrderly ? .leftBehind : .refused)
     }
   }
 
@@ -299,7 +318,7 @@ extension Relay where E: ~Copyable {
     upstreams.unlinkShared(u)
     upstreams.http2[u.pointee.slot].pointee.isEnding = true
     eachStream(u) { relay, s, x in
-      _ = relay.serverStreamGone(s, x, isRefusal: false, result: -EPROTO)
+      _ = relay.serverStreamGone(s, x, .ended(-EPROTO))
     }
     upstreams.closeWhenSent(u)
   }
@@ -310,7 +329,7 @@ extension Relay where E: ~Copyable {
     upstreams.unlinkShared(u)
     eachStream(u) { relay, s, x in
       relay.upstreams.disconnect(s)
-      _ = relay.serverStreamGone(s, x, isRefusal: false, result: result)
+      _ = relay.serverStreamGone(s, x, .ended(result))
     }
     upstreams.close(u, &loop)
   }

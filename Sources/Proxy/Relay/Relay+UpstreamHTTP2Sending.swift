@@ -70,6 +70,8 @@ extension Relay where E: ~Copyable {
   private mutating func flushNoted() {
     while let u = upstreams.takeNoted() {
       pushReadyStreams(u)
+      // What is given to it from here on is for the next turn's end.
+      upstreams.http2[u.pointee.slot].pointee.isNoted = false
       if !upstreams.flushShared(u, &loop) { serverEnded(u, -EPIPE) }
     }
   }

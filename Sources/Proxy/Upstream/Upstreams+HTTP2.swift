@@ -269,6 +269,7 @@ extension Upstreams {
         c.pointee.session.withdraw(place)
       } else if keep && u.pointee.http2.hasWrittenEnd {
         c.pointee.session.end(place)
+        c.pointee.hasServed = true
       } else {
         c.pointee.session.reset(place, .cancel)
       }

@@ -225,7 +225,6 @@ struct Upstreams: ~Copyable {
   mutating func takeNoted() -> UpstreamPointer? {
     while let slot = noted.popLast() {
       guard isActive(slot), slab[slot].pointee.kind == .http2 else { continue }
-      http2[slot].pointee.isNoted = false
       return slab[slot]
     }
     return nil
