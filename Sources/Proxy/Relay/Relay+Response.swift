@@ -281,6 +281,12 @@ extension Relay where E: ~Copyable {
     return t.pointee.tls != nil && result == 0 ? -ECONNRESET : result
   }
 
+  /// Whether a TLS session that waits may hold ciphertext from before the end of the server's stream;
+  /// `resumeDecrypting` comes back then. Behind close_notify there is none.
+  func isEndHeldBack(_ u: UpstreamPointer) -> Bool {
+    u.transport.pointee.isStalled && !u.transport.pointee.peerHasFinished
+  }
+
   /// The client has room again for response content.
   mutating func resumeResponse(_ x: ExchangePointer) -> Bool {
     guard let u = upstream(of: x) else { return true }

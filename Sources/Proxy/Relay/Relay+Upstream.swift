@@ -81,7 +81,7 @@ extension Relay where E: ~Copyable {
     let count = upstreams.assignedCount
     guard count > 0 else { return }
     for i in 0..<count {
-      guard let u = upstreams.assigned(at: i) else { continue }
+      guard let u = upstreams.waiting(at: i) else { continue }
       u.pointee.phase = .busy
       if let x = exchange(of: u) { _ = perform(x, x.pointee.state.upstreamReady()) }
       flush(u)
@@ -215,12 +215,6 @@ extension Relay where E: ~Copyable {
       u.transport.pointee.unread.isEmpty || u.pointee.isScanning || u.pointee.kind == .http2
     else { return }
     upstreamEnded(u, upstreamEnd(u))
-  }
-
-  /// Whether a TLS session that waits may hold ciphertext from before the end of the server's stream;
-  /// `resumeDecrypting` comes back then. Behind close_notify there is none.
-  func isEndHeldBack(_ u: UpstreamPointer) -> Bool {
-    u.transport.pointee.isStalled && !u.transport.pointee.peerHasFinished
   }
 
   /// Ends the exchanges whose request can no longer be sent, which is no fault of their servers.

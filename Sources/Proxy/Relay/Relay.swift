@@ -92,6 +92,21 @@ struct Relay<E: Engine & ~Copyable>: ~Copyable {
     return slot >= 0 ? upstreams[UInt32(bitPattern: slot)] : nil
   }
 
+  /// Calls `body` for each stream of a connection and its exchange, and sends what comes of it.
+  mutating func eachStream(
+    _ u: UpstreamPointer, _ body: (inout Self, UpstreamPointer, ExchangePointer) -> Void
+  ) {
+    let streams = upstreams.http2[u.pointee.slot].pointee.exchanges.map {
+      upstreams.key(upstreams[$0])
+    }
+    for key in streams {
+      guard let s = upstreams.stream(key), let x = exchange(of: s) else { continue }
+      let d = downstream(of: x)
+      body(&self, s, x)
+      flush(d)
+    }
+  }
+
   // MARK: Turns
 
   /// Whether something is to be done at once.

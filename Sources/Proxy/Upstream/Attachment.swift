@@ -19,3 +19,13 @@ enum NextAddress {
   /// There is none left; the connection is still the exchange's.
   case none
 }
+
+/// What came of giving output to a connection.
+enum RequestSending {
+  /// It is with the transport now. - wire: the bytes that it has become there.
+  case given(wire: Int)
+  /// The transport still has what it was given before.
+  case busy
+  /// It is lost: the connection is settled at the turn's end.
+  case lost
+}

@@ -8,16 +8,6 @@ import HTTP1
 import MillraceEngine
 import Transport
 
-/// What came of giving output to a connection.
-enum RequestSending {
-  /// It is with the transport now. - wire: the bytes that it has become there.
-  case given(wire: Int)
-  /// The transport still has what it was given before.
-  case busy
-  /// It is lost: the connection is settled at the turn's end.
-  case lost
-}
-
 extension Upstreams {
   /// Writes a request's head. - Returns: false if it has no room.
   @inline(__always)

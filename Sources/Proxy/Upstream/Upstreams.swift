@@ -19,7 +19,7 @@ struct Upstreams: ~Copyable {
   /// Connections that may have nothing in flight any more.
   private var joining: [UInt32] = []
   /// Connections that were given a request in this turn: it leaves at the turn's end.
-  private var assigned: [UInt32] = []
+  var assigned: [UInt32] = []
   /// Connections of HTTP/2 with something to send at the turn's end.
   private var noted: [UInt32] = []
   /// Connections whose request can no longer be sent; settled at the turn's end.
@@ -27,7 +27,7 @@ struct Upstreams: ~Copyable {
   /// Where the nodes of these connections begin in the timer wheel.
   private let timerBase: Int
   /// Idle connections that leave a slot to each exchange, however many servers a later plan has.
-  private let idleLimit: Int
+  let idleLimit: Int
 
   /// - Parameters:
   ///   - exchanges: of which each may have a connection.
@@ -66,6 +66,25 @@ struct Upstreams: ~Copyable {
   @inline(__always)
   func generation(_ slot: UInt32) -> UInt32 { slab.generation(slot) }
 
+  @inline(__always)
+  func connection(of u: UpstreamPointer) -> UnsafeMutablePointer<HTTP2Connection> {
+    http2[u.pointee.kind == .stream ? UInt32(bitPattern: u.pointee.http2.connection) : u.pointee.slot]
+  }
+
+  @inline(__always)
+  func key(_ u: UpstreamPointer) -> ExchangeKey {
+    ExchangeKey(slot: u.pointee.slot, generation: generation(u.pointee.slot))
+  }
+
+  /// The stream with this key, if it is still there.
+  func stream(_ key: ExchangeKey) -> UpstreamPointer? {
+    generation(key.slot) == key.generation ? self[key.slot] : nil
+  }
+
+  func stream(named tag: UInt64) -> UpstreamPointer? {
+    HTTP2Connection.key(tag).flatMap { stream($0) }
+  }
+
   mutating func takeSlot() -> UInt32? { slab.take() }
   mutating func releaseSlot(_ slot: UInt32) { slab.release(slot) }
 
@@ -82,43 +101,7 @@ struct Upstreams: ~Copyable {
     pools.server(u.pointee.group, u.pointee.server)
   }
 
-  // MARK: Getting one
-
-  /// Gets a connection for an exchange.
-  /// - Parameters:
-  ///   - server: out: the server that was chosen, whatever comes of it.
-  ///   - avoid: the server that just failed, or -1.
-  ///   - anew: makes a new connection although idle ones are there: they may be as stale as the one
-  ///     that just failed.
-  @inline(__always)
-  mutating func attach<E: Engine & ~Copyable>(
-    _ exchange: UInt32, _ group: Int32, server: inout Int32, avoid: Int32, anew: Bool,
-    _ loop: inout Loop<E>
-  ) -> Attachment {
-    let plan = loop.plan.upstreams + Int(group)
-    var random: UInt32 = 0
-    if plan.pointee.balance == .randomTwo {
-      withUnsafeMutableBytes(of: &random) { loop.engine.randomBytes($0) }
-    }
-    server = pools.choose(group, plan, avoid: avoid, now: loop.engine.now, random: random)
-    let state = pools.server(group, server)
-    loop.counters[server: state.pointee.row, .requests] += 1
-    if plan.pointee.speaksHTTP2 { return attachStream(exchange, group, server, &loop) }
-    if !anew, let u = takeIdle(state, &loop) {
-      state.pointee.active += 1
-      u.pointee.phase = .assigned
-      u.pointee.exchange = Int32(bitPattern: exchange)
-      u.pointee.transport.deadline = .max
-      loop.counters.upstreamReuses += 1
-      loop.counters[server: state.pointee.row, .reuses] += 1
-      assigned.append(u.pointee.slot)
-      return .assigned(u)
-    }
-    let first = AddressChoice(
-      index: state.pointee.address,
-      left: Int32(plan.pointee.servers[Int(server)].addresses.count) - 1)
-    return connect(Int32(bitPattern: exchange), group, server, first, &loop)
-  }
+  // MARK: Making one
 
   /// - Parameter exchange: -1: the connection is one of HTTP/2.
   mutating func connect<E: Engine & ~Copyable>(
@@ -167,29 +150,6 @@ struct Upstreams: ~Copyable {
     return .connecting(u)
   }
 
-  /// A connect has failed: goes on with the server's next address. It is the same attempt, since
-  /// nothing was sent; what is to be sent goes with it.
-  mutating func tryNextAddress<E: Engine & ~Copyable>(
-    _ u: UpstreamPointer, _ loop: inout Loop<E>
-  ) -> NextAddress {
-    guard u.pointee.exchange >= 0, u.pointee.choice.left > 0,
-      let frame = u.pointee.outgoing.take()
-    else { return .none }
-    let (group, server) = (u.pointee.group, u.pointee.server)
-    let exchange = u.pointee.exchange
-    let count = loop.plan.upstreams[Int(group)].servers[Int(server)].addresses.count
-    var choice = u.pointee.choice
-    choice.advance(of: count)
-    detach(u)
-    close(u, &loop)
-    switch connect(exchange, group, server, choice, &loop) {
-    case .connecting(let next), .assigned(let next):
-      next.pointee.outgoing.put(frame)
-      return .connecting(next)
-    case .failed(let kind): return .failed(kind)
-    }
-  }
-
   /// A connection is made, and its handshake done where it has one: its address is the first to be
   /// tried from now on.
   func established(_ u: UpstreamPointer) {
@@ -210,7 +170,7 @@ struct Upstreams: ~Copyable {
 
   /// The connection at `index`, if it still waits to send its request.
   @inline(__always)
-  func assigned(at index: Int) -> UpstreamPointer? {
+  func waiting(at index: Int) -> UpstreamPointer? {
     let u = slab[assigned[index]]
     let isWaiting =
       (u.transport.pointee.socket.isValid || u.pointee.kind == .stream)
@@ -282,6 +242,14 @@ struct Upstreams: ~Copyable {
     return isInUse(u)
   }
 
+  /// Has a connection flushed at the turn's end, with all that its streams have to send.
+  @inline(__always)
+  mutating func noteOutput(_ slot: UInt32) {
+    guard !http2[slot].pointee.isNoted else { return }
+    http2[slot].pointee.isNoted = true
+    addNoted(slot)
+  }
+
   /// Remembers a connection whose request can no longer be sent.
   mutating func noteLost(_ u: UpstreamPointer) { lost.append(u.pointee.slot) }
 
@@ -309,55 +277,7 @@ struct Upstreams: ~Copyable {
     return false
   }
 
-  // MARK: Letting go
-
-  /// Unties a connection from its exchange.
-  private func detach(_ u: UpstreamPointer) {
-    guard u.pointee.exchange >= 0 else { return }
-    u.pointee.exchange = -1
-    server(of: u).pointee.active -= 1
-  }
-
-  /// The exchange is done with its connection: back to the pool, or closed.
-  /// - Parameters:
-  ///   - keep: the response was read whole, and the server keeps the connection.
-  ///   - isLarge: the response was.
-  @inline(__always)
-  mutating func release<E: Engine & ~Copyable>(
-    _ u: UpstreamPointer, keep: Bool, isLarge: Bool, _ loop: inout Loop<E>
-  ) {
-    let t = u.transport
-    detach(u)
-    if u.pointee.kind == .stream { return releaseStream(u, keep: keep, &loop) }
-    keepTickets(u)
-    let state = server(of: u)
-    // A server that is no longer configured keeps no connection.
-    guard keep, u.pointee.phase == .busy, loop.isServing, !t.pointee.readClosed,
-      t.pointee.unread.isEmpty, t.pointee.unsent.isEmpty, u.pointee.outgoing.isEmpty,
-      state.pointee.group >= 0, pools.idleTotal < idleLimit
-    else { return close(u, &loop) }
-    u.pointee.group = state.pointee.group
-    u.pointee.server = state.pointee.place
-    let plan = loop.plan.upstreams + Int(u.pointee.group)
-    guard plan.pointee.idleLimit > 0 else { return close(u, &loop) }
-    let now = loop.engine.now
-    let time = min(plan.pointee.idleTimeout, u.pointee.keepAlive, state.pointee.idleTime(now: now))
-    guard time > 0 else { return close(u, &loop) }
-    u.pointee.phase = .idle
-    u.pointee.isReused = true
-    u.pointee.idleSince = now
-    t.pointee.paused = false
-    t.pointee.deadline = now + time
-    // Shorter than any configured time: the wheel would not look often enough.
-    if time < loop.plan.shortestTimeout { loop.armTimerExactly(t, node(u)) }
-    linkIdle(u)
-    state.pointee.prefersLarge = isLarge
-    t.pointee.setMode(isLarge ? .once : .stream, &loop.engine)
-    if state.pointee.idleCount > plan.pointee.idleLimit {
-      close(slab[UInt32(state.pointee.idleTail)], &loop)
-    }
-    arm(u, &loop)
-  }
+  // MARK: The end
 
   /// Ends a connection that serves no exchange: TLS says goodbye where nothing is in the way, then it
   /// is joined, and closed when nothing is in flight.

@@ -1,5 +1,5 @@
-// Connections to servers that are shared by many exchanges: which one a request gets a stream of, when
-// another one is made, and how streams and connections end.
+// Streams of connections to servers: which connection a request gets one of, when another one is made,
+// what is written for it, and how it ends.
 
 import Configuration
 import Exchange
@@ -12,25 +12,6 @@ import TLS
 import Transport
 
 extension Upstreams {
-  @inline(__always)
-  func connection(of u: UpstreamPointer) -> UnsafeMutablePointer<HTTP2Connection> {
-    http2[u.pointee.kind == .stream ? UInt32(bitPattern: u.pointee.http2.connection) : u.pointee.slot]
-  }
-
-  @inline(__always)
-  func key(_ u: UpstreamPointer) -> ExchangeKey {
-    ExchangeKey(slot: u.pointee.slot, generation: generation(u.pointee.slot))
-  }
-
-  /// The stream with this key, if it is still there.
-  func stream(_ key: ExchangeKey) -> UpstreamPointer? {
-    generation(key.slot) == key.generation ? self[key.slot] : nil
-  }
-
-  func stream(named tag: UInt64) -> UpstreamPointer? {
-    HTTP2Connection.key(tag).flatMap { stream($0) }
-  }
-
   // MARK: Getting a stream
 
   /// Gets a stream for an exchange, on a connection that has room for it or on a new one.
@@ -213,35 +194,6 @@ extension Upstreams {
     return .given(wire: count)
   }
 
-  /// Has a connection flushed at the turn's end, with all that its streams have to send.
-  @inline(__always)
-  mutating func noteOutput(_ slot: UInt32) {
-    guard !http2[slot].pointee.isNoted else { return }
-    http2[slot].pointee.isNoted = true
-    addNoted(slot)
-  }
-
-  /// Sends what a connection has to send. - Returns: false if what is to be sent cannot be.
-  mutating func flushShared<E: Engine & ~Copyable>(
-    _ u: UpstreamPointer, _ loop: inout Loop<E>
-  ) -> Bool {
-    let c = http2[u.pointee.slot]
-    let t = u.transport
-    guard u.pointee.phase == .busy, t.pointee.closing == .open else { return true }
-    for _ in 0..<2 {
-      guard c.pointee.handOver(t, &loop) else { return false }
-      guard !t.pointee.unsent.isEmpty, !t.pointee.sending else { break }
-      send(u, .awaited, &loop)
-      if t.pointee.sending { c.pointee.tookOff() }
-    }
-    if c.pointee.isClosing, c.pointee.outgoing.isEmpty, !c.pointee.session.hasControl,
-      t.pointee.isIdle
-    {
-      close(u, &loop)
-    }
-    return true
-  }
-
   // MARK: Letting go
 
   /// An exchange is done with its stream. - Parameter keep: both messages are whole.
@@ -283,101 +235,6 @@ extension Upstreams {
     settleShared(connection, &loop)
   }
 
-  /// What becomes of a connection that may have lost its last stream.
-  mutating func settleShared<E: Engine & ~Copyable>(
-    _ u: UpstreamPointer, _ loop: inout Loop<E>
-  ) {
-    let c = http2[u.pointee.slot]
-    guard u.transport.pointee.closing == .open, u.pointee.phase == .busy else {
-      // Nobody waits for this connect any more.
-      if c.pointee.exchanges.isEmpty && u.transport.pointee.closing == .open { close(u, &loop) }
-      return
-    }
-    noteOutput(u.pointee.slot)
-    guard c.pointee.exchanges.isEmpty else { return }
-    u.pointee.isReused = true
-    u.pointee.idleSince = loop.engine.now
-    guard !c.pointee.isEnding, loop.isServing, server(of: u).pointee.group >= 0 else {
-      return closeWhenSent(u)
-    }
-    u.transport.pointee.deadline =
-      loop.engine.now + loop.plan.upstreams[Int(u.pointee.group)].idleTimeout
-    loop.armTimer(u.transport, node(u))
-  }
-
-  /// No stream is opened on a connection any more; it ends with its last one.
-  mutating func retire<E: Engine & ~Copyable>(_ u: UpstreamPointer, _ loop: inout Loop<E>) {
-    let c = http2[u.pointee.slot]
-    c.pointee.isEnding = true
-    c.pointee.session.refuseStreams()
-    settleShared(u, &loop)
-  }
-
-  /// The worker drains: a connection without streams says goodbye.
-  mutating func drainShared<E: Engine & ~Copyable>(_ u: UpstreamPointer, _ loop: inout Loop<E>) {
-    guard http2[u.pointee.slot].pointee.exchanges.isEmpty else { return }
-    unlinkShared(u)
-    if u.pointee.phase == .busy { closeWhenSent(u) } else { close(u, &loop) }
-  }
-
-  /// Closes a connection once its GOAWAY has left.
-  mutating func closeWhenSent(_ u: UpstreamPointer) {
-    let c = http2[u.pointee.slot]
-    guard u.transport.pointee.closing == .open, !c.pointee.isClosing else { return }
-    c.pointee.isClosing = true
-    c.pointee.session.refuseStreams()
-    noteOutput(u.pointee.slot)
-  }
-
-  // MARK: The list of a server
-
-  func linkShared(_ u: UpstreamPointer) {
-    let state = server(of: u)
-    let slot = Int32(u.pointee.slot)
-    u.pointee.idlePrevious = -1
-    u.pointee.idleNext = state.pointee.sharedHead
-    if state.pointee.sharedHead >= 0 {
-      self[UInt32(state.pointee.sharedHead)].pointee.idlePrevious = slot
-    }
-    state.pointee.sharedHead = slot
-    u.pointee.isShared = true
-  }
-
-  func unlinkShared(_ u: UpstreamPointer) {
-    guard u.pointee.isShared else { return }
-    u.pointee.isShared = false
-    let next = u.pointee.idleNext
-    let previous = u.pointee.idlePrevious
-    if next >= 0 { self[UInt32(next)].pointee.idlePrevious = previous }
-    if previous >= 0 {
-      self[UInt32(previous)].pointee.idleNext = next
-    } else {
-      server(of: u).pointee.sharedHead = next
-    }
-    u.pointee.idleNext = -1
-    u.pointee.idlePrevious = -1
-  }
-
-  /// Settles the connections of a plan that was replaced: those to servers that stay are kept.
-  mutating func adoptShared<E: Engine & ~Copyable>(of place: Int, _ loop: inout Loop<E>) {
-    for state in pools.states(place) {
-      var slot = state.pointee.sharedHead
-      while slot >= 0 {
-        let u = self[UInt32(slot)]
-        slot = u.pointee.idleNext
-        if state.pointee.group >= 0 {
-          u.pointee.group = state.pointee.group
-          u.pointee.server = state.pointee.place
-        } else {
-          unlinkShared(u)
-          retire(u, &loop)
-        }
-      }
-    }
-  }
-}
-
-extension Upstreams {
   // MARK: What a session hears of a stream
 
   /// Says how much content a response has: another length is the server's error.
@@ -403,27 +260,5 @@ extension Upstreams {
     u.pointee.http2.place = -1
     u.pointee.http2.connection = -1
     u.pointee.http2.reserved = 0
-  }
-
-  /// A connect has failed: goes on with the server's next address. - Returns: false if there is none.
-  mutating func trySharedNextAddress<E: Engine & ~Copyable>(
-    _ u: UpstreamPointer, _ loop: inout Loop<E>
-  ) -> Bool {
-    guard u.pointee.choice.left > 0 else { return false }
-    let count = loop.plan.upstreams[Int(u.pointee.group)].servers[Int(u.pointee.server)]
-      .addresses.count
-    var choice = u.pointee.choice
-    choice.advance(of: count)
-    guard case .connecting(let next) = connect(-1, u.pointee.group, u.pointee.server, choice, &loop)
-    else { return false }
-    unlinkShared(u)
-    http2.move(u.pointee.slot, to: next.pointee.slot)
-    u.pointee.kind = .http1
-    linkShared(next)
-    for slot in http2[next.pointee.slot].pointee.exchanges {
-      self[slot].pointee.http2.connection = Int32(bitPattern: next.pointee.slot)
-    }
-    close(u, &loop)
-    return true
   }
 }
