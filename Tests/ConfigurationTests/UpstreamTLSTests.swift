@@ -92,11 +92,20 @@ struct UpstreamTLSTests {
       ),
       (
         "tls: {alpn: [h2, http/1.1]}", "tls.alpn",
-        "offers h2, http/1.1, and the upstream speaks http/1.1; write [http/1.1], or remove the key"
+        "offers h2, http/1.1, and protocol http/1.1 needs http/1.1; write [http/1.1], or remove the key"
       ),
       (
         "protocol: h2, tls: {alpn: [http/1.1]}", "tls.alpn",
-        "offers http/1.1, and the upstream speaks h2; write [h2], or remove the key"
+        "offers http/1.1, and protocol h2 needs h2; write [h2], or remove the key"
+      ),
+      (
+        "protocol: auto, tls: {alpn: [h2]}", "tls.alpn",
+        "offers h2, and protocol auto needs h2, http/1.1; write [h2, http/1.1], or remove the key"
+      ),
+      (
+        "protocol: auto", "protocol",
+        "is auto, which is decided within TLS, and the upstream has no tls;"
+          + " add tls: {}, or write http/1.1 or h2c"
       ),
       (
         "protocol: h2c, tls: {}", "protocol",

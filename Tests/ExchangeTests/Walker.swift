@@ -327,7 +327,8 @@ struct Walker {
     require(s.responseFlow.isPaused == ledger.responsePaused, "the paused response is the driver's")
     require(
       !s.requestFlow.isPaused || !s.requestFlow.isEmpty || !s.upstream.hasBuffer
-        || s.upstream == .deaf || ledger.awaitsServerWindow, "a paused request has someone who resumes it")
+        || s.upstream == .deaf || ledger.awaitsServerWindow,
+      "a paused request has someone who resumes it")
     require(
       !s.responseFlow.isPaused
         || (!s.responseFlow.isEmpty || ledger.awaitsClientWindow) && s.upstream.isAttached,

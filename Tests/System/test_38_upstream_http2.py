@@ -14,6 +14,7 @@ from harness.auditlog import AuditLog
 from harness.case import SystemCase, on_both_engines
 from harness.http2 import Client, frame
 from harness.http2server import Server, answer_all
+from harness.tlsorigin import TLSOrigin
 
 
 class UpstreamHTTP2Case(SystemCase):
@@ -456,7 +457,7 @@ class Ends(UpstreamHTTP2Case):
         staying = self.connect(self.proxy)
         staying.send(wire.get("/stays"))
         self.proxy.settle({"exchanges": 2})
-        leaving.close()
+        leaving.reset()
         self.assertEqual(staying.response().status, 200)
         self.assertTrue(ended.wait(settings.HANG))
 
@@ -559,6 +560,72 @@ class TLS(UpstreamHTTP2Case):
         response = self.fetch(self.proxy, wire.get("/"))
         self.assertEqual(response.status, 502)
         self.assertIn(b"tls_upstream_untrusted", response.body)
+
+
+@on_both_engines
+class Negotiated(UpstreamHTTP2Case):
+    """`protocol: auto`: each server chooses."""
+
+    def test_a_server_that_chooses_http2(self):
+        self.serve(tls=True, upstream={"protocol": "auto"}, alpn=["h2", "http/1.1"])
+        plain = self.connect(self.proxy)
+        plain.send(wire.request("POST", "/", body=b"x" * 30_000))
+        self.assertEqual(plain.response().status, 200)
+        self.assertEqual(self.server.requests[0].content, b"x" * 30_000)
+        with self.client() as client:
+            streams = [client.open(f"/{i}", "POST", content=b"y") for i in range(20)]
+            for stream in streams:
+                self.assertEqual(client.response(stream).status, 200)
+        self.assertEqual(self.server.connections, 1)
+        plain.close()
+        self.check_all_is_back()
+
+    def test_a_server_that_chooses_http_1(self):
+        origin = self.start_tls_origin()
+        config = self.settings_for(
+            origin.port, upstream={
+                "protocol": "auto",
+                "tls": {"ca": str(certificates.authority().certificate), "server_name": "site.test"}})
+        config["listeners"][0]["http_versions"] = ["h2", "http/1.1"]
+        self.proxy = self.start_proxy(config)
+        plain = self.connect(self.proxy)
+        for _ in range(3):
+            plain.send(wire.request("POST", "/", body=b"x" * 30_000))
+            self.assertEqual(plain.response().status, 200)
+        self.assertEqual(origin.connections, 1)
+        with self.client() as client:
+            upload = client.open("/", "POST", content=b"z" * 30_000, ends=False)
+            client.send(frame(http2.DATA, http2.END_STREAM, upload))
+            self.assertEqual(client.response(upload).status, 200)
+        plain.close()
+        self.proxy.settle({"exchanges": 0, "connections": 0})
+
+    def test_many_at_once_before_anything_is_known(self):
+        self.serve(tls=True, upstream={"protocol": "auto"}, alpn=["h2", "http/1.1"])
+        with self.client() as client:
+            streams = [client.open(f"/{i}", "POST", content=b"y" * 100) for i in range(20)]
+            empty = client.open("/empty", "POST", ends=False)
+            client.send(frame(http2.DATA, http2.END_STREAM, empty))
+            for stream in [*streams, empty]:
+                self.assertEqual(client.response(stream).status, 200)
+        self.assertEqual(len(self.server.requests), 21)
+
+    def test_a_server_that_changes_its_mind(self):
+        self.serve(tls=True, upstream={"protocol": "auto"}, alpn=["h2", "http/1.1"])
+        self.assertEqual(self.fetch(self.proxy, wire.get("/")).status, 200)
+        # It comes back with another protocol: the first request learns of it, and no later one fails.
+        port = self.server.port
+        self.server.close()
+        self.proxy.settle({"upstream_connections": 0})
+        origin = self.start_tls_origin(port=port)
+        self.fetch(self.proxy, wire.get("/"))
+        self.assertEqual(self.fetch(self.proxy, wire.get("/")).status, 200)
+        self.assertEqual(len(origin.requests), 1)
+
+    def start_tls_origin(self, **options):
+        origin = TLSOrigin(**options)
+        self.addCleanup(self._close_origin, origin)
+        return origin
 
 
 @on_both_engines

@@ -17,8 +17,17 @@ public enum UpstreamProtocol: String, Sendable, Equatable, CaseIterable {
   case http2 = "h2"
   /// HTTP/2 without TLS, by prior knowledge (RFC 9113 3.3).
   case http2Cleartext = "h2c"
+  /// Whichever of HTTP/2 and HTTP/1.1 the server chooses by ALPN.
+  case negotiated = "auto"
 
-  public var isHTTP2: Bool { self != .http11 }
+  /// What is offered by ALPN.
+  var offered: [String] {
+    switch self {
+    case .http11, .http2Cleartext: [UpstreamProtocol.http11.rawValue]
+    case .http2: [UpstreamProtocol.http2.rawValue]
+    case .negotiated: [UpstreamProtocol.http2.rawValue, UpstreamProtocol.http11.rawValue]
+    }
+  }
 }
 
 /// A named set of servers that are alike.

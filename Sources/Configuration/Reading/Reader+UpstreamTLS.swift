@@ -20,14 +20,15 @@ extension Reader {
     if let version = word(fields, "minimum_version").flatMap(ListenerTLS.Version.init) {
       tls.minimumVersion = version
     }
-    let wanted = speaks.isHTTP2 ? UpstreamProtocol.http2.rawValue : speaks.rawValue
-    tls.alpn = [wanted]
+    tls.alpn = speaks.offered
     if let value = fields["alpn"], let protocols = words(fields, "alpn"), !protocols.isEmpty {
       tls.alpn = protocols
-      if protocols != [wanted] {
+      if Set(protocols) != Set(speaks.offered) {
+        let offered = speaks.offered.joined(separator: ", ")
         report(
-          value, "offers \(protocols.joined(separator: ", ")), and the upstream speaks \(wanted)",
-          "write [\(wanted)], or remove the key")
+          value,
+          "offers \(protocols.joined(separator: ", ")), and protocol \(speaks.rawValue) needs \(offered)",
+          "write [\(offered)], or remove the key")
       }
     }
     if !fields.has("server_name") { checkNames(servers) }

@@ -74,7 +74,12 @@ extension Reader {
     guard let value = fields["protocol"] else { return }
     switch upstream.speaks {
     case .http2 where !fields.has("tls"):
-      report(value, "is h2, which needs TLS, and the upstream has no tls", "add tls: {}, or write h2c")
+      report(
+        value, "is h2, which needs TLS, and the upstream has no tls", "add tls: {}, or write h2c")
+    case .negotiated where !fields.has("tls"):
+      report(
+        value, "is auto, which is decided within TLS, and the upstream has no tls",
+        "add tls: {}, or write http/1.1 or h2c")
     case .http2Cleartext where fields.has("tls"):
       report(value, "is h2c, which has no TLS, and the upstream has tls", "write h2, or remove tls")
     default: break

@@ -163,9 +163,8 @@ package enum Shapes {
             "a protocol", UpstreamProtocol.allCases.map(\.rawValue),
             unavailable: [
               Unavailable("http/2", instead: "write h2 (with tls) or h2c (without)"),
-              Unavailable("auto", instead: "write http/1.1, h2 or h2c"),
-              Unavailable("h3", instead: "write http/1.1, h2 or h2c"),
-              Unavailable("http/3", instead: "write http/1.1, h2 or h2c"),
+              Unavailable("h3", instead: "write h2, or auto"),
+              Unavailable("http/3", instead: "write h2, or auto"),
             ])),
         default: "http/1.1"),
       KeyShape(

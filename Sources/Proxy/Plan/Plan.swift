@@ -83,8 +83,8 @@ struct UpstreamPlan {
   let origin: ConnectionOrigin?
   /// Connections to its servers have TLS. Retained by the generation.
   let tls: Unmanaged<TLSClientContext>?
-  /// They are shared by many requests.
-  let speaksHTTP2: Bool
+  /// What is spoken with them.
+  let speaks: UpstreamProtocol
 }
 
 /// Everything that workers read.
@@ -162,7 +162,7 @@ struct Plan: @unchecked Sendable {
           origin: source,
           tls: index < clientContexts.count
             ? clientContexts[index].map { Unmanaged.passRetained($0) } : nil,
-          speaksHTTP2: upstream.speaks.isHTTP2)
+          speaks: upstream.speaks)
       })
     limits = configuration.limits
     via =

@@ -29,6 +29,7 @@ extension Relay where E: ~Copyable {
   /// The connection is made, and its handshake done where it has one: the request leaves.
   mutating func upstreamEstablished(_ u: UpstreamPointer) {
     if u.pointee.kind == .http2 { return sharedEstablished(u) }
+    if u.pointee.kind == .dialed { return dialedEstablished(u) }
     upstreams.established(u)
     if let x = exchange(of: u) {
       let now = loop.engine.now
@@ -61,7 +62,7 @@ extension Relay where E: ~Copyable {
       flush(d)
     case .none:
       upstreams.noteUnreachable(u, loop)
-      let keepsUnsent = !u.pointee.outgoing.isEmpty
+      let keepsUnsent = !u.pointee.outgoing.isEmpty || u.pointee.kind == .dialed
       _ = perform(
         x,
         timedOut

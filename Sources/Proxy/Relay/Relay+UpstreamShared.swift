@@ -14,8 +14,9 @@ extension Relay where E: ~Copyable {
   /// A connection is made, and its handshake done where it has one: what its streams have leaves.
   mutating func sharedEstablished(_ u: UpstreamPointer) {
     if let channel = u.transport.pointee.tls,
-      !channel.pointee.session.withALPN({ $0.elementsEqual("h2".utf8) })
+      !Self.speaksHTTP2(channel)
     {
+      upstreams.server(of: u).pointee.choosesHTTP2 = false
       logTLSFailure(u, Failure(.tlsFailed).label, "the server did not choose h2 (ALPN)")
       return sharedFailed(u, .tlsFailed, timedOut: false)
     }
@@ -32,6 +33,42 @@ extension Relay where E: ~Copyable {
       if let s = relay.upstream(of: x) { relay.flush(s) }
     }
     upstreams.settleShared(u, &loop)
+  }
+
+  /// The server has chosen a protocol: the request that waits for that is written.
+  mutating func dialedEstablished(_ u: UpstreamPointer) {
+    guard let channel = u.transport.pointee.tls, let x = exchange(of: u) else { return }
+    upstreams.established(u)
+    let now = loop.engine.now
+    x.pointee.times.connected = now
+    x.pointee.times.connectMicroseconds = (now - u.pointee.connectStart) / 1000
+    var own = u
+    if Self.speaksHTTP2(channel) {
+      guard let stream = upstreams.share(u, &loop) else {
+        // It has left its exchange already.
+        if u.pointee.exchange < 0 { x.pointee.upstream = -1 }
+        _ = perform(x, x.pointee.state.fail(.resourcesExhausted))
+        return
+      }
+      own = stream
+    } else {
+      u.pointee.kind = .http1
+      upstreams.server(of: u).pointee.choosesHTTP2 = false
+    }
+    x.pointee.upstream = Int32(bitPattern: own.pointee.slot)
+    x.pointee.isFramed = own.pointee.kind == .stream
+    let actions = x.pointee.state.upstreamReady()
+    guard writeKeptHead(x, own) else {
+      _ = perform(x, x.pointee.state.fail(.resourcesExhausted))
+      return
+    }
+    guard perform(x, actions) else { return }
+    if x.pointee.state.request == .open, !resumeRequest(x) { return }
+    if let own = upstream(of: x) { flush(own) }
+  }
+
+  private static func speaksHTTP2(_ channel: UnsafeMutablePointer<TLSChannel>) -> Bool {
+    channel.pointee.session.withALPN { $0.elementsEqual("h2".utf8) }
   }
 
   /// A server could not be reached at one of its addresses.

@@ -8,6 +8,8 @@ enum Attachment {
   case assigned(UpstreamPointer)
   /// A connection that is being made.
   case connecting(UpstreamPointer)
+  /// The same, with a protocol that is not known before it is there.
+  case dialing(UpstreamPointer)
   case failed(Failure.Kind)
 }
 

@@ -23,6 +23,8 @@ enum UpstreamKind: UInt8 {
   case http1
   /// A connection of HTTP/2: it serves no exchange itself, its streams do.
   case http2
+  /// A connection that is being made for one exchange, in the protocol that its server will choose.
+  case dialed
   /// One of its streams: to its exchange it is a connection, and has no socket.
   case stream
 }

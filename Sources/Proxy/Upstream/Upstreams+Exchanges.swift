@@ -30,7 +30,11 @@ extension Upstreams {
     server = pools.choose(group, plan, avoid: avoid, now: loop.engine.now, random: random)
     let state = pools.server(group, server)
     loop.counters[server: state.pointee.row, .requests] += 1
-    if plan.pointee.speaksHTTP2 { return attachStream(exchange, group, server, &loop) }
+    if plan.pointee.speaks != .http11,
+      plan.pointee.speaks != .negotiated || state.pointee.choosesHTTP2
+    {
+      return attachStream(exchange, group, server, &loop)
+    }
     if !anew, let u = takeIdle(state, &loop) {
       state.pointee.active += 1
       u.pointee.phase = .assigned
@@ -44,7 +48,10 @@ extension Upstreams {
     let first = AddressChoice(
       index: state.pointee.address,
       left: Int32(plan.pointee.servers[Int(server)].addresses.count) - 1)
-    return connect(Int32(bitPattern: exchange), group, server, first, &loop)
+    let made = connect(Int32(bitPattern: exchange), group, server, first, &loop)
+    guard plan.pointee.speaks == .negotiated, case .connecting(let u) = made else { return made }
+    u.pointee.kind = .dialed
+    return .dialing(u)
   }
 
   /// A connect has failed: goes on with the server's next address. It is the same attempt, since
@@ -52,9 +59,10 @@ extension Upstreams {
   mutating func tryNextAddress<E: Engine & ~Copyable>(
     _ u: UpstreamPointer, _ loop: inout Loop<E>
   ) -> NextAddress {
-    guard u.pointee.exchange >= 0, u.pointee.choice.left > 0,
-      let frame = u.pointee.outgoing.take()
-    else { return .none }
+    let isDialed = u.pointee.kind == .dialed
+    guard u.pointee.exchange >= 0, u.pointee.choice.left > 0 else { return .none }
+    let written = u.pointee.outgoing.take()
+    guard isDialed || written != nil else { return .none }
     let (group, server) = (u.pointee.group, u.pointee.server)
     let exchange = u.pointee.exchange
     let count = loop.plan.upstreams[Int(group)].servers[Int(server)].addresses.count
@@ -63,21 +71,15 @@ extension Upstreams {
     detach(u)
     close(u, &loop)
     switch connect(exchange, group, server, choice, &loop) {
-    case .connecting(let next), .assigned(let next):
-      next.pointee.outgoing.put(frame)
+    case .connecting(let next), .assigned(let next), .dialing(let next):
+      if isDialed { next.pointee.kind = .dialed }
+      if let frame = consume written { next.pointee.outgoing.put(frame) }
       return .connecting(next)
     case .failed(let kind): return .failed(kind)
     }
   }
 
   // MARK: Letting go
-
-  /// Unties a connection from its exchange.
-  private func detach(_ u: UpstreamPointer) {
-    guard u.pointee.exchange >= 0 else { return }
-    u.pointee.exchange = -1
-    server(of: u).pointee.active -= 1
-  }
 
   /// The exchange is done with its connection: back to the pool, or closed.
   /// - Parameters:

@@ -34,7 +34,7 @@ extension Upstreams {
       left: Int32(loop.plan.upstreams[Int(group)].servers[Int(server)].addresses.count) - 1)
     switch connect(-1, group, server, first, &loop) {
     case .failed(let kind): return .failed(kind)
-    case .connecting(let u), .assigned(let u):
+    case .connecting(let u), .assigned(let u), .dialing(let u):
       guard http2.open(u.pointee.slot) else {
         u.pointee.kind = .http1
         close(u, &loop)
@@ -76,18 +76,37 @@ extension Upstreams {
     return .assigned(stream)
   }
 
+  /// The server of a connection that was dialed has chosen HTTP/2: the connection is shared from now on,
+  /// and its exchange has the first stream. - Returns: that stream, or nil if memory ran out.
+  mutating func share<E: Engine & ~Copyable>(
+    _ u: UpstreamPointer, _ loop: inout Loop<E>
+  ) -> UpstreamPointer? {
+    let exchange = UInt32(bitPattern: u.pointee.exchange)
+    guard http2.open(u.pointee.slot) else { return nil }
+    detach(u)
+    u.pointee.kind = .http2
+    linkShared(u)
+    server(of: u).pointee.choosesHTTP2 = true
+    u.transport.pointee.deadline = .max
+    guard flushShared(u, &loop),
+      case .assigned(let stream) = openStream(
+        exchange, u.pointee.group, u.pointee.server, on: u, &loop)
+    else {
+      noteLost(u)
+      return nil
+    }
+    stream.pointee.phase = .busy
+    return stream
+  }
+
   // MARK: Output
 
   /// Gives a connection, or a stream, what was written for another one.
-  /// - Returns: false if it cannot have that; it is released then.
+  /// - Returns: false if it cannot have that.
   @inline(__always)
-  mutating func give<E: Engine & ~Copyable>(
-    _ u: UpstreamPointer, _ frame: consuming SendFrame, _ loop: inout Loop<E>
-  ) -> Bool {
+  func give(_ u: UpstreamPointer, _ frame: consuming SendFrame) -> Bool {
     if u.pointee.kind == .stream {
-      if adopt(u, frame) { return true }
-      release(u, keep: false, isLarge: false, &loop)
-      return false
+      return adopt(u, frame)
     }
     u.pointee.outgoing.put(frame)
     return true

@@ -68,7 +68,8 @@ struct Upstreams: ~Copyable {
 
   @inline(__always)
   func connection(of u: UpstreamPointer) -> UnsafeMutablePointer<HTTP2Connection> {
-    http2[u.pointee.kind == .stream ? UInt32(bitPattern: u.pointee.http2.connection) : u.pointee.slot]
+    http2[
+      u.pointee.kind == .stream ? UInt32(bitPattern: u.pointee.http2.connection) : u.pointee.slot]
   }
 
   @inline(__always)
@@ -225,7 +226,9 @@ struct Upstreams: ~Copyable {
     _ u: UpstreamPointer, _ urgency: SendUrgency, _ loop: inout Loop<E>
   ) {
     if u.pointee.kind == .stream {
-      if u.pointee.http2.connection >= 0 { noteOutput(UInt32(bitPattern: u.pointee.http2.connection)) }
+      if u.pointee.http2.connection >= 0 {
+        noteOutput(UInt32(bitPattern: u.pointee.http2.connection))
+      }
       return
     }
     loop.flush(u.transport, urgency, token(.upstreamSend, u.pointee.slot), node: node(u))
@@ -278,6 +281,13 @@ struct Upstreams: ~Copyable {
   }
 
   // MARK: The end
+
+  /// Unties a connection from its exchange.
+  func detach(_ u: UpstreamPointer) {
+    guard u.pointee.exchange >= 0 else { return }
+    u.pointee.exchange = -1
+    server(of: u).pointee.active -= 1
+  }
 
   /// Ends a connection that serves no exchange: TLS says goodbye where nothing is in the way, then it
   /// is joined, and closed when nothing is in flight.

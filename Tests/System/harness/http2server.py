@@ -239,7 +239,9 @@ class Server:
         self._open.add(sock)
         try:
             if self._context:
+                self._open.discard(sock)
                 sock = self._context.wrap_socket(sock, server_side=True)
+                self._open.add(sock)
             with self.lock:
                 self.connections += 1
             self.script(Connection(sock, self, self._window, self._streams))
@@ -251,6 +253,11 @@ class Server:
             sock.close()
 
     def close(self):
+        try:
+            # The thread that accepts still holds it.
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
         self._socket.close()
         for sock in list(self._open):
             try:
