@@ -85,8 +85,7 @@ package enum Shapes {
                 Unavailable("h2c", instead: "write h2, which without tls is by prior knowledge"),
                 Unavailable("h3", instead: "write h2 or http/1.1"),
                 Unavailable("http/3", instead: "write h2 or http/1.1"),
-              ])), count: 1...8),
-        default: "[http/1.1]"),
+              ])), count: 1...8)),
       KeyShape("tls", .mapping(tls)),
       KeyShape(
         "underscores",
