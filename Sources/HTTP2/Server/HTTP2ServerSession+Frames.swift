@@ -6,7 +6,7 @@ internal import Glibc
 
 extension HTTP2ServerSession {
   /// A larger one is not a flood: the windows' bound of 2³¹ − 1 ends it.
-  private static var usefulIncrement: Int { 1024 }
+  static var usefulIncrement: Int { 1024 }
 
   /// Uses a whole frame. - Returns: what the caller is to be told.
   mutating func readFrame(
@@ -112,7 +112,7 @@ extension HTTP2ServerSession {
   /// What must not come for a stream that was never opened (RFC 9113 5.1); for one that has ended it is
   /// no error.
   private mutating func checkNotIdle(_ id: UInt32) -> HTTP2ServerEvent? {
-    id > lastStream || id & 1 == 0 ? fail(.badStream, .protocolError) : nil
+    id > max(lastStream, passedOver) || id & 1 == 0 ? fail(.badStream, .protocolError) : nil
   }
 
   private mutating func readReset(

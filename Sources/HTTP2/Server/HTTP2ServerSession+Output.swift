@@ -130,7 +130,8 @@ extension HTTP2ServerSession {
   public mutating func takeWindow(_ stream: Int, _ count: Int) {
     streams[stream].pointee.sendWindow -= count
     sendWindow -= count
-    budget.earn(.content)
+    // A piece that uses a window up is as large as its peer wants it to be.
+    if count >= Self.usefulIncrement || window(stream) > 0 { budget.earn(.content) }
   }
 
   /// DATA that was taken out of the window will not be sent: the connection's bytes are free again.

@@ -138,17 +138,18 @@ extension HTTP2ServerSession {
     let endsStream = header.flags.has(.endStream)
     guard id > lastStream else {
       // A stream that has ended, or one that was passed over (RFC 9113 5.1.1).
-      guard let end = streams.end(of: id) else { return fail(.badStream, .protocolError) }
-      return end == .byReset ? nil : fail(.closedStream, .streamClosed)
+      return stray(id)
     }
     guard id <= acceptedThrough else {
       // It was sent before our GOAWAY was read: nobody answers it (6.8).
+      passedOver = max(passedOver, id)
       return nil
     }
     lastStream = id
     if dependsOnItself {
       budget.spend(.wastedStream)
       control.push(.reset(id, .protocolError))
+      streams.remember(id, .byReset)
       return nil
     }
     guard
@@ -157,6 +158,8 @@ extension HTTP2ServerSession {
     else {
       budget.spend(.wastedStream)
       control.push(.reset(id, .refusedStream))
+      // What belongs to it may be on its way, and must not be answered by another reset.
+      streams.remember(id, .byReset)
       return nil
     }
     streams[stream].pointee.remoteEnded = endsStream
@@ -187,8 +190,17 @@ extension HTTP2ServerSession {
   /// A head on a stream that is not ours, or not any more.
   private mutating func strayHead(_ id: UInt32) -> HTTP2ServerEvent? {
     guard id <= lastStream else { return fail(.badStream, .protocolError) }
-    if streams.end(of: id) == .byPeer { return fail(.closedStream, .streamClosed) }
-    budget.spend(.settings)
+    return stray(id)
+  }
+
+  /// A head on a stream without a record, by how that ended.
+  private mutating func stray(_ id: UInt32) -> HTTP2ServerEvent? {
+    switch streams.end(of: id) {
+    case .byPeer: return fail(.closedStream, .streamClosed)
+    case .byReset: break
+    case .forgotten: budget.spend(.settings)
+    case nil: return fail(.badStream, .protocolError)
+    }
     return nil
   }
 
@@ -242,7 +254,7 @@ extension HTTP2ServerSession {
       switch streams.end(of: header.stream) {
       case .byReset: break
       case .byPeer: return fail(.closedStream, .streamClosed)
-      case nil:
+      case .forgotten, nil:
         budget.spend(.wastedStream)
         control.push(.reset(header.stream, .streamClosed))
       }
@@ -266,6 +278,7 @@ extension HTTP2ServerSession {
       discard(stream, 1)
       guard padding <= left else { return fail(.badPadding, .protocolError) }
       left -= padding
+      if left == 0 && !ends { budget.spend(.settings) }
     }
     let count = min(left, bytes.count - offset)
     if count > 0 {
@@ -277,7 +290,6 @@ extension HTTP2ServerSession {
         giveBack(count)
         return nil
       }
-      budget.earn(.content)
       return content(stream, start, count)
     }
     if left == 0 && padding > 0 {

@@ -44,6 +44,8 @@ public struct HTTP2ServerSession: ~Copyable {
   var position = Position.preface
   /// The highest stream that the client has opened; on a client's side ours.
   var lastStream: UInt32 = 0
+  /// The highest one that came behind our GOAWAY and was passed over: it is not idle either.
+  var passedOver: UInt32 = 0
   /// The peer has sent GOAWAY.
   var hasPeerLeft = false
   /// Streams above it are refused: GOAWAY has been sent.

@@ -107,6 +107,8 @@ extension Upstreams {
     let time = min(plan.pointee.idleTimeout, u.pointee.keepAlive, state.pointee.idleTime(now: now))
     guard time > 0 else { return close(u, &loop) }
     u.pointee.phase = .idle
+    // One that was prepared for an end which needed no byte.
+    u.pointee.outgoing.clear()
     u.pointee.isReused = true
     u.pointee.idleSince = now
     t.pointee.paused = false
