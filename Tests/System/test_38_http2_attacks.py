@@ -51,6 +51,11 @@ class AttackCase(SystemCase):
             pass
         client.socket.settimeout(settings.HANG)
 
+    def make_gate(self):
+        gate = threading.Event()
+        self.addCleanup(gate.set)
+        return gate
+
     def pong(self, client, data):
         """Waits until the proxy has used all that was sent so far."""
         client.send(frame(http2.PING, payload=data))
@@ -90,11 +95,6 @@ class Crossing(AttackCase):
         client.rest()
         client.close()
         self.assertEqual(self.proxy.wait(), 0)
-
-    def make_gate(self):
-        gate = threading.Event()
-        self.addCleanup(gate.set)
-        return gate
 
     def test_a_window_of_a_stream_beyond_goaway_ends_no_other_stream(self):
         self.check_beyond_goaway(
@@ -174,6 +174,36 @@ class Crossing(AttackCase):
         self.proxy.settle({"exchanges": 0})
         client.send(b"".join(head(stream, [("x-sum", "1")]) for stream in streams))
         self.pong(client, b"behind 1")
+
+
+@on_both_engines
+class Kept(AttackCase):
+    """What a finished exchange leaves behind."""
+
+    def test_an_end_behind_content_of_announced_length_leaves_no_frame_with_the_pooled_connection(self):
+        gate = self.make_gate()
+
+        def script(served):
+            while served.request():
+                gate.wait(settings.HANG)
+                served.answer(b"ok")
+
+        self.serve(script)
+        client = self.connect()
+        for _ in range(3):
+            gate.clear()
+            stream = client.open("/", "POST", [("content-length", "3")], b"abc", ends=False)
+            self.pong(client, b"content.")
+            self.proxy.settle({"exchanges": 1})
+            client.send(frame(http2.DATA, http2.END_STREAM, stream))
+            client.pongs.clear()
+            self.pong(client, b"the end.")
+            client.pongs.clear()
+            gate.set()
+            self.assertEqual(client.response(stream).content, b"ok")
+            self.proxy.settle({"exchanges": 0})
+        client.close()
+        self.proxy.settle({"connections": 0, "frames": 0, "leases": 0, "cold_bytes": 0})
 
 
 @on_both_engines
