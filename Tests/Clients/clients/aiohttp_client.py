@@ -36,7 +36,10 @@ class Client(BaseClient):
     def run(self, function):
         async def body():
             async with self.session() as session:
-                return await function(session)
+                result = await function(session)
+            # A session over TLS ends its connections a moment later, if the loop still runs then.
+            await asyncio.sleep(0.25)
+            return result
 
         return asyncio.run(body())
 
