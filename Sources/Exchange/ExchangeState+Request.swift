@@ -36,10 +36,12 @@ extension ExchangeState {
   }
 
   /// Policies and router have decided: the request goes to a server.
-  public mutating func routed(_ budget: RetryBudget) -> Actions {
+  /// - Parameter asksUpgrade: its offer to switch to another protocol goes on with it.
+  public mutating func routed(_ budget: RetryBudget, asksUpgrade: Bool = false) -> Actions {
     // TRAP: the answer to `.route`, which is asked once.
     precondition(stage == .routing, "a route without a request")
     stage = .running
+    if asksUpgrade { options = options | .asksUpgrade }
     retries = budget
     upstream = .attaching
     return Actions(.attach)

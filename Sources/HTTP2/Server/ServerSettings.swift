@@ -62,13 +62,14 @@ struct PeerSettings: Equatable {
 
 extension HTTP2ServerOptions {
   /// Bytes of the frames that a server's connection begins with.
-  static var prefaceBytes: Int { FrameHeader.size + 4 * 6 + FrameHeader.size + 4 }
+  static var prefaceBytes: Int { FrameHeader.size + 5 * 6 + FrameHeader.size + 4 }
 
   /// Writes them: SETTINGS, and the rest of the connection's window.
   func writePreface(to room: UnsafeMutableRawPointer) -> Int {
-    let entries: [4 of (UInt16, Int)] = [
+    let entries: [5 of (UInt16, Int)] = [
       (SettingID.maxConcurrentStreams, streams), (SettingID.initialWindowSize, streamWindow),
-      (SettingID.maxHeaderListSize, headBytes), (SettingID.noRFC7540Priorities, 1),
+      (SettingID.maxHeaderListSize, headBytes), (SettingID.enableConnectProtocol, 1),
+      (SettingID.noRFC7540Priorities, 1),
     ]
     FrameHeader(.settings, stream: 0, length: entries.count * 6).write(to: room)
     var at = FrameHeader.size
