@@ -79,7 +79,7 @@ extension Relay where E: ~Copyable {
     return responseTurnEnded(u, x)
   }
 
-  private mutating func malformed(_ x: ExchangePointer, _ label: StaticString) -> Bool {
+  mutating func malformed(_ x: ExchangePointer, _ label: StaticString) -> Bool {
     loop.logger.debug("malformed upstream response reason=\(label)")
     return perform(x, x.pointee.state.fail(.upstreamMalformed))
   }
@@ -95,9 +95,12 @@ extension Relay where E: ~Copyable {
     }
     let status = upstreams.http1.head.status
     if upstreams.http1.head.isInterim {
-      // Nobody asked for an upgrade: it was not passed on.
-      if status == 101 { return perform(x, x.pointee.state.upgradeAccepted(status)) }
+      if status == 101 { return switchProtocols(u, x, response: bytes) }
       return takeInterimHead(x, bytes)
+    }
+    if x.pointee.request.http2.isConnect && status < 300 {
+      // To the client it would accept a tunnel that there is not (RFC 8441 5).
+      return perform(x, x.pointee.state.fail(.upstreamUpgrade))
     }
     x.pointee.times.firstByte = loop.engine.now
     let framing = upstreams.http1.head.framing(for: x.pointee.method)
@@ -158,9 +161,12 @@ extension Relay where E: ~Copyable {
         if limit == 0 {
           slice.dropPrefix(offset)
           u.transport.pointee.unread.putBack(slice, &loop.engine)
+          // A tunnel has a time of its own.
           x.pointee.request.http2.wait(
-            until: loop.engine.now
-              + loop.plan.listeners[Int(downstream(of: x).pointee.listener)].bodyTimeout)
+            until: x.pointee.state.mode == .tunnel
+              ? .max
+              : loop.engine.now
+                + loop.plan.listeners[Int(downstream(of: x).pointee.listener)].bodyTimeout)
           guard perform(x, x.pointee.state.responseWindowClosed()) else { return false }
           return responseTurnEnded(u, x)
         }

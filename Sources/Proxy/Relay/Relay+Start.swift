@@ -163,11 +163,12 @@ extension Relay where E: ~Copyable {
     else { return x.pointee.state.replyLocally(.noRoute) }
     x.pointee.group = loop.plan.upstream(place)
     let upstream = loop.plan.upstreams + Int(x.pointee.group)
-    return x.pointee.state.routed(
-      RetryBudget(
-        attempts: UInt8(clamping: upstream.pointee.attempts),
-        onConnectFailure: upstream.pointee.retryOnConnectFailure,
-        onReset: upstream.pointee.retryOnReset))
+    let budget = RetryBudget(
+      attempts: UInt8(clamping: upstream.pointee.attempts),
+      onConnectFailure: upstream.pointee.retryOnConnectFailure,
+      onReset: upstream.pointee.retryOnReset)
+    guard request.offersUpgrade else { return x.pointee.state.routed(budget) }
+    return routeUpgrade(x, request, budget)
   }
 
   /// The path to route by: an absolute form without a path means "/", RFC 9110 4.2.3.
@@ -188,9 +189,10 @@ extension Relay where E: ~Copyable {
       request, client: downstreams.client(d), isSecure: d.pointee.isTLS,
       defaultAuthority: loop.plan.upstreams[Int(x.pointee.group)].defaultHost.raw,
       pseudonym: loop.plan.via.raw)
-    guard upstreams.request(u, forwarding) else {
-      return x.pointee.state.fail(.resourcesExhausted)
-    }
+    let isWritten =
+      x.pointee.upgrade.place < 0
+      ? upstreams.request(u, forwarding) : requestUpgrade(u, x, forwarding)
+    guard isWritten else { return x.pointee.state.fail(.resourcesExhausted) }
     x.pointee.state.requestWritten(u.pointee.outgoing.count)
     loop.counters.fieldsDropped += x.pointee.request.droppedFields
     if let remaining = x.pointee.request.body.remainingContentLength,

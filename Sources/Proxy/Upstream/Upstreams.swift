@@ -326,6 +326,13 @@ struct Upstreams: ~Copyable {
     arm(u, &loop)
   }
 
+  /// The exchange is done with its connection, and what came on it must not be taken for whole: a reset.
+  mutating func abort<E: Engine & ~Copyable>(_ u: UpstreamPointer, _ loop: inout Loop<E>) {
+    detach(u)
+    keepTickets(u)
+    join(u, resets: true, &loop)
+  }
+
   /// Ends a connection that serves no exchange: TLS says goodbye where nothing is in the way, then it
   /// is joined, and closed when nothing is in flight.
   mutating func close<E: Engine & ~Copyable>(_ u: UpstreamPointer, _ loop: inout Loop<E>) {
@@ -353,9 +360,12 @@ struct Upstreams: ~Copyable {
   private static var goodbyeNanoseconds: Int64 { 1_000_000_000 }
 
   /// Closes a connection when nothing is in flight any more.
-  mutating func join<E: Engine & ~Copyable>(_ u: UpstreamPointer, _ loop: inout Loop<E>) {
+  /// - Parameter resets: the server shall see a reset.
+  mutating func join<E: Engine & ~Copyable>(
+    _ u: UpstreamPointer, resets: Bool = false, _ loop: inout Loop<E>
+  ) {
     guard u.transport.pointee.closing != .joining else { return }
-    u.transport.pointee.join(&loop.engine)
+    u.transport.pointee.join(&loop.engine, resets: resets)
     joining.append(u.pointee.slot)
   }
 
