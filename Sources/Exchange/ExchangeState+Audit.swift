@@ -152,8 +152,10 @@ extension ExchangeState {
     audit.hold = .begun
     guard audit.record == .claimed else { return }
     audit.record = .begun
+    actions.insert(.recordBegin)
+    guard awaitsRecords else { return }
     audit.gate = .begin
-    actions.insert(.recordBegin | .awaitRecord)
+    actions.insert(.awaitRecord)
   }
 
   /// The response is whole: its only record, or the one that ends it.

@@ -36,11 +36,16 @@ extension ExchangeState {
   }
 
   /// Policies and router have decided: the request goes to a server.
-  /// - Parameter tellsUnprocessed: the upstream's protocol tells which requests were not processed.
-  public mutating func routed(_ budget: RetryBudget, tellsUnprocessed: Bool = false) -> Actions {
+  /// - Parameters:
+  ///   - asksUpgrade: its offer to switch to another protocol goes on with it.
+  ///   - tellsUnprocessed: the upstream's protocol tells which requests were not processed.
+  public mutating func routed(
+    _ budget: RetryBudget, asksUpgrade: Bool = false, tellsUnprocessed: Bool = false
+  ) -> Actions {
     // TRAP: the answer to `.route`, which is asked once.
     precondition(stage == .routing, "a route without a request")
     stage = .running
+    if asksUpgrade { options = options | .asksUpgrade }
     retries = budget
     if tellsUnprocessed { options = options | .tellsUnprocessed }
     upstream = .attaching

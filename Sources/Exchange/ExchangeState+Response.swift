@@ -115,7 +115,7 @@ extension ExchangeState {
   public mutating func responseEnd(buffered: Int, reusable: Bool) -> Actions {
     // TRAP: an end is found behind a final head.
     precondition(response == .relaying, "an end without a head")
-    if isTunnel { return responseTunnelEnded() }
+    if isTunnel { return responseTunnelEnded(buffered: buffered) }
     var actions = Actions()
     produceResponse(buffered)
     response = .whole

@@ -19,8 +19,9 @@ extension ExchangeState {
     audit.hold = .ineligible
     hasCopy = false
     var actions = Actions(.last)
-    // At once: the tunnel may end in the turn in which it begins.
-    if awaitsRecords { begin(&actions) }
+    // At once, whether it is waited for or not: a tunnel may end in the turn in which it begins, or last
+    // for days.
+    begin(&actions)
     return actions
   }
 
@@ -43,8 +44,9 @@ extension ExchangeState {
 
   /// The upstream sends no more.
   @inline(never)
-  mutating func responseTunnelEnded() -> Actions {
+  mutating func responseTunnelEnded(buffered: Int = 0) -> Actions {
     guard response == .relaying else { return Actions() }
+    produceResponse(buffered)
     response = .whole
     var actions = Actions(.halfCloseDownstream)
     responseFlow.unpause()

@@ -14,6 +14,8 @@ package struct RequestParts {
   /// The request target as received.
   @usableFromInline package var targetRange = ByteRange.empty
   @usableFromInline package var target = RequestTarget()
+  /// `:protocol` of an extended CONNECT (RFC 8441 4); else empty.
+  @usableFromInline package var connectProtocol = ByteRange.empty
   @usableFromInline package var authority = ByteRange.empty
   @usableFromInline package var host = ByteRange.empty
   @usableFromInline package var port: UInt16?

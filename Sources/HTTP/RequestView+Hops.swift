@@ -1,6 +1,5 @@
-// What a request head says to intermediaries: how far it may go (Max-Forwards), where it has been
-// (Via), and which protocol its sender would rather speak (Upgrade). Read only where such a field
-// is there, which is rare.
+// What a request head says to intermediaries: how far it may go (Max-Forwards) and where it has been
+// (Via). Read only where such a field is there, which is rare.
 
 extension RequestView {
   /// The value of Max-Forwards (RFC 9110 7.6.2), at most 2³² − 1, which is the largest that this
@@ -46,22 +45,5 @@ extension RequestView {
     let start = position
     while position < end, !ByteClass.isBlank(ByteClass.byte(base, position)) { position += 1 }
     return ByteRange(from: start, to: position)
-  }
-
-  /// Whether the request offers to switch to WebSocket (RFC 6455 4.1), with or without a version.
-  public var offersWebSocket: Bool {
-    guard offersUpgrade else { return false }
-    for index in 0..<fieldCount where field(index).known == .upgrade {
-      var elements = ListElements(field(index).value)
-      while let element = elements.next(base) {
-        guard element.count >= 9,
-          ByteClass.equalFolded(base + Int(element.start), "websocket", count: 9)
-        else { continue }
-        if element.count == 9 || ByteClass.byte(base, Int(element.start) + 9) == 0x2F {
-          return true
-        }
-      }
-    }
-    return false
   }
 }

@@ -64,8 +64,11 @@ public struct RequestView {
   @inlinable public var expectsContinue: Bool { parts.pointee.expectsContinue }
   /// Whether TE lists `trailers` (RFC 9110 10.1.4).
   @inlinable public var acceptsTrailers: Bool { parts.pointee.acceptsTrailers }
-  /// Whether Upgrade is there and means this hop, which HTTP/1.1 alone has (RFC 9110 7.8).
+  /// Whether the sender offers to switch to another protocol: by Upgrade where it means this hop, which
+  /// HTTP/1.1 alone has (RFC 9110 7.8), or by an extended CONNECT of HTTP/2 (RFC 8441 4).
   @inlinable public var offersUpgrade: Bool { parts.pointee.offersUpgrade }
+  /// Whether it is an extended CONNECT: what `:protocol` names is asked for as if by Upgrade.
+  @inlinable public var isExtendedConnect: Bool { !parts.pointee.connectProtocol.isEmpty }
 
   // MARK: Field lines
 

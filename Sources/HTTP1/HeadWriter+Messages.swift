@@ -44,6 +44,16 @@ extension HeadWriter {
     } else {
       append(request.target)
     }
+    requestFields(forwarding)
+    if request.acceptsTrailers { append("TE: trailers\r\nConnection: TE\r\n") }
+    forwarding.addFields(to: &self)
+    crlf()
+  }
+
+  /// What follows the target of a request, up to what Connection names.
+  @inline(__always)
+  mutating func requestFields(_ forwarding: borrowing RequestForwarding) {
+    let request = forwarding.request
     append(" HTTP/1.1\r\nHost: ")
     append(forwarding.authority)
     crlf()
@@ -54,9 +64,6 @@ extension HeadWriter {
     case .unknown: append("Transfer-Encoding: chunked\r\n")
     case .none: break
     }
-    if request.acceptsTrailers { append("TE: trailers\r\nConnection: TE\r\n") }
-    forwarding.addFields(to: &self)
-    crlf()
   }
 
   /// Appends a final response head as the client gets it, with the empty line that ends it.
@@ -97,7 +104,7 @@ extension HeadWriter {
 
   /// HTTP/2 has no reason phrases: the registered one stands for it.
   @inline(__always)
-  private mutating func statusLine(of response: ResponseView) {
+  mutating func statusLine(of response: ResponseView) {
     if response.version == .http2 {
       statusLine(response.status)
     } else {

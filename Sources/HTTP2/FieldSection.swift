@@ -11,6 +11,8 @@ struct PseudoFields {
   var authority: ByteRange?
   var path: ByteRange?
   var status: ByteRange?
+  /// Of an extended CONNECT (RFC 8441 4).
+  var connectProtocol: ByteRange?
 
   /// Sets the one that `name` spells; a rejection if it has a value, or there is no such field.
   mutating func set(
@@ -22,6 +24,8 @@ struct PseudoFields {
     case 7 where ByteClass.equal(bytes, ":method", count: 7): return Self.fill(&method, value)
     case 7 where ByteClass.equal(bytes, ":scheme", count: 7): return Self.fill(&scheme, value)
     case 7 where ByteClass.equal(bytes, ":status", count: 7): return Self.fill(&status, value)
+    case 9 where ByteClass.equal(bytes, ":protocol", count: 9):
+      return Self.fill(&connectProtocol, value)
     case 10 where ByteClass.equal(bytes, ":authority", count: 10):
       return Self.fill(&authority, value)
     default: return .unknownPseudoField

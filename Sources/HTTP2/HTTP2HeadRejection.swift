@@ -18,6 +18,8 @@ public enum HTTP2HeadRejection: UInt8, Error, Sendable, CaseIterable {
   case invalidMethod
   /// A `:scheme` other than http and https.
   case invalidScheme
+  /// A `:protocol` that is no token (RFC 8441 4).
+  case invalidProtocol
   /// A `:path` that is empty or of no form that the method allows (8.3.1).
   case invalidPath
   case pathTooLong
@@ -59,6 +61,7 @@ public enum HTTP2HeadRejection: UInt8, Error, Sendable, CaseIterable {
     case .missingPseudoField: "missing_pseudo_field"
     case .invalidMethod: "invalid_method"
     case .invalidScheme: "invalid_scheme"
+    case .invalidProtocol: "invalid_protocol"
     case .invalidPath: "invalid_target"
     case .pathTooLong: "target_too_long"
     case .invalidAuthority: "invalid_host"

@@ -36,7 +36,11 @@ public struct HTTP2RequestHead: ~Copyable {
     if let rejection = readTarget(pseudo, base) { return rejection }
     if let rejection = readAuthority(pseudo, base) { return rejection }
     if let rejection = readContent(base, endsStream) { return rejection }
+    parts.pointee.connectProtocol = .empty
     parts.pointee.offersUpgrade = false
+    if let name = pseudo.connectProtocol, let rejection = readProtocol(name, base) {
+      return rejection
+    }
     parts.pointee.acceptsTrailers = parts.pointee.fields.present.has(.te)
     parts.pointee.length = head.byteCount
     return nil
@@ -73,13 +77,15 @@ public struct HTTP2RequestHead: ~Copyable {
     let known = HTTPMethod(base + Int(method.start), Int(method.count))
     parts.pointee.methodRange = method
     parts.pointee.method = known
-    if known == .connect { return readConnect(pseudo, base) }
+    if known == .connect, pseudo.connectProtocol == nil { return readConnect(pseudo, base) }
+    if known != .connect, pseudo.connectProtocol != nil { return .unknownPseudoField }
     guard let scheme = pseudo.scheme, let path = pseudo.path else { return .missingPseudoField }
     guard let isHTTPS = Self.isHTTPS(scheme, base) else { return .invalidScheme }
     if Int(path.count) > targetBytes { return .pathTooLong }
     let end = Int(path.end)
     guard ByteClass.firstOutside(ByteClass.target, base, from: Int(path.start), to: end) == end,
-      var target = RequestTarget(path, method: known, base),
+      // An extended CONNECT has the target of the GET that it stands for.
+      var target = RequestTarget(path, method: known == .connect ? .get : known, base),
       target.form == .origin || target.form == .asterisk
     else { return .invalidPath }
     target.isHTTPS = isHTTPS
@@ -99,6 +105,26 @@ public struct HTTP2RequestHead: ~Copyable {
     }
     parts.pointee.targetRange = authority
     parts.pointee.target = target
+    return nil
+  }
+
+  /// The rest of an extended CONNECT (RFC 8441 4): it has no content, since what follows is the
+  /// tunnel's, and the fields of the handshake that it stands for have no part in it (5).
+  private func readProtocol(
+    _ name: ByteRange, _ base: UnsafeRawPointer
+  ) -> HTTP2HeadRejection? {
+    let end = Int(name.end)
+    guard !name.isEmpty, Int(name.count) <= Self.methodBytesMaximum,
+      ByteClass.firstOutside(ByteClass.token, base, from: Int(name.start), to: end) == end
+    else { return .invalidProtocol }
+    if case .length(let length) = parts.pointee.content, length > 0 { return .invalidContentLength }
+    parts.pointee.content = .none
+    parts.pointee.expectsContinue = false
+    parts.pointee.connectProtocol = name
+    parts.pointee.offersUpgrade = true
+    let key: StaticString = "sec-websocket-key"
+    parts.pointee.fields.markHopByHop(
+      base, named: UnsafeRawPointer(key.utf8Start), count: key.utf8CodeUnitCount)
     return nil
   }
 

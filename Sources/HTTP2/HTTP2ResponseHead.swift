@@ -21,7 +21,8 @@ public struct HTTP2ResponseHead: ~Copyable {
     var pseudo = PseudoFields()
     parts.pointee.length = 0
     if let rejection = FieldSection.read(head, &parts.pointee.fields, &pseudo) { return rejection }
-    guard pseudo.method == nil, pseudo.scheme == nil, pseudo.authority == nil, pseudo.path == nil
+    guard pseudo.method == nil, pseudo.scheme == nil, pseudo.authority == nil, pseudo.path == nil,
+      pseudo.connectProtocol == nil
     else { return .unknownPseudoField }
     guard let status = pseudo.status else { return .missingPseudoField }
     guard let code = Self.code(status, head.base) else { return .invalidStatus }

@@ -83,6 +83,25 @@ extension Transport {
 
   // MARK: The end
 
+  /// Ends our side once nothing waits to leave, while the peer may go on: by close_notify where there is
+  /// TLS, and then by the end of the stream. To be called again whenever a send has ended.
+  /// - Parameter scratch: `TLSChannels.scratch`.
+  /// - Returns: whether something waits to be sent for it.
+  @inlinable
+  public mutating func endOwnSide<E: Engine & ~Copyable>(
+    scratch: UnsafeMutableRawBufferPointer, _ engine: inout E
+  ) -> Bool {
+    guard closing == .open, isIdle, ownEnd != .done else { return false }
+    if ownEnd == .none, let tls {
+      ownEnd = .saying
+      // Without room for it the peer sees a truncation, which is no good end.
+      if sendCloseNotify(tls, scratch: scratch, &engine), !unsent.isEmpty { return true }
+    }
+    ownEnd = .done
+    engine.shutdown(socket, .send)
+    return false
+  }
+
   /// Begins an orderly end: what waits still leaves.
   @inlinable
   public mutating func beginFlushing() { ladder.go(to: .flushing) }

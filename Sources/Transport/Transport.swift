@@ -18,6 +18,8 @@ public struct Transport: ~Copyable {
   /// True once the peer has ended its side within the protocol above the socket (TLS close_notify):
   /// there will be no more input, whatever the socket brings.
   public var peerHasFinished = false
+  /// How far the end of our side has got, where that comes before the connection's.
+  @usableFromInline var ownEnd = OwnEnd.none
   /// True while the owner's timer wheel is to look at the connection soon.
   public var isWatched = false
   /// The TLS session, in its slot; nil: what is sent and received is plain.
@@ -34,6 +36,14 @@ public struct Transport: ~Copyable {
   public init(socket: Descriptor, connecting: Bool = false) {
     self.socket = socket
     if connecting { receiveState = .connecting }
+  }
+
+  /// Steps of the end of our side alone.
+  @usableFromInline enum OwnEnd: UInt8, BitwiseCopyable {
+    case none
+    /// close_notify waits to leave.
+    case saying
+    case done
   }
 
   // MARK: What is known

@@ -75,6 +75,7 @@ struct RangeTests {
     milliseconds("timeouts", "connect", 1, 120_000) { $0.upstreams[0].timeouts.connectNanoseconds },
     milliseconds("timeouts", "response", 1, day) { $0.upstreams[0].timeouts.responseNanoseconds },
     milliseconds("timeouts", "idle", 1, day) { $0.upstreams[0].timeouts.idleNanoseconds },
+    milliseconds("timeouts", "tunnel", 1, day) { $0.upstreams[0].timeouts.tunnelNanoseconds },
     milliseconds("audit", "interval", 1, 60_000) { $0.audit?.intervalNanoseconds ?? -1 },
     milliseconds("response", "hold", 0, 1000) { $0.audit?.holdNanoseconds ?? -1 },
     number("segment", "size", 1 << 20, 4 << 30, step: 4096) { $0.audit?.segmentSize ?? -1 },

@@ -30,6 +30,8 @@ struct ExplorationTests {
     Setting(
       name: "upgrade", options: .hasDownstream | .asksUpgrade | .isIdempotent, hasContent: false),
     Setting(
+      name: "upgrade, audited", options: .hasDownstream | .audits | .asksUpgrade, hasContent: false),
+    Setting(
       name: "upgrade, before_response",
       options: .hasDownstream | .audits | .awaitsRecords | .asksUpgrade, hasContent: false),
     Setting(

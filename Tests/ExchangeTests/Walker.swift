@@ -246,7 +246,7 @@ struct Walker {
       require(ledger.hasRoom && ledger.records.isEmpty, "begin is the first record")
       ledger.records.insert(.begin)
       ledger.awaitsBegin = actions.has(.awaitRecord)
-      require(ledger.awaitsBegin, "begin is waited for")
+      require(ledger.awaitsBegin == state.awaitsRecords, "begin is waited for where records are")
     }
     if actions.has(.recordExchange) {
       require(ledger.hasRoom && ledger.records.isEmpty, "an only record is the only one")

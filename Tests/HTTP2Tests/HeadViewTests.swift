@@ -87,6 +87,65 @@ private func view<R>(
   }
 }
 
+@Suite struct ExtendedConnectTests {
+  private static let connect = [
+    (":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"),
+    (":authority", "a.example"), (":path", "/p?q"),
+  ]
+
+  private func offer(_ fields: [(String, String)], _ name: String) -> String? {
+    view(fields, endsStream: false) { view in
+      withBytes(name) { view.upgrade(named: $0).map { text($0) } }
+    } ?? nil
+  }
+
+  @Test func `it is an offer with the target of a GET, and without content`() {
+    let fields =
+      Self.connect + [("sec-websocket-key", "k"), ("te", "trailers"), ("expect", "100-continue")]
+    view(fields, endsStream: false) { view in
+      #expect(view.isExtendedConnect && view.offersUpgrade && view.offersWebSocket)
+      #expect(view.method == .connect && view.targetForm == .origin && view.targetIsHTTPS)
+      #expect(text(view.path) == "/p" && text(view.authority) == "a.example")
+      #expect(view.content == .none && !view.expectsContinue)
+      #expect(view.field(0).isHopByHop)
+    }
+    #expect(offer(Self.connect, "websocket") == "websocket")
+    #expect(offer(Self.connect, "tcp") == nil)
+    #expect(view(get) { $0.isExtendedConnect || $0.offersUpgrade } == false)
+  }
+
+  @Test func `it has every pseudo-field of a request`() {
+    for index in [2, 4] {
+      var fields = Self.connect
+      fields.remove(at: index)
+      #expect(rejection(fields, endsStream: false) == .missingPseudoField)
+    }
+    #expect(rejection(get + [(":protocol", "websocket")]) == .unknownPseudoField)
+    #expect(rejection(Self.connect + [(":protocol", "a")]) == .duplicatePseudoField)
+    #expect(
+      rejection(Self.connect + [("content-length", "1")], endsStream: false)
+        == .invalidContentLength)
+    #expect(rejection(Self.connect + [("content-length", "0")], endsStream: false) == nil)
+    #expect(rejection(Self.connect + [("upgrade", "a")]) == .connectionSpecificField)
+  }
+
+  @Test(arguments: ["", "a b", "a/b", "a,b", String(repeating: "p", count: 65)])
+  func `its protocol is a token`(name: String) {
+    var fields = Self.connect
+    fields[1] = (":protocol", name)
+    #expect(rejection(fields, endsStream: false) == .invalidProtocol)
+  }
+
+  @Test func `a head leaves nothing of one before it`() {
+    var head = HTTP2RequestHead(fieldCapacity: 8)
+    withHead(Self.connect) { #expect(head.read($0, endsStream: false) == nil) }
+    withHead(get) {
+      #expect(head.read($0, endsStream: true) == nil)
+      #expect(!head.view(of: $0).isExtendedConnect && !head.view(of: $0).offersUpgrade)
+    }
+  }
+}
+
 @Suite struct RequestRuleTests {
   @Test(arguments: [
     (":method", HTTP2HeadRejection.missingPseudoField), (":scheme", .missingPseudoField),

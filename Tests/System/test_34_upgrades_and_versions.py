@@ -1,4 +1,4 @@
-"""Layer 3: clients that would speak something else: WebSocket, h2c, HTTP/2 with prior knowledge,
+"""Layer 3: clients that would speak something else: WebSocket where it may not pass, h2c, HTTP/2 with prior knowledge,
 HTTP/1.0 over TLS, plain HTTP on a TLS port. Each gets an answer that it can read.
 """
 
@@ -21,6 +21,11 @@ def upgrade(protocols, connection="Upgrade", **fields):
 
 @on_both_engines
 class Upgrades(SharedProxyCase):
+    """Before an upstream that lets nothing through; test_37 has those that do."""
+
+    def make_settings(self, origin):
+        return self.settings_for(origin.port, upstream={"upgrades": []})
+
     def test_websocket_is_501_and_the_connection_goes_on(self):
         connection = self.connect(self.proxy)
         for protocols in ("websocket", "WebSocket", "h2c, websocket", "websocket/13", "a,websocket"):
@@ -194,7 +199,8 @@ class Recorded(SystemCase):
         log = AuditLog(self.folder / "audit")
         audit = {"directory": str(log.directory)}
         origin = self.start_origin()
-        tls = self.proxy_before(origin.port, tls=self.site_tls, audit=audit)
+        tls = self.proxy_before(
+            origin.port, tls=self.site_tls, audit=audit, upstream={"upgrades": []})
         self.assertEqual(self.fetch(tls).status, 400)
         connection = self.connect(tls, tls=True).send(PREFACE)
         self.assertEqual(connection.take(len(GOAWAY)), GOAWAY)

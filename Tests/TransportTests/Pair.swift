@@ -60,6 +60,8 @@ protocol PairOfTransports: AnyObject {
   /// Encrypts bytes behind what waits.
   func encrypt(_ side: Int, _ bytes: [UInt8]) -> TLSSealing
   func sendCloseNotify(_ side: Int)
+  /// Ends a side's own half once nothing waits.
+  @discardableResult func endOwnSide(_ side: Int) -> Bool
   /// What the last step of a side's session asked for, and how often the session has stalled.
   func session(_ side: Int) -> (outcome: TLSOutcome, stalls: Int)
   var counters: EngineCounters { get }
@@ -201,6 +203,10 @@ final class Pair<E: Engine & ~Copyable>: PairOfTransports {
   func sendCloseNotify(_ side: Int) {
     guard let channel = transports[side].tls else { return }
     transports[side].sendCloseNotify(channel, scratch: channels.scratch, &engine)
+  }
+
+  func endOwnSide(_ side: Int) -> Bool {
+    transports[side].endOwnSide(scratch: channels.scratch, &engine)
   }
 
   func session(_ side: Int) -> (outcome: TLSOutcome, stalls: Int) { sessions[side] }

@@ -97,6 +97,33 @@ struct TLSChannelTests {
   }
 
   @Test(
+    "a side ends by close_notify, then by its stream's end, and the other one goes on",
+    arguments: TestedEngine.allCases)
+  func ownEnd(_ engine: TestedEngine) throws {
+    let files = try Files()
+    let client = try files.client()
+    try engine.withPair { pair in
+      try begin(pair, files.server, client, host: "upstream.example")
+      pair.turn(until: { isEstablished(pair) })
+      pair.turn(until: { pair.transport(0).pointee.isIdle && pair.transport(1).pointee.isIdle })
+      #expect(pair.endOwnSide(0) && !pair.endOwnSide(0), "close_notify waits to be sent")
+      let sends = pair.sends(0).count
+      check(pair.flush(0))
+      pair.turn(until: { pair.sends(0).count > sends })
+      #expect(!pair.endOwnSide(0))
+      pair.turn(until: {
+        pair.arm(1)
+        return pair.session(1).outcome == .peerFinished
+      })
+      #expect(pair.encrypt(1, [7, 8, 9]) == .done && pair.flush(1))
+      pair.turn(until: {
+        pair.arm(0)
+        return pair.received(0) == [7, 8, 9] && pair.transport(1).pointee.isIdle
+      })
+    }
+  }
+
+  @Test(
     "a client refuses a server of another name, or one that nobody vouches for, and tells it",
     arguments: TestedEngine.allCases, [true, false])
   func refused(_ engine: TestedEngine, _ byName: Bool) throws {

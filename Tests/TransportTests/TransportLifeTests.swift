@@ -30,6 +30,31 @@ struct TransportLifeTests {
   }
 
   @Test(
+    "a side ends behind what waits, and the other one goes on", arguments: TestedEngine.allCases)
+  func ownEnd(_ engine: TestedEngine) throws {
+    try engine.withPair { pair in
+      check(pair.append(0, [1, 2, 3]))
+      // What waits is in the way, and then what is in flight.
+      #expect(!pair.endOwnSide(0))
+      check(pair.flush(0))
+      #expect(!pair.endOwnSide(0))
+      pair.turn(until: { pair.sends(0).count == 1 })
+      #expect(!pair.endOwnSide(0) && !pair.endOwnSide(0))
+      pair.turn(until: {
+        pair.arm(1)
+        return pair.transport(1).pointee.readClosed
+      })
+      check(pair.received(1) == [1, 2, 3] && pair.transport(1).pointee.endResult == 0)
+      check(pair.append(1, [4, 5]) && pair.flush(1))
+      pair.turn(until: {
+        pair.arm(0)
+        return pair.received(0).count == 2 && pair.sends(1).count == 1
+      })
+      check(!pair.transport(0).pointee.readClosed && pair.transport(0).pointee.closing == .open)
+    }
+  }
+
+  @Test(
     "one send is in flight at a time, and what comes meanwhile waits",
     arguments: TestedEngine.allCases)
   func oneSend(_ engine: TestedEngine) throws {

@@ -41,6 +41,9 @@ public struct UpstreamConfiguration: Sendable, Equatable {
   public var balance: Balance
   public var retries: RetryConfiguration
   public var timeouts: UpstreamTimeouts
+  /// Protocols that a client may switch a connection to (Upgrade, RFC 9110 7.8), in lower case and
+  /// without version; none: no such offer reaches a server.
+  public var upgrades: [String]
   /// How many idle connections each worker keeps to each server, 0…65536; 0 keeps none. The default
   /// does not churn with a thousand requests at once: measured in docs/configuration.md.
   public var idleConnections: Int
@@ -61,6 +64,7 @@ public struct UpstreamConfiguration: Sendable, Equatable {
     balance: Balance = .roundRobin,
     retries: RetryConfiguration = RetryConfiguration(),
     timeouts: UpstreamTimeouts = UpstreamTimeouts(),
+    upgrades: [String] = ["websocket"],
     idleConnections: Int = 2048,
     source: SourceConfiguration = SourceConfiguration(),
     defaultHost: String? = nil,
@@ -72,6 +76,7 @@ public struct UpstreamConfiguration: Sendable, Equatable {
     self.balance = balance
     self.retries = retries
     self.timeouts = timeouts
+    self.upgrades = upgrades
     self.idleConnections = idleConnections
     self.source = source
     self.defaultHost = defaultHost
@@ -140,14 +145,20 @@ public struct UpstreamTimeouts: Sendable, Equatable {
   /// How long an idle connection is kept; 1 ms…24 h. The default is below the 5 s of node, uvicorn and
   /// Apache httpd: a request must not meet the server's closing.
   public var idleNanoseconds: Int64
+  /// How long nothing may move through a tunnel, in either direction; 1 ms…24 h. An hour, as HAProxy's
+  /// examples have it: a WebSocket without a ping for so long is dead, and the minute that nginx
+  /// gives it cuts applications that are merely quiet.
+  public var tunnelNanoseconds: Int64
 
   public init(
     connectNanoseconds: Int64 = DurationUnit.second,
     responseNanoseconds: Int64 = 30 * DurationUnit.second,
-    idleNanoseconds: Int64 = 4 * DurationUnit.second
+    idleNanoseconds: Int64 = 4 * DurationUnit.second,
+    tunnelNanoseconds: Int64 = DurationUnit.hour
   ) {
     self.connectNanoseconds = connectNanoseconds
     self.responseNanoseconds = responseNanoseconds
     self.idleNanoseconds = idleNanoseconds
+    self.tunnelNanoseconds = tunnelNanoseconds
   }
 }

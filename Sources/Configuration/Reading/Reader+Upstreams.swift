@@ -61,6 +61,7 @@ extension Reader {
     if let balance = balance(fields) { upstream.balance = balance }
     if let value = fields["retries"] { readRetries(value, into: &upstream.retries) }
     if let value = fields["timeouts"] { readTimeouts(value, into: &upstream.timeouts) }
+    if let value = fields["upgrades"], let names = upgrades(value) { upstream.upgrades = names }
     if let count = integer(fields, "idle_connections") { upstream.idleConnections = count }
     if let (text, value) = text(fields, "default_host") {
       upstream.defaultHost = authority(text, value)
@@ -199,5 +200,6 @@ extension Reader {
     if let time = duration(fields, "connect") { timeouts.connectNanoseconds = time }
     if let time = duration(fields, "response") { timeouts.responseNanoseconds = time }
     if let time = duration(fields, "idle") { timeouts.idleNanoseconds = time }
+    if let time = duration(fields, "tunnel") { timeouts.tunnelNanoseconds = time }
   }
 }

@@ -174,6 +174,9 @@ package enum Shapes {
       KeyShape("balance", .choice(balance), default: "round_robin"),
       KeyShape("retries", .mapping(retries)),
       KeyShape("timeouts", .mapping(upstreamTimeouts)),
+      KeyShape(
+        "upgrades", .list(.text(maximum: 64, example: "websocket"), count: 0...8),
+        default: "[websocket]"),
       KeyShape("idle_connections", .integer(0...65536), default: "2048"),
       KeyShape(
         "default_host", .text(maximum: 255, example: "shop.example"),
@@ -249,6 +252,7 @@ package enum Shapes {
         "connect", .duration(DurationUnit.millisecond...(2 * DurationUnit.minute)), default: "1s"),
       KeyShape("response", timeout, default: "30s"),
       KeyShape("idle", timeout, default: "4s"),
+      KeyShape("tunnel", timeout, default: "1h"),
     ])
 
   package static let audit = MappingShape(

@@ -89,9 +89,21 @@ extension FieldBlockWriter {
     line(known, name, value)
   }
 
+  /// Adds the head that accepts an extended CONNECT, from a server's 101 (RFC 8441 5).
+  public mutating func switchingResponse(_ forwarding: ResponseForwarding) {
+    status(200)
+    lines(of: forwarding.response)
+    forwarding.addVia(to: &self)
+  }
+
   /// Adds an interim response's head; never that of a 101, which HTTP/2 does not have (RFC 9113 8.6).
   public mutating func interimResponse(_ response: ResponseView) {
     status(response.status)
+    lines(of: response)
+  }
+
+  @inline(__always)
+  private mutating func lines(of response: ResponseView) {
     for index in 0..<response.fieldCount {
       let line = response.field(index)
       if line.isHopByHop || ResponseForwarding.replaced.has(line.known) { continue }

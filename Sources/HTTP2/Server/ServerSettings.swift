@@ -76,16 +76,17 @@ struct PeerSettings: Equatable {
 extension HTTP2ServerOptions {
   /// Bytes that a connection begins with, at most.
   static var prefaceBytes: Int {
-    HTTP2ServerSession.preface.utf8CodeUnitCount + FrameHeader.size + 4 * 6 + FrameHeader.size + 4
+    HTTP2ServerSession.preface.utf8CodeUnitCount + FrameHeader.size + 5 * 6 + FrameHeader.size + 4
   }
 
   /// Writes them: a client's preface, SETTINGS, and the rest of the connection's window.
   func writePreface(to room: UnsafeMutableRawPointer) -> Int {
-    let first =
-      side == .server ? (SettingID.maxConcurrentStreams, streams) : (SettingID.enablePush, 0)
-    let entries: [4 of (UInt16, Int)] = [
-      first, (SettingID.initialWindowSize, streamWindow),
-      (SettingID.maxHeaderListSize, headBytes), (SettingID.noRFC7540Priorities, 1),
+    let isServer = side == .server
+    let entries: [5 of (UInt16, Int)] = [
+      isServer ? (SettingID.maxConcurrentStreams, streams) : (SettingID.enablePush, 0),
+      (SettingID.initialWindowSize, streamWindow), (SettingID.maxHeaderListSize, headBytes),
+      // A client has no use for it, and says so.
+      (SettingID.enableConnectProtocol, isServer ? 1 : 0), (SettingID.noRFC7540Priorities, 1),
     ]
     var at = 0
     if side == .client {

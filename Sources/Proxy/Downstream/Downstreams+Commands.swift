@@ -188,7 +188,10 @@ extension Downstreams {
     _ stream: StreamReference, _ message: inout ServerStream, linger: Bool, isLarge: Bool,
     _ loop: inout Loop<E>
   ) {
-    if message.isHTTP2 { return leave(stream, &message.http2, .internalError, &loop) }
+    if message.isHTTP2 {
+      if message.http2.isConnect { endTunnel(stream, &message.http2) }
+      return leave(stream, &message.http2, .internalError, &loop)
+    }
     let d = self[stream]
     d.pointee.http1.exchange = -1
     if d.pointee.http1.closeAfterResponse {
@@ -205,7 +208,9 @@ extension Downstreams {
     _ loop: inout Loop<E>
   ) {
     if message.isHTTP2 {
-      return leave(stream, &message.http2, isPeers ? .cancel : .internalError, &loop)
+      // The server's connection of a tunnel has failed: RFC 9113 8.5.
+      let code: HTTP2ErrorCode = message.http2.isConnect ? .connectError : .internalError
+      return leave(stream, &message.http2, isPeers ? .cancel : code, &loop)
     }
     let d = self[stream]
     d.pointee.http1.exchange = -1

@@ -127,6 +127,8 @@ extension Downstreams {
     if message.isMalformed {
       c.pointee.session.refuseMalformed(Int(message.place))
     } else if message.hasWrittenEnd {
+      // The client's side of a tunnel may still be open.
+      if message.isConnect && !c.pointee.session.hasRequestEnded(Int(message.place)) { return }
       c.pointee.session.end(Int(message.place))
     } else {
       return

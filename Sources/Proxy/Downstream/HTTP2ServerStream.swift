@@ -17,6 +17,8 @@ struct HTTP2ServerStream: ~Copyable {
   var hasWrittenEnd = false
   /// The response is followed by RST_STREAM: the request broke a rule.
   var isMalformed = false
+  /// It is an extended CONNECT (RFC 8441): what follows the head is not the request's, but the tunnel's.
+  var isConnect = false
   /// The request's end has come, behind what is in `input`.
   var hasEnded = false
   /// It waits for a window to open.

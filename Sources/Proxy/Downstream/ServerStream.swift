@@ -7,7 +7,7 @@ import MillraceEngine
 struct ServerStream: ~Copyable {
   /// How the content reaches the server: as it came, and from HTTP/2 in chunks where its length is not
   /// announced.
-  let framing: BodyFraming
+  private(set) var framing: BodyFraming
   let version: HTTPVersion
   /// Field lines of the request that go no further for their name.
   var droppedFields = 0
@@ -25,6 +25,13 @@ struct ServerStream: ~Copyable {
     self.framing = framing
     self.version = version
     body = BodyDecoder(framing, trailerLimits: .trailers)
+  }
+
+  /// What follows has no framing.
+  mutating func becomeTunnel() {
+    framing = .untilClose
+    body.begin(.untilClose)
+    sendsChunks = false
   }
 
   @inline(__always) var isHTTP2: Bool { version == .http2 }

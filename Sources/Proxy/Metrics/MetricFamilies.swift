@@ -12,6 +12,7 @@ enum WorkerMetric: Int, CaseIterable {
   case upstreamHandshakes, upstreamHandshakesResumed, upstreamHandshakeFailures
   case auditRejects, auditDrops, auditWaits, unansweredByAudit, holdsExpired, holdsRefused
   case plansInstalled, plansDelayed, framesExhausted
+  case tunnels, tunnelsCut
 
   var family: MetricFamily {
     switch self {
@@ -110,6 +111,12 @@ enum WorkerMetric: Int, CaseIterable {
         "Configurations that waited because too many earlier ones were still in use.")
     case .framesExhausted:
       .init("frames_exhausted", "frames", "Times no send frame was free.")
+    case .tunnels:
+      .init("tunnels", "tunnels", "Connections and streams switched to another protocol.")
+    case .tunnelsCut:
+      .init(
+        "tunnels_cut", "tunnels",
+        "Tunnels aborted by a reset, a timeout or the drain deadline before both sides had ended.")
     }
   }
 }
@@ -121,7 +128,7 @@ enum PublishedMetric: Int, CaseIterable {
   case coldBytes, records, queues, plans, heldResponses, turns, systemCalls, completions,
     receivesStarved
   case sendsShort, framesEvacuated, submissionQueueFull, completionQueueOverflows, auditRecords
-  case auditCommits
+  case auditCommits, tunnelsOpen
   /// Beside the others, so that they can be set against it.
   case publishedResponses
   case publishedAt
@@ -165,6 +172,7 @@ enum PublishedMetric: Int, CaseIterable {
       .init("cq_overflows", "events", "Completion queue overflows; should stay 0.")
     case .auditRecords: .init("audit_records", "records", "Records committed to the audit log.")
     case .auditCommits: .init("audit_commits", "batches", "Batches committed to the audit log.")
+    case .tunnelsOpen: gauge("tunnels_open", "tunnels", "Open tunnels.")
     case .publishedResponses:
       .init(
         "published_responses", "responses", "Responses at the time these values were published.")

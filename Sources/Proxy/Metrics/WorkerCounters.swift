@@ -147,6 +147,14 @@ extension WorkerCounting {
     @inline(__always) get { self[.init(metric: .framesExhausted)] }
     @inline(__always) set { self[.init(metric: .framesExhausted)] = newValue }
   }
+  package var tunnels: Int {
+    @inline(__always) get { self[.init(metric: .tunnels)] }
+    @inline(__always) set { self[.init(metric: .tunnels)] = newValue }
+  }
+  package var tunnelsCut: Int {
+    @inline(__always) get { self[.init(metric: .tunnelsCut)] }
+    @inline(__always) set { self[.init(metric: .tunnelsCut)] = newValue }
+  }
 }
 
 /// The figures of one worker, for its thread. A listener's or a server's are reached by their row
@@ -209,7 +217,12 @@ struct WorkerCounters: WorkerCounting {
   func countResponse(
     listener: Int32, server: Int32, status: UInt16, requestBytes: UInt64, responseBytes: UInt64
   ) {
-    guard status >= 200 else { return }
+    guard status >= 200 else {
+      if status == 101 {
+        countTunnel(listener: listener, server: server, requestBytes, responseBytes)
+      }
+      return
+    }
     let statusClass = min(Int(status) / 100, 5) - 2
     let received = Int(truncatingIfNeeded: requestBytes)
     let sent = Int(truncatingIfNeeded: responseBytes)
@@ -218,6 +231,20 @@ struct WorkerCounters: WorkerCounting {
     block[Int(listener) + ListenerMetric.responseBytes.rawValue] &+= sent
     guard server >= 0 else { return }
     block[Int(server) + ServerMetric.responses2xx.rawValue + statusClass] += 1
+    block[Int(server) + ServerMetric.requestBytes.rawValue] &+= received
+    block[Int(server) + ServerMetric.responseBytes.rawValue] &+= sent
+  }
+
+  /// A 101 is of no class; its bytes are those of both directions of the tunnel.
+  @inline(never)
+  private func countTunnel(
+    listener: Int32, server: Int32, _ requestBytes: UInt64, _ responseBytes: UInt64
+  ) {
+    let received = Int(truncatingIfNeeded: requestBytes)
+    let sent = Int(truncatingIfNeeded: responseBytes)
+    block[Int(listener) + ListenerMetric.requestBytes.rawValue] &+= received
+    block[Int(listener) + ListenerMetric.responseBytes.rawValue] &+= sent
+    guard server >= 0 else { return }
     block[Int(server) + ServerMetric.requestBytes.rawValue] &+= received
     block[Int(server) + ServerMetric.responseBytes.rawValue] &+= sent
   }

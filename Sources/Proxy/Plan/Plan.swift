@@ -76,6 +76,10 @@ struct UpstreamPlan {
   let connectTimeout: Int64
   let responseTimeout: Int64
   let idleTimeout: Int64
+  /// Of tunnels.
+  let tunnelTimeout: Int64
+  /// Protocols that may be switched to, in lower case.
+  let upgrades: UnsafeBufferPointer<PlanBytes>
   let idleLimit: Int
   /// Host of a request that names none.
   let defaultHost: PlanBytes
@@ -156,6 +160,10 @@ struct Plan: @unchecked Sendable {
           connectTimeout: timeout(upstream.timeouts.connectNanoseconds),
           responseTimeout: timeout(upstream.timeouts.responseNanoseconds),
           idleTimeout: timeout(upstream.timeouts.idleNanoseconds),
+          tunnelTimeout: timeout(upstream.timeouts.tunnelNanoseconds),
+          // HTTP/2 has no upgrades.
+          upgrades: memory.keep(
+            upstream.speaks == .http11 ? upstream.upgrades.map { PlanBytes($0, &memory) } : []),
           idleLimit: upstream.idleConnections,
           defaultHost: PlanBytes(
             upstream.defaultHost ?? UpstreamConfiguration.fallbackHost, &memory),

@@ -1,5 +1,5 @@
-// Requests that go to no server by what their head says: methods that are not forwarded, protocols
-// that are not spoken, loops, and OPTIONS that asks this hop.
+// Requests that go to no server by what their head says: methods that are not forwarded, loops, and
+// OPTIONS that asks this hop.
 
 import Exchange
 import HTTP
@@ -13,8 +13,10 @@ enum LocalReplies {
   /// Why the proxy answers a request itself; nil: a server is asked.
   @inline(__always)
   static func reason(_ request: RequestView, _ plan: borrowing LivePlan) -> Failure.Kind? {
-    if request.method == .connect || request.method == .trace { return .methodRefused }
-    if request.presentFields.isDisjoint(with: [.via, .upgrade, .maxForwards]) { return nil }
+    if request.method == .connect && !request.isExtendedConnect || request.method == .trace {
+      return .methodRefused
+    }
+    if request.presentFields.isDisjoint(with: [.via, .maxForwards]) { return nil }
     return reasonInFields(request, plan)
   }
 
@@ -22,7 +24,6 @@ enum LocalReplies {
   private static func reasonInFields(
     _ request: RequestView, _ plan: borrowing LivePlan
   ) -> Failure.Kind? {
-    if request.offersWebSocket { return .upgradeNotSupported }
     if plan.via.count > 0, request.presentFields.has(.via),
       request.viaCount(of: plan.via.raw) >= viaLoopLimit
     {

@@ -34,6 +34,7 @@ struct ExchangeSlot: ~Copyable {
   var held = SendBuffer()
   var record = ExchangeRecord()
   var times: ExchangeTimes
+  var upgrade = UpgradeOffer()
 
   @inline(__always)
   init(
@@ -68,6 +69,15 @@ struct ExchangeRecord: ~Copyable {
   /// The request's head while it waits, for room or for its server's protocol, and its memory.
   var head: OwnedHead?
   var headMemory: BufferSlice?
+}
+
+/// An offer to switch to another protocol that went to a server.
+struct UpgradeOffer: BitwiseCopyable {
+  /// Of the protocol among those that the upstream allows; -1: nothing was offered.
+  var place: Int16 = -1
+  /// Whether the handshake of WebSocket is this proxy's own, with `key`.
+  var hasKey = false
+  var key = WebSocketKey(0, 0)
 }
 
 /// Moments in monotonic nanoseconds; 0: not reached.

@@ -15,8 +15,10 @@ extension Actions.Effects {
   fileprivate static var recording: Actions.Effects {
     .recordBegin | .recordExchange | .recordEnd | .recordAbort
   }
-  fileprivate static var reading: Actions.Effects {
-    .pauseRequest | .resumeRequest | .pauseResponse | .resumeResponse
+  /// Those of the two directions.
+  fileprivate static var movement: Actions.Effects {
+    .pauseRequest | .resumeRequest | .pauseResponse | .resumeResponse | .halfCloseUpstream
+      | .halfCloseDownstream
   }
 }
 
@@ -47,16 +49,17 @@ extension Relay where E: ~Copyable {
     if actions.has(.send) {
       guard pushHeld(x) else { return false }
     }
-    if actions.has(.reading) {
-      guard read(x, actions) else { return false }
+    if actions.has(.movement) {
+      guard move(x, actions) else { return false }
     }
     guard actions.isLast else { return true }
     end(x, actions)
     return false
   }
 
-  /// Pauses or resumes one of the two sides.
-  private mutating func read(_ x: ExchangePointer, _ actions: Actions) -> Bool {
+  /// Pauses or resumes one of the two sides, or ends it in a tunnel.
+  private mutating func move(_ x: ExchangePointer, _ actions: Actions) -> Bool {
+    if actions.has(.halfCloseUpstream | .halfCloseDownstream) { endSides(x) }
     if actions.has(.pauseRequest) { downstreams.pause(x.pointee.downstream, &loop) }
     if actions.has(.resumeRequest) {
       guard resumeRequest(x) else { return false }
@@ -67,7 +70,10 @@ extension Relay where E: ~Copyable {
   }
 
   private mutating func pauseResponse(_ x: ExchangePointer) {
-    if let u = upstream(of: x) { upstreams.pause(u, &loop) }
+    guard let u = upstream(of: x) else { return }
+    upstreams.pause(u, &loop)
+    // The time of a tunnel goes on.
+    if x.pointee.state.mode == .tunnel { setResponseDeadline(u, x) }
   }
 
   func isReadInBulk(_ x: ExchangePointer) -> Bool {
@@ -87,9 +93,14 @@ extension Relay where E: ~Copyable {
     }
     if actions.has(.releaseUpstream), let u = upstream(of: x) {
       x.pointee.upstream = -1
-      upstreams.release(
-        u, keep: actions.has(.keepUpstream),
-        isLarge: x.pointee.state.responseBytes > Watermark.largeBody, &loop)
+      if actions.has(.keepUpstream) {
+        upstreams.release(
+          u, keep: true, isLarge: x.pointee.state.responseBytes > Watermark.largeBody, &loop)
+      } else if actions.has(.cut) && x.pointee.state.mode == .tunnel {
+        upstreams.abort(u, &loop)
+      } else {
+        upstreams.release(u, keep: false, isLarge: false, &loop)
+      }
     }
     guard actions.has(.attach) else { return true }
     return attachAgain(x, actions)
@@ -154,8 +165,11 @@ extension Relay where E: ~Copyable {
     let isLarge = x.pointee.state.requestBytes > Watermark.largeBody
     if actions.has(.releaseRoom) { audit.release(&x.pointee.record.reservation) }
     if !actions.has(.close) { countEnd(x) }
+    if x.pointee.state.mode == .tunnel { countTunnelEnd(isCut: actions.has(.cut)) }
     if actions.has(.cut) {
-      let isPeers = actions.failure == .downstreamTimeout || actions.failure == .drainDeadline
+      let isPeers =
+        actions.failure == .downstreamTimeout || actions.failure == .drainDeadline
+        || actions.failure == .tunnelTimeout
       downstreams.reset(stream, &x.pointee.request, isPeers: isPeers, &loop)
     } else if actions.has(.close) {
       downstreams.dismiss(stream, &x.pointee.request, &loop)

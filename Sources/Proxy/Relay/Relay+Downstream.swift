@@ -83,6 +83,10 @@ extension Relay where E: ~Copyable {
       && x.pointee.state.stage != .waiting
     {
       d.transport.pointee.deadline = .max
+      if x.pointee.state.mode == .tunnel {
+        noteTaken(x)
+        endSides(x)
+      }
     }
   }
 
@@ -136,6 +140,7 @@ extension Relay where E: ~Copyable {
       // Of a handshake the head's time goes on, and of a request that waits for the log the wait's.
       let isResponding = exchange(of: d)?.pointee.state.stage == .running
       if isResponding || t.pointee.closing != .open { setSendDeadline(d) }
+      if let x = exchange(of: d), x.pointee.state.mode == .tunnel { noteTaken(x) }
     }
     if t.pointee.isDeserted(loop.engine) { downstreamWasReset(d) }
     let isDue = loop.engine.now >= t.pointee.deadline
@@ -152,6 +157,8 @@ extension Relay where E: ~Copyable {
     if x.pointee.state.stage == .waiting {
       _ = perform(x, x.pointee.state.roomTimedOut())
     } else if t.pointee.sending {
+      // A tunnel that moves nothing has a time of its own.
+      if isOpenTunnel(x) { return }
       _ = perform(x, x.pointee.state.sendTimedOut())
     } else {
       _ = perform(x, x.pointee.state.bodyTimedOut())

@@ -1,5 +1,5 @@
 // Sending on both sides, with the deadline that goes with it: what is waited for is known by the
-// exchange.
+// exchange. A tunnel's time is its server's connection's deadline: whatever moves sets it anew.
 //
 // TRAP: (file) no segment of a frame is empty.
 
@@ -84,12 +84,13 @@ extension Relay where E: ~Copyable {
     upstreams.send(u, urgency, &loop)
   }
 
-  /// The server's time runs while it owes something.
+  /// The server's time runs while it owes something; a tunnel's always.
   @inline(__always)
   func setResponseDeadline(_ u: UpstreamPointer, _ x: ExchangePointer) {
     u.transport.pointee.deadline =
       x.pointee.state.awaitsServer
-      ? loop.engine.now + loop.plan.upstreams[Int(u.pointee.group)].responseTimeout : .max
+      ? loop.engine.now + loop.plan.upstreams[Int(u.pointee.group)].responseTimeout
+      : deadlineOfTunnel(u, x)
   }
 
   /// Keeps a copy of a request that may be sent again: whole, small, and idempotent
@@ -116,5 +117,35 @@ extension Relay where E: ~Copyable {
       x.pointee.state.requestCopied()
     }
     u.pointee.outgoing.put(frame)
+  }
+
+  // MARK: Tunnels
+
+  /// Ends this proxy's side towards whichever peer has got all that the other one sent.
+  @inline(never)
+  mutating func endSides(_ x: ExchangePointer) {
+    if x.pointee.state.request == .whole, let u = upstream(of: x) {
+      flush(u)
+      upstreams.endOwnSide(u, &loop)
+    }
+    guard x.pointee.state.response == .whole, x.pointee.held.isEmpty else { return }
+    downstreams.endOwnSide(downstream(of: x), &loop)
+  }
+
+  /// Whether a tunnel has its server's connection, whose deadline is its own.
+  func isOpenTunnel(_ x: ExchangePointer) -> Bool {
+    x.pointee.state.mode == .tunnel && x.pointee.upstream >= 0
+  }
+
+  /// When a tunnel has moved nothing for too long; Int64.max for what is none.
+  @inline(__always)
+  func deadlineOfTunnel(_ u: UpstreamPointer, _ x: ExchangePointer) -> Int64 {
+    x.pointee.state.mode == .tunnel
+      ? loop.engine.now + loop.plan.upstreams[Int(u.pointee.group)].tunnelTimeout : .max
+  }
+
+  /// The client has taken something, however little: its tunnel is not idle.
+  func noteTaken(_ x: ExchangePointer) {
+    if let u = upstream(of: x) { setResponseDeadline(u, x) }
   }
 }

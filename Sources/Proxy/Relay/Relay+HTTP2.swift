@@ -136,8 +136,15 @@ extension Relay where E: ~Copyable {
       }
     guard
       let x = makeHTTP2Exchange(
-        d, stream, request.method, framing, expects: request.expectsContinue)
+        // What an extended CONNECT stands for (RFC 8441 5).
+        d, stream, request.isExtendedConnect ? .get : request.method, framing,
+        expects: request.expectsContinue)
     else { return refuseHTTP2(d, stream) }
+    if request.isExtendedConnect {
+      x.pointee.request.http2.isConnect = true
+      // It has no content: what ends is the client's side of the tunnel.
+      x.pointee.request.http2.hasEnded = endsStream
+    }
     if case .length(let length) = framing {
       http2(d).pointee.session.expectContent(stream, Int64(clamping: length))
     }
@@ -214,7 +221,7 @@ extension Relay where E: ~Copyable {
   ) {
     let c = http2(d)
     guard let x = exchange(named: c.pointee.session.tag(stream)),
-      x.pointee.state.request == .open
+      x.pointee.state.request == .open || mayBecomeTunnel(x)
     else { return c.pointee.session.consume(stream, slice.count) }
     if x.pointee.request.http2.input.isEmpty && x.pointee.state.takesRequestContent {
       http2Forward(x, slice)
@@ -266,7 +273,8 @@ extension Relay where E: ~Copyable {
   mutating func http2Trailers(_ x: ExchangePointer) {
     let d = downstream(of: x)
     let section = downstreams.http2.reader.head
-    if downstreams.http2.trailers.read(section) != nil {
+    // No such frame belongs to a tunnel (RFC 9113 8.5).
+    if x.pointee.request.http2.isConnect || downstreams.http2.trailers.read(section) != nil {
       let place = x.pointee.request.http2.place
       if place >= 0 {
         http2(d).pointee.session.refuseMalformed(Int(place))
@@ -296,7 +304,8 @@ extension Relay where E: ~Copyable {
   @discardableResult
   private mutating func http2EndRequest(_ x: ExchangePointer) -> Bool {
     guard x.pointee.state.request == .open, x.pointee.state.upstream.hasBuffer,
-      x.pointee.state.response < .replying, let u = upstream(of: x)
+      x.pointee.state.response < .replying || x.pointee.state.mode == .tunnel,
+      let u = upstream(of: x)
     else { return true }
     let before = u.pointee.outgoing.count
     let trailers = x.pointee.request.http2.trailers.take()

@@ -79,6 +79,7 @@ extension Relay where E: ~Copyable {
     swap(&taken, &c.pointee.flying)
     for bytes in taken {
       guard let x = exchange(bytes.key) else { continue }
+      if x.pointee.state.mode == .tunnel { noteTaken(x) }
       _ = perform(x, x.pointee.state.responseTaken(bytes.count))
     }
     // The memory is kept for the next send.

@@ -224,6 +224,11 @@ extension Relay where E: ~Copyable {
     }
     // Requests that are unread came before the end: each is answered, then the connection closes.
     guard t.pointee.unread.isEmpty else { return }
+    if x.pointee.state.mode == .tunnel, t.pointee.tls != nil, !t.pointee.peerHasFinished {
+      // Without close_notify what came may be cut (RFC 8446 6.1), and nothing else would tell.
+      _ = perform(x, x.pointee.state.downstreamGone())
+      return
+    }
     _ = perform(x, x.pointee.state.downstreamHalfClosed())
   }
 }

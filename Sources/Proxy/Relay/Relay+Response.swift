@@ -95,9 +95,12 @@ extension Relay where E: ~Copyable {
     }
     let status = upstreams.http1.head.status
     if upstreams.http1.head.isInterim {
-      // Nobody asked for an upgrade: it was not passed on.
-      if status == 101 { return perform(x, x.pointee.state.upgradeAccepted(status)) }
+      if status == 101 { return switchProtocols(u, x, response: bytes) }
       return takeInterimHead(x, upstreams.http1.head.view(in: bytes))
+    }
+    if x.pointee.request.http2.isConnect && status < 300 {
+      // To the client it would accept a tunnel that there is not (RFC 8441 5).
+      return perform(x, x.pointee.state.fail(.upstreamUpgrade))
     }
     x.pointee.times.firstByte = loop.engine.now
     let framing = upstreams.http1.head.framing(for: x.pointee.method)
@@ -195,9 +198,12 @@ extension Relay where E: ~Copyable {
 
   /// The client has no window for more: it says when it has, or has had its time.
   mutating func waitForClientWindow(_ u: UpstreamPointer, _ x: ExchangePointer) -> Bool {
+    // A tunnel has a time of its own.
     x.pointee.request.http2.wait(
-      until: loop.engine.now
-        + loop.plan.listeners[Int(downstream(of: x).pointee.listener)].bodyTimeout)
+      until: x.pointee.state.mode == .tunnel
+        ? .max
+        : loop.engine.now
+          + loop.plan.listeners[Int(downstream(of: x).pointee.listener)].bodyTimeout)
     guard perform(x, x.pointee.state.responseWindowClosed()) else { return false }
     return responseTurnEnded(u, x)
   }

@@ -164,12 +164,15 @@ extension Relay where E: ~Copyable {
     else { return x.pointee.state.replyLocally(.noRoute) }
     x.pointee.group = loop.plan.upstream(place)
     let upstream = loop.plan.upstreams + Int(x.pointee.group)
-    return x.pointee.state.routed(
-      RetryBudget(
-        attempts: UInt8(clamping: upstream.pointee.attempts),
-        onConnectFailure: upstream.pointee.retryOnConnectFailure,
-        onReset: upstream.pointee.retryOnReset),
-      tellsUnprocessed: upstream.pointee.speaks != .http11)
+    let budget = RetryBudget(
+      attempts: UInt8(clamping: upstream.pointee.attempts),
+      onConnectFailure: upstream.pointee.retryOnConnectFailure,
+      onReset: upstream.pointee.retryOnReset)
+    guard request.offersUpgrade else {
+      return x.pointee.state.routed(
+        budget, tellsUnprocessed: upstream.pointee.speaks != .http11)
+    }
+    return routeUpgrade(x, request, budget)
   }
 
   /// The path to route by: an absolute form without a path means "/", RFC 9110 4.2.3.
@@ -204,7 +207,10 @@ extension Relay where E: ~Copyable {
       request, client: downstreams.client(d), isSecure: d.pointee.isTLS,
       defaultAuthority: loop.plan.upstreams[Int(x.pointee.group)].defaultHost.raw,
       pseudonym: loop.plan.via.raw)
-    guard upstreams.request(u, forwarding) else { return false }
+    let isWritten =
+      x.pointee.upgrade.place < 0
+      ? upstreams.request(u, forwarding) : requestUpgrade(u, x, forwarding)
+    guard isWritten else { return false }
     x.pointee.state.requestWritten(u.pointee.outgoing.count)
     loop.counters.fieldsDropped += x.pointee.request.droppedFields
     return true

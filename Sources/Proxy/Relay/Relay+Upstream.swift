@@ -113,7 +113,8 @@ extension Relay where E: ~Copyable {
     let taken = max(0, given - u.transport.pointee.outstanding)
     guard perform(x, x.pointee.state.requestTaken(taken)) else { return }
     if !x.pointee.state.awaitsServer && u.pointee.phase == .busy {
-      u.transport.pointee.deadline = .max
+      u.transport.pointee.deadline = deadlineOfTunnel(u, x)
+      if x.pointee.state.mode == .tunnel { endSides(x) }
     }
   }
 
@@ -244,6 +245,7 @@ extension Relay where E: ~Copyable {
     {
       t.pointee.deadline =
         loop.engine.now + loop.plan.upstreams[Int(u.pointee.group)].responseTimeout
+      if let x = exchange(of: u), x.pointee.state.mode == .tunnel { setResponseDeadline(u, x) }
     }
     let isDue = loop.engine.now >= t.pointee.deadline
     if isDue { t.pointee.deadline = .max }
@@ -266,7 +268,9 @@ extension Relay where E: ~Copyable {
     case .busy:
       guard let x = exchange(of: u) else { return upstreams.close(u, &loop) }
       let d = downstream(of: x)
-      _ = perform(x, x.pointee.state.responseTimedOut())
+      let isTunnel = x.pointee.state.mode == .tunnel
+      _ = perform(
+        x, isTunnel ? x.pointee.state.tunnelTimedOut() : x.pointee.state.responseTimedOut())
       flush(d)
     }
   }

@@ -8,6 +8,7 @@
 //     Relay+Start      room in the audit log, a route, a connection, the request's head on its way
 //     Relay+Response   bytes from the server: heads, then content, and their end
 //     Relay+Actions    what the state asks for: send, pause, record, reply, retry, finish
+//     Relay+Tunnel     where the server has switched to another protocol: both directions as they come
 //
 // Beside them stand the completions and timeouts of both kinds of connection (Relay+Downstream,
 // Relay+Upstream), TLS on both sides, and what waits for the audit log (Relay+AuditWaits). `perform`, and
@@ -30,6 +31,8 @@ struct Relay<E: Engine & ~Copyable>: ~Copyable {
   var exchanges: Exchanges
   /// What a request that changes its connection takes along: the unsent bytes, or a copy.
   var carried = SendBuffer()
+  /// Exchanges that are tunnels.
+  var openTunnels = 0
   var failureLog = FailureLog()
   var tlsFailureLog = FailureLog()
 

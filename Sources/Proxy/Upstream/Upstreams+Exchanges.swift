@@ -81,6 +81,14 @@ extension Upstreams {
 
   // MARK: Letting go
 
+  /// The exchange is done with its connection, and what came on it must not be taken for whole: a reset.
+  mutating func abort<E: Engine & ~Copyable>(_ u: UpstreamPointer, _ loop: inout Loop<E>) {
+    guard u.pointee.kind != .stream else { return release(u, keep: false, isLarge: false, &loop) }
+    detach(u)
+    keepTickets(u)
+    join(u, resets: true, &loop)
+  }
+
   /// The exchange is done with its connection: back to the pool, or closed.
   /// - Parameters:
   ///   - keep: the response was read whole, and the server keeps the connection.

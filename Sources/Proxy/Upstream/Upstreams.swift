@@ -320,9 +320,12 @@ struct Upstreams: ~Copyable {
   private static var goodbyeNanoseconds: Int64 { 1_000_000_000 }
 
   /// Closes a connection when nothing is in flight any more.
-  mutating func join<E: Engine & ~Copyable>(_ u: UpstreamPointer, _ loop: inout Loop<E>) {
+  /// - Parameter resets: the server shall see a reset.
+  mutating func join<E: Engine & ~Copyable>(
+    _ u: UpstreamPointer, resets: Bool = false, _ loop: inout Loop<E>
+  ) {
     guard u.transport.pointee.closing != .joining else { return }
-    u.transport.pointee.join(&loop.engine)
+    u.transport.pointee.join(&loop.engine, resets: resets)
     joining.append(u.pointee.slot)
   }
 

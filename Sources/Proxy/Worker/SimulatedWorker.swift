@@ -15,6 +15,7 @@ import Transport
 package struct WorkerAccount: Sendable {
   package var connections = 0
   package var exchanges = 0
+  package var tunnels = 0
   package var upstreamConnections = 0
   package var upstreamIdle = 0
   package var timers = 0
@@ -182,6 +183,7 @@ extension Worker where E: ~Copyable {
     var account = WorkerAccount(relay.loop.engine.counters)
     account.connections = relay.downstreams.inUse
     account.exchanges = relay.exchanges.inUse
+    account.tunnels = relay.openTunnels
     account.upstreamConnections = relay.upstreams.inUse
     account.upstreamIdle = relay.upstreams.pools.idleTotal
     account.active = relay.upstreams.pools.activeTotal

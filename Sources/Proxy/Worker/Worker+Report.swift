@@ -71,6 +71,7 @@ extension Worker where E: ~Copyable {
     counters[.completionQueueOverflows] = e.completionQueueOverflows
     counters[.auditRecords] = Int(truncatingIfNeeded: log.records)
     counters[.auditCommits] = Int(truncatingIfNeeded: log.commits)
+    counters[.tunnelsOpen] = relay.openTunnels
     counters[.publishedResponses] = counters.responses
     counters[.publishedAt] = Int(truncatingIfNeeded: relay.loop.engine.now)
     counters.block.endPublication()

@@ -1,0 +1,70 @@
+// The offer to switch protocols that a request makes (RFC 9110 7.8): whether it goes on, how it is written for
+// the server, and whether what the server answers accepts it.
+
+import Configuration
+import Exchange
+import Glibc
+import HTTP
+import HTTP1
+import MillraceEngine
+import Transport
+
+extension Relay where E: ~Copyable {
+  /// The router's answer to a request that offers to switch protocols.
+  @inline(never)
+  mutating func routeUpgrade(
+    _ x: ExchangePointer, _ request: RequestView, _ budget: RetryBudget
+  ) -> Actions {
+    switch UpgradePolicy.choose(request, loop.plan.upstreams[Int(x.pointee.group)]) {
+    case .ignored:
+      return x.pointee.state.routed(
+        budget,
+        tellsUnprocessed: loop.plan.upstreams[Int(x.pointee.group)].speaks != .http11)
+    case .refused: return x.pointee.state.replyLocally(.upgradeNotSupported)
+    case .allowed(let place):
+      x.pointee.upgrade.place = Int16(truncatingIfNeeded: place)
+      return x.pointee.state.routed(budget, asksUpgrade: true)
+    }
+  }
+
+  /// The protocol that was offered to the server of an exchange.
+  func offered(_ x: ExchangePointer) -> UnsafeRawBufferPointer {
+    let names = loop.plan.upstreams[Int(x.pointee.group)].upgrades
+    let place = Int(x.pointee.upgrade.place)
+    return place < names.count
+      ? names[max(0, place)].raw : UnsafeRawBufferPointer(start: nil, count: 0)
+  }
+
+  /// Writes the head of a request with its offer. - Returns: false if it has no room.
+  @inline(never)
+  mutating func requestUpgrade(
+    _ u: UpstreamPointer, _ x: ExchangePointer, _ forwarding: RequestForwarding
+  ) -> Bool {
+    let request = forwarding.request
+    guard let offer = request.upgrade(named: offered(x)) else { return false }
+    var key: WebSocketKey?
+    if request.isExtendedConnect && request.offersWebSocket {
+      var random: (UInt64, UInt64) = (0, 0)
+      withUnsafeMutableBytes(of: &random) { loop.engine.randomBytes($0) }
+      x.pointee.upgrade.key = WebSocketKey(random.0, random.1)
+      x.pointee.upgrade.hasKey = true
+      key = x.pointee.upgrade.key
+    }
+    return upstreams.upgradeRequest(u, forwarding, offering: offer, key)
+  }
+
+  /// Whether an exchange over HTTP/2 has asked for a tunnel and has no answer yet: what comes is kept for
+  /// it.
+  func mayBecomeTunnel(_ x: ExchangePointer) -> Bool {
+    x.pointee.request.http2.isConnect && x.pointee.state.mode == .message
+      && x.pointee.state.response < .relaying
+  }
+
+  /// Whether a 101 accepts what was offered, and proves that it does.
+  func isAgreed(_ x: ExchangePointer, _ response: ResponseView) -> Bool {
+    guard x.pointee.upgrade.place >= 0, response.switches(to: offered(x)) else { return false }
+    guard x.pointee.upgrade.hasKey else { return true }
+    guard let accept = response.only(named: "sec-websocket-accept") else { return false }
+    return x.pointee.upgrade.key.isAccepted(by: accept)
+  }
+}

@@ -1,0 +1,342 @@
+// Tunnels in virtual time: both directions at once in rough conditions, each side's end, the tunnel's own
+// time, the audit log's gate, the drain.
+
+import Configuration
+import Exchange
+import MillraceEngine
+import Testing
+
+@testable import Proxy
+
+private let second: Int64 = 1_000_000_000
+private let millisecond: Int64 = 1_000_000
+private let hour: Int64 = 3600 * second
+
+/// One end of a tunnel: what it has still to send, and what it has received.
+private final class TunnelEnd {
+  let peer: SimulatedPeer
+  private(set) var received: [UInt8] = []
+  private(set) var hasEnded = false
+  private(set) var wasReset = false
+  var reads = true
+  /// Ends its side once everything has been taken.
+  var endsWhenSent = false
+  /// Called with all that has come so far.
+  var onBytes: ((TunnelEnd) -> Void)?
+  var onEnd: ((TunnelEnd) -> Void)?
+  private var outgoing: [UInt8] = []
+  private var sent = 0
+  private var hasFinished = false
+  private var headEnd = 0
+
+  init(_ peer: SimulatedPeer) {
+    self.peer = peer
+    peer.onEvent = { [unowned self] _, event in
+      switch event {
+      case .connected, .writable: flush()
+      case .readable: take()
+      case .ended:
+        hasEnded = true
+        onEnd?(self)
+      case .reset, .refused: wasReset = true
+      }
+    }
+  }
+
+  func send(_ bytes: [UInt8]) {
+    outgoing += bytes
+    flush()
+  }
+
+  func send(_ text: String) { send(Array(text.utf8)) }
+
+  func finish() {
+    endsWhenSent = true
+    flush()
+  }
+
+  func take(atMost limit: Int = 1 << 20) {
+    guard reads else { return }
+    received += peer.receive(atMost: limit)
+    onBytes?(self)
+  }
+
+  /// Takes some although it does not read by itself.
+  func takeSome(_ count: Int) { received += peer.receive(atMost: count) }
+
+  /// What has come behind the head; nil while that is not whole.
+  var throughTunnel: ArraySlice<UInt8>? {
+    if headEnd == 0 {
+      let end = Array("\r\n\r\n".utf8)
+      guard received.count >= 4 else { return nil }
+      for at in 0...(received.count - 4) where received[at..<(at + 4)].elementsEqual(end) {
+        headEnd = at + 4
+        break
+      }
+    }
+    return headEnd > 0 ? received[headEnd...] : nil
+  }
+
+  private func flush() {
+    while sent < outgoing.count {
+      let piece = Array(outgoing[sent...].prefix(131_072))
+      let count = peer.send(piece)
+      sent += count
+      guard count == piece.count else { break }
+    }
+    if sent == outgoing.count, endsWhenSent, !hasFinished, peer.isConnected {
+      hasFinished = true
+      peer.finishSending()
+    }
+  }
+
+}
+
+private let offer =
+  "GET /s HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+private let accepted =
+  "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+private final class TunnelWorld {
+  let flow: FlowWorld
+  private(set) var client: TunnelEnd?
+  private(set) var server: TunnelEnd?
+  /// Called once the server has the request's head.
+  var onRequest: ((TunnelEnd) -> Void)?
+  private var hasAnswered = false
+
+  init(_ flow: FlowWorld) {
+    self.flow = flow
+    flow.onServerPeer = { [unowned self] peer in
+      let end = TunnelEnd(peer)
+      server = end
+      end.onBytes = { [unowned self] end in
+        guard !hasAnswered, end.throughTunnel != nil else { return }
+        hasAnswered = true
+        onRequest?(end)
+      }
+    }
+    onRequest = { $0.send(accepted) }
+  }
+
+  func connect(_ text: String = offer) -> TunnelEnd {
+    let end = TunnelEnd(flow.connectPeer())
+    client = end
+    end.send(text)
+    return end
+  }
+
+  /// What has come to each side through the tunnel.
+  var toServer: ArraySlice<UInt8>? { server?.throughTunnel }
+  var toClient: ArraySlice<UInt8>? { client?.throughTunnel }
+}
+
+private func pattern(_ count: Int, _ seed: Int) -> [UInt8] {
+  (0..<count).map { UInt8(truncatingIfNeeded: ($0 &* 31 &+ $0 >> 8 &+ seed) &* 17) }
+}
+
+@Suite("Tunnels")
+struct TunnelFlowTests {
+  @Test("both directions at once are what was sent, whatever the world does", arguments: 1...16)
+  func bothDirections(seed: Int) throws {
+    var conditions = SimulatedConditions.calm
+    conditions.segmentBytes = 100...9000
+    conditions.receiveRoom = 4096...65_536
+    conditions.sendRoom = 4096...65_536
+    conditions.shortSends = 300
+    conditions.coalescing = 300
+    conditions.deferredSends = 500
+    conditions.eagerQuietSends = 500
+    conditions.reordering = 300
+    conditions.slowCancellations = 500
+    conditions.shortReceives = 300
+    conditions.starvation = seed % 3 == 0 ? 100 : 0
+    let flow = try FlowWorld(seed: UInt64(seed), conditions)
+    let (up, down) = (pattern(500_000, 1), pattern(600_000, 2))
+    let tunnel = TunnelWorld(flow)
+    tunnel.onRequest = { server in
+      server.send(Array(accepted.utf8) + down)
+      server.endsWhenSent = seed % 2 == 0
+    }
+    let account = flow.run {
+      let client = tunnel.connect()
+      client.send(up)
+      client.endsWhenSent = seed % 2 == 1
+      flow.until(
+        millisecond,
+        { _ in
+          tunnel.toServer?.count == up.count && tunnel.toClient?.count == down.count
+        }
+      ) { account in
+        #expect(account.tunnels == 1)
+        client.finish()
+        tunnel.server?.finish()
+        flow.until(millisecond, { $0.exchanges == 0 }) { _ in flow.remote.drain() }
+      }
+    }
+    #expect(tunnel.toServer?.elementsEqual(up) == true)
+    #expect(tunnel.toClient?.elementsEqual(down) == true)
+    #expect(tunnel.client?.hasEnded == true && tunnel.server?.hasEnded == true)
+    #expect(account?.counters.tunnels == 1 && account?.counters.tunnelsCut == 0)
+    #expect(account?.tunnels == 0 && account?.connections == 0 && account?.upstreamConnections == 0)
+    #expect(account?.engine.framesInUse == 0 && account?.engine.leasedBuffers == 0)
+  }
+
+  @Test("a tunnel that moves nothing is cut after its time, and not before")
+  func idle() throws {
+    let flow = try FlowWorld()
+    let tunnel = TunnelWorld(flow)
+    var began: Int64 = 0
+    var lasted: Int64 = 0
+    let account = flow.run {
+      let client = tunnel.connect()
+      // Beyond every other timeout, in one direction alone.
+      flow.after(50 * 60 * second) { client.send("x") }
+      flow.after(100 * 60 * second) {
+        #expect(tunnel.toServer.map(Array.init) == [UInt8(ascii: "x")])
+        tunnel.server?.send("y")
+        began = flow.world.now
+        flow.until(second, { $0.exchanges == 0 }) { account in
+          lasted = flow.world.now - began
+          flow.remote.drain()
+        }
+      }
+    }
+    #expect(lasted >= hour && lasted <= hour + 61 * second, "\(lasted)")
+    #expect(tunnel.client?.wasReset == true && tunnel.server?.wasReset == true)
+    #expect(account?.counters.timeouts == 1 && account?.counters.tunnelsCut == 1)
+  }
+
+  @Test("a client that takes a little now and then keeps its tunnel, however slow it is")
+  func slowReader() throws {
+    let flow = try FlowWorld()
+    flow.configuration.upstreams[0].timeouts.tunnelNanoseconds = 10 * second
+    let tunnel = TunnelWorld(flow)
+    tunnel.onRequest = { $0.send(Array(accepted.utf8) + pattern(2_000_000, 3)) }
+    let account = flow.run {
+      let client = tunnel.connect()
+      client.reads = false
+      for i in 1...30 { flow.after(Int64(i) * 4 * second) { client.takeSome(20_000) } }
+      flow.after(121 * second) {
+        flow.remote.ask { account in
+          #expect(account.tunnels == 1 && account.counters.timeouts == 0)
+          #expect(account.engine.coldBytes < 1 << 20)
+        }
+      }
+      flow.after(160 * second) {
+        flow.remote.ask { account in #expect(account.tunnels == 0) }
+        flow.remote.drain()
+      }
+    }
+    #expect(account?.counters.tunnelsCut == 1)
+  }
+
+  @Test("the 101 waits for its record; what the client sends meanwhile does not")
+  func gate() throws {
+    let flow = try FlowWorld(FlowWorld.likeARing)
+    flow.configuration.audit = AuditConfiguration(directory: "/audit")
+    flow.world.disk.makeDirectory("/audit")
+    let tunnel = TunnelWorld(flow)
+    var sawGate = false
+    let account = flow.run {
+      let client = tunnel.connect(offer + "early")
+      func look() {
+        flow.remote.ask { account in
+          if account.isGated {
+            sawGate = true
+            #expect(client.received.isEmpty)
+          }
+          if client.received.isEmpty { flow.after(10_000) { look() } }
+        }
+      }
+      look()
+      flow.until(millisecond, { _ in tunnel.toServer?.count == 5 && tunnel.toClient != nil }) { _ in
+        client.finish()
+        tunnel.server?.finish()
+        flow.until(millisecond, { $0.exchanges == 0 }) { _ in flow.remote.drain() }
+      }
+    }
+    #expect(sawGate)
+    #expect(tunnel.toServer.map(Array.init) == Array("early".utf8))
+    #expect(account?.exchangesRecorded == 1)
+  }
+
+  @Test("a client that has gone before its 101 takes the server with it", arguments: [false, true])
+  func goneEarly(resets: Bool) throws {
+    let flow = try FlowWorld(FlowWorld.likeARing)
+    let tunnel = TunnelWorld(flow)
+    tunnel.onRequest = { server in
+      if resets { tunnel.client?.peer.reset() } else { tunnel.client?.peer.finishSending() }
+      flow.after(millisecond) {
+        server.send(accepted)
+        if !resets { server.onEnd = { $0.finish() } }
+      }
+    }
+    let account = flow.run {
+      _ = tunnel.connect()
+      flow.until(millisecond, { _ in tunnel.server != nil }) { _ in
+        flow.until(millisecond, { $0.exchanges == 0 }) { _ in flow.remote.drain() }
+      }
+    }
+    #expect(account?.counters.tunnels == (resets ? 0 : 1))
+    #expect(account?.counters.tunnelsCut == 0)
+    #expect(account?.upstreamConnections == 0)
+  }
+
+  @Test(
+    "a reset of either side in the middle of much is one to the other", arguments: [false, true])
+  func reset(byServer: Bool) throws {
+    for seed in 1...8 {
+      let flow = try FlowWorld(seed: UInt64(seed), FlowWorld.likeARing)
+      let tunnel = TunnelWorld(flow)
+      tunnel.onRequest = { $0.send(Array(accepted.utf8) + pattern(3_000_000, 4)) }
+      let account = flow.run {
+        let client = tunnel.connect()
+        client.send(pattern(3_000_000, 5))
+        flow.after(Int64(seed) * 150_000) {
+          if byServer { tunnel.server?.peer.reset() } else { client.peer.reset() }
+        }
+        flow.until(
+          millisecond, { $0.exchanges == 0 && $0.counters.requests > 0 || client.wasReset }
+        ) {
+          _ in
+          flow.after(10 * millisecond) { flow.remote.drain() }
+        }
+      }
+      #expect(account?.exchanges == 0 && account?.tunnels == 0)
+      #expect(account?.upstreamConnections == 0 && account?.engine.framesInUse == 0)
+      if account?.counters.tunnels == 1 {
+        #expect(account?.counters.tunnelsCut == 1)
+        #expect(byServer ? tunnel.client?.wasReset == true : tunnel.server?.wasReset == true)
+      }
+    }
+  }
+
+  @Test("a tunnel goes on while the worker drains, and is cut at the deadline")
+  func drain() throws {
+    let flow = try FlowWorld()
+    flow.configuration.drain.deadlineNanoseconds = 20 * second
+    let tunnel = TunnelWorld(flow)
+    var cutAt: Int64 = 0
+    var began: Int64 = 0
+    let account = flow.run {
+      let client = tunnel.connect()
+      flow.until(millisecond, { $0.tunnels == 1 }) { _ in
+        began = flow.world.now
+        flow.remote.drain()
+        flow.after(15 * second) { client.send("late") }
+        func look() {
+          if client.wasReset {
+            cutAt = flow.world.now
+          } else {
+            flow.after(50 * millisecond) { look() }
+          }
+        }
+        look()
+      }
+    }
+    #expect(tunnel.toServer.map(Array.init) == Array("late".utf8))
+    #expect(cutAt - began >= 20 * second && cutAt - began < 21 * second)
+    #expect(account?.counters.tunnelsCut == 1 && account?.connections == 0)
+  }
+}
