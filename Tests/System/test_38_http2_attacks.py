@@ -206,6 +206,32 @@ class Kept(AttackCase):
         self.proxy.settle({"connections": 0, "frames": 0, "leases": 0, "cold_bytes": 0})
 
 
+    def check_idle_ends(self, data, before=b""):
+        """Frames that begin no stream do not stop the time of a connection without one."""
+        self.serve(timeouts={"head": "1s", "body": "1s", "idle": "1s"})
+        client = self.connect()
+        client.send(before)
+        try:
+            for _ in range(40):
+                client.send(data)
+                client.socket.settimeout(0.25)
+                try:
+                    while client.read():
+                        pass
+                    break
+                except TimeoutError:
+                    pass
+        except OSError:
+            client.closed = True
+        self.assertTrue(client.closed, "still open after ten times its idle time")
+
+    def test_pings_do_not_keep_a_connection_that_never_had_a_stream(self):
+        self.check_idle_ends(frame(http2.PING, payload=b"12345678"))
+
+    def test_settings_do_not_keep_a_connection_that_never_had_a_stream(self):
+        self.check_idle_ends(frame(http2.SETTINGS))
+
+
 @on_both_engines
 class Dressed(AttackCase):
     """Floods that look like work."""
