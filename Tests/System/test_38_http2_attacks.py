@@ -239,7 +239,7 @@ class Dressed(AttackCase):
     def check_flood(self, piece, count, **options):
         client = self.connect(opens=False, **options)
         stream = client.open("/", "POST", ends=False)
-        self.expect(client, *range(1, 2 * 50 * count, 2))
+        self.expect(client, *range(1, 4 * 50 * count + 4, 2))
         try:
             for turn in range(count):
                 client.send(b"".join(piece(50 * turn + n, stream) for n in range(50)))
@@ -279,6 +279,19 @@ class Dressed(AttackCase):
             return (
                 frame(http2.DATA, 0, upload, b"x") * 5 + head(stream, GET)
                 + frame(http2.RST_STREAM, 0, stream, CANCEL))
+
+        self.check_flood(piece, 40)
+
+    def test_resets_paid_for_by_local_replies(self):
+        self.serve(raw(b"", "stall"), routes=[
+            {"match": {"path": "/served"}, "upstream": "origin"}])
+        served = [*GET[:3], (":path", "/served")]
+
+        def piece(turn, _):
+            stream = 4 * turn + 3
+            return (
+                head(stream, GET) + head(stream + 2, served)
+                + frame(http2.RST_STREAM, 0, stream + 2, CANCEL))
 
         self.check_flood(piece, 40)
 
