@@ -1,6 +1,7 @@
 """A proxy in front of an origin, as a client is pointed at it, and the end of it."""
 
 import pathlib
+import signal
 import tempfile
 import threading
 import time
@@ -11,11 +12,9 @@ from harness.proxy import Proxy, is_listening
 
 import exchanges
 
-NAME = "site.test"
-
 
 class Target:
-    """`versions` are what the listener speaks; `upstream` is where requests go instead of the origin."""
+    """A running proxy; `upstream` is where its requests go instead of the origin of `exchanges`."""
 
     def __init__(self, folder, engine, tls, upstream=None):
         self.folder = pathlib.Path(tempfile.mkdtemp(dir=folder))
@@ -66,7 +65,7 @@ class Target:
             time.sleep(after)
             first = self.proxy
             first.ended_by_test = True
-            first.signal(15)
+            first.signal(signal.SIGTERM)
             deadline = time.monotonic() + settings.HANG
             while is_listening(self.port) and time.monotonic() < deadline:
                 time.sleep(0.01)

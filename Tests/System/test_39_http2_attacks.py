@@ -206,6 +206,32 @@ class Kept(AttackCase):
         self.proxy.settle({"connections": 0, "frames": 0, "leases": 0, "cold_bytes": 0})
 
 
+    def check_idle_ends(self, data, before=b""):
+        """Frames that begin no stream do not stop the time of a connection without one."""
+        self.serve(timeouts={"head": "1s", "body": "1s", "idle": "1s"})
+        client = self.connect()
+        client.send(before)
+        try:
+            for _ in range(40):
+                client.send(data)
+                client.socket.settimeout(0.25)
+                try:
+                    while client.read():
+                        pass
+                    break
+                except TimeoutError:
+                    pass
+        except OSError:
+            client.closed = True
+        self.assertTrue(client.closed, "still open after ten times its idle time")
+
+    def test_pings_do_not_keep_a_connection_that_never_had_a_stream(self):
+        self.check_idle_ends(frame(http2.PING, payload=b"12345678"))
+
+    def test_settings_do_not_keep_a_connection_that_never_had_a_stream(self):
+        self.check_idle_ends(frame(http2.SETTINGS))
+
+
 @on_both_engines
 class Dressed(AttackCase):
     """Floods that look like work."""
@@ -213,7 +239,7 @@ class Dressed(AttackCase):
     def check_flood(self, piece, count, **options):
         client = self.connect(opens=False, **options)
         stream = client.open("/", "POST", ends=False)
-        self.expect(client, *range(1, 2 * 50 * count, 2))
+        self.expect(client, *range(1, 4 * 50 * count + 4, 2))
         try:
             for turn in range(count):
                 client.send(b"".join(piece(50 * turn + n, stream) for n in range(50)))
@@ -253,6 +279,19 @@ class Dressed(AttackCase):
             return (
                 frame(http2.DATA, 0, upload, b"x") * 5 + head(stream, GET)
                 + frame(http2.RST_STREAM, 0, stream, CANCEL))
+
+        self.check_flood(piece, 40)
+
+    def test_resets_paid_for_by_local_replies(self):
+        self.serve(raw(b"", "stall"), routes=[
+            {"match": {"path": "/served"}, "upstream": "origin"}])
+        served = [*GET[:3], (":path", "/served")]
+
+        def piece(turn, _):
+            stream = 4 * turn + 3
+            return (
+                head(stream, GET) + head(stream + 2, served)
+                + frame(http2.RST_STREAM, 0, stream + 2, CANCEL))
 
         self.check_flood(piece, 40)
 

@@ -43,10 +43,7 @@ class Client(BaseClient):
         return json.dumps(f"32 by {protocol}, 30 images, rgb(1, 2, 3)")
 
     def page(self):
-        self.browser.call("Page.navigate", url=self.target.url("/page"))
-        while "Page.loadEventFired" not in self.browser._events:
-            self.browser._note(self.browser._next("Page.loadEventFired"))
-        self.browser._events.clear()
+        self.browser.visit(self.target.url("/page"))
         return json.dumps(self.browser.evaluate(LOADED))
 
     def again(self):

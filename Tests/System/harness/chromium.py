@@ -126,10 +126,14 @@ class Browser:
 
     def open(self, file):
         """Loads a local file, and waits until it is there."""
+        self.visit(f"file://{file}")
+
+    def visit(self, url):
+        """Loads a page, and waits until it is there."""
         self.problems.clear()
         self.requests.clear()
         self._events.clear()
-        self.call("Page.navigate", url=f"file://{file}")
+        self.call("Page.navigate", url=url)
         while "Page.loadEventFired" not in self._events:
             self._note(self._next("Page.loadEventFired"))
 
