@@ -80,8 +80,9 @@ extension HTTP2ServerSession {
 
   /// The response has been given out to its END_STREAM. A request that is still coming is cut, without
   /// an error (RFC 9113 8.1).
-  public mutating func end(_ stream: Int) {
-    budget.earn(.response)
+  /// - Parameter isWork: it is the response of a server, which a client has to wait for.
+  public mutating func end(_ stream: Int, isWork: Bool = true) {
+    if isWork { budget.earn(.response) }
     if streams[stream].pointee.remoteEnded {
       release(stream, .byPeer)
     } else {
@@ -109,11 +110,23 @@ extension HTTP2ServerSession {
     record.pointee.credit += count
     giveBack(count)
     guard !record.pointee.isInUpdates, !record.pointee.remoteEnded,
-      record.pointee.credit >= Self.worthwhile(options.streamWindow)
+      record.pointee.credit >= Self.worthwhile(record.pointee.window)
     else { return }
+    grow(record)
     record.pointee.isInUpdates = true
     record.pointee.next = updates
     updates = Int16(truncatingIfNeeded: stream)
+  }
+
+  /// More may be under way on a stream whose content does not wait here.
+  private mutating func grow(_ record: UnsafeMutablePointer<ServerStream>) {
+    let more = record.pointee.window
+    guard record.pointee.unconsumed == 0, more > 0, 2 * more <= options.streamWindowMaximum,
+      growth + more <= options.growthMaximum
+    else { return }
+    record.pointee.window += more
+    record.pointee.credit += more
+    growth += more
   }
 
   /// Bytes of the connection's window that are free again.

@@ -53,6 +53,8 @@ public struct HTTP2ServerSession: ~Copyable {
   /// Bytes of DATA that the client lets us send on all streams together.
   var sendWindow = 65_535
   var receiveWindow: Int
+  /// Bytes by which windows of streams have grown.
+  var growth = 0
   /// Consumed bytes of the connection that are not given back yet.
   var credit = 0
   /// The field block in the input: bytes of it that are whole frames, and their number.
@@ -185,6 +187,7 @@ public struct HTTP2ServerSession: ~Copyable {
   /// Forgets a stream. What nobody will consume any more goes back to the connection's window.
   mutating func release(_ stream: Int, _ end: StreamEnd) {
     giveBack(streams[stream].pointee.unconsumed)
+    growth -= streams[stream].pointee.window - options.streamWindow
     if streams[stream].pointee.isInUpdates { leaveUpdates(stream) }
     streams.close(stream, end)
   }

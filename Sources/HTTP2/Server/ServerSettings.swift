@@ -13,10 +13,16 @@ public struct HTTP2ServerOptions: Sendable {
   public var side = HTTP2Side.server
   /// Streams that may be open: for a server SETTINGS_MAX_CONCURRENT_STREAMS, 1...16384.
   public var streams = 128
-  /// Bytes of content that it may send on a stream before some are consumed, up to 2³¹ − 1.
+  /// Bytes of content that the peer may send on a stream before some are consumed, up to 2³¹ − 1.
   public var streamWindow = 65_535
-  /// The same for the connection, from 65,535.
-  public var connectionWindow = 1_048_576
+  /// What that may grow to while content is passed on as it comes: 100 Mbit/s over 50 ms are 625 kB under
+  /// way (docs/performance.md).
+  public var streamWindowMaximum = 1_048_576
+  /// Bytes by which all windows of streams together may have grown.
+  public var growthMaximum = 4_194_304
+  /// Bytes that the peer may send on all streams together: as much as these have, so that those whose
+  /// content is not taken stop no other.
+  public var connectionWindow = 128 * 65_535 + 4_194_304
   /// Bytes of a head: names, values and 32 per field (SETTINGS_MAX_HEADER_LIST_SIZE).
   public var headBytes = 16_384
 

@@ -14,6 +14,8 @@ struct ServerStream: BitwiseCopyable {
   var sendWindow: Int = 0
   /// Bytes of DATA that the peer may still send.
   var receiveWindow: Int = 0
+  /// What that is filled up to; it grows while content is passed on as it comes.
+  var window: Int = 0
   /// Bytes that have come and that the caller has not consumed.
   var unconsumed: Int = 0
   /// Bytes that were consumed and are not given back yet.
@@ -115,7 +117,8 @@ struct ServerStreams: ~Copyable {
       return nil
     }
     (records + index).initialize(
-      to: ServerStream(id: id, sendWindow: sendWindow, receiveWindow: receiveWindow))
+      to: ServerStream(
+        id: id, sendWindow: sendWindow, receiveWindow: receiveWindow, window: receiveWindow))
     var slot = home(id)
     while table[slot] >= 0 { slot = (slot + 1) & mask }
     table[slot] = Int16(truncatingIfNeeded: index)

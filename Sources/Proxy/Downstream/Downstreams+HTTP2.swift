@@ -19,6 +19,7 @@ extension Downstreams {
     _ loop: inout Loop<E>
   ) -> Int? {
     let c = http2[stream.connection]
+    message.isLocal = true
     // What was prepared before has been dropped, and its window with it.
     restoreWindow(c, &message)
     let window = message.place < 0 ? 0 : c.pointee.session.window(Int(message.place))
@@ -129,7 +130,7 @@ extension Downstreams {
     } else if message.hasWrittenEnd {
       // The client's side of a tunnel may still be open.
       if message.isConnect && !c.pointee.session.hasRequestEnded(Int(message.place)) { return }
-      c.pointee.session.end(Int(message.place))
+      c.pointee.session.end(Int(message.place), isWork: !message.isLocal)
     } else {
       return
     }
@@ -160,8 +161,9 @@ extension Downstreams {
     if c.pointee.isEnding { return closeWhenSent(d) }
     d.pointee.phase = .idle
     loop.adoptPlan(&d.pointee.listener)
-    d.transport.pointee.deadline =
+    c.pointee.idleUntil =
       loop.engine.now + loop.plan.listeners[Int(d.pointee.listener)].idleTimeout
+    d.transport.pointee.deadline = c.pointee.idleUntil
   }
 
   /// Closes a connection once what there is has been handed over.
@@ -185,8 +187,9 @@ extension Downstreams {
         return addResumable(d)
       }
       guard !t.pointee.unsent.isEmpty, !t.pointee.sending else { break }
-      t.pointee.deadline =
-        loop.engine.now + loop.plan.listeners[Int(d.pointee.listener)].bodyTimeout
+      t.pointee.deadline = min(
+        c.pointee.idleUntil,
+        loop.engine.now + loop.plan.listeners[Int(d.pointee.listener)].bodyTimeout)
       send(d, .awaited, &loop)
       if t.pointee.sending { c.pointee.tookOff() }
     }

@@ -15,6 +15,8 @@ struct HTTP2ServerStream: ~Copyable {
   var id: UInt32 = 0
   /// END_STREAM has been written behind the response.
   var hasWrittenEnd = false
+  /// The response is the proxy's own.
+  var isLocal = false
   /// The response is followed by RST_STREAM: the request broke a rule.
   var isMalformed = false
   /// It is an extended CONNECT (RFC 8441): what follows the head is not the request's, but the tunnel's.

@@ -36,6 +36,8 @@ struct HTTP2Connection: ~Copyable {
   var isEnding = false
   /// When it accepts no more streams, because the worker drains; Int64.max: it does not.
   var refusesAt = Int64.max
+  /// When its time without a stream is over, whatever its client pings meanwhile; Int64.max: it has one.
+  var idleUntil = Int64.max
   /// What is to be sent cannot be: the exchanges are told at the end of the turn.
   var isLost = false
   /// It closes as soon as what there is has been handed over.

@@ -21,6 +21,8 @@ extension Relay where E: ~Copyable {
       return false
     }
     d.pointee.isHTTP2 = true
+    // A request has to come in the time that a head has.
+    http2(d).pointee.idleUntil = d.transport.pointee.deadline
     if !loop.isServing { http2DrainBegan(d) }
     // SETTINGS come before anything else (RFC 9113 3.4).
     downstreams.flushHTTP2(d, &loop)
@@ -189,6 +191,7 @@ extension Relay where E: ~Copyable {
     c.pointee.exchanges.append(x.pointee.slot)
     c.pointee.session.setTag(stream, HTTP2Connection.tag(key))
     d.pointee.phase = .response
+    c.pointee.idleUntil = .max
     d.transport.pointee.deadline = .max
     return x
   }

@@ -104,8 +104,7 @@ extension Relay where E: ~Copyable {
   /// The connection has no stream: its own time runs.
   private mutating func idleHTTP2(_ d: DownstreamPointer) {
     guard d.pointee.phase == .idle else { return }
-    d.transport.pointee.deadline =
-      loop.engine.now + loop.plan.listeners[Int(d.pointee.listener)].idleTimeout
+    d.transport.pointee.deadline = http2(d).pointee.idleUntil
   }
 
   /// The end of a turn: what was kept is used, and what there is leaves.
@@ -135,7 +134,7 @@ extension Relay where E: ~Copyable {
     let t = d.transport
     let c = http2(d)
     let now = loop.engine.now
-    if t.pointee.hasProgressed(loop.engine) { setSendDeadline(d) }
+    if t.pointee.hasProgressed(loop.engine) && !c.pointee.exchanges.isEmpty { setSendDeadline(d) }
     var index = c.pointee.exchanges.count - 1
     while index >= 0 {
       if index < c.pointee.exchanges.count {
