@@ -160,12 +160,41 @@ struct ServerFlowTests {
     server.say()
     Self.pump(&client, &server)
     check(server.content[1]?.count == 65_535)
-    check(server.content[3]?.count == 131_070)
+    // It has been passed on as a whole: the next window is twice as large.
+    check(server.content[3]?.count == 65_535 + 131_070)
     // A stream that goes gives the connection back what it held.
     server.session.reset(server.places[1]!, .cancel)
     server.say()
     Self.pump(&client, &server)
     check(client.told.contains { $0.kind == .closed && $0.stream == 1 && $0.code == .cancel })
+  }
+
+  @Test("Windows grow while content is passed on, up to bounds for a stream and for all of them")
+  func growth() {
+    var options = HTTP2ServerOptions()
+    options.growthMaximum = 1_500_000
+    var server = ServerHarness(options)
+    server.hear(ServerHarness.hello + postFrame(1) + postFrame(3))
+    func send(_ id: UInt32, _ count: Int) -> Int {
+      var granted = 0
+      var left = count
+      while left > 0 {
+        let piece = min(left, 16_384)
+        server.hear(frame(0, stream: id, [UInt8](repeating: 0, count: piece)))
+        left -= piece
+      }
+      for said in server.said where said.type == 8 && said.stream == id {
+        granted += Int(said.payload[0]) << 24 | Int(said.payload[1]) << 16
+        granted += Int(said.payload[2]) << 8 | Int(said.payload[3])
+      }
+      return granted
+    }
+    // What was granted in all is what was sent, and what the window has grown by.
+    let first = send(1, 4_000_000)
+    check(first - 4_000_000 <= 1_048_576 - 65_535 && first - 4_000_000 > 400_000)
+    let both = send(3, 4_000_000) - 4_000_000 + first - 4_000_000
+    check(both <= 1_500_000 && both > first - 4_000_000)
+    check(server.seen.allSatisfy { $0.event != "failed" })
   }
 
   @Test(

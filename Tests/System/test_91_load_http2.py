@@ -155,7 +155,9 @@ class LoadHTTP2(LoadCase):
         self.assertEqual((result["failures"], result["connectionsOpened"]), ({"status": 40}, 1))
 
     def test_a_server_without_http2_is_named(self):
-        running = self.proxy_before(self.start().port, tls=self.site_tls)
+        config = self.settings_for(self.start().port, tls=self.site_tls)
+        config["listeners"][0]["http_versions"] = ["http/1.1"]
+        running = self.start_proxy(config)
         _, said = self.load(
             self.url(running.port, "/empty", "https"), "--requests", 5, *self.trust, code=1)
         self.assertIn("no application protocol", said)
