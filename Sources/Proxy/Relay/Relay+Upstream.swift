@@ -33,7 +33,10 @@ extension Relay where E: ~Copyable {
       let now = loop.engine.now
       x.pointee.times.connected = now
       x.pointee.times.connectMicroseconds = (now - u.pointee.connectStart) / 1000
-      _ = perform(x, x.pointee.state.upstreamReady())
+      if perform(x, x.pointee.state.upstreamReady()), x.pointee.upgrade.isConnection {
+        _ = beginTunnel(u, x)
+        return flush(downstream(of: x))
+      }
     }
     flush(u)
   }
@@ -59,7 +62,7 @@ extension Relay where E: ~Copyable {
       flush(d)
     case .none:
       upstreams.noteUnreachable(u, loop)
-      let keepsUnsent = !u.pointee.outgoing.isEmpty
+      let keepsUnsent = !u.pointee.outgoing.isEmpty || x.pointee.upgrade.isConnection
       _ = perform(
         x,
         timedOut
