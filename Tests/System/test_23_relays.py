@@ -1,4 +1,4 @@
-"""Layer 3: listeners that pass connections on as they are: TCP to an upstream, TLS by its name without an
+"""Layer 2: listeners that pass connections on as they are: TCP to an upstream, TLS by its name without an
 end of it here.
 """
 
