@@ -22,8 +22,8 @@ extension ExchangeState {
   mutating func reply(_ kind: Failure.Kind, status: UInt16, _ actions: inout Actions) {
     stage = .running
     release(keep: false, &actions)
-    if delivery == .none {
-      // There is no client to answer: the exchange ends with the failure.
+    if delivery == .none || audit.hold == .begun {
+      // There is no client to answer, or none that understands: the exchange ends with the failure.
       actions.insert(cut(kind, .none).effects)
       actions.failure = kind
       return

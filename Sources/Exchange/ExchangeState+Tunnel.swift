@@ -2,6 +2,13 @@
 // ends by itself. Its record begins before the head that accepts it leaves, and ends with both.
 
 extension ExchangeState {
+  /// A connection that is a tunnel from its beginning: `upgradeAccepted` follows as soon as there is a
+  /// server's. Nobody understands a reply on it, so that it is cut where a request would be answered.
+  public mutating func connectionTaken() -> Actions {
+    audit.hold = .begun
+    return requestHead()
+  }
+
   /// The server has accepted the upgrade (101), or a CONNECT (2xx).
   public mutating func upgradeAccepted(_ status: UInt16) -> Actions {
     // TRAP: a head is parsed only before the final one, from a connection that the exchange has.
@@ -16,7 +23,6 @@ extension ExchangeState {
     if upstream == .deaf { requestFlow.clear() }
     response = .relaying
     self.status = status
-    audit.hold = .ineligible
     hasCopy = false
     var actions = Actions(.last)
     // At once, whether it is waited for or not: a tunnel may end in the turn in which it begins, or last

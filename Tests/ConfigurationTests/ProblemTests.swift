@@ -179,12 +179,12 @@ struct ProblemTests {
         "is \"a b\", but a name must not contain spaces; remove the spaces"
       ),
       (
-        "protocol: relay", "listeners[0].protocol",
-        "relay is not available in this version; write http, or remove the key"
+        "protocol: tcp", "listeners[0].protocol",
+        "is the text \"tcp\", which is not a protocol (http or relay); did you mean relay?"
       ),
       (
         "upstream: web", "listeners[0].upstream",
-        "upstream is not available in this version; write a route:"
+        "applies to protocol: relay only; write a route:"
           + " routes: [{match: {listener: NAME}, upstream: NAME}]"
       ),
       (

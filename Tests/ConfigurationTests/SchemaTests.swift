@@ -7,7 +7,8 @@ import Testing
 
 /// Every mapping of the configuration with its definition in the schema ("" is the root).
 let allShapes: [(shape: MappingShape, definition: String)] = [
-  (Shapes.root, ""), (Shapes.engine, "engine"), (Shapes.listener, "listener"), (Shapes.tls, "tls"),
+  (Shapes.root, ""), (Shapes.engine, "engine"), (Shapes.listener, "listener"),
+  (Shapes.relayName, "relayName"), (Shapes.tls, "tls"),
   (Shapes.certificate, "certificate"), (Shapes.downstreamTimeouts, "downstreamTimeouts"),
   (Shapes.route, "route"), (Shapes.match, "match"), (Shapes.upstream, "upstream"),
   (Shapes.server, "server"), (Shapes.upstreamTLS, "upstreamTLS"), (Shapes.retries, "retries"),
@@ -162,7 +163,7 @@ struct SchemaTests {
 struct DocumentationTests {
   /// The headings of the tables, in the order of `allShapes`.
   static let headings = [
-    "The top level", "`engine`", "`listeners[]`", "`listeners[].tls`",
+    "The top level", "`engine`", "`listeners[]`", "`listeners[].sni[]`", "`listeners[].tls`",
     "`listeners[].tls.certificates[]`", "`listeners[].timeouts`", "`routes[]`", "`routes[].match`",
     "`upstreams.NAME`", "`upstreams.NAME.servers[]`", "`upstreams.NAME.tls`",
     "`upstreams.NAME.retries`",

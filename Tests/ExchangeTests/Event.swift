@@ -5,7 +5,7 @@
 
 /// One event, or what a driver does in one step with it.
 enum Event: UInt8, CaseIterable, Sendable {
-  case requestHead, requestRejected
+  case requestHead, requestRejected, connectionTaken
   case roomGranted, roomDropped, roomRefused, roomTooLarge, roomDelayed, roomTimedOut
   case routed, routedOnce, replyLocally
   case contentWanted
@@ -51,10 +51,14 @@ extension Walker {
     switch event {
     case .requestHead: return s.stage == .start
     case .requestRejected: return s.stage == .start && hasDownstream
+    case .connectionTaken:
+      return s.stage == .start && s.options.has(.asksUpgrade) && s.request == .whole
     default: if s.stage == .start { return false }
     }
     switch event {
-    case .requestHead, .requestRejected: return false
+    case .requestHead, .requestRejected, .connectionTaken: return false
+    // What is recorded of a connection fits any log.
+    case .roomTooLarge where s.audit.hold == .begun: return false
     case .roomGranted, .roomDropped, .roomRefused, .roomTooLarge, .roomDelayed:
       return s.stage == .claiming || s.stage == .waiting || s.stage == .claimingRefusal
     case .roomTimedOut: return s.stage == .waiting
@@ -133,6 +137,7 @@ extension Walker {
   private mutating func feed(_ event: Event) -> Actions {
     switch event {
     case .requestHead: return state.requestHead()
+    case .connectionTaken: return state.connectionTaken()
     case .requestRejected: return state.requestRejected(.badRequest, status: 414)
     case .roomGranted:
       ledger.hasRoom = true

@@ -103,7 +103,8 @@ struct Walker {
     add(UInt64(s.delivery.rawValue), 2)
     add(UInt64(s.audit.record.rawValue), 2)
     add(UInt64(s.audit.gate.rawValue), 2)
-    add(s.awaitsRecords ? UInt64(s.audit.hold.rawValue) : 0, 3)
+    // What is cut and not answered is told by it too.
+    add(s.awaitsRecords || s.audit.hold == .begun ? UInt64(s.audit.hold.rawValue) : 0, 3)
     add(UInt64(min(s.audit.heldBytes, 15)), 4)
     add(isReleased ? 0 : UInt64(s.retries.attempts), 2)
     add(s.hasCopy && !isReleased ? 1 : 0, 1)

@@ -312,6 +312,54 @@ struct TunnelFlowTests {
     }
   }
 
+  @Test("a connection that is passed on is cut where a request would be answered or would wait")
+  func relayWithoutRoom() throws {
+    for policy in [AuditConfiguration.WhenFull.block, .reject] {
+      let flow = try FlowWorld(FlowWorld.likeARing)
+      var audit = AuditConfiguration(directory: "/audit")
+      audit.whenFull = policy
+      audit.segmentSize = 1 << 20
+      flow.configuration.audit = audit
+      flow.world.disk.makeDirectory("/audit")
+      flow.world.conditions.diskCapacity = 4096
+      flow.configuration.listeners[0].relay = RelayConfiguration(upstream: 0)
+      let tunnel = TunnelWorld(flow)
+      let account = flow.run {
+        let client = tunnel.connect("hello")
+        flow.until(millisecond, { _ in client.wasReset }) { _ in flow.remote.drain() }
+      }
+      #expect(tunnel.client?.received == [])
+      #expect(tunnel.server == nil)
+      #expect(account?.exchanges == 0 && account?.connections == 0)
+      #expect(account?.counters.auditRejects == 1 && account?.counters.tunnels == 0)
+    }
+  }
+
+  @Test("a connection that is passed on has its server before its client says anything")
+  func relay() throws {
+    let flow = try FlowWorld(FlowWorld.likeARing)
+    flow.configuration.listeners[0].relay = RelayConfiguration(upstream: 0)
+    let tunnel = TunnelWorld(flow)
+    let account = flow.run {
+      let client = tunnel.connect("")
+      flow.until(millisecond, { $0.tunnels == 1 }) { _ in
+        tunnel.server?.send("first")
+        flow.until(millisecond, { _ in client.received.count == 5 }) { _ in
+          client.send(pattern(300_000, 6))
+          client.finish()
+          flow.until(millisecond, { _ in tunnel.server?.hasEnded == true }) { _ in
+            tunnel.server?.send("last")
+            tunnel.server?.finish()
+            flow.until(millisecond, { $0.exchanges == 0 }) { _ in flow.remote.drain() }
+          }
+        }
+      }
+    }
+    #expect(tunnel.server?.received == pattern(300_000, 6))
+    #expect(tunnel.client?.received == Array("firstlast".utf8))
+    #expect(account?.counters.tunnelsCut == 0 && account?.connections == 0)
+  }
+
   @Test("a tunnel goes on while the worker drains, and is cut at the deadline")
   func drain() throws {
     let flow = try FlowWorld()

@@ -738,6 +738,8 @@ class HTTP2(Bytes):
         stream.send(b"lost")
         answer = client.response(stream.number)
         self.assertEqual((answer.status, answer.content), (403, b"no"))
+        client.until(lambda: answer.reset is not None, "no reset behind the answer")
+        self.assertEqual(answer.reset, http2.NO_ERROR)
         self.assertEqual(client.fetch("/").status, 403)
 
     def test_an_answer_that_accepts_nothing_is_a_502(self):

@@ -17,6 +17,8 @@ public struct ListenerConfiguration: Sendable, Equatable {
   /// What its clients may speak: with TLS by ALPN, most preferred first; without, HTTP/2 by prior
   /// knowledge.
   public var httpVersions: [HTTPVersionChoice] = [.http11]
+  /// Its connections are passed on as they are (`protocol: relay`); nil: they are HTTP.
+  public var relay: RelayConfiguration?
 
   public init(
     name: String? = nil,
@@ -32,6 +34,32 @@ public struct ListenerConfiguration: Sendable, Equatable {
     self.tls = tls
     self.timeouts = timeouts
     self.underscores = underscores
+  }
+}
+
+/// Where the connections of a listener go that are passed on byte by byte.
+public struct RelayConfiguration: Sendable, Equatable {
+  /// A name that clients ask for by SNI.
+  public struct Name: Sendable, Equatable {
+    /// Lower case; exact, or `*.example` as in a route.
+    public var name: String
+    /// Index into `ProxyConfiguration.upstreams`.
+    public var upstream: Int
+
+    public init(name: String, upstream: Int) {
+      self.name = name
+      self.upstream = upstream
+    }
+  }
+
+  /// Of connections that ask for none of the names; nil: they are reset.
+  public var upstream: Int?
+  /// The first that matches wins. Without any no byte is looked at.
+  public var names: [Name]
+
+  public init(upstream: Int?, names: [Name] = []) {
+    self.upstream = upstream
+    self.names = names
   }
 }
 

@@ -83,8 +83,9 @@ extension Reader {
     }
     if let value = fields["audit"] { configuration.audit = audit(value) }
 
-    let listeners = self.listeners(fields)
+    var listeners = self.listeners(fields)
     let upstreams = self.upstreams(fields)
+    resolveRelays(&listeners, upstreams)
     let routes = self.routes(fields, listeners: listeners, upstreams: upstreams)
     configuration.listeners = listeners.compactMap(\.configuration)
     configuration.upstreams = upstreams.compactMap(\.configuration)

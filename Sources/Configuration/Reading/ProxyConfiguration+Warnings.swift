@@ -19,7 +19,9 @@ extension ProxyConfiguration {
           hint: "move it before that route, or remove it", severity: .warning))
     }
     for (index, upstream) in upstreams.enumerated()
-    where !routes.contains(where: { $0.upstream == index }) {
+    where !routes.contains(where: { $0.upstream == index })
+      && !listeners.contains(where: { $0.relay?.leads(to: index) == true })
+    {
       problems.append(
         Problem(
           location: upstream.location, message: "is not used by any route",
@@ -27,7 +29,9 @@ extension ProxyConfiguration {
           severity: .warning))
     }
     for (index, listener) in listeners.enumerated()
-    where !routes.contains(where: { $0.listener == nil || $0.listener == index }) {
+    where listener.relay == nil
+      && !routes.contains(where: { $0.listener == nil || $0.listener == index })
+    {
       problems.append(
         Problem(
           location: listener.addressLocation,
@@ -35,6 +39,12 @@ extension ProxyConfiguration {
           hint: "add a route for it, or remove it", severity: .warning))
     }
     return problems
+  }
+}
+
+extension RelayConfiguration {
+  func leads(to index: Int) -> Bool {
+    upstream == index || names.contains { $0.upstream == index }
   }
 }
 

@@ -6,6 +6,8 @@ struct ReadListener {
   var name: String?
   var nameLocation: SourceLocation
   var configuration: ListenerConfiguration?
+  /// With `protocol: relay`: where its connections go, by name.
+  var relay: ReadRelay?
 }
 
 extension Reader {
@@ -32,7 +34,7 @@ extension Reader {
     }
     let name = text(fields, "name")
     if let name { checkName(name.text, name.value) }
-    _ = word(fields, "protocol")
+    let relay = relay(fields, value)
     let versions = words(fields, "http_versions")?.compactMap { HTTPVersionChoice(rawValue: $0) }
     let tls = fields["tls"].flatMap { self.tls($0) }
     var timeouts = DownstreamTimeouts()
@@ -61,7 +63,7 @@ extension Reader {
     }
     return ReadListener(
       name: nameText, nameLocation: location(name?.value ?? place ?? value),
-      configuration: configuration)
+      configuration: configuration, relay: relay)
   }
 
   private mutating func tls(_ value: Located) -> ListenerTLS? {

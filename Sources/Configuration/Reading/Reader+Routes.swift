@@ -8,6 +8,8 @@ extension Reader {
   ) -> [RouteConfiguration] {
     guard let value = root["routes"] else {
       guard let first = upstreams.first else { return [] }
+      // Nobody asks for a route where no listener speaks HTTP.
+      if !listeners.isEmpty && listeners.allSatisfy({ $0.relay != nil }) { return [] }
       if upstreams.count > 1 {
         report(
           location(Mark(line: 1, column: 1), "routes"),
@@ -65,7 +67,7 @@ extension Reader {
 
   /// A host to match. A name may be written as an absolute one, with a dot at its end: a request
   /// and a certificate are found by both forms.
-  private mutating func host(_ written: String, _ value: Located) -> String? {
+  mutating func host(_ written: String, _ value: Located) -> String? {
     let text = written.hasSuffix(".") && written != "*." ? String(written.dropLast()) : written
     let isWildcard = text.hasPrefix("*.")
     let name = isWildcard ? String(text.dropFirst(2)) : text

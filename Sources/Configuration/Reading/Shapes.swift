@@ -71,9 +71,12 @@ package enum Shapes {
         "protocol",
         .choice(
           Choice(
-            "a protocol", ["http"],
-            unavailable: [Unavailable("relay", instead: "write http, or remove the key")])),
+            "a protocol", ["http", "relay"],
+            // nginx, HAProxy, Envoy.
+            meant: ["tcp": "relay", "stream": "relay", "tcp_proxy": "relay", "https": "http"])),
         default: "http"),
+      KeyShape("upstream", .text(maximum: 128, example: "mail")),
+      KeyShape("sni", .list(.mapping(relayName), count: 1...1024)),
       KeyShape(
         "http_versions",
         .list(
@@ -92,10 +95,13 @@ package enum Shapes {
         .choice(Choice("an underscore policy", UnderscorePolicy.allCases.map(\.rawValue))),
         default: "pass"),
       KeyShape("timeouts", .mapping(downstreamTimeouts)),
-    ],
-    unavailable: [
-      Unavailable(
-        "upstream", instead: "write a route: routes: [{match: {listener: NAME}, upstream: NAME}]")
+    ])
+
+  package static let relayName = MappingShape(
+    "an SNI name",
+    [
+      KeyShape("name", .text(maximum: 255, example: "shop.example"), required: true),
+      KeyShape("upstream", .text(maximum: 128, example: "shop"), required: true),
     ])
 
   package static let tls = MappingShape(

@@ -27,6 +27,8 @@ struct DownstreamConnection: ~Copyable {
   var listener: Int32
   var phase = DownstreamPhase.head
   var http1 = HTTP1ServerState()
+  /// It is passed on as it is, once its first message has said where to.
+  var awaitsHello = false
   /// HTTP/2 is spoken: the state is in `HTTP2Server`.
   var isHTTP2 = false
   /// True when the close is to wait for the peer's end; see `Downstreams.close`.

@@ -189,7 +189,7 @@ extension Downstreams {
     _ loop: inout Loop<E>
   ) {
     if message.isHTTP2 {
-      if message.http2.isConnect { endTunnel(stream, &message.http2) }
+      if message.http2.isTunnel { endTunnel(stream, &message.http2) }
       return leave(stream, &message.http2, .internalError, &loop)
     }
     let d = self[stream]
@@ -209,7 +209,7 @@ extension Downstreams {
   ) {
     if message.isHTTP2 {
       // The server's connection of a tunnel has failed: RFC 9113 8.5.
-      let code: HTTP2ErrorCode = message.http2.isConnect ? .connectError : .internalError
+      let code: HTTP2ErrorCode = message.http2.isTunnel ? .connectError : .internalError
       return leave(stream, &message.http2, isPeers ? .cancel : code, &loop)
     }
     let d = self[stream]

@@ -129,7 +129,7 @@ extension Downstreams {
       c.pointee.session.refuseMalformed(Int(message.place))
     } else if message.hasWrittenEnd {
       // The client's side of a tunnel may still be open.
-      if message.isConnect && !c.pointee.session.hasRequestEnded(Int(message.place)) { return }
+      if message.isTunnel && !c.pointee.session.hasRequestEnded(Int(message.place)) { return }
       c.pointee.session.end(Int(message.place), isWork: !message.isLocal)
     } else {
       return

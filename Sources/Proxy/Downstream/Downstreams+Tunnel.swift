@@ -27,6 +27,7 @@ extension Downstreams {
     }
     // The client has no part in the handshake that this answers.
     response.leaveOut("sec-websocket-accept")
+    message.http2.isTunnel = true
     let id = message.http2.id
     let announces = http2[stream.connection].pointee.session.announcesNoTable
     let capacity = HTTP2ResponseWriter.capacity(block: FieldBlockWriter.capacity(for: forwarding))

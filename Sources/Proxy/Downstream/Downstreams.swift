@@ -82,13 +82,15 @@ struct Downstreams: ~Copyable {
 
   /// Takes a new connection in, or refuses it with a reset when the process is full.
   /// - Parameter listener: its place in the plan.
+  /// - Returns: nil if it was refused.
   mutating func admit<E: Engine & ~Copyable>(
     _ socket: Descriptor, _ listener: Int, _ loop: inout Loop<E>
-  ) {
+  ) -> DownstreamPointer? {
     let limit = loop.plan.limits.connections
     let others = connectionCount.pointee.wrappingAdd(1, ordering: .relaxed).oldValue
     guard others < limit, let slot = slab.take() else {
-      return refuse(socket, &loop)
+      refuse(socket, &loop)
+      return nil
     }
     // Before anything is read: a client that has reset its connection may have no address any more
     // (ENOTCONN), and without one nothing of it is to be served or recorded.
@@ -97,7 +99,8 @@ struct Downstreams: ~Copyable {
     let textLength = loop.engine.peerAddress(socket)?.writeHost(to: text) ?? 0
     guard textLength > 0 else {
       slab.release(slot)
-      return refuse(socket, &loop)
+      refuse(socket, &loop)
+      return nil
     }
     let d = slab[slot]
     d.initialize(
@@ -109,7 +112,8 @@ struct Downstreams: ~Copyable {
       else {
         d.deinitialize(count: 1)
         slab.release(slot)
-        return refuse(socket, &loop)
+        refuse(socket, &loop)
+        return nil
       }
     }
     loop.plan.join(listener)
@@ -120,6 +124,7 @@ struct Downstreams: ~Copyable {
       loop.engine.now + loop.plan.current.listeners[listener].headTimeout
     loop.armTimer(d.transport, Int(slot))
     arm(d, &loop)
+    return d
   }
 
   private func refuse<E: Engine & ~Copyable>(_ socket: Descriptor, _ loop: inout Loop<E>) {

@@ -21,6 +21,8 @@ struct HTTP2ServerStream: ~Copyable {
   var isMalformed = false
   /// It is an extended CONNECT (RFC 8441): what follows the head is not the request's, but the tunnel's.
   var isConnect = false
+  /// It has been accepted: the stream is open until both sides have ended.
+  var isTunnel = false
   /// The request's end has come, behind what is in `input`.
   var hasEnded = false
   /// It waits for a window to open.

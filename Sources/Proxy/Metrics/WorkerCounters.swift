@@ -235,9 +235,9 @@ struct WorkerCounters: WorkerCounting {
     block[Int(server) + ServerMetric.responseBytes.rawValue] &+= sent
   }
 
-  /// A 101 is of no class; its bytes are those of both directions of the tunnel.
+  /// A tunnel that began with a 101, or without a status, is of no class; its bytes are those of both directions of the tunnel.
   @inline(never)
-  private func countTunnel(
+  func countTunnel(
     listener: Int32, server: Int32, _ requestBytes: UInt64, _ responseBytes: UInt64
   ) {
     let received = Int(truncatingIfNeeded: requestBytes)

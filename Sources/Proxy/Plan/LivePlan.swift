@@ -82,6 +82,11 @@ struct LivePlan: ~Copyable {
   @inline(__always)
   func upstream(_ place: Int32) -> Int32 { Int32(window * Self.upstreamsPerWindow) + place }
 
+  /// The index of an upstream of the plan whose listeners begin at this index.
+  func upstream(_ place: Int32, ofListenersFrom first: Int) -> Int32 {
+    Int32(first / listenersPerWindow * Self.upstreamsPerWindow) + place
+  }
+
   /// A listener's place among those of its plan, which is the same in all plans.
   func place(ofListener index: Int32) -> Int { Int(index) % listenersPerWindow }
 

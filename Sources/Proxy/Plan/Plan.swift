@@ -38,8 +38,21 @@ struct ListenerPlan {
   let servesHTTP2: Bool
   /// HTTP/1.1 and HTTP/1.0 are.
   let servesHTTP1: Bool
+  /// Its connections are passed on as they are.
+  let relays: Bool
+  /// Where those go that ask for none of the names; -1: nowhere.
+  let relayUpstream: Int32
+  /// Names of SNI; none: no byte is looked at.
+  let relayNames: UnsafeBufferPointer<RelayNamePlan>
   /// Where its figures are in each worker's block of metrics: the same in every plan that has it.
   let row: Int32
+}
+
+struct RelayNamePlan {
+  let isWildcard: Bool
+  /// Lower case; of a wildcard the part from the dot on.
+  let name: PlanBytes
+  let upstream: Int32
 }
 
 struct RoutePlan {
@@ -134,6 +147,15 @@ struct Plan: @unchecked Sendable {
           dropsUnderscores: listener.underscores == .drop,
           servesHTTP2: listener.httpVersions.contains(.http2),
           servesHTTP1: listener.httpVersions.contains(.http11),
+          relays: listener.relay != nil, relayUpstream: Int32(listener.relay?.upstream ?? -1),
+          relayNames: memory.keep(
+            (listener.relay?.names ?? []).map { name in
+              let isWildcard = name.name.hasPrefix("*.")
+              return RelayNamePlan(
+                isWildcard: isWildcard,
+                name: PlanBytes(isWildcard ? String(name.name.dropFirst()) : name.name, &memory),
+                upstream: Int32(name.upstream))
+            }),
           row: metrics.row(listener: listenerAddresses[index].description))
       })
     routes = memory.keep(configuration.routes.map { RoutePlan($0, &memory) })

@@ -75,6 +75,8 @@ struct ExchangeRecord: ~Copyable {
 struct UpgradeOffer: BitwiseCopyable {
   /// Of the protocol among those that the upstream allows; -1: nothing was offered.
   var place: Int16 = -1
+  /// Nothing was: the connection is a tunnel from its beginning.
+  var isConnection = false
   /// Whether the handshake of WebSocket is this proxy's own, with `key`.
   var hasKey = false
   var key = WebSocketKey(0, 0)

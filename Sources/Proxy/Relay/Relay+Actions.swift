@@ -165,7 +165,7 @@ extension Relay where E: ~Copyable {
     let isLarge = x.pointee.state.requestBytes > Watermark.largeBody
     if actions.has(.releaseRoom) { audit.release(&x.pointee.record.reservation) }
     if !actions.has(.close) { countEnd(x) }
-    if x.pointee.state.mode == .tunnel { countTunnelEnd(isCut: actions.has(.cut)) }
+    if x.pointee.state.mode == .tunnel { countTunnelEnd(x, isCut: actions.has(.cut)) }
     if actions.has(.cut) {
       let isPeers =
         actions.failure == .downstreamTimeout || actions.failure == .drainDeadline

@@ -121,6 +121,7 @@ extension Relay where E: ~Copyable {
     guard t.pointee.socket.isValid, t.pointee.closing == .open, d.pointee.http1.exchange < 0
     else { return }
     if d.pointee.isHTTP2 { return resumeHTTP2(d) }
+    if d.pointee.awaitsHello { return hello(d) }
     t.pointee.paused = false
     useUnread(d)
     if d.pointee.http1.exchange < 0 && t.pointee.unread.isEmpty && !loop.isServing {

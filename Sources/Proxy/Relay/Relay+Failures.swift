@@ -63,6 +63,17 @@ extension Relay where E: ~Copyable {
       status: state.status, requestBytes: state.requestBytes, responseBytes: state.responseBytes)
   }
 
+  /// The end of a tunnel. One that was no request has no status to be counted by.
+  @inline(never)
+  mutating func countTunnelEnd(_ x: ExchangePointer, isCut: Bool) {
+    openTunnels -= 1
+    if isCut { loop.counters.tunnelsCut += 1 }
+    guard x.pointee.upgrade.isConnection else { return }
+    loop.counters.countTunnel(
+      listener: row(ofListenerOf: x), server: row(ofServerOf: x), x.pointee.state.requestBytes,
+      x.pointee.state.responseBytes)
+  }
+
   /// Where the figures of an exchange's listener are in the worker's block of metrics.
   @inline(__always)
   private func row(ofListenerOf x: ExchangePointer) -> Int32 {

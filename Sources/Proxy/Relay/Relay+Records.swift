@@ -15,11 +15,14 @@ extension Relay where E: ~Copyable {
 
   /// Writes the request's part of the record. - Parameter request: nil for one that could not be
   /// understood, or that is too large to be recorded: then it says who was refused and no more.
+  /// - Parameter name: that a connection asks for which is passed on as it is.
   mutating func writeRequestPart(
-    _ x: ExchangePointer, _ d: DownstreamPointer, _ request: RequestView?
+    _ x: ExchangePointer, _ d: DownstreamPointer, _ request: RequestView?,
+    name: UnsafeRawBufferPointer? = nil
   ) {
     var facts = RequestFacts()
     fillConnectionFacts(d, &facts)
+    if let name { facts.sni = name }
     if let request { fillRequestFacts(request, &facts) }
     x.pointee.record.requestPartCold = nil
     var length = RecordWriter.writeRequestPart(facts, into: exchanges.requestPart(x))

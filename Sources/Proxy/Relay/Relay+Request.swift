@@ -79,7 +79,14 @@ extension Relay where E: ~Copyable {
           return requestTurnEnded(x, d)
         }
       }
-      if d.pointee.http1.closeAfterResponse { return }
+      if d.pointee.http1.closeAfterResponse {
+        if d.pointee.awaitsHello {
+          // It is looked at once this turn's input is there.
+          t.pointee.unread.putBack(slice, &loop.engine)
+          downstreams.addResumable(d)
+        }
+        return
+      }
       switch downstreams.http1.parse(slice.bytes) {
       case .complete(let length):
         start(d, slice.bytes)
@@ -218,6 +225,7 @@ extension Relay where E: ~Copyable {
     guard t.pointee.readClosed, t.pointee.closing == .open, !t.pointee.isStalled else { return }
     if d.pointee.isHTTP2 { return http2HalfClosed(d) }
     guard let x = exchange(of: d) else {
+      if d.pointee.awaitsHello { return downstreams.close(d, linger: false, &loop) }
       // Unread and not a piece of a head: a request that waits for its turn.
       if !t.pointee.unread.isEmpty && !d.pointee.http1.isScanning { return }
       return downstreams.close(d, linger: false, &loop)

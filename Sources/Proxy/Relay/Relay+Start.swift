@@ -63,7 +63,7 @@ extension Relay where E: ~Copyable {
   }
 
   /// A connection of HTTP/1.1 has one exchange at a time.
-  private func beginHTTP1(_ x: ExchangePointer, _ d: DownstreamPointer) {
+  func beginHTTP1(_ x: ExchangePointer, _ d: DownstreamPointer) {
     d.pointee.http1.exchange = Int32(bitPattern: x.pointee.slot)
     d.pointee.http1.isFresh = false
     d.pointee.phase = .response
@@ -247,7 +247,9 @@ extension Relay where E: ~Copyable {
     // What was written in one protocol is not understood in the other.
     let isWritten = frame.count > 0
     switch upstreams.attach(
-      x.pointee.slot, x.pointee.group, server: &x.pointee.server, avoid: avoid, anew: anew, &loop)
+      x.pointee.slot, x.pointee.group, server: &x.pointee.server, avoid: avoid,
+      // A kept connection has spoken HTTP.
+      anew: anew || x.pointee.upgrade.isConnection, &loop)
     {
     case .assigned(let u):
       guard !isWritten || (u.pointee.kind == .stream) == x.pointee.isFramed,

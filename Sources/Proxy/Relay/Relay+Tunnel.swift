@@ -22,12 +22,7 @@ extension Relay where E: ~Copyable {
     }
     // Of HTTP/2 the client sees a 200.
     let status: UInt16 = x.pointee.request.isHTTP2 ? 200 : 101
-    let actions = x.pointee.state.upgradeAccepted(status)
-    if x.pointee.state.mode == .tunnel {
-      loop.counters.tunnels += 1
-      openTunnels += 1
-    }
-    guard perform(x, actions) else { return false }
+    guard accept(x, status) else { return false }
     guard x.pointee.state.mode == .tunnel else { return true }
     x.pointee.times.firstByte = loop.engine.now
     let before = x.pointee.held.count
@@ -37,17 +32,33 @@ extension Relay where E: ~Copyable {
         into: &x.pointee.held, &loop)
     else { return perform(x, x.pointee.state.fail(.upstreamMalformed)) }
     x.pointee.state.responseWritten(x.pointee.held.count - before)
+    return open(u, x)
+  }
+
+  /// A connection to a server is there for one that is passed on as it is.
+  /// - Returns: whether the exchange is still there.
+  @inline(never)
+  mutating func beginTunnel(_ u: UpstreamPointer, _ x: ExchangePointer) -> Bool {
+    guard accept(x, 0) else { return false }
+    return x.pointee.state.mode != .tunnel || open(u, x)
+  }
+
+  /// Makes a tunnel of an exchange, if that may be. - Returns: whether the exchange is still there.
+  private mutating func accept(_ x: ExchangePointer, _ status: UInt16) -> Bool {
+    let actions = x.pointee.state.upgradeAccepted(status)
+    if x.pointee.state.mode == .tunnel {
+      loop.counters.tunnels += 1
+      openTunnels += 1
+    }
+    return perform(x, actions)
+  }
+
+  /// What follows has no framing. What has come already was not for this proxy, and goes first.
+  private mutating func open(_ u: UpstreamPointer, _ x: ExchangePointer) -> Bool {
     x.pointee.request.becomeTunnel()
     x.pointee.response.body.begin(.untilClose)
     x.pointee.response.persists = false
     setResponseDeadline(u, x)
-    // What has come behind the request was not for this proxy.
     return resumeRequest(x)
-  }
-
-  /// Counts the end of a tunnel.
-  mutating func countTunnelEnd(isCut: Bool) {
-    openTunnels -= 1
-    if isCut { loop.counters.tunnelsCut += 1 }
   }
 }

@@ -35,7 +35,10 @@ extension Relay where E: ~Copyable {
       let now = loop.engine.now
       x.pointee.times.connected = now
       x.pointee.times.connectMicroseconds = (now - u.pointee.connectStart) / 1000
-      _ = perform(x, x.pointee.state.upstreamReady())
+      if perform(x, x.pointee.state.upstreamReady()), x.pointee.upgrade.isConnection {
+        _ = beginTunnel(u, x)
+        return flush(downstream(of: x))
+      }
     }
     flush(u)
   }
@@ -62,7 +65,8 @@ extension Relay where E: ~Copyable {
       flush(d)
     case .none:
       upstreams.noteUnreachable(u, loop)
-      let keepsUnsent = !u.pointee.outgoing.isEmpty || u.pointee.kind == .dialed
+      let keepsUnsent =
+        !u.pointee.outgoing.isEmpty || u.pointee.kind == .dialed || x.pointee.upgrade.isConnection
       _ = perform(
         x,
         timedOut

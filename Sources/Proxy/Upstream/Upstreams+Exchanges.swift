@@ -17,10 +17,11 @@ extension Upstreams {
   ///   - avoid: the server that just failed, or -1.
   ///   - anew: makes a new connection although idle ones are there: they may be as stale as the one
   ///     that just failed.
+  ///   - isRaw: for bytes that are passed on as they are: no protocol is spoken on it.
   @inline(__always)
   mutating func attach<E: Engine & ~Copyable>(
     _ exchange: UInt32, _ group: Int32, server: inout Int32, avoid: Int32, anew: Bool,
-    _ loop: inout Loop<E>
+    isRaw: Bool, _ loop: inout Loop<E>
   ) -> Attachment {
     let plan = loop.plan.upstreams + Int(group)
     var random: UInt32 = 0
@@ -30,7 +31,7 @@ extension Upstreams {
     server = pools.choose(group, plan, avoid: avoid, now: loop.engine.now, random: random)
     let state = pools.server(group, server)
     loop.counters[server: state.pointee.row, .requests] += 1
-    if plan.pointee.speaks != .http11,
+    if plan.pointee.speaks != .http11, !isRaw,
       plan.pointee.speaks != .negotiated || state.pointee.choosesHTTP2
     {
       return attachStream(exchange, group, server, &loop)
@@ -49,7 +50,7 @@ extension Upstreams {
       index: state.pointee.address,
       left: Int32(plan.pointee.servers[Int(server)].addresses.count) - 1)
     let made = connect(Int32(bitPattern: exchange), group, server, first, &loop)
-    guard plan.pointee.speaks == .negotiated, case .connecting(let u) = made else { return made }
+    guard plan.pointee.speaks == .negotiated, !isRaw, case .connecting(let u) = made else { return made }
     u.pointee.kind = .dialed
     return .dialing(u)
   }

@@ -104,7 +104,10 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
       relay.loop.counters.acceptedElsewhere += 1
     }
     listeners.noteQueue(socket, relay.loop.engine)
-    relay.downstreams.admit(socket, listener, &relay.loop)
+    guard let d = relay.downstreams.admit(socket, listener, &relay.loop),
+      relay.loop.plan.current.listeners[listener].relays
+    else { return }
+    relay.passOn(d)
   }
 
   /// A connection that was to go to another worker: where that one did not take it, it stays.
