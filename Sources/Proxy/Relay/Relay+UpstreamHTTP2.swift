@@ -320,7 +320,7 @@ extension Relay where E: ~Copyable {
     eachStream(u) { relay, s, x in
       _ = relay.serverStreamGone(s, x, .ended(-EPROTO))
     }
-    upstreams.closeWhenSent(u)
+    upstreams.closeWhenSent(u, &loop)
   }
 
   /// The end of a connection with streams. - Parameter result: 0, or a negated errno.

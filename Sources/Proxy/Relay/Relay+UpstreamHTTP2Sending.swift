@@ -136,6 +136,9 @@ extension Relay where E: ~Copyable {
   private mutating func resumeServerWindow(_ s: UpstreamPointer) {
     guard s.pointee.http2.awaitsWindow, let x = exchange(of: s) else { return }
     s.pointee.http2.awaitsWindow = false
-    _ = perform(x, x.pointee.state.requestWindowOpened())
+    guard perform(x, x.pointee.state.requestWindowOpened()), let s = upstream(of: x),
+      s.pointee.phase == .busy
+    else { return }
+    setResponseDeadline(s, x)
   }
 }
