@@ -244,8 +244,9 @@ extension ExchangeState {
     guard upstream == .busy || upstream == .deaf, !responseFlow.isPaused, !isTunnel else {
       return false
     }
+    // A request that is paused with nothing on its way waits for the server's window.
     return request == .whole || response >= .relaying || !requestFlow.isEmpty
-      || upstream == .deaf
+      || requestFlow.isPaused || upstream == .deaf
   }
 
   /// Whether the downstream owes request content, so that its body timeout runs.

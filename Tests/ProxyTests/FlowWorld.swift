@@ -89,6 +89,8 @@ final class FlowWorld {
   var upstreamTLS: TLSClientContext?
   /// Called for each new connection to a server, instead of what the world does with it.
   var onServerPeer: ((SimulatedPeer) -> Void)?
+  /// Ports where nobody listens, which are addresses of each server before its own.
+  var deadPorts: [Int] = []
   /// Ports of servers beside the usual one.
   var morePorts: [Int] = []
 
@@ -169,7 +171,7 @@ final class FlowWorld {
     let servers = configuration.upstreams.map { upstream in
       upstream.servers.map { server in
         guard case .ip(_, let port) = server.address else { return [self.server] }
-        return [address(Int(port))]
+        return deadPorts.map { address($0) } + [address(Int(port))]
       }
     }
     var parts = SimulatedWorkerParts(

@@ -12,7 +12,7 @@ private let second: Int64 = 1_000_000_000
 private let millisecond: Int64 = 1_000_000
 
 /// A client of HTTP/2 that gathers what it receives.
-private final class HTTP2Client {
+final class HTTP2FlowClient {
   /// What came on one stream.
   struct Response {
     var status: UInt16 = 0
@@ -69,6 +69,12 @@ private final class HTTP2Client {
     flush()
   }
 
+  /// Gives more content to a request.
+  func supply(_ stream: Int32, _ content: HTTP2Content) {
+    session.supply(stream, content)
+    flush()
+  }
+
   /// Opens the windows by what was held back.
   func consume() {
     consumes = true
@@ -122,6 +128,8 @@ private final class HTTP2Client {
     }
   }
 }
+
+private typealias HTTP2Client = HTTP2FlowClient
 
 @Suite("HTTP/2 from clients")
 struct HTTP2FlowTests {

@@ -40,7 +40,9 @@ extension ProxyRun {
     if script.excuses.isEmpty {
       fail("served", "\(script.id) got \(script.status) (\(label)) although nothing was in its way")
     }
-    if label == "streams_exhausted", runConditions.configuration.limits.streams == nil {
+    if label == "streams_exhausted", runConditions.configuration.limits.streams == nil,
+      !runConditions.mayHTTP2
+    {
       fail("served", "\(script.id) was refused for a limit that is not set")
     }
     if label != "head", let status = Self.statuses[label], status != script.status {
@@ -59,7 +61,7 @@ extension ProxyRun {
     "connect_refused": 502, "connect_unreachable": 502,
     "connect_failed": 502,
     "upstream_reset": 502, "upstream_closed_early": 502, "upstream_malformed": 502,
-    "upstream_truncated": 502, "upstream_upgrade": 502, "audit_full": 503, "streams_exhausted": 503,
+    "upstream_truncated": 502, "upstream_stream_refused": 502, "upstream_upgrade": 502, "audit_full": 503, "streams_exhausted": 503,
     "audit_record_too_large": 431,
     "resources_exhausted": 503,
     "connect_timeout": 504, "response_timeout": 504,
@@ -68,6 +70,7 @@ extension ProxyRun {
   // MARK: What is held
 
   private static let coldBytesPerClient = 2 << 20
+  private static let coldBytesPerStream = 512 << 10
 
   private func checkNothingIsHeld(_ a: WorkerAccount, _ when: String, keepsListeners: Bool) {
     func zero(_ value: Int, _ name: String) {
@@ -100,7 +103,11 @@ extension ProxyRun {
     // Held input and waiting output, both ways, on both sides: at most a few times `Flow.Limits.high` and
     // a large buffer each. A client that sends and does not read must not get more.
     let clients = min(c.accepted, runConditions.configuration.limits.connections)
-    if a.engine.coldBytesHighest > clients * Self.coldBytesPerClient {
+    // With HTTP/2 a stream costs what a client does otherwise, less what the connection has.
+    let bound =
+      clients * Self.coldBytesPerClient
+      + (runConditions.mayHTTP2 ? totals.streamRequests * Self.coldBytesPerStream : 0)
+    if a.engine.coldBytesHighest > bound {
       failAnyway("memory", "\(a.engine.coldBytesHighest) bytes of cold memory, \(clients) clients")
     }
     // FrameBudget counts the most frames that a worker can hold.

@@ -228,25 +228,10 @@ final class Client {
       if head.status == 100 { releaseContent(script) }
       return
     }
-    script.sawHead = true
-    script.status = head.status
+    let isOwn = proxyRun.checkResponse(head, script, "client \(number)")
     let options = head.all("connection").joined(separator: ",").lowercased()
-    let id = head.first("x-sim")
-    if let id, id != "\(script.id)" {
-      proxyRun.fail("mix-up", "client \(number) asked \(script.id) and is answered \(id)")
-    }
-    if head.first("x-hop") != nil { proxyRun.fail("response", "a hop-by-hop field came through") }
-    if head.all("date").count != 1 {
-      proxyRun.fail("response", "Date is \(head.all("date")) in the answer to \(script.id)")
-    }
-    if id != nil && head.all("via") != ["1.1 millrace"] && head.all("via") != ["1.0 millrace"] {
-      proxyRun.fail("response", "Via is \(head.all("via")) in the answer to \(script.id)")
-    }
-    if id != nil && script.arrivals == 0 {
-      proxyRun.fail("mix-up", "\(script.id) is answered by a server that never saw it")
-    }
     var response = Response(
-      isOwn: id == nil, size: head.first("x-size").flatMap { Int($0) },
+      isOwn: isOwn, size: head.first("x-size").flatMap { Int($0) },
       closes: options.contains("close") || (script.isOld && !options.contains("keep-alive")))
     if head.start[0] != "HTTP/1.1" { proxyRun.fail("response", "version \(head.start[0])") }
     if script.method == "HEAD" || head.status == 204 || head.status == 304 { response.size = 0 }
@@ -292,38 +277,10 @@ final class Client {
   }
 
   private func settle(_ script: RequestScript, _ response: Response) {
-    script.settledAt = proxyRun.world.now
-    proxyRun.totals.responses += 1
     if !hasCounted && line.hasResumed { proxyRun.totals.resumptions += 1 }
     hasCounted = true
-    if response.isOwn {
-      let label = ownLabel(script, response)
-      script.outcome = .refused(label: label)
-      proxyRun.totals.refusals[label, default: 0] += 1
-      proxyRun.note("client \(number) got \(script.status) (\(label)) for \(script.id)")
-      return
-    }
-    script.outcome = .served
-    proxyRun.totals.bytes += script.contentBytes
-    proxyRun.note(
-      "client \(number) got \(script.status), \(script.contentBytes) bytes, for \(script.id)")
-    if let size = response.size, script.contentBytes != size {
-      proxyRun.fail(
-        "cut", "\(script.id) looks whole with \(script.contentBytes) of \(size) bytes")
-    }
-  }
-
-  /// `502 Bad Gateway (upstream_reset)` without content to HEAD, with it otherwise.
-  private func ownLabel(_ script: RequestScript, _ response: Response) -> String {
-    if script.method == "HEAD" { return "head" }
-    let text = String(decoding: response.text, as: UTF8.self)
-    guard text.hasPrefix("\(script.status) "), text.hasSuffix(")\n"),
-      let open = text.lastIndex(of: "(")
-    else {
-      proxyRun.fail("reason", "\(script.id) is refused without a reason: \(text.debugDescription)")
-      return "none"
-    }
-    return String(text[text.index(after: open)...].dropLast(2))
+    proxyRun.settle(
+      script, "client \(number)", isOwn: response.isOwn, text: response.text, size: response.size)
   }
 
   // MARK: The end
@@ -333,16 +290,7 @@ final class Client {
     if why == .finished && reader.unread > 0 {
       proxyRun.note("client \(number) is left with \(reader.unread) bytes of a response")
     }
-    proxyRun.note("client \(number) is ended: \(why)")
-    switch why {
-    case .refused: proxyRun.totals.refused += 1
-    case .reset: proxyRun.totals.resets += 1
-    case .failed: proxyRun.totals.tlsFailures += 1
-    case .finished: break
-    }
-    if why == .refused && !proxyRun.mayRefuse {
-      proxyRun.fail("refused", "client \(number) is refused")
-    }
+    proxyRun.lineEnded(why, "client \(number)")
     over("\(why)")
   }
 

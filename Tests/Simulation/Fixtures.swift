@@ -16,8 +16,14 @@ final class Fixtures {
   let clientContext: TLSClientContext
   /// The proxy's, towards its servers.
   let upstreamContext: TLSClientContext
+  /// The same for HTTP/2.
+  let streamClientContext: TLSClientContext
+  let streamUpstreamContext: TLSClientContext
   private let tls12: TLSContext
   private let tls13: TLSContext
+  /// With HTTP/2, by ALPN.
+  private let streamTLS12: TLSContext
+  private let streamTLS13: TLSContext
 
   init(isVerbose: Bool) throws {
     self.isVerbose = isVerbose
@@ -32,6 +38,13 @@ final class Fixtures {
     let tickets = TicketKeys(randomBytes: { dice.fill($0) }, now: 0)
     tls12 = try TLSContext(certificates: [source], minimumVersion: .tls12, tickets: tickets)
     tls13 = try TLSContext(certificates: [source], minimumVersion: .tls13, tickets: tickets)
+    let protocols = ["h2", "http/1.1"]
+    streamTLS12 = try TLSContext(
+      certificates: [source], minimumVersion: .tls12, alpn: protocols, tickets: tickets)
+    streamTLS13 = try TLSContext(
+      certificates: [source], minimumVersion: .tls13, alpn: protocols, tickets: tickets)
+    streamClientContext = try TLSClientContext(trust: .anyone, alpn: ["h2"])
+    streamUpstreamContext = try TLSClientContext(trust: .anyone, alpn: ["h2"], keepsTickets: true)
     clientContext = try TLSClientContext(trust: .anyone)
     upstreamContext = try TLSClientContext(trust: .anyone, keepsTickets: true)
   }
@@ -43,12 +56,13 @@ final class Fixtures {
     func fill(_ room: UnsafeMutableRawBufferPointer) { dice.fill(room) }
   }
 
-  func contexts(_ versions: [ListenerTLS.Version?]) -> [TLSContext?] {
-    versions.map {
+  /// - Parameter withHTTP2: by context: it takes HTTP/2 where the other end offers it.
+  func contexts(_ versions: [ListenerTLS.Version?], _ withHTTP2: [Bool]) -> [TLSContext?] {
+    zip(versions, withHTTP2).map {
       switch $0 {
-      case nil: nil
-      case .tls12?: tls12
-      case .tls13?: tls13
+      case (nil, _): nil
+      case (.tls12?, let streams): streams ? streamTLS12 : tls12
+      case (.tls13?, let streams): streams ? streamTLS13 : tls13
       }
     }
   }

@@ -34,17 +34,29 @@ enum Attack {
   case noiseBehindHandshake(Int)
   /// TLS that is finished by a reset, a handshake and nothing more.
   case handshakeOnly
+  /// The beginning of HTTP/2, so many bytes of it, and then silence or the end.
+  case truncatedPreface(Int)
+  /// A request over HTTP/2, and frames that must not be; see `StreamGarbage.frames`.
+  case strayFrames(Int)
+  /// A field block of so many CONTINUATION frames, without an end.
+  case endlessBlock(Int)
+  /// So many frames of a kind that gets nothing done, and perhaps never a byte read.
+  case frameFlood(Int, Int)
+  /// GOAWAY behind a request.
+  case leavesAtOnce
+  /// So many requests that never end, whose windows never open.
+  case neverEnding(Int)
 }
 
 final class Hostile {
-  private unowned let proxyRun: ProxyRun
+  unowned let proxyRun: ProxyRun
   private let number: Int
-  private let attack: Attack
-  private let listener: Int
-  private var dice: SimulatedDice
-  private var lines: [Line] = []
+  let attack: Attack
+  let listener: Int
+  var dice: SimulatedDice
+  var lines: [Line] = []
   private var isOver = false
-  private let gap: Int64
+  let gap: Int64
 
   init(_ proxyRun: ProxyRun, number: Int, listener: Int, _ attack: Attack, dice: SimulatedDice) {
     self.proxyRun = proxyRun
@@ -130,6 +142,8 @@ final class Hostile {
     case .handshakeOnly:
       let line = open()
       proxyRun.after(gap) { line.reset() }
+    case .truncatedPreface, .strayFrames, .endlessBlock, .frameFlood, .leavesAtOnce, .neverEnding:
+      startFrames()
     }
   }
 
@@ -188,7 +202,7 @@ final class Hostile {
     if dice.chance(500) { proxyRun.after(gap) { line.finish() } }
   }
 
-  private func leave() {
+  func leave() {
     guard !isOver else { return }
     isOver = true
     for line in lines where !line.isOver {

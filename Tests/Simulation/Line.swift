@@ -38,6 +38,8 @@ final class Line {
   private(set) var progress = 0
   /// Flips a bit of the byte of ciphertext at this place; nil: none.
   var corruptAt: Int?
+  /// Resets the connection behind this byte of what is written; nil: never.
+  var cutAt: Int?
   private var written = 0
 
   var onConnected: (() -> Void)?
@@ -165,6 +167,10 @@ final class Line {
     }
     written += bytes.count
     flush()
+    if let place = cutAt, written >= place, !isOver {
+      reset()
+      onEnd?(.reset)
+    }
   }
 
   private func flush() {

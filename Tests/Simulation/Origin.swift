@@ -26,13 +26,17 @@ final class Origin {
   var dice: SimulatedDice
   /// True once it has done something after which an innocent request may fail on a kept connection.
   var isSuspect = false
+  /// Its connections speak HTTP/2, like this; nil: HTTP/1.1.
+  let streams: StreamOriginBehavior?
   private var connections: [OriginConnection] = []
+  private var streamConnections: [StreamOriginConnection] = []
 
   init(
     _ proxyRun: ProxyRun, group: Int, address: SocketAddress, _ behavior: OriginBehavior,
-    _ context: TLSContext?, dice: SimulatedDice
+    _ context: TLSContext?, _ streams: StreamOriginBehavior?, dice: SimulatedDice
   ) {
     self.proxyRun = proxyRun
+    self.streams = streams
     self.group = group
     self.address = address
     self.behavior = behavior
@@ -44,13 +48,21 @@ final class Origin {
   func open() {
     proxyRun.world.listen(address) { [unowned self] peer in
       proxyRun.totals.originConnections += 1
-      connections.append(OriginConnection(self, peer))
+      if let streams {
+        proxyRun.totals.originStreamConnections += 1
+        streamConnections.append(StreamOriginConnection(self, streams, peer))
+      } else {
+        connections.append(OriginConnection(self, peer))
+      }
     }
   }
 
   func shut() { proxyRun.world.stopListening(address) }
 
-  func resetAll() { for connection in connections { connection.drop() } }
+  func resetAll() {
+    for connection in connections { connection.drop() }
+    for connection in streamConnections { connection.drop() }
+  }
 }
 
 final class OriginConnection {
@@ -126,28 +138,9 @@ final class OriginConnection {
 
   private func takeHead(_ head: MessageHead) {
     turn += 1
-    guard let text = head.first("x-sim"), let id = Int(text), let script = proxyRun.book[id] else {
-      proxyRun.fail("smuggled", "a server gets what nobody sent: \(head.start) \(head.fields)")
-      return line.reset()
-    }
+    guard let script = origin.arrived(head) else { return line.reset() }
     self.script = script
-    if !script.isRaw { check(head, script) }
-    if head.first("x-forwarded-for") == "" {
-      proxyRun.fail("address", "a request of nobody's reaches a server: \(head.start)")
-    }
-    script.arrivals += 1
-    if script.hasInterim && script.arrivals > 1 {
-      proxyRun.fail("repeated", "\(script.id) is tried again behind an interim response")
-    }
-    proxyRun.totals.arrivals += 1
-    if script.arrivals > 1 && !script.isRaw {
-      proxyRun.totals.retries += 1
-      if !script.isIdempotent {
-        proxyRun.fail(
-          "repeated", "\(script.method) \(id) comes to a server \(script.arrivals) times")
-      }
-    }
-    answer = script.answers[min(script.arrivals, script.answers.count) - 1]
+    answer = script.answer
     if answer.fault == .surplus { origin.isSuspect = true }
     contentBytes = 0
     isAnswered = false
@@ -157,31 +150,6 @@ final class OriginConnection {
     } else if head.first("expect") != nil {
       steps.append(.send(Array("HTTP/1.1 100 Continue\r\n\r\n".utf8)))
       proceed()
-    }
-  }
-
-  private func check(_ head: MessageHead, _ script: RequestScript) {
-    let id = script.id
-    func expect(_ holds: Bool, _ what: String) {
-      if !holds { proxyRun.fail("request", "\(id) reaches a server with \(what)") }
-    }
-    expect(head.start[0] == script.method, "method \(head.start[0])")
-    expect(head.start[1] == script.target, "target \(head.start[1])")
-    expect(head.start[2] == "HTTP/1.1", "version \(head.start[2])")
-    expect(head.all("host") == [script.host], "Host \(head.all("host"))")
-    expect(head.first("x-hop") == nil, "a hop-by-hop field")
-    expect(head.all("via").count == 1, "Via \(head.all("via"))")
-    expect(head.all("x-forwarded-for").count == 1, "X-Forwarded-For")
-    expect(
-      head.first("x_forwarded_for") == nil && head.first("x-forwarded-user") == nil,
-      "a forged field")
-    expect(script.group == origin.group, "the wrong upstream")
-    switch script.body {
-    case .none:
-      expect(head.first("transfer-encoding") == nil, "a coding")
-    case .length(let size):
-      expect(head.first("content-length") == "\(size)", "Content-Length")
-    case .chunked: expect(head.first("transfer-encoding") == "chunked", "no chunks")
     }
   }
 
@@ -197,18 +165,8 @@ final class OriginConnection {
 
   private func requestEnded() {
     guard let script else { return }
-    script.wholeArrivals += 1
     requestIsWhole = true
-    if !script.isRaw && contentBytes != script.body.size {
-      proxyRun.fail(
-        "cut", "\(script.id) comes whole with \(contentBytes) of \(script.body.size) bytes")
-    }
-    if case .chunked = script.body, !script.isRaw {
-      let expected = script.id % 3 == 0 ? ["x-trail"] : []
-      if reader.trailers.map(\.name) != expected {
-        proxyRun.fail("request", "\(script.id) has the trailers \(reader.trailers)")
-      }
-    }
+    origin.ended(script, contentBytes, reader.trailers)
     if !answer.isEarly { begin() } else { readyIfDone() }
   }
 

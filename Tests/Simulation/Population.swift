@@ -17,18 +17,26 @@ extension ProxyRun {
         if dice.chance(200) { behavior.pace = drawPace() }
         let origin = Origin(
           self, group: group, address: serverAddresses[group][index], behavior,
-          serverContexts[group], dice: dice.split())
+          serverContexts[group], drawStreams(group), dice: dice.split())
         origins.append(origin)
         origin.open()
-        if !behavior.isSteady { unsteady[group] = true }
+        if !behavior.isSteady || origin.streams?.isSteady == false { unsteady[group] = true }
         if runConditions.hasFaults && dice.chance(100) { haveOutage(origin) }
       }
     }
-    for number in 0..<runConditions.clients { addClient(number) }
+    for number in 0..<runConditions.clients {
+      let listener = dice.roll(listenerAddresses.count)
+      if runConditions.servesHTTP2[listener] && dice.chance(700) {
+        addStreamClient(number, listener)
+      } else {
+        addClient(number, listener)
+      }
+    }
     let raw = RequestScript(id: Self.hostileID)
     raw.isRaw = true
     raw.group = 0
     raw.answers = [drawAnswer()]
+    if raw.answer.endsConnection && runConditions.speaksHTTP2[0] { unsteady[0] = true }
     book[Self.hostileID] = raw
     for number in 0..<runConditions.attackers { addAttacker(number) }
     for script in scripts {
@@ -78,7 +86,7 @@ extension ProxyRun {
 
   // MARK: Clients
 
-  private func addClient(_ number: Int) {
+  private func addClient(_ number: Int, _ listener: Int) {
     var behavior = ClientBehavior()
     behavior.depth = dice.chance(400) ? 1 + dice.roll(6) : 1
     behavior.thinkTime = dice.chance(300) ? Int64(dice.roll(300)) * 1_000_000 : 0
@@ -93,14 +101,14 @@ extension ProxyRun {
     scripts += drawn
     for script in drawn { book[script.id] = script }
     let client = Client(
-      self, number: number, listener: dice.roll(listenerAddresses.count), drawn, behavior,
+      self, number: number, listener: listener, drawn, behavior,
       host: "sim.example", dice: dice.split())
     clients.append(client)
     alive += 1
     starts.append(({ client.start() }, Int64(dice.roll(200_000)) * 1_000))
   }
 
-  private func drawScript(isSlow: Bool) -> RequestScript {
+  func drawScript(isSlow: Bool) -> RequestScript {
     nextID += 1
     let script = RequestScript(id: nextID)
     let group = dice.roll(runConditions.configuration.upstreams.count)
@@ -131,8 +139,11 @@ extension ProxyRun {
     script.answers = (0...dice.roll(2)).map { _ in drawAnswer() }
     if script.answers.contains(where: { $0.fault != .none }) {
       script.excuse("a server's fault")
-      if let group = script.group, script.answers.contains(where: { $0.fault == .surplus }) {
-        unsteady[group] = true
+      if let group = script.group {
+        let isShared = runConditions.speaksHTTP2[group]
+        if script.answers.contains(where: { isShared ? $0.endsConnection : $0.fault == .surplus }) {
+          unsteady[group] = true
+        }
       }
     }
     if script.body.size > 0 && script.answers.contains(where: { $0.isEarly }) && isSlow {
@@ -173,6 +184,7 @@ extension ProxyRun {
     case 10: answer.fault = .endlessHead
     default: answer.fault = .vanishes
     }
+    answer.sparesOthers = dice.chance(700)
     if answer.framing == .untilClose {
       switch answer.fault {
       // Nobody could tell these from a good end.
@@ -188,6 +200,9 @@ extension ProxyRun {
   private func addAttacker(_ number: Int) {
     let attack: Attack
     let listener = dice.roll(listenerAddresses.count)
+    if runConditions.servesHTTP2[listener] && dice.chance(700) {
+      return add(Hostile(self, number: number, listener: listener, drawStreamAttack(), dice: dice.split()))
+    }
     switch dice.roll(18) {
     case 0...4: attack = .garbage(dice.roll(Garbage.requests))
     case 5: attack = .hiddenInContent
@@ -203,7 +218,10 @@ extension ProxyRun {
     case 16: attack = .noiseBehindHandshake(1 + dice.roll(5_000))
     default: attack = dice.chance(500) ? .flippedByte(dice.roll(1_200)) : .handshakeOnly
     }
-    let attacker = Hostile(self, number: number, listener: listener, attack, dice: dice.split())
+    add(Hostile(self, number: number, listener: listener, attack, dice: dice.split()))
+  }
+
+  private func add(_ attacker: Hostile) {
     attackers.append(attacker)
     alive += 1
     starts.append(({ attacker.start() }, Int64(dice.roll(300_000)) * 1_000))

@@ -35,6 +35,7 @@ final class ProxyRun {
   var scripts: [RequestScript] = []
   var nextID: Int
   var clients: [Client] = []
+  var streamClients: [StreamClient] = []
   var attackers: [Hostile] = []
   var origins: [Origin] = []
   /// By upstream: whether a kept connection may fail an innocent request.
@@ -80,7 +81,7 @@ final class ProxyRun {
     world = SimulatedWorld(seed: self.dice.next(), runConditions.conditions)
     run = RunIdentity(high: self.dice.next(), low: self.dice.next())
     tlsVersions = runConditions.tls
-    serverContexts = fixtures.contexts(runConditions.serverTLS)
+    serverContexts = fixtures.contexts(runConditions.serverTLS, runConditions.speaksHTTP2)
     world.trace.isContentOpaque = (tlsVersions + runConditions.serverTLS).contains { $0 != nil }
     world.disk.makeDirectory(RunConditions.directory)
     for file in legacy { world.disk.put(file.path, file.bytes) }
@@ -116,6 +117,11 @@ final class ProxyRun {
 
   func clientContext(_ listener: Int) -> TLSClientContext? {
     tlsVersions[listener] == nil ? nil : fixtures.clientContext
+  }
+
+  func hasTLS(_ listener: Int) -> Bool { tlsVersions[listener] != nil }
+  func streamContext(_ listener: Int) -> TLSClientContext? {
+    hasTLS(listener) ? fixtures.streamClientContext : nil
   }
 
   func keep(_ ticket: ClientTicket) { tickets.append(ticket) }
@@ -154,7 +160,7 @@ final class ProxyRun {
     }
     var parts = SimulatedWorkerParts(
       configuration: runConditions.configuration, listeners: listenerAddresses,
-      servers: withDeadAddresses(), contexts: fixtures.contexts(tlsVersions),
+      servers: withDeadAddresses(), contexts: fixtures.contexts(tlsVersions, runConditions.servesHTTP2),
       options: runConditions.options, logger: logger(), run: run, recovered: recovered)
     let c = runConditions
     parts.adjustJournal = {
@@ -165,8 +171,8 @@ final class ProxyRun {
       $0.firstSegmentSize = c.segmentSize
       $0.prefillChunk = c.prefillChunk
     }
-    parts.clientContexts = runConditions.serverTLS.map {
-      $0 == nil ? nil : fixtures.upstreamContext
+    parts.clientContexts = zip(runConditions.serverTLS, runConditions.speaksHTTP2).map {
+      $0 == nil ? nil : $1 ? fixtures.streamUpstreamContext : fixtures.upstreamContext
     }
     parts.whenReady = { [unowned self] in begin() }
     account = SimulatedWorker.run(parts, world, remote)
@@ -245,6 +251,7 @@ final class ProxyRun {
     drainedAt = world.now
     world.disk.fail(.broken, from: world.now)
     for client in clients { client.die() }
+    for client in streamClients { client.die() }
     for attacker in attackers { attacker.die() }
     for origin in origins {
       origin.shut()

@@ -50,6 +50,17 @@ struct Answer {
   var delay: Int64 = 0
   var pieceBytes = 1 << 20
   var pieceGap: Int64 = 0
+  /// Over HTTP/2: what goes wrong ends its own stream alone.
+  var sparesOthers = false
+
+  /// It may end other streams of a connection of HTTP/2.
+  var endsConnection: Bool {
+    switch fault {
+    case .none, .hangs, .resetsBefore, .upgrades, .interimFlood: false
+    case .stops, .resets: !sparesOthers
+    case .closesBefore, .garbage, .surplus, .endlessHead, .vanishes: true
+    }
+  }
 }
 
 /// What became of a request at its client.
@@ -105,6 +116,9 @@ final class RequestScript {
   var isIdempotent: Bool { method != "POST" && method != "PATCH" }
   var isSettled: Bool { outcome != .unsent && outcome != .waiting }
 
+  /// What the attempt that has come last is to be answered with.
+  var answer: Answer { answers[max(0, min(arrivals, answers.count) - 1)] }
+
   func excuse(_ reason: String) {
     if !excuses.contains(reason) { excuses.append(reason) }
   }
@@ -134,6 +148,25 @@ final class RequestScript {
       bytes += [13, 10]
     }
     return bytes + [13, 10]
+  }
+
+  /// The head as it is sent over HTTP/2.
+  func streamHead(isTLS: Bool) -> FieldBlock.Fields {
+    var fields: FieldBlock.Fields = [
+      (":method", method), (":scheme", isTLS ? "https" : "http"), (":authority", host),
+      (":path", target), ("x-sim", "\(id)"),
+    ]
+    if case .length(let size) = body { fields.append(("content-length", "\(size)")) }
+    if id % 5 == 2 { fields += [("x_forwarded_for", "6"), ("x-forwarded-user", "6")] }
+    if id % 4 == 1 { fields.append(("te", "trailers")) }
+    if id % 7 == 1 { fields += [("cookie", "a=1"), ("cookie", "b=2")] }
+    if id % 6 == 1 { fields.append(("priority", "u=\(id % 8), i")) }
+    if expects { fields.append(("expect", "100-continue")) }
+    if id % 5 == 0 {
+      let value = String(repeating: id % 2 == 0 ? "\u{80}" : "\"", count: 500)
+      fields.append(("x-request-id", value))
+    }
+    return fields
   }
 
   /// The content as it is sent, framed; chunks of sizes by the dice.

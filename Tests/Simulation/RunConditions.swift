@@ -26,6 +26,12 @@ struct RunConditions {
   var tls: [ListenerTLS.Version?] = []
   /// By upstream: what its servers speak; nil: plain.
   var serverTLS: [ListenerTLS.Version?] = []
+  /// By listener: it serves HTTP/2 too.
+  var servesHTTP2: [Bool] = []
+  /// By upstream: its servers speak HTTP/2.
+  var speaksHTTP2: [Bool] = []
+  /// HTTP/2 may be drawn, on either side.
+  var mayHTTP2: Bool
   var ending: Ending
   /// When a drain or a crash comes, from the start.
   var endsAt: Int64
@@ -47,6 +53,7 @@ struct RunConditions {
     isGentle = dice.chance(500)
     conditions = dice.chance(100) ? .calm : .drawn(from: &dice)
     hasFaults = dice.chance(700)
+    mayHTTP2 = dice.chance(400)
     clients = 1 + dice.roll(dice.chance(200) ? 24 : 8)
     attackers = dice.chance(500) ? dice.roll(5) : 0
     ending = [.quiet, .quiet, .drain, .crash][dice.roll(4)]
@@ -106,6 +113,8 @@ struct RunConditions {
         name: "l\(i)", address: .ip(host: "127.0.0.1", port: UInt16(8_000 + i)))
       listener.timeouts = DownstreamTimeouts(
         headNanoseconds: timeout(30), bodyNanoseconds: timeout(60), idleNanoseconds: timeout(60))
+      servesHTTP2.append(mayHTTP2 && dice.chance(700))
+      if servesHTTP2[i] { listener.httpVersions = [.http2, .http11] }
       configuration.listeners.append(listener)
     }
     for i in 0...dice.roll(3) {
@@ -119,6 +128,8 @@ struct RunConditions {
       self.servers += servers.count
       serverTLS.append(dice.chance(300) ? (dice.chance(500) ? .tls13 : .tls12) : nil)
       var upstream = UpstreamConfiguration(name: "u\(i)", servers: servers)
+      speaksHTTP2.append(mayHTTP2 && dice.chance(600))
+      if speaksHTTP2[i] { upstream.speaks = serverTLS[i] == nil ? .http2Cleartext : .http2 }
       upstream.balance = Balance.allCases[dice.roll(Balance.allCases.count)]
       upstream.retries = RetryConfiguration(
         attempts: dice.roll(3), onConnectFailure: dice.chance(800),
@@ -131,6 +142,7 @@ struct RunConditions {
       configuration.routes.append(RouteConfiguration(path: .prefix("/u\(i)"), upstream: i))
     }
     configuration.limits.connections = isGentle ? 96 : 4 + dice.roll(64)
+    if isGentle && mayHTTP2 { configuration.limits.streams = 400 }
     if !isGentle && dice.chance(200) { configuration.limits.streams = 1 + dice.roll(8) }
     configuration.limits.requestHead = 1_024 << dice.roll(7)
     configuration.limits.requestTarget = min(8_192, configuration.limits.requestHead)
@@ -157,6 +169,7 @@ struct RunConditions {
     let audit = configuration.audit.map { "\($0.durability.rawValue)/\($0.whenFull.rawValue)" }
     return "gentle=\(isGentle) ending=\(ending.rawValue) clients=\(clients) attackers=\(attackers)"
       + " tls=\(tls.map { $0?.rawValue ?? "-" })"
+      + " http2=\(servesHTTP2) servers_http2=\(speaksHTTP2)"
       + " server_tls=\(serverTLS.map { $0?.rawValue ?? "-" }) servers=\(servers) faults=\(hasFaults)"
       + " audit=\(audit ?? "off") largest=\(largest) connections=\(configuration.limits.connections)"
   }

@@ -28,6 +28,15 @@ struct Totals: Equatable {
   var troubles = 0
   var handshakes = 0
   var resumptions = 0
+  var streamConnections = 0
+  var originStreamConnections = 0
+  var streamRequests = 0
+  var streamArrivals = 0
+  var streamResets = 0
+  var streamRefusals = 0
+  var goAways = 0
+  var disowned = 0
+  var streamAttacks = 0
   var turns = 0
   var virtualSeconds = 0
 
@@ -41,6 +50,15 @@ struct Totals: Equatable {
     ("tls_handshakes", \.handshakes),
     ("tls_resumptions", \.resumptions), ("tls_failures", \.tlsFailures),
     ("content_bytes", \.bytes), ("records", \.records), ("torn_tails", \.torn),
+    ("http2_connections", \.streamConnections),
+    ("http2_origin_connections", \.originStreamConnections),
+    ("http2_requests", \.streamRequests),
+    ("http2_arrivals", \.streamArrivals),
+    ("http2_resets", \.streamResets),
+    ("http2_refused_streams", \.streamRefusals),
+    ("origin_goaways", \.goAways),
+    ("unprocessed", \.disowned),
+    ("http2_attacks", \.streamAttacks),
     ("turns", \.turns), ("virtual_seconds", \.virtualSeconds),
   ]
 

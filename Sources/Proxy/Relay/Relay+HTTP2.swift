@@ -223,16 +223,20 @@ extension Relay where E: ~Copyable {
     _ d: DownstreamPointer, _ stream: Int, _ slice: consuming BufferSlice
   ) {
     let c = http2(d)
-    guard let x = exchange(named: c.pointee.session.tag(stream)),
-      x.pointee.state.request == .open || mayBecomeTunnel(x)
+    let tag = c.pointee.session.tag(stream)
+    guard let x = exchange(named: tag), x.pointee.state.request == .open || mayBecomeTunnel(x)
     else { return c.pointee.session.consume(stream, slice.count) }
     if x.pointee.request.http2.input.isEmpty && x.pointee.state.takesRequestContent {
       http2Forward(x, slice)
     } else {
       x.pointee.request.http2.input.append(slice.bytes, &loop.engine)
-      _ = perform(x, x.pointee.state.requestBlocked())
+      // Behind content that waits for the server's window nothing need be on its way.
+      if !x.pointee.state.requestFlow.isPaused {
+        _ = perform(x, x.pointee.state.requestBlocked())
+      }
     }
-    if let x = exchange(named: c.pointee.session.tag(stream)) { http2TurnEnded(x, d) }
+    // The stream may be gone with its exchange: its place in the session has no tag any more.
+    if let x = exchange(named: tag) { http2TurnEnded(x, d) }
   }
 
   /// Passes content on; nothing waits in front of it. - Returns: whether the exchange goes on.

@@ -165,7 +165,10 @@ extension Relay where E: ~Copyable {
   /// goes on.
   mutating func waitForWindow(_ x: ExchangePointer, _ u: UpstreamPointer) -> Bool {
     u.pointee.http2.awaitsWindow = true
-    return perform(x, x.pointee.state.requestWindowClosed())
+    guard perform(x, x.pointee.state.requestWindowClosed()) else { return false }
+    // A window that never opens must not keep the exchange for ever.
+    if u.pointee.phase == .busy { setResponseDeadline(u, x) }
+    return true
   }
 
   private mutating func failRequest(_ x: ExchangePointer, _ kind: Failure.Kind) -> ContentUse {

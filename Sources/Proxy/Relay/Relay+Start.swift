@@ -249,7 +249,7 @@ extension Relay where E: ~Copyable {
     switch upstreams.attach(
       x.pointee.slot, x.pointee.group, server: &x.pointee.server, avoid: avoid,
       // A kept connection has spoken HTTP.
-      anew: anew || x.pointee.upgrade.isConnection, &loop)
+      anew: anew || x.pointee.upgrade.isConnection, isRaw: x.pointee.upgrade.isConnection, &loop)
     {
     case .assigned(let u):
       guard !isWritten || (u.pointee.kind == .stream) == x.pointee.isFramed,

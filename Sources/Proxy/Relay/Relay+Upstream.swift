@@ -266,7 +266,9 @@ extension Relay where E: ~Copyable {
       u.transport.pointee.cancelConnect(&loop.engine)
       connectFailed(u, .connectTimeout, timedOut: true)
     case .handshaking: connectFailed(u, .tlsHandshakeTimeout, timedOut: true)
-    case .busy where u.pointee.kind == .http2: upstreams.closeWhenSent(u)
+    case .busy where u.pointee.kind == .http2:
+      if upstreams.http2[u.pointee.slot].pointee.isClosing { return upstreams.close(u, &loop) }
+      upstreams.closeWhenSent(u, &loop)
     case .idle: upstreams.close(u, &loop)
     case .assigned: break  // It has no deadline before its request has left.
     case .busy:

@@ -165,7 +165,7 @@ extension Relay where E: ~Copyable {
     eachStream(u) { relay, s, x in
       _ = relay.serverStreamGone(s, x, .ended(-EPROTO))
     }
-    upstreams.closeWhenSent(u)
+    upstreams.closeWhenSent(u, &loop)
   }
 
   /// The end of a connection with streams. - Parameter result: 0, or a negated errno.
@@ -256,6 +256,9 @@ extension Relay where E: ~Copyable {
   private mutating func resumeServerWindow(_ s: UpstreamPointer) {
     guard s.pointee.http2.awaitsWindow, let x = exchange(of: s) else { return }
     s.pointee.http2.awaitsWindow = false
-    _ = perform(x, x.pointee.state.requestWindowOpened())
+    guard perform(x, x.pointee.state.requestWindowOpened()), let s = upstream(of: x),
+      s.pointee.phase == .busy
+    else { return }
+    setResponseDeadline(s, x)
   }
 }

@@ -44,7 +44,7 @@ extension Upstreams {
     u.pointee.isReused = true
     u.pointee.idleSince = loop.engine.now
     guard !c.pointee.isEnding, loop.isServing, server(of: u).pointee.group >= 0 else {
-      return closeWhenSent(u)
+      return closeWhenSent(u, &loop)
     }
     u.transport.pointee.deadline =
       loop.engine.now + loop.plan.upstreams[Int(u.pointee.group)].idleTimeout
@@ -63,15 +63,19 @@ extension Upstreams {
   mutating func drainShared<E: Engine & ~Copyable>(_ u: UpstreamPointer, _ loop: inout Loop<E>) {
     guard http2[u.pointee.slot].pointee.exchanges.isEmpty else { return }
     unlinkShared(u)
-    if u.pointee.phase == .busy { closeWhenSent(u) } else { close(u, &loop) }
+    if u.pointee.phase == .busy { closeWhenSent(u, &loop) } else { close(u, &loop) }
   }
 
-  /// Closes a connection once its GOAWAY has left.
-  mutating func closeWhenSent(_ u: UpstreamPointer) {
+  /// Closes a connection once its GOAWAY has left, or when a server takes nothing of it for too long.
+  mutating func closeWhenSent<E: Engine & ~Copyable>(
+    _ u: UpstreamPointer, _ loop: inout Loop<E>
+  ) {
     let c = http2[u.pointee.slot]
     guard u.transport.pointee.closing == .open, !c.pointee.isClosing else { return }
     c.pointee.isClosing = true
     c.pointee.session.refuseStreams()
+    u.transport.pointee.deadline = loop.engine.now + Watermark.lingerNanoseconds
+    loop.armTimer(u.transport, node(u))
     noteOutput(u.pointee.slot)
   }
 

@@ -1,0 +1,394 @@
+// HTTP/2 to servers in virtual time: many requests on one connection, and what becomes of each when its
+// stream, its connection or its server ends. Both ends are nghttp2's, on simulated peers.
+
+import Configuration
+import HTTP2
+import MillraceEngine
+import Testing
+
+@testable import Proxy
+
+private let second: Int64 = 1_000_000_000
+private let millisecond: Int64 = 1_000_000
+
+@Suite("HTTP/2 to servers")
+struct UpstreamHTTP2FlowTests {
+  /// A world whose server speaks HTTP/2, and the connections to it so far.
+  private final class World {
+    let flow: FlowWorld
+    var servers: [HTTP2FlowServer] = []
+    var onRequest: (HTTP2FlowServer, Int32) -> Void = { server, stream in
+      server.answer(stream, "ok")
+    }
+    var makeServer: (SimulatedPeer) -> HTTP2FlowServer = { HTTP2FlowServer($0) }
+    var client: HTTP2FlowClient!
+    /// Another one, as long as the world.
+    var other: HTTP2FlowClient?
+
+    init(_ conditions: SimulatedConditions = .calm) throws {
+      flow = try FlowWorld(conditions)
+      flow.configuration.listeners[0].httpVersions = [.http2, .http11]
+      flow.configuration.upstreams[0].speaks = .http2Cleartext
+      flow.configuration.limits.streams = 200
+      flow.onServerPeer = { [unowned self] peer in
+        let server = makeServer(peer)
+        server.onRequest = { [unowned self] in onRequest($0, $1) }
+        servers.append(server)
+      }
+    }
+
+    /// Lets a client begin, and drains when `isOver`.
+    func run(
+      until isOver: @escaping (WorkerAccount) -> Bool, _ script: @escaping (HTTP2FlowClient) -> Void
+    ) -> WorkerAccount? {
+      flow.run { [unowned self] in
+        client = HTTP2FlowClient(flow)
+        script(client)
+        flow.until(millisecond, isOver) { [unowned self] _ in flow.remote.drain() }
+      }
+    }
+
+    func isWhole(_ stream: Int32) -> Bool {
+      client.responses[stream]?.status == 200 && client.responses[stream]?.isWhole == true
+    }
+  }
+
+  private func expectNothingHeld(_ account: WorkerAccount?) {
+    #expect(
+      account?.connections == 0 && account?.exchanges == 0 && account?.upstreamConnections == 0
+        && account?.active == 0 && account?.timers == 0)
+    #expect(account?.engine.coldBytes == 0 && account?.engine.framesInUse == 0)
+  }
+
+  @Test("requests share a connection, and are answered in any order")
+  func multiplexing() throws {
+    let world = try World()
+    world.onRequest = { server, _ in
+      guard server.order.count == 20 else { return }
+      for stream in server.order.reversed() { server.answer(stream, "ok") }
+    }
+    let account = world.run(until: { $0.counters.responses == 20 }) { client in
+      for i in 0..<20 { client.get("/s/\(i)") }
+    }
+    #expect(world.servers.count == 1)
+    #expect((0..<20).allSatisfy { world.isWhole(Int32(2 * $0 + 1)) })
+    expectNothingHeld(account)
+  }
+
+  @Test("a server that allows two streams gets two, and the others have connections of their own")
+  func streamLimit() throws {
+    let world = try World()
+    world.makeServer = { HTTP2FlowServer($0, streams: 2) }
+    var held: [() -> Void] = []
+    world.onRequest = { server, stream in held.append { server.answer(stream, "ok") } }
+    let account = world.run(until: { $0.counters.responses == 6 }) { client in
+      client.get("/s/0")
+      world.flow.after(100 * millisecond) {
+        for i in 1...5 { client.get("/s/\(i)") }
+        world.flow.after(100 * millisecond) { for answer in held { answer() } }
+      }
+    }
+    #expect(world.servers[0].order.count == 2)
+    #expect(world.servers.count >= 2)
+    expectNothingHeld(account)
+  }
+
+  @Test("requests that a GOAWAY leaves out are sent again, whatever their method")
+  func goAway() throws {
+    let world = try World()
+    let content = [UInt8](repeating: 7, count: 100)
+    world.onRequest = { server, stream in
+      guard world.servers.count == 1 else { return server.answer(stream, "again") }
+      guard server.order.count == 3 else { return }
+      server.goAway(last: 1)
+      server.answer(1, "first")
+    }
+    let account = content.withUnsafeBytes { content in
+      world.run(until: { $0.counters.responses == 3 }) { client in
+        client.get("/s/1")
+        client.request("/s/2", "POST", HTTP2Content(content))
+        client.get("/s/3")
+      }
+    }
+    #expect(world.client.responses[1]?.content == Array("first".utf8))
+    #expect(world.client.responses[3]?.content == Array("again".utf8))
+    #expect(world.client.responses[5]?.content == Array("again".utf8))
+    #expect(world.servers.count == 2 && world.servers[1].order.count == 2)
+    expectNothingHeld(account)
+  }
+
+  @Test("a POST whose stream is refused is sent again")
+  func refusedStream() throws {
+    let world = try World()
+    let content = [UInt8](repeating: 7, count: 100)
+    world.onRequest = { server, stream in
+      if stream == 1 && world.servers.count == 1 {
+        server.reset(stream, .refusedStream)
+      } else {
+        server.answer(stream, "ok")
+      }
+    }
+    let account = content.withUnsafeBytes { content in
+      world.run(until: { $0.counters.responses == 1 }) { client in
+        client.request("/s/1", "POST", HTTP2Content(content))
+      }
+    }
+    #expect(world.isWhole(1))
+    #expect(world.servers.flatMap { $0.paths() } == ["/s/1", "/s/1"])
+    expectNothingHeld(account)
+  }
+
+  @Test("a POST that its server resets for another reason is not sent again")
+  func resetStream() throws {
+    let world = try World()
+    let content = [UInt8](repeating: 7, count: 100)
+    world.onRequest = { server, stream in server.reset(stream, .internalError) }
+    let account = content.withUnsafeBytes { content in
+      world.run(until: { $0.counters.responses == 1 }) { client in
+        client.request("/s/1", "POST", HTTP2Content(content))
+      }
+    }
+    #expect(world.client.responses[1]?.status == 502)
+    #expect(world.servers.flatMap { $0.paths() } == ["/s/1"])
+    expectNothingHeld(account)
+  }
+
+  @Test("a kept connection that dies as requests come costs none of them")
+  func staleConnection() throws {
+    let world = try World()
+    let account = world.run(until: { $0.counters.responses == 3 }) { client in
+      client.get("/s/1")
+      world.flow.until(millisecond, { $0.counters.responses == 1 }) { _ in
+        world.servers[0].peer.close()
+        client.get("/s/2")
+        client.get("/s/3")
+      }
+    }
+    #expect(world.isWhole(3) && world.isWhole(5))
+    #expect(account?.counters.upstreamFailures == 0)
+    expectNothingHeld(account)
+  }
+
+  @Test("streams that wait behind another's content outlive the death of their connection")
+  func waitingStreams() throws {
+    let world = try World(FlowWorld.likeARing)
+    let content = [UInt8](repeating: 7, count: 4096)
+    world.makeServer = { [unowned world] peer in
+      let server = HTTP2FlowServer(peer)
+      // The first connection is not read.
+      if world.servers.isEmpty { peer.onEvent = { _, _ in } }
+      return server
+    }
+    let account = content.withUnsafeBytes { content in
+      world.run(until: { $0.counters.requests == 4 && $0.exchanges == 0 }) { client in
+        client.request("/s/0", "POST", HTTP2Content(repeating: content, count: 8 << 20))
+        world.flow.after(second) {
+          for i in 1...3 { client.get("/s/\(i)") }
+          world.flow.after(second) { world.servers[0].peer.reset() }
+        }
+      }
+    }
+    #expect(world.isWhole(3) && world.isWhole(5) && world.isWhole(7))
+    #expect(world.client.responses[1]?.status == 502)
+    expectNothingHeld(account)
+  }
+
+  @Test("streams that wait for a connection follow it to the server's next address")
+  func nextAddress() throws {
+    let world = try World()
+    world.flow.deadPorts = [3999]
+    let account = world.run(until: { $0.counters.responses == 3 }) { client in
+      for i in 1...3 { client.get("/s/\(i)") }
+    }
+    #expect(world.isWhole(1) && world.isWhole(3) && world.isWhole(5))
+    #expect(world.servers.count == 1)
+    expectNothingHeld(account)
+  }
+
+  @Test("a server that cannot be reached fails every stream that waits for it")
+  func connectFailure() throws {
+    let world = try World()
+    world.flow.configuration.upstreams[0].servers = [
+      ServerConfiguration(address: .ip(host: "127.0.0.1", port: 3998))
+    ]
+    world.flow.deadPorts = [3999]
+    let account = world.run(until: { $0.counters.responses == 3 }) { client in
+      for i in 1...3 { client.get("/s/\(i)") }
+    }
+    for stream: Int32 in [1, 3, 5] { #expect(world.client.responses[stream]?.status == 502) }
+    expectNothingHeld(account)
+  }
+
+  @Test("a response that does not come in time resets its stream and no other")
+  func responseTimeout() throws {
+    let world = try World()
+    world.flow.configuration.upstreams[0].timeouts.responseNanoseconds = second
+    world.onRequest = { server, stream in if stream != 1 { server.answer(stream, "ok") } }
+    let account = world.run(until: { $0.counters.responses == 3 }) { client in
+      client.get("/s/1")
+      client.get("/s/2")
+      world.flow.until(millisecond, { $0.counters.responses == 2 }) { _ in client.get("/s/3") }
+    }
+    #expect(world.client.responses[1]?.status == 504)
+    #expect(world.isWhole(3) && world.isWhole(5))
+    #expect(world.servers.count == 1)
+    #expect(world.servers.first?.requests[1]?.reset == .cancel)
+    expectNothingHeld(account)
+  }
+
+  @Test("a client that opens no window costs a bound, and stops no other stream of its server")
+  func slowClient() throws {
+    let world = try World()
+    let body = String(repeating: "0123456789", count: 100_000)
+    world.onRequest = { server, stream in server.answer(stream, stream == 1 ? body : "ok") }
+    let account = world.flow.run {
+      world.other = HTTP2FlowClient(world.flow, consumes: false)
+      world.other?.get("/s/1")
+      world.flow.after(second) {
+        world.client = HTTP2FlowClient(world.flow)
+        world.client.get("/s/2")
+        world.flow.until(millisecond, { $0.counters.responses == 1 }) { account in
+          #expect(account.engine.coldBytes < 400_000)
+          world.other?.consume()
+          world.flow.until(millisecond, { $0.counters.responses == 2 }) { _ in
+            world.flow.remote.drain()
+          }
+        }
+      }
+    }
+    #expect(world.isWhole(1))
+    #expect(world.other?.responses[1]?.content.count == body.utf8.count)
+    #expect(world.servers.count == 1)
+    expectNothingHeld(account)
+  }
+
+  @Test("an upload waits for its server's window, however it comes, and is whole when that opens")
+  func closedWindow() throws {
+    let world = try World()
+    let content = [UInt8](repeating: 7, count: 1000)
+    world.makeServer = { HTTP2FlowServer($0, window: 1_500, consumes: false) }
+    let account = content.withUnsafeBytes { content in
+      world.run(until: { $0.counters.responses == 3 }) { client in
+        client.request("/s/0", "GET", HTTP2Content.none)
+        world.flow.until(millisecond, { $0.counters.responses == 1 }) { _ in
+          // The content comes in several pieces, all but the first behind the closed window.
+          let upload = client.request(
+            "/s/1", "POST", HTTP2Content(repeating: content, count: 40_000, endsStream: false))
+          for i in 1...10 {
+            world.flow.after(Int64(i) * 50 * millisecond) {
+              client.supply(
+                upload, HTTP2Content(repeating: content, count: 2_000, endsStream: i == 10))
+            }
+          }
+          world.flow.after(second) {
+            #expect(client.responses[upload]?.status == 0)
+            client.get("/s/2")
+            Self.consume(world, 100)
+          }
+        }
+      }
+    }
+    #expect(world.isWhole(1) && world.isWhole(3) && world.isWhole(5))
+    let upload = world.servers.compactMap { server in
+      server.stream("/s/1").flatMap { server.requests[$0] }
+    }
+    #expect(upload.map(\.count) == [60_000])
+    expectNothingHeld(account)
+  }
+
+  /// Lets the servers open their windows, so many times.
+  private static func consume(_ world: World, _ left: Int) {
+    for server in world.servers { server.consume() }
+    if left > 0 { world.flow.after(10 * millisecond) { consume(world, left - 1) } }
+  }
+
+  @Test("a request that waits for room in the log opens no stream before it has some")
+  func waitsForRoom() throws {
+    let world = try World(FlowWorld.likeARing)
+    var audit = AuditConfiguration(directory: "/audit")
+    audit.whenFull = .block
+    audit.segmentSize = 1 << 20
+    world.flow.configuration.audit = audit
+    world.flow.world.disk.makeDirectory("/audit")
+    world.flow.world.conditions.diskCapacity = 4096
+    let account = world.run(until: { $0.counters.responses == 2 }) { client in
+      client.get("/s/1")
+      client.get("/s/2")
+      world.flow.until(millisecond, { $0.counters.auditWaits == 2 }) { _ in
+        #expect(world.servers.isEmpty)
+        world.flow.world.conditions.diskCapacity = 1 << 40
+      }
+    }
+    #expect(world.isWhole(1) && world.isWhole(3))
+    #expect(account?.exchangesRecorded == 2)
+    expectNothingHeld(account)
+  }
+
+  @Test("a connection outlives the plan if its server does")
+  func keptPlan() throws {
+    let world = try World()
+    let flow = world.flow
+    let account = world.run(until: { $0.counters.responses == 2 }) { client in
+      client.get("/s/1")
+      flow.until(millisecond, { $0.counters.responses == 1 }) { _ in
+        flow.configuration.routes[0].path = .prefix("/s")
+        flow.remote.replacePlan(flow.parts)
+        flow.until(millisecond, { $0.counters.plansInstalled == 1 }) { _ in client.get("/s/2") }
+      }
+    }
+    #expect(world.isWhole(3))
+    #expect(world.servers.count == 1)
+    expectNothingHeld(account)
+  }
+
+  @Test("a connection whose server goes with the plan ends with its last stream")
+  func replacedPlan() throws {
+    let world = try World()
+    let flow = world.flow
+    flow.morePorts = [3001]
+    world.onRequest = { server, stream in
+      if server.requests[stream]?.path != "/s/held" { server.answer(stream, "ok") }
+    }
+    let account = world.run(until: { $0.counters.responses == 2 }) { client in
+      client.get("/s/held")
+      flow.until(millisecond, { _ in world.servers.first?.order.count == 1 }) { _ in
+        flow.configuration.upstreams[0].servers = [
+          ServerConfiguration(address: .ip(host: "127.0.0.1", port: 3001))
+        ]
+        flow.remote.replacePlan(flow.parts)
+        flow.until(millisecond, { $0.counters.plansInstalled == 1 }) { _ in
+          // A connection of its own: the first one still has the plan that it began with.
+          world.other = HTTP2FlowClient(flow)
+          world.other?.get("/s/2")
+          flow.until(millisecond, { $0.counters.responses == 1 }) { _ in
+            #expect(world.other?.responses[1]?.isWhole == true)
+            #expect(world.servers.count == 2 && world.servers[0].isOver == false)
+            world.servers[0].answer(1, "held")
+          }
+        }
+      }
+    }
+    #expect(world.client.responses[1]?.content == Array("held".utf8))
+    #expect(world.servers.first?.goAways == 1 || world.servers.first?.isOver == true)
+    expectNothingHeld(account)
+  }
+
+  @Test("a drain lets streams end, and says GOAWAY to servers")
+  func drain() throws {
+    let world = try World()
+    let flow = world.flow
+    world.onRequest = { _, _ in }
+    let account = flow.run {
+      world.client = HTTP2FlowClient(flow)
+      world.client.get("/s/1")
+      flow.until(millisecond, { _ in world.servers.first?.order.count == 1 }) { _ in
+        flow.remote.drain()
+        flow.after(3 * second) { world.servers[0].answer(1, "late") }
+      }
+    }
+    #expect(world.client.responses[1]?.content == Array("late".utf8))
+    #expect(world.servers.first?.goAways == 1)
+    #expect(world.servers.first?.isOver == true)
+    expectNothingHeld(account)
+  }
+}
