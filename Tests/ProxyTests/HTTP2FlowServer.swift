@@ -30,7 +30,8 @@ final class HTTP2FlowServer {
   /// Content of answers, which must stay until it has left.
   private var bodies: [UnsafeMutableRawBufferPointer] = []
   /// Called with each whole request.
-  var onRequest: (HTTP2FlowServer, Int32) -> Void = { server, stream in server.answer(stream, "ok") }
+  var onRequest: (HTTP2FlowServer, Int32) -> Void = { server, stream in server.answer(stream, "ok")
+  }
 
   init(_ peer: SimulatedPeer, streams: Int = 100, window: Int = 65_535, consumes: Bool = true) {
     var configuration = HTTP2Configuration(.server)

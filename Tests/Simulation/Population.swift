@@ -201,7 +201,8 @@ extension ProxyRun {
     let attack: Attack
     let listener = dice.roll(listenerAddresses.count)
     if runConditions.servesHTTP2[listener] && dice.chance(700) {
-      return add(Hostile(self, number: number, listener: listener, drawStreamAttack(), dice: dice.split()))
+      return add(
+        Hostile(self, number: number, listener: listener, drawStreamAttack(), dice: dice.split()))
     }
     switch dice.roll(18) {
     case 0...4: attack = .garbage(dice.roll(Garbage.requests))

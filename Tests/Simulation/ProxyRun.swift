@@ -160,7 +160,8 @@ final class ProxyRun {
     }
     var parts = SimulatedWorkerParts(
       configuration: runConditions.configuration, listeners: listenerAddresses,
-      servers: withDeadAddresses(), contexts: fixtures.contexts(tlsVersions, runConditions.servesHTTP2),
+      servers: withDeadAddresses(),
+      contexts: fixtures.contexts(tlsVersions, runConditions.servesHTTP2),
       options: runConditions.options, logger: logger(), run: run, recovered: recovered)
     let c = runConditions
     parts.adjustJournal = {

@@ -16,7 +16,8 @@ extension ProxyRun {
       fail("response", "Date is \(head.all("date")) in the answer to \(script.id)")
     }
     let via = head.all("via")
-    if id != nil, !["1.1 millrace", "1.0 millrace", "2.0 millrace"].contains(via.first) || via.count > 1
+    if id != nil,
+      !["1.1 millrace", "1.0 millrace", "2.0 millrace"].contains(via.first) || via.count > 1
     {
       fail("response", "Via is \(via) in the answer to \(script.id)")
     }

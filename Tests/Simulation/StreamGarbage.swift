@@ -58,7 +58,8 @@ enum StreamGarbage {
     case 13: return Frame.write(Frame.Kind.ping, 0, 0, [1, 2, 3])
     case 14: return Frame.write(Frame.Kind.goAway, 0, 0, [1])
     case 15: return Frame.write(Frame.Kind.reset, 0, stream, [1])
-    case 16: return Frame.windowUpdate(stream, 0x7FFF_FFFF) + Frame.windowUpdate(stream, 0x7FFF_FFFF)
+    case 16:
+      return Frame.windowUpdate(stream, 0x7FFF_FFFF) + Frame.windowUpdate(stream, 0x7FFF_FFFF)
     case 17: return Frame.write(Frame.Kind.headers, 0xD, stream, [200, 0x82])
     case 18: return Frame.write(data, Frame.Flag.padded, stream, [200, 1])
     case 19: return Frame.write(Frame.Kind.settings, 1, 0, Frame.bytes(1, 6))

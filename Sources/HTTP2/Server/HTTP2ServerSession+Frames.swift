@@ -7,6 +7,9 @@ internal import Glibc
 extension HTTP2ServerSession {
   /// A larger one is not a flood: the windows' bound of 2³¹ − 1 ends it.
   static var usefulIncrement: Int { 1024 }
+  /// Bytes of content in a frame that uses a window up: a peer that gives back what it has read, frame by
+  /// frame, cuts pieces of any size out of a large content, but few that are as small.
+  static var usefulPiece: Int { 64 }
 
   /// Uses a whole frame. - Returns: what the caller is to be told.
   mutating func readFrame(

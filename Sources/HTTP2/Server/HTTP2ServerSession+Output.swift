@@ -144,7 +144,7 @@ extension HTTP2ServerSession {
     streams[stream].pointee.sendWindow -= count
     sendWindow -= count
     // A piece that uses a window up is as large as its peer wants it to be.
-    if count >= Self.usefulIncrement || window(stream) > 0 { budget.earn(.content) }
+    if count >= Self.usefulPiece || window(stream) > 0 { budget.earn(.content) }
   }
 
   /// DATA that was taken out of the window will not be sent: the connection's bytes are free again.

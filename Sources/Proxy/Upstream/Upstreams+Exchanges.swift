@@ -50,7 +50,9 @@ extension Upstreams {
       index: state.pointee.address,
       left: Int32(plan.pointee.servers[Int(server)].addresses.count) - 1)
     let made = connect(Int32(bitPattern: exchange), group, server, first, &loop)
-    guard plan.pointee.speaks == .negotiated, !isRaw, case .connecting(let u) = made else { return made }
+    guard plan.pointee.speaks == .negotiated, !isRaw, case .connecting(let u) = made else {
+      return made
+    }
     u.pointee.kind = .dialed
     return .dialing(u)
   }
