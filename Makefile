@@ -8,7 +8,7 @@ SWIFT ?= swift
 TOOLS := .build/test-tools
 FORMATTED = $(wildcard Package.swift Sources Tests Examples/Package.swift Examples/Sources)
 
-.PHONY: help bootstrap demo demo-refused test test-unit test-system test-features test-refused test-steady test-snippets test-teardown test-instructions test-sanitizers check build \
+.PHONY: help bootstrap demo demo-refused test test-unit test-system test-features test-refused clients test-steady test-snippets test-teardown test-instructions test-sanitizers check build \
   release examples docs format lint bench bench-forwarder bench-engine bench-features bench-load bench-lab simulate clean
 
 help: ## list the targets
@@ -43,6 +43,10 @@ test-features: bootstrap ## run the contract suite once with each engine feature
 
 test-refused: bootstrap ## system tests with engine auto, io_uring refused by EPERM, then by ENOSYS
 	@scripts/test --refused
+
+clients: ## real clients and servers on both engines, FOLDER=… keeps their packages (needs a network)
+	@$(SWIFT) build -c release --product millrace
+	@Tests/Clients/run $(if $(FOLDER),--folder "$(FOLDER)") $(ARGS)
 
 simulate: ## run the proxy in seeded simulations: SEED=1 COUNT=1000; SEED=n COUNT=1 VERBOSE=1 replays one
 	@scripts/simulate "$(or $(SEED),1)" "$(or $(COUNT),1000)" $(VERBOSE)

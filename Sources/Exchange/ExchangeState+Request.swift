@@ -36,13 +36,18 @@ extension ExchangeState {
   }
 
   /// Policies and router have decided: the request goes to a server.
-  /// - Parameter asksUpgrade: its offer to switch to another protocol goes on with it.
-  public mutating func routed(_ budget: RetryBudget, asksUpgrade: Bool = false) -> Actions {
+  /// - Parameters:
+  ///   - asksUpgrade: its offer to switch to another protocol goes on with it.
+  ///   - tellsUnprocessed: the upstream's protocol tells which requests were not processed.
+  public mutating func routed(
+    _ budget: RetryBudget, asksUpgrade: Bool = false, tellsUnprocessed: Bool = false
+  ) -> Actions {
     // TRAP: the answer to `.route`, which is asked once.
     precondition(stage == .routing, "a route without a request")
     stage = .running
     if asksUpgrade { options = options | .asksUpgrade }
     retries = budget
+    if tellsUnprocessed { options = options | .tellsUnprocessed }
     upstream = .attaching
     return Actions(.attach)
   }
@@ -103,6 +108,21 @@ extension ExchangeState {
       return fail(.resourcesExhausted)
     }
     return Actions(requestFlow.block() == .pause ? .pauseRequest : .none)
+  }
+
+  /// Content has arrived, and the server's protocol has no window for it (RFC 9113 5.2). The buffer may
+  /// be empty: room comes from the server, not from what leaves.
+  public mutating func requestWindowClosed() -> Actions {
+    guard request == .open, stage != .ended, response < .replying || isTunnel else {
+      return Actions()
+    }
+    return Actions(requestFlow.block() == .pause ? .pauseRequest : .none)
+  }
+
+  /// The window has opened.
+  public mutating func requestWindowOpened() -> Actions {
+    guard request == .open, stage == .running, upstream.hasBuffer else { return Actions() }
+    return Actions(requestFlow.resume() == .resume ? .resumeRequest : .none)
   }
 
   /// The turn's input is used up. - Parameter bulk: the downstream is read in large buffers.

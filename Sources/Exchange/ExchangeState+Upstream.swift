@@ -104,6 +104,15 @@ extension ExchangeState {
     return Actions(.countStale | .releaseUpstream | .attach | .carryUnsent)
   }
 
+  /// The connection takes no more streams, and nothing of this one's request has left: on another
+  /// connection it is no second try either.
+  public mutating func upstreamUnsent() -> Actions {
+    // TRAP: the driver reports for the stream that the exchange has, before the server has heard of it.
+    precondition(upstream == .busy && response == .none, "unsent after a response")
+    upstream = .attaching
+    return Actions(.countStale | .releaseUpstream | .attach | .carryUnsent)
+  }
+
   /// The server's stream has ended, and the content does not end with it (`responseEnd`).
   /// - Parameters:
   ///   - reset: not in order.
@@ -123,11 +132,15 @@ extension ExchangeState {
 
   /// The server says that it has not processed the request (RFC 9113 8.7): any request that was kept
   /// may be sent again.
-  public mutating func streamRefused(canResend: Bool = true) -> Actions {
+  /// - Parameter isOrderly: it ends a connection on which it has served others, as servers do after some
+  ///   number of requests: the next one is no second try.
+  public mutating func streamRefused(canResend: Bool = true, isOrderly: Bool = false) -> Actions {
     // TRAP: the driver reports for the connection that the exchange has.
     precondition(upstream == .busy || upstream == .deaf, "a refusal without a stream")
     if response >= .relaying || isTunnel { return fail(.upstreamReset) }
-    return canResend && mayResend ? resend(.streamRefused, .none) : fail(.streamRefused)
+    guard canResend && mayResend else { return fail(.streamRefused) }
+    if isOrderly { retries.attempts += 1 }
+    return resend(.streamRefused, .none)
   }
 
   /// Whether the request is there to be sent again. The first byte of a response says that the server

@@ -252,7 +252,7 @@ struct ProblemTests {
     arguments: [
       (
         "protocol: h2", "upstreams.web.protocol",
-        "h2 is not available in this version; write http/1.1, or remove the key"
+        "is h2, which needs TLS, and the upstream has no tls; add tls: {}, or write h2c"
       ),
       (
         "balance: least", "upstreams.web.balance",

@@ -46,9 +46,14 @@ struct SemanticsTests {
   }
 
   @Test(
-    "a listener serves HTTP/1.1, or what it says, in that order",
+    "a listener serves HTTP/1.1, with TLS HTTP/2 before it, or what it says, in that order",
     arguments: [
       ("", [HTTPVersionChoice.http11]), ("http_versions: [h2]", [.http2]),
+      ("tls: {certificates: [{certificate: c.pem, key: k.pem}]}", [.http2, .http11]),
+      (
+        "tls: {certificates: [{certificate: c.pem, key: k.pem}]}, http_versions: [http/1.1]",
+        [.http11]
+      ),
       ("http_versions: [h2, http/1.1]", [.http2, .http11]),
       ("http_versions: [http/1.1, h2]", [.http11, .http2]),
     ])

@@ -91,8 +91,25 @@ struct UpstreamTLSTests {
         "TLS 1.1 is not supported: it is deprecated by RFC 8996; write \"1.2\" or \"1.3\""
       ),
       (
-        "tls: {alpn: [h2, http/1.1]}", "tls.alpn[0]",
-        "h2 is not available in this version; write [http/1.1], or remove the key"
+        "tls: {alpn: [h2, http/1.1]}", "tls.alpn",
+        "offers h2, http/1.1, and protocol http/1.1 needs http/1.1; write [http/1.1], or remove the key"
+      ),
+      (
+        "protocol: h2, tls: {alpn: [http/1.1]}", "tls.alpn",
+        "offers http/1.1, and protocol h2 needs h2; write [h2], or remove the key"
+      ),
+      (
+        "protocol: auto, tls: {alpn: [h2]}", "tls.alpn",
+        "offers h2, and protocol auto needs h2, http/1.1; write [h2, http/1.1], or remove the key"
+      ),
+      (
+        "protocol: auto", "protocol",
+        "is auto, which is decided within TLS, and the upstream has no tls;"
+          + " add tls: {}, or write http/1.1 or h2c"
+      ),
+      (
+        "protocol: h2c, tls: {}", "protocol",
+        "is h2c, which has no TLS, and the upstream has tls; write h2, or remove tls"
       ),
       (
         "tls: {alpn: [http/1.1, http/1.1]}", "tls.alpn[1]",
@@ -100,9 +117,9 @@ struct UpstreamTLSTests {
       ),
       (
         "tls: {alpn: [spdy]}", "tls.alpn[0]",
-        "is the text \"spdy\", which is not a protocol for ALPN (http/1.1); write one of them"
+        "is the text \"spdy\", which is not a protocol for ALPN (http/1.1 or h2); write one of them"
       ),
-      ("tls: {alpn: []}", "tls.alpn", "is empty; write at least one, for example [http/1.1]"),
+      ("tls: {alpn: []}", "tls.alpn", "is empty; write at least one, for example [h2]"),
     ])
   func wrong(extra: String, key: String, expected: String) throws {
     let problems = load(minimal(upstream: extra)).problems

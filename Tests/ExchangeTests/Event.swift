@@ -9,15 +9,17 @@ enum Event: UInt8, CaseIterable, Sendable {
   case roomGranted, roomDropped, roomRefused, roomTooLarge, roomDelayed, roomTimedOut
   case routed, routedOnce, replyLocally
   case contentWanted
-  case requestContent, requestBlocked, requestTurnEnded, requestTurnEndedBulk, requestEnd
+  case requestContent, requestBlocked, requestWindowClosed, requestWindowOpened
+  case requestTurnEnded, requestTurnEndedBulk, requestEnd
   case requestCopied, requestTaken, requestTakenAll, requestSendFailed
   case upstreamQueued, upstreamDialing, upstreamConnecting, upstreamAssigned, upstreamReady
   case attachFailed, connectFailed, connectFailedEmpty, connectTimedOut, handshakeFailed
-  case handshakeTimedOut, upstreamStale
+  case handshakeTimedOut, upstreamStale, upstreamUnsent
   case upstreamEOF, upstreamReset, upstreamEOFWithoutMemory, streamRefused, responseTimedOut
   case responseBegan, interim, interimUnwritten, continueHead
   case responseHead, responseHeadOfStream, upgradeAccepted
   case responseContent, responseBlocked, turnEnded, turnEndedBulk
+  case responseWindowClosed, responseWindowOpened
   case responseEnd, responseEndReusable, replyWritten
   case responseLeft, responseLeftAll, responseTaken, responseTakenAll
   case beginDurable, lastDurable, recordFailed
@@ -66,6 +68,8 @@ extension Walker {
     case .requestBlocked:
       return s.request == .open && !s.requestFlow.isPaused
         && (s.stage == .routing || s.stage == .running)
+    case .requestWindowClosed: return s.takesRequestContent
+    case .requestWindowOpened: return true
     case .requestTurnEnded, .requestTurnEndedBulk: return s.upstream.isAttached
     case .requestEnd:
       return s.request == .open && s.upstream.hasBuffer && (s.response < .replying || s.isTunnel)
@@ -82,6 +86,8 @@ extension Walker {
       .handshakeTimedOut:
       return s.upstream == .connecting || s.upstream == .dialing
     case .upstreamStale: return s.upstream == .assigned
+    case .upstreamUnsent:
+      return s.upstream == .busy && s.response == .none && !s.isTunnel && !s.requestFlow.isEmpty
     case .upstreamEOF, .upstreamReset, .upstreamEOFWithoutMemory:
       return asked || s.upstream == .assigned
     case .streamRefused, .responseTimedOut: return asked
@@ -93,6 +99,8 @@ extension Walker {
       return s.takesResponseContent && (s.responseFlow.hasRoom || !hasDownstream)
     case .responseBlocked:
       return s.response == .relaying && hasDownstream && !s.responseFlow.isPaused
+    case .responseWindowClosed: return s.takesResponseContent && hasDownstream
+    case .responseWindowOpened: return hasDownstream
     case .turnEnded, .turnEndedBulk: return s.stage == .running
     case .responseEnd, .responseEndReusable: return s.response == .relaying
     case .replyWritten: return s.response == .replying
@@ -147,6 +155,10 @@ extension Walker {
       state.requestContent(1, buffered: 1)
       return Actions()
     case .requestBlocked: return state.requestBlocked()
+    case .requestWindowClosed:
+      ledger.awaitsServerWindow = true
+      return state.requestWindowClosed()
+    case .requestWindowOpened: return state.requestWindowOpened()
     case .requestTurnEnded: return state.requestTurnEnded(bulk: false)
     case .requestTurnEndedBulk: return state.requestTurnEnded(bulk: true)
     case .requestEnd: return state.requestEnd(buffered: 1)
@@ -182,6 +194,7 @@ extension Walker {
   private mutating func feedAnswer(_ event: Event) -> Actions {
     switch event {
     case .upstreamStale: return state.upstreamStale()
+    case .upstreamUnsent: return state.upstreamUnsent()
     case .upstreamEOF: return state.upstreamClosed(reset: false)
     case .upstreamReset: return state.upstreamClosed(reset: true)
     case .upstreamEOFWithoutMemory: return state.upstreamClosed(reset: false, canResend: false)
@@ -215,6 +228,10 @@ extension Walker {
     case .responseContent:
       state.responseContent(1, buffered: state.delivery == .none ? 0 : 1)
       return Actions()
+    case .responseWindowClosed:
+      ledger.awaitsClientWindow = true
+      return state.responseWindowClosed()
+    case .responseWindowOpened: return state.responseWindowOpened()
     case .responseBlocked: return state.responseBlocked()
     case .turnEnded: return state.responseTurnEnded(bulk: false)
     case .turnEndedBulk: return state.responseTurnEnded(bulk: true)

@@ -28,6 +28,9 @@ struct Ledger: Hashable {
   var isHeld = false
   var requestPaused = false
   var responsePaused = false
+  /// What is paused waits for a window of the other side's protocol.
+  var awaitsServerWindow = false
+  var awaitsClientWindow = false
   var records: Records = []
   var awaitsBegin = false
   var awaitsLast = false
@@ -45,6 +48,8 @@ struct Ledger: Hashable {
     var bits: UInt64 = 0
     func add(_ flag: Bool) { bits = bits << 1 | (flag ? 1 : 0) }
     add(requestCounted)
+    add(awaitsServerWindow)
+    add(awaitsClientWindow)
     add(hasRoom)
     add(routes)
     add(hasUpstream)
@@ -181,7 +186,9 @@ struct Walker {
       "attempts only fall")
     ledger.carriesUnsent = actions.has(.carryUnsent)
     if actions.has(.carryUnsent) {
-      require(before.upstream == .assigned || before.upstream == .connecting, "unsent is unsent")
+      require(
+        before.upstream == .assigned || before.upstream == .connecting || event == .upstreamUnsent,
+        "unsent is unsent")
     }
     if actions.has(.carryCopy) {
       require(!ledger.serverSpoke, "no second try behind a byte of a response")
@@ -261,6 +268,8 @@ struct Walker {
   }
 
   private mutating func executeFlows(_ actions: Actions) {
+    if !state.requestFlow.isPaused { ledger.awaitsServerWindow = false }
+    if !state.responseFlow.isPaused { ledger.awaitsClientWindow = false }
     let isOver = state.upstream == .released
     if isOver || state.isTunnel && state.request != .open { ledger.requestPaused = false }
     if isOver || state.response == .whole { ledger.responsePaused = false }
@@ -319,9 +328,11 @@ struct Walker {
     require(s.responseFlow.isPaused == ledger.responsePaused, "the paused response is the driver's")
     require(
       !s.requestFlow.isPaused || !s.requestFlow.isEmpty || !s.upstream.hasBuffer
-        || s.upstream == .deaf, "a paused request has someone who resumes it")
+        || s.upstream == .deaf || ledger.awaitsServerWindow,
+      "a paused request has someone who resumes it")
     require(
-      !s.responseFlow.isPaused || !s.responseFlow.isEmpty && s.upstream.isAttached,
+      !s.responseFlow.isPaused
+        || (!s.responseFlow.isEmpty || ledger.awaitsClientWindow) && s.upstream.isAttached,
       "a paused response has someone who resumes it")
     require(
       s.audit.gate == .none

@@ -113,7 +113,7 @@ struct ServerHarness: ~Copyable {
         Seen(event: byClient ? "reset" : "cut", id: UInt32(truncatingIfNeeded: tag), code: code))
     case .windowOpened(let stream):
       seen.append(Seen(event: "window", id: stream < 0 ? 0 : session.id(stream)))
-    case .goAway(let code): seen.append(Seen(event: "go away", code: code))
+    case .goAway(_, let code): seen.append(Seen(event: "go away", code: code))
     case .pong: seen.append(Seen(event: "pong"))
     case .failed(let failure):
       if seen.last?.event == "failed" { return }

@@ -107,7 +107,9 @@ class Handshakes(SystemCase):
                 self.assertIn("HTTP/1.1 200", out)
 
     def test_alpn_http_1_1_is_agreed_and_strangers_are_refused(self):
-        proxy = self.start_tls()
+        config = self.settings_for(self.origin.port, tls=self.site_tls)
+        config["listeners"][0]["http_versions"] = ["http/1.1"]
+        proxy = self.start_proxy(config)
         out = peers.s_client(proxy.port, "-alpn", "h2,http/1.1", send=_ASK)
         self.assertIn("ALPN protocol: http/1.1", out)
         self.assertIn("HTTP/1.1 200", out)

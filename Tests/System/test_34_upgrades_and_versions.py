@@ -166,7 +166,9 @@ class TLSPorts(SystemCase):
         self.assertEqual((line.level, line["reason"]), ("info", "no_application_protocol"))
 
     def test_http_1_0_is_selected_only_where_nothing_better_is_offered(self):
-        proxy = self.start_tls()
+        config = self.settings_for(self.start_origin().port, tls=self.site_tls)
+        config["listeners"][0]["http_versions"] = ["http/1.1"]
+        proxy = self.start_proxy(config)
         for offer, expected in (
             (["http/1.0"], "http/1.0"),
             (["http/1.0", "http/1.1"], "http/1.1"),

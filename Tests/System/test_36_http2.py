@@ -77,6 +77,7 @@ class Versions(HTTP2Case):
     def test_a_listener_without_it_serves_what_it_has(self):
         self.serve(tls=True)
         config = self.settings_for(self.origin.port, tls=self.site_tls)
+        config["listeners"][0]["http_versions"] = ["http/1.1"]
         self.proxy = self.start_proxy(config)
         out = self.curl("--http2", "-o", "/dev/null", "-w", "%{http_version} %{http_code}")
         self.assertEqual(out, b"1.1 200")

@@ -10,9 +10,30 @@ public enum Balance: String, Sendable, Equatable, CaseIterable {
   case randomTwo = "random_two"
 }
 
+/// What is spoken with the servers of an upstream.
+public enum UpstreamProtocol: String, Sendable, Equatable, CaseIterable {
+  case http11 = "http/1.1"
+  /// HTTP/2 over TLS, chosen by ALPN.
+  case http2 = "h2"
+  /// HTTP/2 without TLS, by prior knowledge (RFC 9113 3.3).
+  case http2Cleartext = "h2c"
+  /// Whichever of HTTP/2 and HTTP/1.1 the server chooses by ALPN.
+  case negotiated = "auto"
+
+  /// What is offered by ALPN.
+  var offered: [String] {
+    switch self {
+    case .http11, .http2Cleartext: [UpstreamProtocol.http11.rawValue]
+    case .http2: [UpstreamProtocol.http2.rawValue]
+    case .negotiated: [UpstreamProtocol.http2.rawValue, UpstreamProtocol.http11.rawValue]
+    }
+  }
+}
+
 /// A named set of servers that are alike.
 public struct UpstreamConfiguration: Sendable, Equatable {
   public var name: String
+  public var speaks = UpstreamProtocol.http11
   /// At least one.
   public var servers: [ServerConfiguration]
   /// nil: connections to the servers are plain.

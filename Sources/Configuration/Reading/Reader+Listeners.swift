@@ -50,7 +50,12 @@ extension Reader {
         timeouts: timeouts, underscores: underscores ?? .pass)
     }
     if let mode = fileMode(fields, "mode") { configuration?.mode = mode }
-    if let versions, !versions.isEmpty { configuration?.httpVersions = versions }
+    if let versions, !versions.isEmpty {
+      configuration?.httpVersions = versions
+    } else if tls != nil {
+      // A client that does not ask for it by ALPN is served as before.
+      configuration?.httpVersions = [.http2, .http11]
+    }
     if case .ip? = address, let mode = fields["mode"] {
       report(
         location(mode), "applies to Unix sockets only, and \(written ?? "the address") is not one",

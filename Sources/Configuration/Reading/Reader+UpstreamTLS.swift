@@ -3,7 +3,9 @@
 
 extension Reader {
   /// - Parameter servers: of the upstream, each of which needs a name to be verified by.
-  mutating func upstreamTLS(_ value: Located, _ servers: [ServerConfiguration]) -> UpstreamTLS? {
+  mutating func upstreamTLS(
+    _ value: Located, _ servers: [ServerConfiguration], _ speaks: UpstreamProtocol
+  ) -> UpstreamTLS? {
     guard let fields = fields(value, Shapes.upstreamTLS, example: "tls: {ca: ca.pem}") else {
       return nil
     }
@@ -18,7 +20,17 @@ extension Reader {
     if let version = word(fields, "minimum_version").flatMap(ListenerTLS.Version.init) {
       tls.minimumVersion = version
     }
-    if let protocols = words(fields, "alpn"), !protocols.isEmpty { tls.alpn = protocols }
+    tls.alpn = speaks.offered
+    if let value = fields["alpn"], let protocols = words(fields, "alpn"), !protocols.isEmpty {
+      tls.alpn = protocols
+      if Set(protocols) != Set(speaks.offered) {
+        let offered = speaks.offered.joined(separator: ", ")
+        report(
+          value,
+          "offers \(protocols.joined(separator: ", ")), and protocol \(speaks.rawValue) needs \(offered)",
+          "write [\(offered)], or remove the key")
+      }
+    }
     if !fields.has("server_name") { checkNames(servers) }
     if !tls.verify { warnUnverified(fields) }
     return tls

@@ -48,7 +48,7 @@ extension Reader {
     let example = "{servers: [10.0.0.1:8080]}"
     guard let fields = fields(value, Shapes.upstream, example: example) else { return nil }
     var upstream = UpstreamConfiguration(name: name, servers: [], location: place)
-    _ = word(fields, "protocol")
+    if let name = word(fields, "protocol").flatMap(UpstreamProtocol.init) { upstream.speaks = name }
     if let list = fields["servers"] {
       for item in items(list, Shapes.upstream.key("servers").value) ?? [] {
         guard let server = server(item) else { continue }
@@ -56,7 +56,8 @@ extension Reader {
         upstream.servers.append(server)
       }
     }
-    upstream.tls = fields["tls"].flatMap { upstreamTLS($0, upstream.servers) }
+    upstream.tls = fields["tls"].flatMap { upstreamTLS($0, upstream.servers, upstream.speaks) }
+    checkProtocol(upstream, fields)
     if let balance = balance(fields) { upstream.balance = balance }
     if let value = fields["retries"] { readRetries(value, into: &upstream.retries) }
     if let value = fields["timeouts"] { readTimeouts(value, into: &upstream.timeouts) }
@@ -67,6 +68,23 @@ extension Reader {
     }
     readSource(fields, into: &upstream)
     return upstream
+  }
+
+  /// HTTP/2 with TLS and without have names of their own, so that neither is spoken by mistake.
+  private mutating func checkProtocol(_ upstream: UpstreamConfiguration, _ fields: Fields) {
+    guard let value = fields["protocol"] else { return }
+    switch upstream.speaks {
+    case .http2 where !fields.has("tls"):
+      report(
+        value, "is h2, which needs TLS, and the upstream has no tls", "add tls: {}, or write h2c")
+    case .negotiated where !fields.has("tls"):
+      report(
+        value, "is auto, which is decided within TLS, and the upstream has no tls",
+        "add tls: {}, or write http/1.1 or h2c")
+    case .http2Cleartext where fields.has("tls"):
+      report(value, "is h2c, which has no TLS, and the upstream has tls", "write h2, or remove tls")
+    default: break
+    }
   }
 
   /// A host as a Host field has it, with or without a port.

@@ -88,8 +88,7 @@ package enum Shapes {
                 Unavailable("h2c", instead: "write h2, which without tls is by prior knowledge"),
                 Unavailable("h3", instead: "write h2 or http/1.1"),
                 Unavailable("http/3", instead: "write h2 or http/1.1"),
-              ])), count: 1...8),
-        default: "[http/1.1]"),
+              ])), count: 1...8)),
       KeyShape("tls", .mapping(tls)),
       KeyShape(
         "underscores",
@@ -166,10 +165,12 @@ package enum Shapes {
         "protocol",
         .choice(
           Choice(
-            "a protocol", ["http/1.1"],
-            unavailable: ["h2", "http/2", "h2c", "h3", "http/3"].map {
-              Unavailable($0, instead: "write http/1.1, or remove the key")
-            })),
+            "a protocol", UpstreamProtocol.allCases.map(\.rawValue),
+            unavailable: [
+              Unavailable("http/2", instead: "write h2 (with tls) or h2c (without)"),
+              Unavailable("h3", instead: "write h2, or auto"),
+              Unavailable("http/3", instead: "write h2, or auto"),
+            ])),
         default: "http/1.1"),
       KeyShape(
         "servers",
@@ -210,9 +211,9 @@ package enum Shapes {
         .list(
           .choice(
             Choice(
-              "a protocol for ALPN", ["http/1.1"],
-              unavailable: ["h2", "http/2", "h3", "http/3"].map {
-                Unavailable($0, instead: "write [http/1.1], or remove the key")
+              "a protocol for ALPN", ["http/1.1", "h2"],
+              unavailable: ["http/2", "h3", "http/3"].map {
+                Unavailable($0, instead: "remove the key: protocol says what is offered")
               })), count: 1...8),
         default: "[http/1.1]"),
     ])

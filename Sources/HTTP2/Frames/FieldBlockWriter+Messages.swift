@@ -111,3 +111,61 @@ extension FieldBlockWriter {
     }
   }
 }
+
+extension FieldBlockWriter {
+  /// Bytes that a request's head can need beside those received: pseudo-fields, forwarding fields with the
+  /// longest client (45) and pseudonym (128).
+  private static var requestMargin: Int { 512 }
+
+  /// Room that a request's block needs at most: the authority is there twice.
+  @inline(__always)
+  public static func capacity(for forwarding: RequestForwarding) -> Int {
+    let request = forwarding.request
+    return request.bytes.count + request.fieldCount * fieldOverhead + requestMargin
+      + 2 * forwarding.authority.count
+  }
+
+  /// Adds a request's head as the server gets it (RFC 9113 8.3.1). Cookies stay in the parts that they
+  /// came in.
+  public mutating func request(_ forwarding: RequestForwarding) {
+    let request = forwarding.request
+    switch request.method {
+    case .get: indexed(StaticTable.methodGET)
+    case .post: indexed(StaticTable.methodPOST)
+    default: field(named: StaticTable.methodGET, request.methodName)
+    }
+    // The scheme is that of the target, which the downstream connection tells better than a proxy's
+    // absolute form.
+    indexed(forwarding.isSecure ? StaticTable.schemeHTTPS : StaticTable.schemeHTTP)
+    let authority = forwarding.authority
+    if authority.count > 0 { field(named: StaticTable.authority, authority) }
+    path(forwarding)
+    for index in 0..<request.fieldCount {
+      let line = request.field(index)
+      if forwarding.passes(line) {
+        self.line(line.known, request.slice(line.name), request.slice(line.value))
+      }
+    }
+    if let hops = forwarding.maxForwards {
+      field(named: StaticTable.index(of: .maxForwards), decimal: UInt64(hops))
+    }
+    if case .length(let size) = request.content { contentLength(size) }
+    if request.acceptsTrailers { field("te", "trailers") }
+    forwarding.addFields(to: &self)
+  }
+
+  /// Adds `:path`, which is in two pieces.
+  private mutating func path(_ forwarding: RequestForwarding) {
+    let (prefix, rest) = forwarding.target
+    let start = Self.bytes(prefix)
+    if start.isEmpty {
+      if rest.count == 1 && rest[0] == UInt8(ascii: "/") { return indexed(StaticTable.pathRoot) }
+      return field(named: StaticTable.path, rest)
+    }
+    withUnsafeTemporaryAllocation(byteCount: start.count + rest.count, alignment: 1) { room in
+      room.copyMemory(from: start)
+      UnsafeMutableRawBufferPointer(rebasing: room[start.count...]).copyMemory(from: rest)
+      field(named: StaticTable.path, UnsafeRawBufferPointer(room))
+    }
+  }
+}

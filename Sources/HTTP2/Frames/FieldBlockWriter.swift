@@ -3,7 +3,7 @@
 // the audit log lets it, and a stream holds its own bytes and no entry in anybody's table.
 
 internal import Glibc
-public import HTTP
+internal import HTTP
 
 /// One field block in the making, in the caller's memory.
 public struct FieldBlockWriter: ~Copyable {

@@ -21,8 +21,8 @@ struct FloodBudget {
 
   /// What earns points.
   enum Earning: Int {
-    /// A frame of content in either direction: it may be answered by a window for its stream, and one
-    /// for the connection.
+    /// A frame of content that was sent: it may be answered by a window for its stream, and one for the
+    /// connection.
     case content = 2
     case response = 10
   }

@@ -3,7 +3,7 @@
 // stream's own follow each other.
 
 internal import Glibc
-public import HTTP
+internal import HTTP
 
 public enum HTTP2ResponseWriter {
   /// Bytes of content that a frame may have, whatever the client allows: pieces of several streams
@@ -65,6 +65,24 @@ public enum HTTP2ResponseWriter {
     }
     FrameHeader(.headers, flags, stream: id, length: piece).write(to: base)
     return total
+  }
+
+  /// What a frame is that was renumbered.
+  public struct RenumberedFrame {
+    public let length: Int
+    public let isData: Bool
+    public let endsStream: Bool
+  }
+
+  /// Gives a frame that was written here the number of another stream.
+  public static func renumber(
+    _ frame: UnsafeMutableRawPointer, to id: UInt32
+  ) -> RenumberedFrame {
+    let header = FrameHeader(reading: UnsafeRawPointer(frame))
+    FrameHeader(header.type, header.flags, stream: id, length: header.length).write(to: frame)
+    return RenumberedFrame(
+      length: header.length, isData: header.type == .data,
+      endsStream: header.flags.has(.endStream) && header.type != .continuation)
   }
 
   /// Writes what stands in front of `count` bytes of content: `dataOverhead` bytes.

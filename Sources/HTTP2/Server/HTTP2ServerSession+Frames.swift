@@ -6,7 +6,7 @@ internal import Glibc
 
 extension HTTP2ServerSession {
   /// A larger one is not a flood: the windows' bound of 2³¹ − 1 ends it.
-  private static var usefulIncrement: Int { 1024 }
+  static var usefulIncrement: Int { 1024 }
 
   /// Uses a whole frame. - Returns: what the caller is to be told.
   mutating func readFrame(
@@ -23,8 +23,10 @@ extension HTTP2ServerSession {
       guard header.stream == 0 else { return fail(.badStream, .protocolError) }
       guard payload.count >= 8 else { return fail(.frameSize, .frameSizeError) }
       budget.spend(.frame)
+      let last = payload.baseAddress!.readUInt32(at: 0) & 0x7FFF_FFFF
       let code = HTTP2ErrorCode(rawValue: payload.baseAddress!.readUInt32(at: 4))
-      return .goAway(code: code)
+      hasPeerLeft = true
+      return .goAway(last: last, code: code)
     case .pushPromise: return fail(.push, .protocolError)
     case .continuation: return fail(.frameOrder, .protocolError)
     default:
@@ -52,7 +54,7 @@ extension HTTP2ServerSession {
     while at < payload.count {
       let id = payload.baseAddress!.readUInt16(at: at)
       let value = payload.baseAddress!.readUInt32(at: at + 2)
-      if let code = peer.apply(id, value) { return fail(.badSetting, code) }
+      if let code = peer.apply(id, value, on: options.side) { return fail(.badSetting, code) }
       at += 6
     }
     control.push(.settingsAck())
@@ -110,7 +112,7 @@ extension HTTP2ServerSession {
   /// What must not come for a stream that was never opened (RFC 9113 5.1); for one that has ended it is
   /// no error.
   private mutating func checkNotIdle(_ id: UInt32) -> HTTP2ServerEvent? {
-    id > lastStream || id & 1 == 0 ? fail(.badStream, .protocolError) : nil
+    id > max(lastStream, passedOver) || id & 1 == 0 ? fail(.badStream, .protocolError) : nil
   }
 
   private mutating func readReset(
@@ -122,7 +124,8 @@ extension HTTP2ServerSession {
       budget.spend(.frame)
       return checkNotIdle(header.stream)
     }
-    budget.spend(.wastedStream)
+    // A server's resets cost it more than they cost us.
+    if options.side == .server { budget.spend(.wastedStream) }
     let tag = streams[stream].pointee.tag
     release(stream, .byPeer)
     let code = HTTP2ErrorCode(rawValue: payload.baseAddress!.readUInt32(at: 0))
@@ -151,7 +154,10 @@ extension HTTP2ServerSession {
   private mutating func readPriorityUpdate(
     _ header: FrameHeader, _ payload: UnsafeRawBufferPointer
   ) -> HTTP2ServerEvent? {
-    guard header.stream == 0 else { return fail(.badStream, .protocolError) }
+    // A server may not send it (RFC 9218 7.1).
+    guard header.stream == 0, options.side == .server else {
+      return fail(.badStream, .protocolError)
+    }
     guard payload.count >= 4 else { return fail(.frameSize, .frameSizeError) }
     let id = payload.baseAddress!.readUInt32(at: 0) & 0x7FFF_FFFF
     guard id != 0 else { return fail(.badStream, .protocolError) }

@@ -7,7 +7,7 @@ extension HTTP2ServerSession {
   // MARK: Frames of the session's own
 
   /// Room that `writeControl` needs to make progress.
-  public static var controlRoom: Int { 64 }
+  public static var controlRoom: Int { 96 }
 
   /// Whether there is something to write.
   public var hasControl: Bool {
@@ -130,7 +130,8 @@ extension HTTP2ServerSession {
   public mutating func takeWindow(_ stream: Int, _ count: Int) {
     streams[stream].pointee.sendWindow -= count
     sendWindow -= count
-    budget.earn(.content)
+    // A piece that uses a window up is as large as its peer wants it to be.
+    if count >= Self.usefulIncrement || window(stream) > 0 { budget.earn(.content) }
   }
 
   /// DATA that was taken out of the window will not be sent: the connection's bytes are free again.
@@ -152,7 +153,7 @@ extension HTTP2ServerSession {
   public mutating func refuseStreams() {
     guard failure == nil, acceptedThrough == 0x7FFF_FFFF else { return }
     acceptedThrough = lastStream
-    goAway = (lastStream, .noError)
+    goAway = (lastOfPeer, .noError)
   }
 
   /// Asks for a sign of life: a `pong` with the same data follows.

@@ -98,8 +98,12 @@ extension HTTP2ServerSession {
     guard isRead else { return fail(.fieldBlock, .compressionError) }
     let endsStream = header.flags.has(.endStream)
     if let stream = streams.find(header.stream) {
+      if options.side == .client && !streams[stream].pointee.hasHead {
+        return responseHead(stream, endsStream: endsStream, &reader)
+      }
       return trailers(stream, endsStream: endsStream, isTooLarge: reader.arena.isTooLarge)
     }
+    if options.side == .client { return strayHead(header.stream) }
     return open(header, dependsOnItself: Self.dependsOnItself(header, payload), &reader)
   }
 
@@ -134,17 +138,18 @@ extension HTTP2ServerSession {
     let endsStream = header.flags.has(.endStream)
     guard id > lastStream else {
       // A stream that has ended, or one that was passed over (RFC 9113 5.1.1).
-      guard let end = streams.end(of: id) else { return fail(.badStream, .protocolError) }
-      return end == .byReset ? nil : fail(.closedStream, .streamClosed)
+      return stray(id)
     }
     guard id <= acceptedThrough else {
       // It was sent before our GOAWAY was read: nobody answers it (6.8).
+      passedOver = max(passedOver, id)
       return nil
     }
     lastStream = id
     if dependsOnItself {
       budget.spend(.wastedStream)
       control.push(.reset(id, .protocolError))
+      streams.remember(id, .byReset)
       return nil
     }
     guard
@@ -153,6 +158,8 @@ extension HTTP2ServerSession {
     else {
       budget.spend(.wastedStream)
       control.push(.reset(id, .refusedStream))
+      // What belongs to it may be on its way, and must not be answered by another reset.
+      streams.remember(id, .byReset)
       return nil
     }
     streams[stream].pointee.remoteEnded = endsStream
@@ -163,6 +170,38 @@ extension HTTP2ServerSession {
       streams[stream].pointee.isIncremental = priority.isIncremental
     }
     return .head(stream: stream, endsStream: endsStream)
+  }
+
+  /// A head on one of our own streams: interim, or final.
+  private mutating func responseHead(
+    _ stream: Int, endsStream: Bool, _ reader: inout HTTP2HeadReader
+  ) -> HTTP2ServerEvent? {
+    if reader.arena.isTooLarge { return .headTooLarge(stream: stream, endsStream: endsStream) }
+    if reader.head.first(":status")?.first == UInt8(ascii: "1") {
+      // An interim head ends nothing (RFC 9113 8.1).
+      if endsStream { return resetStream(stream, .protocolError) }
+      return .head(stream: stream, endsStream: false)
+    }
+    streams[stream].pointee.hasHead = true
+    streams[stream].pointee.remoteEnded = endsStream
+    return .head(stream: stream, endsStream: endsStream)
+  }
+
+  /// A head on a stream that is not ours, or not any more.
+  private mutating func strayHead(_ id: UInt32) -> HTTP2ServerEvent? {
+    guard id <= lastStream else { return fail(.badStream, .protocolError) }
+    return stray(id)
+  }
+
+  /// A head on a stream without a record, by how that ended.
+  private mutating func stray(_ id: UInt32) -> HTTP2ServerEvent? {
+    switch streams.end(of: id) {
+    case .byPeer: return fail(.closedStream, .streamClosed)
+    case .byReset: break
+    case .forgotten: budget.spend(.settings)
+    case nil: return fail(.badStream, .protocolError)
+    }
+    return nil
   }
 
   private mutating func trailers(
@@ -196,13 +235,17 @@ extension HTTP2ServerSession {
       streams[stream].pointee.receiveWindow -= header.length
       if streams[stream].pointee.remoteEnded {
         event = resetStream(stream, .streamClosed)
+      } else if options.side == .client && !streams[stream].pointee.hasHead {
+        event = resetStream(stream, .protocolError)
       } else if streams[stream].pointee.receiveWindow < 0 {
         event = resetStream(stream, .flowControlError)
       } else {
         owner = stream
       }
     } else {
-      guard header.stream <= lastStream else {
+      // A stream of an even number was never opened.
+      guard header.stream <= lastStream, header.stream & 1 == 1 else {
+        if header.stream & 1 == 0 { return fail(.badStream, .protocolError) }
         // Of a stream beyond our GOAWAY it is no error.
         if header.stream <= acceptedThrough { return fail(.badStream, .protocolError) }
         position = .data(stream: -1, left: header.length, padding: padding, ends: false)
@@ -211,7 +254,7 @@ extension HTTP2ServerSession {
       switch streams.end(of: header.stream) {
       case .byReset: break
       case .byPeer: return fail(.closedStream, .streamClosed)
-      case nil:
+      case .forgotten, nil:
         budget.spend(.wastedStream)
         control.push(.reset(header.stream, .streamClosed))
       }
@@ -235,6 +278,7 @@ extension HTTP2ServerSession {
       discard(stream, 1)
       guard padding <= left else { return fail(.badPadding, .protocolError) }
       left -= padding
+      if left == 0 && !ends { budget.spend(.settings) }
     }
     let count = min(left, bytes.count - offset)
     if count > 0 {
@@ -246,7 +290,6 @@ extension HTTP2ServerSession {
         giveBack(count)
         return nil
       }
-      budget.earn(.content)
       return content(stream, start, count)
     }
     if left == 0 && padding > 0 {

@@ -42,8 +42,12 @@ public struct HTTP2ServerSession: ~Copyable {
   var budget = FloodBudget()
   var peer = PeerSettings()
   var position = Position.preface
-  /// The highest stream that the client has opened.
+  /// The highest stream that the client has opened; on a client's side ours.
   var lastStream: UInt32 = 0
+  /// The highest one that came behind our GOAWAY and was passed over: it is not idle either.
+  var passedOver: UInt32 = 0
+  /// The peer has sent GOAWAY.
+  var hasPeerLeft = false
   /// Streams above it are refused: GOAWAY has been sent.
   var acceptedThrough: UInt32 = 0x7FFF_FFFF
   /// Bytes of DATA that the client lets us send on all streams together.
@@ -62,6 +66,7 @@ public struct HTTP2ServerSession: ~Copyable {
     guard let blocks = FieldBlockReader(fieldLimit: fields, memory: memory) else { return nil }
     self.blocks = blocks
     self.options = options
+    position = options.side == .server ? .preface : .firstFrame
     streams = ServerStreams(capacity: options.streams)
     control = ControlQueue(streams: options.streams)
     receiveWindow = max(options.connectionWindow, 65_535)
@@ -156,9 +161,12 @@ public struct HTTP2ServerSession: ~Copyable {
     let failure = HTTP2ServerFailure(reason: reason, code: code)
     self.failure = failure
     position = .over
-    goAway = (lastStream, code)
+    goAway = (lastOfPeer, code)
     return .failed(failure)
   }
+
+  /// The highest stream that the peer has opened: a server opens none with us.
+  var lastOfPeer: UInt32 { options.side == .server ? lastStream : 0 }
 
   /// Ends a stream for what its client did (RFC 9113 5.4.2). - Returns: what to tell the caller.
   mutating func resetStream(_ stream: Int, _ code: HTTP2ErrorCode) -> HTTP2ServerEvent {

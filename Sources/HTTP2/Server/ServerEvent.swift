@@ -23,8 +23,8 @@ public enum HTTP2ServerEvent: Equatable, Sendable {
   case reset(tag: UInt64, code: HTTP2ErrorCode, byClient: Bool)
   /// A window that was used up has opened: a stream's, or the connection's or all streams' (-1).
   case windowOpened(stream: Int)
-  /// The client will open no more streams.
-  case goAway(code: HTTP2ErrorCode)
+  /// The peer will open no more streams, or accept none: those above `last` were not processed.
+  case goAway(last: UInt32, code: HTTP2ErrorCode)
   /// The client has answered our PING.
   case pong(data: UInt64)
   /// The session is over; its GOAWAY waits to be written.

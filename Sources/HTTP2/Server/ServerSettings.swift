@@ -1,9 +1,17 @@
 // What the two sides of a connection announce (RFC 9113 6.5.2): ours once, at its beginning; the
 // client's whenever it likes.
 
-/// What a server's session is made with.
+internal import Glibc
+
+/// Which side of a connection a session is.
+public enum HTTP2Side: UInt8, Sendable, BitwiseCopyable {
+  case server, client
+}
+
+/// What a session is made with.
 public struct HTTP2ServerOptions: Sendable {
-  /// Streams that a client may have open (SETTINGS_MAX_CONCURRENT_STREAMS), 1...16384.
+  public var side = HTTP2Side.server
+  /// Streams that may be open: for a server SETTINGS_MAX_CONCURRENT_STREAMS, 1...16384.
   public var streams = 128
   /// Bytes of content that it may send on a stream before some are consumed, up to 2³¹ − 1.
   public var streamWindow = 65_535
@@ -35,17 +43,22 @@ struct PeerSettings: Equatable {
   var initialWindow = 65_535
   /// Bytes of payload that a frame may have.
   var frameSize = FrameHeader.payloadMaximum
+  /// Streams that it lets us open (RFC 9113 6.5.2: without its word, any number).
+  var streams = Int.max
   /// Its decoder's dynamic table is smaller than the usual one: it waits for our word that we use none.
   var shrankTable = false
 
   /// Applies one setting. - Returns: the code of the connection error that it is, or nil.
-  mutating func apply(_ id: UInt16, _ value: UInt32) -> HTTP2ErrorCode? {
+  /// - Parameter side: ours.
+  mutating func apply(_ id: UInt16, _ value: UInt32, on side: HTTP2Side) -> HTTP2ErrorCode? {
     switch id {
     case SettingID.headerTableSize:
       if value < 4096 { shrankTable = true }
     case SettingID.enablePush:
-      // A client's is 0 or 1, which makes no difference to a server that pushes nothing.
-      if value > 1 { return .protocolError }
+      // A client's is 0 or 1, which makes no difference to a server that pushes nothing; a server's
+      // is 0.
+      if value > (side == .server ? 1 : 0) { return .protocolError }
+    case SettingID.maxConcurrentStreams: streams = Int(value)
     case SettingID.initialWindowSize:
       guard value <= Self.windowMaximum else { return .flowControlError }
       initialWindow = Int(value)
@@ -61,18 +74,28 @@ struct PeerSettings: Equatable {
 }
 
 extension HTTP2ServerOptions {
-  /// Bytes of the frames that a server's connection begins with.
-  static var prefaceBytes: Int { FrameHeader.size + 5 * 6 + FrameHeader.size + 4 }
+  /// Bytes that a connection begins with, at most.
+  static var prefaceBytes: Int {
+    HTTP2ServerSession.preface.utf8CodeUnitCount + FrameHeader.size + 5 * 6 + FrameHeader.size + 4
+  }
 
-  /// Writes them: SETTINGS, and the rest of the connection's window.
+  /// Writes them: a client's preface, SETTINGS, and the rest of the connection's window.
   func writePreface(to room: UnsafeMutableRawPointer) -> Int {
+    let isServer = side == .server
     let entries: [5 of (UInt16, Int)] = [
-      (SettingID.maxConcurrentStreams, streams), (SettingID.initialWindowSize, streamWindow),
-      (SettingID.maxHeaderListSize, headBytes), (SettingID.enableConnectProtocol, 1),
-      (SettingID.noRFC7540Priorities, 1),
+      isServer ? (SettingID.maxConcurrentStreams, streams) : (SettingID.enablePush, 0),
+      (SettingID.initialWindowSize, streamWindow), (SettingID.maxHeaderListSize, headBytes),
+      // A client has no use for it, and says so.
+      (SettingID.enableConnectProtocol, isServer ? 1 : 0), (SettingID.noRFC7540Priorities, 1),
     ]
-    FrameHeader(.settings, stream: 0, length: entries.count * 6).write(to: room)
-    var at = FrameHeader.size
+    var at = 0
+    if side == .client {
+      let preface = HTTP2ServerSession.preface
+      memcpy(room, preface.utf8Start, preface.utf8CodeUnitCount)
+      at = preface.utf8CodeUnitCount
+    }
+    FrameHeader(.settings, stream: 0, length: entries.count * 6).write(to: room + at)
+    at += FrameHeader.size
     for i in 0..<entries.count {
       room.write(entries[i].0, at: at)
       room.write(UInt32(truncatingIfNeeded: entries[i].1), at: at + 2)

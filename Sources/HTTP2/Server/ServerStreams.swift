@@ -20,6 +20,8 @@ struct ServerStream: BitwiseCopyable {
   var credit: Int = 0
   /// Bytes of content that are announced and still to come; -1: unknown.
   var announced: Int64 = -1
+  /// The head of a server's final response has come.
+  var hasHead = false
   /// The peer has sent END_STREAM.
   var remoteEnded = false
   /// RFC 9218: 0 is the most urgent; parts of an incremental response are useful by themselves.
@@ -37,6 +39,8 @@ enum StreamEnd: UInt8 {
   case byPeer
   /// By our RST_STREAM: what the peer had sent before it learnt of that may still come.
   case byReset
+  /// It ended, or was passed over, longer ago than is remembered.
+  case forgotten
 }
 
 struct ServerStreams: ~Copyable {
@@ -48,9 +52,12 @@ struct ServerStreams: ~Copyable {
   private var free: Int16 = -1
   private var touched = 0
   private(set) var inUse = 0
-  /// The streams that ended last, as their number with the end in the highest bit.
-  private var ended = InlineArray<32, UInt32>(repeating: 0)
+  /// The streams that ended last, as their number with the end in the highest bit: as many as may be
+  /// open at once and end together.
+  private let ended: UnsafeMutablePointer<UInt32>
   private var endedNext = 0
+  /// The highest number that is no longer among them.
+  private var forgottenThrough: UInt32 = 0
 
   /// - Parameter capacity: streams at a time, 1...16384.
   init(capacity: Int) {
@@ -63,11 +70,14 @@ struct ServerStreams: ~Copyable {
     records = .allocate(capacity: capacity)
     table = .allocate(capacity: size)
     table.initialize(repeating: -1, count: size)
+    ended = .allocate(capacity: capacity)
+    ended.initialize(repeating: 0, count: capacity)
   }
 
   deinit {
     records.deallocate()
     table.deallocate()
+    ended.deallocate()
   }
 
   @inline(__always)
@@ -121,16 +131,22 @@ struct ServerStreams: ~Copyable {
     records[index].next = free
     free = Int16(truncatingIfNeeded: index)
     inUse -= 1
-    ended[endedNext] = id | (end == .byReset ? 0x8000_0000 : 0)
-    endedNext = (endedNext + 1) & 31
+    remember(id, end)
   }
 
-  /// How a stream without a record ended; nil: it was never open, or long ago.
+  /// Remembers how a stream ended.
+  mutating func remember(_ id: UInt32, _ end: StreamEnd) {
+    forgottenThrough = max(forgottenThrough, ended[endedNext] & 0x7FFF_FFFF)
+    ended[endedNext] = id | (end == .byReset ? 0x8000_0000 : 0)
+    endedNext = endedNext + 1 < capacity ? endedNext + 1 : 0
+  }
+
+  /// How a stream without a record ended; nil: it was never open.
   func end(of id: UInt32) -> StreamEnd? {
-    for i in 0..<32 where ended[i] & 0x7FFF_FFFF == id {
+    for i in 0..<capacity where ended[i] & 0x7FFF_FFFF == id {
       return ended[i] & 0x8000_0000 != 0 ? .byReset : .byPeer
     }
-    return nil
+    return id <= forgottenThrough ? .forgotten : nil
   }
 
   /// Calls `body` with each open stream.

@@ -108,6 +108,19 @@ extension Downstreams {
     return loop.prepare(&output) && output.appendContentEnd(&trailers)
   }
 
+  /// The same with trailers that are lines already.
+  func endContent<E: Engine & ~Copyable>(
+    _ stream: StreamReference, _ trailers: consuming BufferSlice?, _ message: inout ServerStream,
+    into output: inout SendBuffer, _ loop: inout Loop<E>
+  ) -> Bool {
+    if message.isHTTP2 {
+      return endContentInHTTP2(stream, trailers, &message.http2, into: &output, &loop)
+    }
+    guard message.sendsChunks else { return true }
+    guard loop.prepare(&output) else { return false }
+    return output.appendContentEnd(trailers)
+  }
+
   // MARK: Sending
 
   /// Gives what is written to the transport, where that has room. It leaves when the connection is

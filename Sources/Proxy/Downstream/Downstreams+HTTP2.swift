@@ -11,9 +11,6 @@ import MillraceEngine
 import Transport
 
 extension Downstreams {
-  /// Small responses of several streams leave together up to here; a larger one has a send of its own.
-  private static var copyMaximum: Int { 2048 }
-
   // MARK: Writing a response
 
   mutating func replyInHTTP2<E: Engine & ~Copyable>(
@@ -47,15 +44,20 @@ extension Downstreams {
     let count = slice.count
     let isLast = message.remaining == Int64(count)
     let id = message.id
-    let written = output.write(capacity: HTTP2ResponseWriter.dataOverhead) { room in
-      HTTP2ResponseWriter.writeDataHead(
-        id, count: count, endsStream: isLast, to: room.baseAddress!)
-      return HTTP2ResponseWriter.dataOverhead
-    }
-    guard written > 0, output.append(slice) else { return false }
+    guard output.appendData(slice, stream: id, ends: isLast) else { return false }
     takeWindow(http2[stream.connection], count, &message)
     if message.remaining >= 0 { message.remaining -= Int64(count) }
     if isLast { message.hasWrittenEnd = true }
+    return true
+  }
+
+  /// Whether the end of a response is still to be written; from here on it is not.
+  private func beginEnd<E: Engine & ~Copyable>(
+    _ message: inout HTTP2ServerStream, _ output: inout SendBuffer, _ loop: inout Loop<E>
+  ) -> Bool? {
+    if message.hasWrittenEnd { return false }
+    guard loop.prepare(&output) else { return nil }
+    message.hasWrittenEnd = true
     return true
   }
 
@@ -63,32 +65,22 @@ extension Downstreams {
     _ stream: StreamReference, _ trailers: borrowing BodyDecoder,
     _ message: inout HTTP2ServerStream, into output: inout SendBuffer, _ loop: inout Loop<E>
   ) -> Bool {
-    if message.hasWrittenEnd { return true }
-    guard loop.prepare(&output) else { return false }
-    let id = message.id
-    message.hasWrittenEnd = true
-    guard trailers.trailerCount > 0 else {
-      return output.write(capacity: HTTP2ResponseWriter.dataOverhead) { room in
-        HTTP2ResponseWriter.writeDataHead(id, count: 0, endsStream: true, to: room.baseAddress!)
-        return HTTP2ResponseWriter.dataOverhead
-      } > 0
-    }
-    let announces = http2[stream.connection].pointee.session.announcesNoTable
-    var block = 0
-    for i in 0..<trailers.trailerCount {
-      let line = trailers.trailer(i)
-      block += line.name.count + line.value.count + FieldBlockWriter.fieldOverhead
-    }
-    return output.write(capacity: HTTP2ResponseWriter.capacity(block: block)) { room in
-      HTTP2ResponseWriter.writeHead(
-        id, endsStream: true, announcesNoTable: announces, into: room
-      ) { block in
-        for i in 0..<trailers.trailerCount {
-          let line = trailers.trailer(i)
-          block.trailer(line.name, line.value)
-        }
-      }
-    } > 0
+    guard let isDue = beginEnd(&message, &output, &loop) else { return false }
+    guard isDue else { return true }
+    return output.appendEnd(
+      stream: message.id,
+      announcesNoTable: http2[stream.connection].pointee.session.announcesNoTable, trailers)
+  }
+
+  func endContentInHTTP2<E: Engine & ~Copyable>(
+    _ stream: StreamReference, _ trailers: consuming BufferSlice?,
+    _ message: inout HTTP2ServerStream, into output: inout SendBuffer, _ loop: inout Loop<E>
+  ) -> Bool {
+    guard let isDue = beginEnd(&message, &output, &loop) else { return false }
+    guard isDue else { return true }
+    return output.appendEnd(
+      stream: message.id,
+      announcesNoTable: http2[stream.connection].pointee.session.announcesNoTable, trailers)
   }
 
   private func takeWindow(
@@ -114,21 +106,13 @@ extension Downstreams {
   ) -> Sending {
     let c = http2[stream.connection]
     let count = output.count
-    if c.pointee.outgoing.isEmpty {
-      c.pointee.outgoing.replace(with: &output)
-    } else if count <= Self.copyMaximum && c.pointee.outgoing.inlineRoom() >= count
-      && c.pointee.outgoing.hasRoomForOne(), let frame = output.take()
-    {
-      for i in 0..<frame.segmentCount { _ = c.pointee.outgoing.append(frame.segment(i)) }
-    } else {
-      if loop.engine.isLowOnBuffers { output.evacuate() }
+    guard c.pointee.take(&output, of: message.key, &loop) else {
       if !message.isReady {
         message.isReady = true
         c.pointee.ready.append(message.key)
       }
       return .busy
     }
-    c.pointee.queued.append(StreamBytes(key: message.key, count: count))
     message.reserved = 0
     endStream(c, &message)
     return .given(wire: count)
@@ -196,7 +180,7 @@ extension Downstreams {
     guard t.pointee.closing == .open || t.pointee.closing == .flushing else { return }
     // One frame goes out, one waits for the transport, and one is being filled.
     for _ in 0..<2 {
-      guard handOver(d, &loop) else {
+      guard c.pointee.handOver(t, &loop) else {
         c.pointee.isLost = true
         return addResumable(d)
       }
@@ -211,34 +195,5 @@ extension Downstreams {
     {
       close(d, linger: true, &loop)
     }
-  }
-
-  /// Gives what waits in `outgoing`, and the session's own frames, to the transport.
-  /// - Returns: false if what is to be sent cannot be.
-  private mutating func handOver<E: Engine & ~Copyable>(
-    _ d: DownstreamPointer, _ loop: inout Loop<E>
-  ) -> Bool {
-    let c = http2[d.pointee.slot]
-    let t = d.transport
-    if c.pointee.session.hasControl {
-      guard loop.prepare(&c.pointee.outgoing) else { return false }
-      while c.pointee.session.hasControl, c.pointee.outgoing.hasRoomForOne(),
-        c.pointee.outgoing.inlineRoom() >= HTTP2ServerSession.controlRoom
-      {
-        let written = c.pointee.outgoing.write(capacity: HTTP2ServerSession.controlRoom) { room in
-          c.pointee.session.writeControl(into: room)
-        }
-        if written <= 0 { break }
-      }
-    }
-    guard t.pointee.unsent.isEmpty, !c.pointee.outgoing.isEmpty else { return true }
-    if let channel = t.pointee.tls {
-      guard let frame = c.pointee.outgoing.take() else { return true }
-      if encrypt(t, channel, frame, &loop) != nil { return false }
-    } else {
-      t.pointee.unsent.replace(with: &c.pointee.outgoing)
-    }
-    c.pointee.handedOver()
-    return true
   }
 }

@@ -100,6 +100,8 @@ struct UpstreamPlan {
   let origin: ConnectionOrigin?
   /// Connections to its servers have TLS. Retained by the generation.
   let tls: Unmanaged<TLSClientContext>?
+  /// What is spoken with them.
+  let speaks: UpstreamProtocol
 }
 
 /// Everything that workers read.
@@ -181,13 +183,16 @@ struct Plan: @unchecked Sendable {
           responseTimeout: timeout(upstream.timeouts.responseNanoseconds),
           idleTimeout: timeout(upstream.timeouts.idleNanoseconds),
           tunnelTimeout: timeout(upstream.timeouts.tunnelNanoseconds),
-          upgrades: memory.keep(upstream.upgrades.map { PlanBytes($0, &memory) }),
+          // HTTP/2 has no upgrades.
+          upgrades: memory.keep(
+            upstream.speaks == .http11 ? upstream.upgrades.map { PlanBytes($0, &memory) } : []),
           idleLimit: upstream.idleConnections,
           defaultHost: PlanBytes(
             upstream.defaultHost ?? UpstreamConfiguration.fallbackHost, &memory),
           origin: source,
           tls: index < clientContexts.count
-            ? clientContexts[index].map { Unmanaged.passRetained($0) } : nil)
+            ? clientContexts[index].map { Unmanaged.passRetained($0) } : nil,
+          speaks: upstream.speaks)
       })
     limits = configuration.limits
     via =

@@ -22,6 +22,8 @@ struct ExchangeSlot: ~Copyable {
   let method: HTTPMethod
   var request: ServerStream
   var response = HTTP1ClientStream()
+  /// The request was written as frames of HTTP/2, and so is the copy.
+  var isFramed = false
   /// Bytes of the copy of the request in the exchange's scratch memory; 0: there is none.
   var copyLength = 0
   /// What the proxy's own reply says where it is not the failure's label: the rule that is broken.
@@ -64,7 +66,7 @@ struct ExchangeRecord: ~Copyable {
   var isQueued = false
   /// Since when the request waits for room, in monotonic nanoseconds; 0: it does not.
   var waitingSince: Int64 = 0
-  /// The request's head while it waits, and its memory.
+  /// The request's head while it waits, for room or for its server's protocol, and its memory.
   var head: OwnedHead?
   var headMemory: BufferSlice?
 }

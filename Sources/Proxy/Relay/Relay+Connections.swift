@@ -95,7 +95,6 @@ extension Relay where E: ~Copyable {
       onConnectFailure: upstream.pointee.retryOnConnectFailure,
       onReset: upstream.pointee.retryOnReset)
     _ = x.pointee.state.routed(budget, asksUpgrade: true)
-    _ = loop.prepare(&carried)
     return attach(x, avoid: -1, anew: true)
   }
 }

@@ -87,6 +87,14 @@ extension Relay where E: ~Copyable {
     return upstreams.pools.row(x.pointee.group, x.pointee.server)
   }
 
+  /// - Parameters:
+  ///   - row: of the server.
+  ///   - kind: what the connect has failed of.
+  mutating func countHandshakeFailure(_ row: Int32, _ kind: Failure.Kind) {
+    loop.counters.upstreamHandshakeFailures += 1
+    loop.counters[server: row, ServerMetric(ofHandshake: kind)] += 1
+  }
+
   // MARK: Logging
 
   private mutating func logFailure(_ x: ExchangePointer, _ kind: Failure.Kind) {

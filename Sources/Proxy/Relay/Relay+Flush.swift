@@ -99,7 +99,9 @@ extension Relay where E: ~Copyable {
   private func copyRequest(_ x: ExchangePointer, _ u: UpstreamPointer) {
     guard !u.transport.pointee.sending, u.pointee.outgoing.count <= Exchanges.copyBytes,
       // A chunked request that has begun to leave cannot be told from a whole one by its length.
-      x.pointee.request.framing != .chunked, let frame = u.pointee.outgoing.take()
+      u.pointee.kind == .stream
+        ? !u.pointee.http2.hasLeft : x.pointee.request.framing != .chunked,
+      let frame = u.pointee.outgoing.take()
     else { return }
     // A frame that is only the rest of a request (its beginning has left) is no copy of it; a whole
     // one has its head before its content.

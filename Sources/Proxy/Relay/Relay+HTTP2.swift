@@ -187,7 +187,7 @@ extension Relay where E: ~Copyable {
     x.pointee.request.http2.place = Int32(stream)
     x.pointee.request.http2.id = c.pointee.session.id(stream)
     c.pointee.exchanges.append(x.pointee.slot)
-    c.pointee.session.setTag(stream, UInt64(key.generation) << 32 | UInt64(key.slot) + 1)
+    c.pointee.session.setTag(stream, HTTP2Connection.tag(key))
     d.pointee.phase = .response
     d.transport.pointee.deadline = .max
     return x
@@ -237,27 +237,36 @@ extension Relay where E: ~Copyable {
   private mutating func http2Forward(
     _ x: ExchangePointer, _ input: consuming BufferSlice
   ) -> Bool {
-    let slice = input
+    var slice = input
     let d = downstream(of: x)
-    guard let u = upstream(of: x) else {
-      x.pointee.request.http2.input.putBack(slice, &loop.engine)
-      return true
+    while true {
+      guard let u = upstream(of: x) else {
+        x.pointee.request.http2.input.putBack(slice, &loop.engine)
+        return true
+      }
+      let limit = upstreams.contentLimit(u)
+      guard limit > 0 else {
+        x.pointee.request.http2.input.putBack(slice, &loop.engine)
+        return waitForWindow(x, u)
+      }
+      guard loop.prepare(&u.pointee.outgoing), u.pointee.outgoing.hasRoomForChunk(),
+        x.pointee.state.requestFlow.hasRoom
+      else {
+        x.pointee.request.http2.input.putBack(slice, &loop.engine)
+        return perform(x, x.pointee.state.requestBlocked())
+      }
+      let count = min(slice.count, limit)
+      let before = u.pointee.outgoing.count
+      guard
+        upstreams.content(
+          u, slice.subslice(start: 0, count: count), x.pointee.request.framing)
+      else { return perform(x, x.pointee.state.fail(.resourcesExhausted)) }
+      x.pointee.state.requestContent(count, buffered: u.pointee.outgoing.count - before)
+      let place = x.pointee.request.http2.place
+      if place >= 0 { http2(d).pointee.session.consume(Int(place), count) }
+      if count == slice.count { return true }
+      slice.dropPrefix(count)
     }
-    let count = slice.count
-    guard loop.prepare(&u.pointee.outgoing), u.pointee.outgoing.hasRoomForChunk(),
-      x.pointee.state.requestFlow.hasRoom
-    else {
-      x.pointee.request.http2.input.putBack(slice, &loop.engine)
-      return perform(x, x.pointee.state.requestBlocked())
-    }
-    let before = u.pointee.outgoing.count
-    guard upstreams.content(u, slice, x.pointee.request.framing) else {
-      return perform(x, x.pointee.state.fail(.resourcesExhausted))
-    }
-    x.pointee.state.requestContent(count, buffered: u.pointee.outgoing.count - before)
-    let place = x.pointee.request.http2.place
-    if place >= 0 { http2(d).pointee.session.consume(Int(place), count) }
-    return true
   }
 
   /// Keeps the trailers of a request, as its server gets them.
@@ -276,19 +285,11 @@ extension Relay where E: ~Copyable {
     }
     guard x.pointee.request.framing == .chunked else { return }
     let drops = loop.plan.listeners[Int(d.pointee.listener)].dropsUnderscores
-    var memory = loop.engine.coldMemory(section.byteBound)
-    var text = HeadWriter(memory.mutableBytes)
-    loop.counters.fieldsDropped += downstreams.http2.trailers.forEachForwarded(
-      dropsUnderscores: drops
-    ) { name, value in
-      text.append(name)
-      text.append(": ")
-      text.append(value)
-      text.append("\r\n")
-    }
-    guard text.count > 0, !text.overflowed else { return }
-    memory.truncate(to: text.count)
-    x.pointee.request.http2.trailers = consume memory
+    var dropped = 0
+    x.pointee.request.http2.trailers = TrailerLines.keep(
+      downstreams.http2.trailers, of: section, dropsUnderscores: drops, dropped: &dropped,
+      &loop.engine)
+    loop.counters.fieldsDropped += dropped
   }
 
   /// The request is whole, behind what waits of it.

@@ -127,14 +127,25 @@ extension Relay where E: ~Copyable {
         let isThere = perform(x, x.pointee.state.requestBlocked())
         return isThere && x.pointee.state.response < .replying ? .blocked : .failed
       }
+      var end = slice.count
+      if offset < end {
+        let limit = upstreams.contentLimit(u)
+        if limit == 0 {
+          slice.dropPrefix(offset)
+          return waitForWindow(x, u) ? .blocked : .failed
+        }
+        end = limit < end - offset ? offset + limit : end
+      }
       let before = u.pointee.outgoing.count
-      switch x.pointee.request.body.next(slice.bytes, at: &offset) {
+      let piece = UnsafeRawBufferPointer(rebasing: slice.bytes[..<end])
+      switch x.pointee.request.body.next(piece, at: &offset) {
       case .content(let start, let count):
         let isAdded = upstreams.content(
           u, slice.subslice(start: start, count: count), framing)
         guard isAdded else { return failRequest(x, .resourcesExhausted) }
         x.pointee.state.requestContent(count, buffered: u.pointee.outgoing.count - before)
       case .needsMore:
+        if offset < slice.count { continue }
         slice.dropPrefix(slice.count)
         return .used
       case .complete:
@@ -148,6 +159,13 @@ extension Relay where E: ~Copyable {
       case .rejected: return failRequest(x, .requestBodyMalformed)
       }
     }
+  }
+
+  /// The server has no window for more of a request: it says when it has. - Returns: whether the exchange
+  /// goes on.
+  mutating func waitForWindow(_ x: ExchangePointer, _ u: UpstreamPointer) -> Bool {
+    u.pointee.http2.awaitsWindow = true
+    return perform(x, x.pointee.state.requestWindowClosed())
   }
 
   private mutating func failRequest(_ x: ExchangePointer, _ kind: Failure.Kind) -> ContentUse {

@@ -11,7 +11,7 @@ import MillraceEngine
 import Transport
 
 /// Room for another piece of content.
-private enum Room {
+enum ResponseRoom {
   case some, none
   /// Making room has ended the exchange.
   case ended
@@ -96,7 +96,7 @@ extension Relay where E: ~Copyable {
     let status = upstreams.http1.head.status
     if upstreams.http1.head.isInterim {
       if status == 101 { return switchProtocols(u, x, response: bytes) }
-      return takeInterimHead(x, bytes)
+      return takeInterimHead(x, upstreams.http1.head.view(in: bytes))
     }
     if x.pointee.request.http2.isConnect && status < 300 {
       // To the client it would accept a tunnel that there is not (RFC 8441 5).
@@ -112,6 +112,14 @@ extension Relay where E: ~Copyable {
     if case .length(let size) = framing, size > Watermark.largeBody {
       u.transport.pointee.setMode(.once, &loop.engine)
     }
+    return beginResponse(x, response, framing)
+  }
+
+  /// Writes the head of a final response, and says how its content leaves.
+  mutating func beginResponse(
+    _ x: ExchangePointer, _ response: ResponseView, _ framing: BodyFraming
+  ) -> Bool {
+    let status = response.status
     downstreams.prepareContent(x.pointee.downstream, framing, &x.pointee.request)
     let mayBeHeld = audit.holdsResponses && ResponseHold.mayHold(response, framing)
     guard perform(x, x.pointee.state.responseHead(status, mayBeHeld: mayBeHeld)) else {
@@ -127,10 +135,8 @@ extension Relay where E: ~Copyable {
     return true
   }
 
-  private mutating func takeInterimHead(
-    _ x: ExchangePointer, _ bytes: UnsafeRawBufferPointer
-  ) -> Bool {
-    let actions = x.pointee.state.interimHead(upstreams.http1.head.status)
+  mutating func takeInterimHead(_ x: ExchangePointer, _ response: ResponseView) -> Bool {
+    let actions = x.pointee.state.interimHead(response.status)
     guard actions.has(.writeInterim) else { return perform(x, actions) }
     if !x.pointee.held.hasRoomForChunk() && x.pointee.state.mayLeave {
       guard pushHeld(x) else { return false }
@@ -139,8 +145,7 @@ extension Relay where E: ~Copyable {
     guard loop.prepare(&x.pointee.held), x.pointee.held.hasRoomForChunk() else { return true }
     let before = x.pointee.held.count
     downstreams.respondInterim(
-      x.pointee.downstream, upstreams.http1.head.view(in: bytes), x.pointee.request,
-      into: &x.pointee.held, &loop)
+      x.pointee.downstream, response, x.pointee.request, into: &x.pointee.held, &loop)
     x.pointee.state.responseWritten(x.pointee.held.count - before)
     return true
   }
@@ -161,14 +166,7 @@ extension Relay where E: ~Copyable {
         if limit == 0 {
           slice.dropPrefix(offset)
           u.transport.pointee.unread.putBack(slice, &loop.engine)
-          // A tunnel has a time of its own.
-          x.pointee.request.http2.wait(
-            until: x.pointee.state.mode == .tunnel
-              ? .max
-              : loop.engine.now
-                + loop.plan.listeners[Int(downstream(of: x).pointee.listener)].bodyTimeout)
-          guard perform(x, x.pointee.state.responseWindowClosed()) else { return false }
-          return responseTurnEnded(u, x)
+          return waitForClientWindow(u, x)
         }
         end = min(end, limit < slice.count ? offset + limit : end)
         switch room(x) {
@@ -198,9 +196,21 @@ extension Relay where E: ~Copyable {
     return responseTurnEnded(u, x)
   }
 
+  /// The client has no window for more: it says when it has, or has had its time.
+  mutating func waitForClientWindow(_ u: UpstreamPointer, _ x: ExchangePointer) -> Bool {
+    // A tunnel has a time of its own.
+    x.pointee.request.http2.wait(
+      until: x.pointee.state.mode == .tunnel
+        ? .max
+        : loop.engine.now
+          + loop.plan.listeners[Int(downstream(of: x).pointee.listener)].bodyTimeout)
+    guard perform(x, x.pointee.state.responseWindowClosed()) else { return false }
+    return responseTurnEnded(u, x)
+  }
+
   /// Room for another piece of content: in bytes for the client, in pieces for the frame.
   @inline(__always)
-  private mutating func room(_ x: ExchangePointer) -> Room {
+  mutating func room(_ x: ExchangePointer) -> ResponseRoom {
     guard x.pointee.state.takesResponseContent, x.pointee.state.responseFlow.hasRoom,
       loop.prepare(&x.pointee.held)
     else { return .none }
@@ -208,7 +218,7 @@ extension Relay where E: ~Copyable {
     return makeRoom(x)
   }
 
-  private mutating func makeRoom(_ x: ExchangePointer) -> Room {
+  private mutating func makeRoom(_ x: ExchangePointer) -> ResponseRoom {
     if audit.holdsResponses && x.pointee.state.canHoldOn {
       x.pointee.held.compact()
       return .some
@@ -219,7 +229,7 @@ extension Relay where E: ~Copyable {
   }
 
   /// The input of the turn is used up: what there is of the response is held, begun, or sent.
-  private mutating func responseTurnEnded(_ u: UpstreamPointer, _ x: ExchangePointer) -> Bool {
+  mutating func responseTurnEnded(_ u: UpstreamPointer, _ x: ExchangePointer) -> Bool {
     let bulk = u.transport.pointee.mode == .once
     guard perform(x, x.pointee.state.responseTurnEnded(bulk: bulk)) else { return false }
     // What waits for a slow disk pins no hot buffer while they are few.
@@ -277,9 +287,16 @@ extension Relay where E: ~Copyable {
     return t.pointee.tls != nil && result == 0 ? -ECONNRESET : result
   }
 
+  /// Whether a TLS session that waits may hold ciphertext from before the end of the server's stream;
+  /// `resumeDecrypting` comes back then. Behind close_notify there is none.
+  func isEndHeldBack(_ u: UpstreamPointer) -> Bool {
+    u.transport.pointee.isStalled && !u.transport.pointee.peerHasFinished
+  }
+
   /// The client has room again for response content.
   mutating func resumeResponse(_ x: ExchangePointer) -> Bool {
     guard let u = upstream(of: x) else { return true }
+    if u.pointee.kind == .stream { return resumeServerResponse(u, x) }
     let t = u.transport
     t.pointee.paused = false
     setResponseDeadline(u, x)

@@ -3,6 +3,7 @@
 // refused at any of them is answered here, before a server has heard of it.
 
 import AuditLog
+import Configuration
 import Exchange
 import Glibc
 import HTTP
@@ -167,7 +168,10 @@ extension Relay where E: ~Copyable {
       attempts: UInt8(clamping: upstream.pointee.attempts),
       onConnectFailure: upstream.pointee.retryOnConnectFailure,
       onReset: upstream.pointee.retryOnReset)
-    guard request.offersUpgrade else { return x.pointee.state.routed(budget) }
+    guard request.offersUpgrade else {
+      return x.pointee.state.routed(
+        budget, tellsUnprocessed: upstream.pointee.speaks != .http11)
+    }
     return routeUpgrade(x, request, budget)
   }
 
@@ -182,19 +186,10 @@ extension Relay where E: ~Copyable {
   private mutating func attachFirst(
     _ x: ExchangePointer, _ d: DownstreamPointer, _ request: RequestView
   ) -> Actions {
-    _ = loop.prepare(&carried)
     let actions = attach(x, avoid: -1, anew: false)
     guard let u = upstream(of: x) else { return actions }
-    let forwarding = RequestForwarding(
-      request, client: downstreams.client(d), isSecure: d.pointee.isTLS,
-      defaultAuthority: loop.plan.upstreams[Int(x.pointee.group)].defaultHost.raw,
-      pseudonym: loop.plan.via.raw)
-    let isWritten =
-      x.pointee.upgrade.place < 0
-      ? upstreams.request(u, forwarding) : requestUpgrade(u, x, forwarding)
-    guard isWritten else { return x.pointee.state.fail(.resourcesExhausted) }
-    x.pointee.state.requestWritten(u.pointee.outgoing.count)
-    loop.counters.fieldsDropped += x.pointee.request.droppedFields
+    if x.pointee.state.upstream == .dialing { return keepHead(x, request, actions) }
+    guard writeHead(x, u, request) else { return x.pointee.state.fail(.resourcesExhausted) }
     if let remaining = x.pointee.request.body.remainingContentLength,
       remaining > Watermark.largeBody, !d.pointee.isHTTP2
     {
@@ -203,28 +198,94 @@ extension Relay where E: ~Copyable {
     return actions
   }
 
+  /// Writes the request's head for its server. - Returns: false if it has no room.
+  private mutating func writeHead(
+    _ x: ExchangePointer, _ u: UpstreamPointer, _ request: RequestView
+  ) -> Bool {
+    let d = downstream(of: x)
+    let forwarding = RequestForwarding(
+      request, client: downstreams.client(d), isSecure: d.pointee.isTLS,
+      defaultAuthority: loop.plan.upstreams[Int(x.pointee.group)].defaultHost.raw,
+      pseudonym: loop.plan.via.raw)
+    let isWritten =
+      x.pointee.upgrade.place < 0
+      ? upstreams.request(u, forwarding) : requestUpgrade(u, x, forwarding)
+    guard isWritten else { return false }
+    x.pointee.state.requestWritten(u.pointee.outgoing.count)
+    loop.counters.fieldsDropped += x.pointee.request.droppedFields
+    return true
+  }
+
+  /// Keeps the request's head until its server has chosen a protocol.
+  private mutating func keepHead(
+    _ x: ExchangePointer, _ request: RequestView, _ actions: Actions
+  ) -> Actions {
+    let memory = loop.engine.coldMemory(OwnedHead.byteCount(for: request))
+    x.pointee.record.head = OwnedHead(copying: request, into: memory.mutableBytes)
+    x.pointee.record.headMemory = consume memory
+    return actions
+  }
+
+  /// Writes the head that was kept. - Returns: false if it has no room.
+  mutating func writeKeptHead(_ x: ExchangePointer, _ u: UpstreamPointer) -> Bool {
+    guard let request = x.pointee.record.head?.view, loop.prepare(&u.pointee.outgoing),
+      writeHead(x, u, request)
+    else { return false }
+    x.pointee.record.head = nil
+    x.pointee.record.headMemory = nil
+    return true
+  }
+
   /// Gets a connection, and gives it what is carried.
   /// - Parameters:
   ///   - avoid: the server that just failed, or -1.
   ///   - anew: not one that was idle.
   mutating func attach(_ x: ExchangePointer, avoid: Int32, anew: Bool) -> Actions {
-    guard let frame = carried.take() else {
+    guard loop.prepare(&carried), let frame = carried.take() else {
       return x.pointee.state.attachFailed(.resourcesExhausted)
     }
+    // What was written in one protocol is not understood in the other.
+    let isWritten = frame.count > 0
     switch upstreams.attach(
       x.pointee.slot, x.pointee.group, server: &x.pointee.server, avoid: avoid,
       // A kept connection has spoken HTTP.
-      anew: anew || x.pointee.upgrade.isConnection, &loop)
+      anew: anew || x.pointee.upgrade.isConnection, plain: x.pointee.upgrade.isConnection, &loop)
     {
     case .assigned(let u):
-      u.pointee.outgoing.put(frame)
+      guard !isWritten || (u.pointee.kind == .stream) == x.pointee.isFramed,
+        upstreams.give(u, frame)
+      else {
+        upstreams.release(u, keep: false, isLarge: false, &loop)
+        return x.pointee.state.attachFailed(.resourcesExhausted)
+      }
       x.pointee.upstream = Int32(bitPattern: u.pointee.slot)
+      x.pointee.isFramed = u.pointee.kind == .stream
       x.pointee.times.connected = loop.engine.now
-      return x.pointee.state.upstreamAssigned()
+      let actions = x.pointee.state.upstreamAssigned()
+      // A retry of what was to be dialed.
+      if !isWritten && x.pointee.record.head != nil && x.pointee.record.waitingSince == 0
+        && !writeKeptHead(x, u)
+      {
+        return x.pointee.state.fail(.resourcesExhausted)
+      }
+      return actions
     case .connecting(let u):
-      u.pointee.outgoing.put(frame)
+      guard !isWritten || (u.pointee.kind == .stream) == x.pointee.isFramed,
+        upstreams.give(u, frame)
+      else {
+        upstreams.release(u, keep: false, isLarge: false, &loop)
+        return x.pointee.state.attachFailed(.resourcesExhausted)
+      }
       x.pointee.upstream = Int32(bitPattern: u.pointee.slot)
+      x.pointee.isFramed = u.pointee.kind == .stream
       return x.pointee.state.upstreamConnecting()
+    case .dialing(let u):
+      guard !isWritten else {
+        upstreams.release(u, keep: false, isLarge: false, &loop)
+        return x.pointee.state.attachFailed(.resourcesExhausted)
+      }
+      x.pointee.upstream = Int32(bitPattern: u.pointee.slot)
+      return x.pointee.state.upstreamDialing()
     case .failed(let kind): return x.pointee.state.attachFailed(kind)
     }
   }

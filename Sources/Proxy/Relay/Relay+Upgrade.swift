@@ -1,6 +1,7 @@
 // The offer to switch protocols that a request makes (RFC 9110 7.8): whether it goes on, how it is written for
 // the server, and whether what the server answers accepts it.
 
+import Configuration
 import Exchange
 import Glibc
 import HTTP
@@ -15,7 +16,10 @@ extension Relay where E: ~Copyable {
     _ x: ExchangePointer, _ request: RequestView, _ budget: RetryBudget
   ) -> Actions {
     switch UpgradePolicy.choose(request, loop.plan.upstreams[Int(x.pointee.group)]) {
-    case .ignored: return x.pointee.state.routed(budget)
+    case .ignored:
+      return x.pointee.state.routed(
+        budget,
+        tellsUnprocessed: loop.plan.upstreams[Int(x.pointee.group)].speaks != .http11)
     case .refused: return x.pointee.state.replyLocally(.upgradeNotSupported)
     case .allowed(let place):
       x.pointee.upgrade.place = Int16(truncatingIfNeeded: place)

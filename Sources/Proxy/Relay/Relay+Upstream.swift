@@ -28,6 +28,8 @@ extension Relay where E: ~Copyable {
 
   /// The connection is made, and its handshake done where it has one: the request leaves.
   mutating func upstreamEstablished(_ u: UpstreamPointer) {
+    if u.pointee.kind == .http2 { return sharedEstablished(u) }
+    if u.pointee.kind == .dialed { return dialedEstablished(u) }
     upstreams.established(u)
     if let x = exchange(of: u) {
       let now = loop.engine.now
@@ -44,6 +46,7 @@ extension Relay where E: ~Copyable {
   /// A server could not be reached at one of its addresses: at another one it may be, or another server
   /// may be.
   mutating func connectFailed(_ u: UpstreamPointer, _ kind: Failure.Kind, timedOut: Bool) {
+    if u.pointee.kind == .http2 { return sharedFailed(u, kind, timedOut: timedOut) }
     guard let x = exchange(of: u) else { return upstreams.close(u, &loop) }
     let d = downstream(of: x)
     let row = upstreams.server(of: u).pointee.row
@@ -62,7 +65,8 @@ extension Relay where E: ~Copyable {
       flush(d)
     case .none:
       upstreams.noteUnreachable(u, loop)
-      let keepsUnsent = !u.pointee.outgoing.isEmpty || x.pointee.upgrade.isConnection
+      let keepsUnsent =
+        !u.pointee.outgoing.isEmpty || u.pointee.kind == .dialed || x.pointee.upgrade.isConnection
       _ = perform(
         x,
         timedOut
@@ -82,7 +86,7 @@ extension Relay where E: ~Copyable {
     let count = upstreams.assignedCount
     guard count > 0 else { return }
     for i in 0..<count {
-      guard let u = upstreams.assigned(at: i) else { continue }
+      guard let u = upstreams.waiting(at: i) else { continue }
       u.pointee.phase = .busy
       if let x = exchange(of: u) { _ = perform(x, x.pointee.state.upstreamReady()) }
       flush(u)
@@ -98,6 +102,7 @@ extension Relay where E: ~Copyable {
     let t = u.transport
     guard upstreams.sendEnded(u, &loop) else { return }
     if result < 0 { return upstreamSendFailed(u, result) }
+    if u.pointee.kind == .http2 && u.pointee.phase == .busy { return sharedSent(u) }
     if let channel = t.pointee.tls { return tlsUpstreamSent(u, channel) }
     if !u.pointee.outgoing.isEmpty { flush(u) }
     requestTaken(u)
@@ -121,6 +126,9 @@ extension Relay where E: ~Copyable {
   /// first; its end decides.
   private mutating func upstreamSendFailed(_ u: UpstreamPointer, _ result: Int32) {
     let t = u.transport
+    if u.pointee.kind == .http2 {
+      return u.pointee.phase == .busy ? serverEnded(u, result) : handshakeEnded(u, result)
+    }
     guard let x = exchange(of: u) else {
       // The receive will tell; a TLS session that waits for this send would wait for ever.
       if t.pointee.isStalled { upstreams.close(u, &loop) }
@@ -174,6 +182,7 @@ extension Relay where E: ~Copyable {
 
   @inline(__always)
   mutating func upstreamBytes(_ u: UpstreamPointer, _ slice: consuming BufferSlice) {
+    if u.pointee.kind == .http2 { return serverInput(u, slice) }
     guard let x = exchange(of: u) else {
       // A server that speaks without being asked cannot be trusted with the next request.
       return upstreams.close(u, &loop)
@@ -190,6 +199,9 @@ extension Relay where E: ~Copyable {
 
   /// The server's stream has ended. - Parameter result: 0, or a negated errno.
   mutating func upstreamEnded(_ u: UpstreamPointer, _ result: Int32) {
+    if u.pointee.kind == .http2 {
+      return u.pointee.phase == .busy ? serverEnded(u, result) : handshakeEnded(u, result)
+    }
     guard let x = exchange(of: u) else {
       upstreams.noteIdleEnd(u, at: loop.engine.now, now: loop.engine.now)
       return upstreams.close(u, &loop)
@@ -204,15 +216,11 @@ extension Relay where E: ~Copyable {
   /// can be.
   mutating func settleUpstreamEnd(_ u: UpstreamPointer) {
     // What is unread for a slow client is used first; half a head will never be whole.
-    guard !isEndHeldBack(u), u.transport.pointee.unread.isEmpty || u.pointee.isScanning
+    // What HTTP/2 has unread is a piece of a frame.
+    guard !isEndHeldBack(u),
+      u.transport.pointee.unread.isEmpty || u.pointee.isScanning || u.pointee.kind == .http2
     else { return }
     upstreamEnded(u, upstreamEnd(u))
-  }
-
-  /// Whether a TLS session that waits may hold ciphertext from before the end of the server's stream;
-  /// `resumeDecrypting` comes back then. Behind close_notify there is none.
-  func isEndHeldBack(_ u: UpstreamPointer) -> Bool {
-    u.transport.pointee.isStalled && !u.transport.pointee.peerHasFinished
   }
 
   /// Ends the exchanges whose request can no longer be sent, which is no fault of their servers.
@@ -222,6 +230,7 @@ extension Relay where E: ~Copyable {
 
   /// A connection cannot be used any more for want of memory.
   mutating func upstreamUnusable(_ u: UpstreamPointer) {
+    if u.pointee.kind == .http2 { return serverEnded(u, -ENOBUFS) }
     guard let x = exchange(of: u) else { return upstreams.close(u, &loop) }
     let d = downstream(of: x)
     _ = perform(x, x.pointee.state.fail(.resourcesExhausted))
@@ -257,6 +266,7 @@ extension Relay where E: ~Copyable {
       u.transport.pointee.cancelConnect(&loop.engine)
       connectFailed(u, .connectTimeout, timedOut: true)
     case .handshaking: connectFailed(u, .tlsHandshakeTimeout, timedOut: true)
+    case .busy where u.pointee.kind == .http2: upstreams.closeWhenSent(u)
     case .idle: upstreams.close(u, &loop)
     case .assigned: break  // It has no deadline before its request has left.
     case .busy:

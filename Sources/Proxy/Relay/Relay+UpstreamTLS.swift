@@ -169,14 +169,6 @@ extension Relay where E: ~Copyable {
     }
   }
 
-  /// - Parameters:
-  ///   - row: of the server.
-  ///   - kind: what the connect has failed of.
-  mutating func countHandshakeFailure(_ row: Int32, _ kind: Failure.Kind) {
-    loop.counters.upstreamHandshakeFailures += 1
-    loop.counters[server: row, ServerMetric(ofHandshake: kind)] += 1
-  }
-
   /// Ends a connection whose session has said what cannot be sent, or holds too much.
   private mutating func loseSession(_ u: UpstreamPointer) {
     guard u.transport.pointee.closing == .open else { return }

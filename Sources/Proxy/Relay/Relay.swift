@@ -81,11 +81,7 @@ struct Relay<E: Engine & ~Copyable>: ~Copyable {
 
   /// The same by the name of a stream of HTTP/2; 0: it has none.
   func exchange(named tag: UInt64) -> ExchangePointer? {
-    guard tag != 0 else { return nil }
-    return exchange(
-      ExchangeKey(
-        slot: UInt32(truncatingIfNeeded: tag & 0xFFFF_FFFF) - 1,
-        generation: UInt32(truncatingIfNeeded: tag >> 32)))
+    HTTP2Connection.key(tag).flatMap { exchange($0) }
   }
 
   @inline(__always)
@@ -99,13 +95,28 @@ struct Relay<E: Engine & ~Copyable>: ~Copyable {
     return slot >= 0 ? upstreams[UInt32(bitPattern: slot)] : nil
   }
 
+  /// Calls `body` for each stream of a connection and its exchange, and sends what comes of it.
+  mutating func eachStream(
+    _ u: UpstreamPointer, _ body: (inout Self, UpstreamPointer, ExchangePointer) -> Void
+  ) {
+    let streams = upstreams.http2[u.pointee.slot].pointee.exchanges.map {
+      upstreams.key(upstreams[$0])
+    }
+    for key in streams {
+      guard let s = upstreams.stream(key), let x = exchange(of: s) else { continue }
+      let d = downstream(of: x)
+      body(&self, s, x)
+      flush(d)
+    }
+  }
+
   // MARK: Turns
 
   /// Whether something is to be done at once.
   @inline(__always)
   var isPressing: Bool {
     downstreams.resumableCount > 0 || downstreams.hasJoining || upstreams.hasJoining
-      || upstreams.hasLost || !loop.unusedPlans.isEmpty
+      || upstreams.hasLost || upstreams.hasNoted || !loop.unusedPlans.isEmpty
   }
 
   /// Closes connections that have nothing in flight. - Returns: whether one from a client was closed.

@@ -8,6 +8,8 @@ enum Attachment {
   case assigned(UpstreamPointer)
   /// A connection that is being made.
   case connecting(UpstreamPointer)
+  /// The same, with a protocol that is not known before it is there.
+  case dialing(UpstreamPointer)
   case failed(Failure.Kind)
 }
 
@@ -18,4 +20,14 @@ enum NextAddress {
   case failed(Failure.Kind)
   /// There is none left; the connection is still the exchange's.
   case none
+}
+
+/// What came of giving output to a connection.
+enum RequestSending {
+  /// It is with the transport now. - wire: the bytes that it has become there.
+  case given(wire: Int)
+  /// The transport still has what it was given before.
+  case busy
+  /// It is lost: the connection is settled at the turn's end.
+  case lost
 }

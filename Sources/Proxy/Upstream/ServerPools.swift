@@ -12,6 +12,10 @@ struct ServerState {
   /// The least recently used one, the first to go when there are too many.
   var idleTail: Int32 = -1
   var idleCount = 0
+  /// The server has chosen HTTP/2 when it was last asked (ALPN).
+  var choosesHTTP2 = false
+  /// The newest connection of HTTP/2; -1 without one.
+  var sharedHead: Int32 = -1
   /// Requests that are being served.
   var active = 0
   /// Smooth weighted round robin's current weight.

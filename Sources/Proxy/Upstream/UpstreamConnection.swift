@@ -16,8 +16,22 @@ enum UpstreamPhase: UInt8 {
   case busy
 }
 
+/// What a slot has.
+enum UpstreamKind: UInt8 {
+  case none
+  /// A connection for one exchange at a time.
+  case http1
+  /// A connection of HTTP/2: it serves no exchange itself, its streams do.
+  case http2
+  /// A connection that is being made for one exchange, in the protocol that its server will choose.
+  case dialed
+  /// One of its streams: to its exchange it is a connection, and has no socket.
+  case stream
+}
+
 struct UpstreamConnection: ~Copyable {
   var transport: Transport
+  var kind = UpstreamKind.http1
   let slot: UInt32
   /// Index of the upstream in `LivePlan`, and the server's place in it.
   var group: Int32
@@ -39,7 +53,10 @@ struct UpstreamConnection: ~Copyable {
   /// Resumable search for a head's end in unread bytes.
   var scanner = HeadScanner()
   var isScanning = false
-  /// Neighbours in the idle list of its server; -1 at the ends.
+  var http2 = HTTP2ClientStream()
+  /// It is in the list of connections of HTTP/2 of its server.
+  var isShared = false
+  /// Neighbours in the idle list of its server, or in that one; -1 at the ends.
   var idleNext: Int32 = -1
   var idlePrevious: Int32 = -1
 

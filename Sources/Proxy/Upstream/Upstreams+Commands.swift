@@ -8,21 +8,14 @@ import HTTP1
 import MillraceEngine
 import Transport
 
-/// What came of giving output to a connection.
-enum RequestSending {
-  /// It is with the transport now. - wire: the bytes that it has become there.
-  case given(wire: Int)
-  /// The transport still has what it was given before.
-  case busy
-  /// It is lost: the connection is settled at the turn's end.
-  case lost
-}
-
 extension Upstreams {
   /// Writes a request's head. - Returns: false if it has no room.
   @inline(__always)
   func request(_ u: UpstreamPointer, _ forwarding: RequestForwarding) -> Bool {
-    http1.writeHead(forwarding, to: &u.pointee.outgoing)
+    if u.pointee.kind == .stream {
+      return http2.writeHead(forwarding, to: &u.pointee.outgoing, &u.pointee.http2)
+    }
+    return http1.writeHead(forwarding, to: &u.pointee.outgoing)
   }
 
   /// Writes request content. - Parameter framing: in which it came, and leaves.
@@ -31,26 +24,33 @@ extension Upstreams {
   func content(
     _ u: UpstreamPointer, _ slice: consuming BufferSlice, _ framing: BodyFraming
   ) -> Bool {
-    u.pointee.outgoing.appendContent(slice, chunked: framing == .chunked)
+    if u.pointee.kind == .stream { return contentInHTTP2(u, slice) }
+    return u.pointee.outgoing.appendContent(slice, chunked: framing == .chunked)
   }
 
   /// Writes the end of the content, with its trailers. - Returns: false if it has no room.
   func endContent(
     _ u: UpstreamPointer, _ trailers: inout BodyDecoder, _ framing: BodyFraming
   ) -> Bool {
-    framing != .chunked || u.pointee.outgoing.appendContentEnd(&trailers)
+    if u.pointee.kind == .stream {
+      guard beginEnd(u) else { return true }
+      return u.pointee.outgoing.appendEnd(
+        stream: u.pointee.http2.id, announcesNoTable: announcesNoTable(u), trailers)
+    }
+    return framing != .chunked || u.pointee.outgoing.appendContentEnd(&trailers)
   }
 
   /// The same with trailers that are lines already.
   func endContent(
     _ u: UpstreamPointer, _ trailers: consuming BufferSlice?, _ framing: BodyFraming
   ) -> Bool {
-    guard framing == .chunked else { return true }
-    guard let lines = trailers.take() else { return u.pointee.outgoing.append(ChunkFraming.end) }
-    guard u.pointee.outgoing.append(ChunkFraming.lastChunk), u.pointee.outgoing.append(lines) else {
-      return false
+    if u.pointee.kind == .stream {
+      guard beginEnd(u) else { return true }
+      return u.pointee.outgoing.appendEnd(
+        stream: u.pointee.http2.id, announcesNoTable: announcesNoTable(u), trailers)
     }
-    return u.pointee.outgoing.append("\r\n")
+    guard framing == .chunked else { return true }
+    return u.pointee.outgoing.appendContentEnd(trailers)
   }
 
   /// Gives what is written to the transport, where that has room. It leaves when the connection is
@@ -59,6 +59,7 @@ extension Upstreams {
   mutating func push<E: Engine & ~Copyable>(
     _ u: UpstreamPointer, _ loop: inout Loop<E>
   ) -> RequestSending {
+    if u.pointee.kind == .stream { return pushStream(u, &loop) }
     let t = u.transport
     guard !t.pointee.sending, !u.pointee.outgoing.isEmpty else { return .busy }
     guard let channel = t.pointee.tls else {
@@ -89,6 +90,8 @@ extension Upstreams {
   func pause<E: Engine & ~Copyable>(_ u: UpstreamPointer, _ loop: inout Loop<E>) {
     u.transport.pointee.paused = true
     u.transport.pointee.deadline = .max
+    // What a server sends beyond that is bounded by the window of the stream.
+    if u.pointee.kind == .stream { return }
     u.transport.pointee.setMode(.once, &loop.engine)
   }
 }

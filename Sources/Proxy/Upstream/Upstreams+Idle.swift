@@ -1,4 +1,5 @@
-// The idle connections of each server, the most recently used first: it is the likeliest to be alive.
+// The connections of each server that may take a request: the idle ones, the most recently used first,
+// which is the likeliest to be alive; and those of HTTP/2, which are shared.
 
 import Glibc
 import MillraceEngine
@@ -85,5 +86,36 @@ extension Upstreams {
     guard u.pointee.isReused else { return }
     let since = u.pointee.idleSince
     server(of: u).pointee.noteIdleEnd(age: moment - since, since: since, now: now)
+  }
+}
+
+extension Upstreams {
+  // MARK: The shared connections of a server
+
+  func linkShared(_ u: UpstreamPointer) {
+    let state = server(of: u)
+    let slot = Int32(u.pointee.slot)
+    u.pointee.idlePrevious = -1
+    u.pointee.idleNext = state.pointee.sharedHead
+    if state.pointee.sharedHead >= 0 {
+      self[UInt32(state.pointee.sharedHead)].pointee.idlePrevious = slot
+    }
+    state.pointee.sharedHead = slot
+    u.pointee.isShared = true
+  }
+
+  func unlinkShared(_ u: UpstreamPointer) {
+    guard u.pointee.isShared else { return }
+    u.pointee.isShared = false
+    let next = u.pointee.idleNext
+    let previous = u.pointee.idlePrevious
+    if next >= 0 { self[UInt32(next)].pointee.idlePrevious = previous }
+    if previous >= 0 {
+      self[UInt32(previous)].pointee.idleNext = next
+    } else {
+      server(of: u).pointee.sharedHead = next
+    }
+    u.pointee.idleNext = -1
+    u.pointee.idlePrevious = -1
   }
 }

@@ -13,26 +13,31 @@ struct Upstreams: ~Copyable {
   private var slab: Slab<UpstreamConnection>
   /// The protocol that is spoken on them.
   var http1: HTTP1Client
+  var http2: HTTP2Client
   let pools: ServerPools
   private var channels: TLSChannels
   /// Connections that may have nothing in flight any more.
   private var joining: [UInt32] = []
   /// Connections that were given a request in this turn: it leaves at the turn's end.
-  private var assigned: [UInt32] = []
+  var assigned: [UInt32] = []
+  /// Connections of HTTP/2 with something to send at the turn's end.
+  private var noted: [UInt32] = []
   /// Connections whose request can no longer be sent; settled at the turn's end.
   private var lost: [UInt32] = []
   /// Where the nodes of these connections begin in the timer wheel.
   private let timerBase: Int
   /// Idle connections that leave a slot to each exchange, however many servers a later plan has.
-  private let idleLimit: Int
+  let idleLimit: Int
 
   /// - Parameters:
   ///   - exchanges: of which each may have a connection.
   ///   - timerBase: of the nodes in the timer wheel.
   init(_ plan: Plan, exchanges: Int, timerBase: Int) {
     let idle = Self.idleTotal(plan)
-    slab = Slab(capacity: exchanges + idle)
+    // A connection of HTTP/2 has a slot beside those of its streams.
+    slab = Slab(capacity: exchanges + exchanges / 8 + idle)
     http1 = HTTP1Client(plan.limits)
+    http2 = HTTP2Client(plan.limits, connections: slab.capacity)
     pools = ServerPools(plan)
     channels = TLSChannels(capacity: slab.capacity)
     idleLimit = idle
@@ -59,6 +64,32 @@ struct Upstreams: ~Copyable {
   }
 
   @inline(__always)
+  func generation(_ slot: UInt32) -> UInt32 { slab.generation(slot) }
+
+  @inline(__always)
+  func connection(of u: UpstreamPointer) -> UnsafeMutablePointer<HTTP2Connection> {
+    http2[
+      u.pointee.kind == .stream ? UInt32(bitPattern: u.pointee.http2.connection) : u.pointee.slot]
+  }
+
+  @inline(__always)
+  func key(_ u: UpstreamPointer) -> ExchangeKey {
+    ExchangeKey(slot: u.pointee.slot, generation: generation(u.pointee.slot))
+  }
+
+  /// The stream with this key, if it is still there.
+  func stream(_ key: ExchangeKey) -> UpstreamPointer? {
+    generation(key.slot) == key.generation ? self[key.slot] : nil
+  }
+
+  func stream(named tag: UInt64) -> UpstreamPointer? {
+    HTTP2Connection.key(tag).flatMap { stream($0) }
+  }
+
+  mutating func takeSlot() -> UInt32? { slab.take() }
+  mutating func releaseSlot(_ slot: UInt32) { slab.release(slot) }
+
+  @inline(__always)
   private func token(_ kind: TokenKind, _ slot: UInt32) -> Token {
     Token(kind: kind.rawValue, generation: slab.generation(slot), slot: slot)
   }
@@ -71,45 +102,11 @@ struct Upstreams: ~Copyable {
     pools.server(u.pointee.group, u.pointee.server)
   }
 
-  // MARK: Getting one
+  // MARK: Making one
 
-  /// Gets a connection for an exchange.
-  /// - Parameters:
-  ///   - server: out: the server that was chosen, whatever comes of it.
-  ///   - avoid: the server that just failed, or -1.
-  ///   - anew: makes a new connection although idle ones are there: they may be as stale as the one
-  ///     that just failed.
-  @inline(__always)
-  mutating func attach<E: Engine & ~Copyable>(
-    _ exchange: UInt32, _ group: Int32, server: inout Int32, avoid: Int32, anew: Bool,
-    _ loop: inout Loop<E>
-  ) -> Attachment {
-    let plan = loop.plan.upstreams + Int(group)
-    var random: UInt32 = 0
-    if plan.pointee.balance == .randomTwo {
-      withUnsafeMutableBytes(of: &random) { loop.engine.randomBytes($0) }
-    }
-    server = pools.choose(group, plan, avoid: avoid, now: loop.engine.now, random: random)
-    let state = pools.server(group, server)
-    loop.counters[server: state.pointee.row, .requests] += 1
-    if !anew, let u = takeIdle(state, &loop) {
-      state.pointee.active += 1
-      u.pointee.phase = .assigned
-      u.pointee.exchange = Int32(bitPattern: exchange)
-      u.pointee.transport.deadline = .max
-      loop.counters.upstreamReuses += 1
-      loop.counters[server: state.pointee.row, .reuses] += 1
-      assigned.append(u.pointee.slot)
-      return .assigned(u)
-    }
-    let first = AddressChoice(
-      index: state.pointee.address,
-      left: Int32(plan.pointee.servers[Int(server)].addresses.count) - 1)
-    return connect(exchange, group, server, first, &loop)
-  }
-
-  private mutating func connect<E: Engine & ~Copyable>(
-    _ exchange: UInt32, _ group: Int32, _ server: Int32, _ start: AddressChoice,
+  /// - Parameter exchange: -1: the connection is one of HTTP/2.
+  mutating func connect<E: Engine & ~Copyable>(
+    _ exchange: Int32, _ group: Int32, _ server: Int32, _ start: AddressChoice,
     _ loop: inout Loop<E>
   ) -> Attachment {
     guard let slot = slab.take() else { return .failed(.resourcesExhausted) }
@@ -145,36 +142,13 @@ struct Upstreams: ~Copyable {
       close(u, &loop)
       return .failed(.resourcesExhausted)
     }
-    state.pointee.active += 1
-    u.pointee.exchange = Int32(bitPattern: exchange)
-    if state.pointee.prefersLarge { u.pointee.transport.mode = .once }
+    u.pointee.exchange = exchange
+    if exchange >= 0 { state.pointee.active += 1 } else { u.pointee.kind = .http2 }
+    if exchange >= 0 && state.pointee.prefersLarge { u.pointee.transport.mode = .once }
     u.pointee.connectStart = loop.engine.now
     u.pointee.transport.deadline = loop.engine.now + plan.pointee.connectTimeout
     loop.armTimer(u.transport, node(u))
     return .connecting(u)
-  }
-
-  /// A connect has failed: goes on with the server's next address. It is the same attempt, since
-  /// nothing was sent; what is to be sent goes with it.
-  mutating func tryNextAddress<E: Engine & ~Copyable>(
-    _ u: UpstreamPointer, _ loop: inout Loop<E>
-  ) -> NextAddress {
-    guard u.pointee.exchange >= 0, u.pointee.choice.left > 0,
-      let frame = u.pointee.outgoing.take()
-    else { return .none }
-    let (group, server) = (u.pointee.group, u.pointee.server)
-    let exchange = UInt32(bitPattern: u.pointee.exchange)
-    let count = loop.plan.upstreams[Int(group)].servers[Int(server)].addresses.count
-    var choice = u.pointee.choice
-    choice.advance(of: count)
-    detach(u)
-    close(u, &loop)
-    switch connect(exchange, group, server, choice, &loop) {
-    case .connecting(let next), .assigned(let next):
-      next.pointee.outgoing.put(frame)
-      return .connecting(next)
-    case .failed(let kind): return .failed(kind)
-    }
   }
 
   /// A connection is made, and its handshake done where it has one: its address is the first to be
@@ -197,13 +171,27 @@ struct Upstreams: ~Copyable {
 
   /// The connection at `index`, if it still waits to send its request.
   @inline(__always)
-  func assigned(at index: Int) -> UpstreamPointer? {
+  func waiting(at index: Int) -> UpstreamPointer? {
     let u = slab[assigned[index]]
     let isWaiting =
-      u.transport.pointee.socket.isValid && u.pointee.phase == .assigned
-      && u.transport.pointee.closing == .open
+      (u.transport.pointee.socket.isValid || u.pointee.kind == .stream)
+      && u.pointee.phase == .assigned && u.transport.pointee.closing == .open
     return isWaiting ? u : nil
   }
+
+  mutating func addNoted(_ slot: UInt32) { noted.append(slot) }
+  @inline(__always) var hasNoted: Bool { !noted.isEmpty }
+
+  /// A connection of HTTP/2 that has something to send, as long as there is one.
+  mutating func takeNoted() -> UpstreamPointer? {
+    while let slot = noted.popLast() {
+      guard isActive(slot), slab[slot].pointee.kind == .http2 else { continue }
+      return slab[slot]
+    }
+    return nil
+  }
+
+  mutating func addAssigned(_ u: UpstreamPointer) { assigned.append(u.pointee.slot) }
 
   @inline(__always)
   mutating func removeAssigned(_ count: Int) {
@@ -219,6 +207,7 @@ struct Upstreams: ~Copyable {
   /// Starts a receive, unless one is in flight or nothing is to be read.
   @inline(__always)
   func arm<E: Engine & ~Copyable>(_ u: UpstreamPointer, _ loop: inout Loop<E>) {
+    if u.pointee.kind == .stream { return }
     u.transport.pointee.arm(token(.upstreamReceive, u.pointee.slot), &loop.engine)
   }
 
@@ -233,9 +222,15 @@ struct Upstreams: ~Copyable {
 
   /// Sends what waits, if nothing is in flight.
   @inline(__always)
-  func send<E: Engine & ~Copyable>(
+  mutating func send<E: Engine & ~Copyable>(
     _ u: UpstreamPointer, _ urgency: SendUrgency, _ loop: inout Loop<E>
   ) {
+    if u.pointee.kind == .stream {
+      if u.pointee.http2.connection >= 0 {
+        noteOutput(UInt32(bitPattern: u.pointee.http2.connection))
+      }
+      return
+    }
     loop.flush(u.transport, urgency, token(.upstreamSend, u.pointee.slot), node: node(u))
   }
 
@@ -248,6 +243,14 @@ struct Upstreams: ~Copyable {
     // It has said goodbye.
     if u.transport.pointee.closing == .flushing { join(u, &loop) }
     return isInUse(u)
+  }
+
+  /// Has a connection flushed at the turn's end, with all that its streams have to send.
+  @inline(__always)
+  mutating func noteOutput(_ slot: UInt32) {
+    guard !http2[slot].pointee.isNoted else { return }
+    http2[slot].pointee.isNoted = true
+    addNoted(slot)
   }
 
   /// Remembers a connection whose request can no longer be sent.
@@ -277,60 +280,13 @@ struct Upstreams: ~Copyable {
     return false
   }
 
-  // MARK: Letting go
+  // MARK: The end
 
   /// Unties a connection from its exchange.
-  private func detach(_ u: UpstreamPointer) {
+  func detach(_ u: UpstreamPointer) {
     guard u.pointee.exchange >= 0 else { return }
     u.pointee.exchange = -1
     server(of: u).pointee.active -= 1
-  }
-
-  /// The exchange is done with its connection: back to the pool, or closed.
-  /// - Parameters:
-  ///   - keep: the response was read whole, and the server keeps the connection.
-  ///   - isLarge: the response was.
-  @inline(__always)
-  mutating func release<E: Engine & ~Copyable>(
-    _ u: UpstreamPointer, keep: Bool, isLarge: Bool, _ loop: inout Loop<E>
-  ) {
-    let t = u.transport
-    detach(u)
-    keepTickets(u)
-    let state = server(of: u)
-    // A server that is no longer configured keeps no connection.
-    guard keep, u.pointee.phase == .busy, loop.isServing, !t.pointee.readClosed,
-      t.pointee.unread.isEmpty, t.pointee.unsent.isEmpty, u.pointee.outgoing.isEmpty,
-      state.pointee.group >= 0, pools.idleTotal < idleLimit
-    else { return close(u, &loop) }
-    u.pointee.group = state.pointee.group
-    u.pointee.server = state.pointee.place
-    let plan = loop.plan.upstreams + Int(u.pointee.group)
-    guard plan.pointee.idleLimit > 0 else { return close(u, &loop) }
-    let now = loop.engine.now
-    let time = min(plan.pointee.idleTimeout, u.pointee.keepAlive, state.pointee.idleTime(now: now))
-    guard time > 0 else { return close(u, &loop) }
-    u.pointee.phase = .idle
-    u.pointee.isReused = true
-    u.pointee.idleSince = now
-    t.pointee.paused = false
-    t.pointee.deadline = now + time
-    // Shorter than any configured time: the wheel would not look often enough.
-    if time < loop.plan.shortestTimeout { loop.armTimerExactly(t, node(u)) }
-    linkIdle(u)
-    state.pointee.prefersLarge = isLarge
-    t.pointee.setMode(isLarge ? .once : .stream, &loop.engine)
-    if state.pointee.idleCount > plan.pointee.idleLimit {
-      close(slab[UInt32(state.pointee.idleTail)], &loop)
-    }
-    arm(u, &loop)
-  }
-
-  /// The exchange is done with its connection, and what came on it must not be taken for whole: a reset.
-  mutating func abort<E: Engine & ~Copyable>(_ u: UpstreamPointer, _ loop: inout Loop<E>) {
-    detach(u)
-    keepTickets(u)
-    join(u, resets: true, &loop)
   }
 
   /// Ends a connection that serves no exchange: TLS says goodbye where nothing is in the way, then it
@@ -338,8 +294,12 @@ struct Upstreams: ~Copyable {
   mutating func close<E: Engine & ~Copyable>(_ u: UpstreamPointer, _ loop: inout Loop<E>) {
     let t = u.transport
     guard t.pointee.closing == .open else { return }
-    keepTickets(u)
-    if isLinked(u) { unlinkIdle(u) }
+    if u.pointee.kind == .http2 {
+      unlinkShared(u)
+    } else {
+      keepTickets(u)
+      if isLinked(u) { unlinkIdle(u) }
+    }
     u.pointee.outgoing.clear()
     if let channel = t.pointee.tls, channel.pointee.isEstablished, t.pointee.isIdle,
       !t.pointee.readClosed
@@ -386,6 +346,7 @@ struct Upstreams: ~Copyable {
     t.pointee.close(&loop.engine)
     channels.close(&t.pointee)
     loop.wheel.disarm(node(u))
+    if u.pointee.kind == .http2 { http2.close(slot) }
     u.deinitialize(count: 1)
     // The list may name a slot twice: a free slot is told by its socket.
     t.pointee.socket = .none

@@ -30,7 +30,8 @@ package enum FrameBudget {
   package static func frames(
     connections: Int, exchanges: Int, idleUpstreams: Int, withTLS: Bool = false
   ) -> Int {
-    let upstreams = exchanges + idleUpstreams
+    // Those of HTTP/2 have a slot beside those of their streams.
+    let upstreams = exchanges + exchanges / 8 + idleUpstreams
     return 3 * connections + exchanges + (withTLS ? 3 : 2) * upstreams + 1
   }
 

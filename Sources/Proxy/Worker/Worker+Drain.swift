@@ -59,6 +59,10 @@ extension Worker where E: ~Copyable {
     for slot in 0..<relay.upstreams.touched where relay.upstreams.isActive(slot) {
       let u = relay.upstreams[slot]
       guard u.pointee.exchange < 0 else { continue }
+      if u.pointee.kind == .http2 {
+        relay.upstreams.drainShared(u, &relay.loop)
+        if !isOverdue { continue }
+      }
       relay.upstreams.close(u, &relay.loop)
       // Without its goodbye.
       if isOverdue { relay.upstreams.join(u, &relay.loop) }

@@ -26,6 +26,7 @@ extension Worker where E: ~Copyable {
     relay.upstreams.pools.replace(
       old, with: relay.loop.plan.current, at: relay.loop.plan.window)
     relay.upstreams.adoptIdle(of: before, &relay.loop)
+    relay.upstreams.adoptShared(of: before, &relay.loop)
     for slot in 0..<relay.downstreams.touched where relay.downstreams.isActive(slot) {
       let d = relay.downstreams[slot]
       if !relay.hasExchange(d) { relay.loop.adoptPlan(&d.pointee.listener) }

@@ -37,6 +37,7 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
     // Before what was given to kept connections leaves: a lost one must not be among them.
     if relay.upstreams.hasLost { relay.endLost() }
     relay.submitAssigned()
+    relay.flushShared()
     obeyControl()
     if !relay.loop.unusedPlans.isEmpty { retirePlans() }
     if relay.loop.counters.isWatched { publishWhenDue() }

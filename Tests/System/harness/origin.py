@@ -96,7 +96,7 @@ def raw(response, end="close"):
 class Origin:
     """Listens on a free loopback port, or at the path `unix`; runs `script` for each connection."""
 
-    def __init__(self, script=echo, backlog=1024, unix=None):
+    def __init__(self, script=echo, backlog=1024, unix=None, port=None):
         self.script = script
         self.lock = threading.Lock()
         self.requests = []
@@ -111,7 +111,7 @@ class Origin:
         else:
             self._listener = socket.socket()
             self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self.port = ports.free_port()
+            self.port = port or ports.free_port()
             self._listener.bind(("127.0.0.1", self.port))
         self._listener.listen(backlog)
         self._thread = threading.Thread(target=self._accept, daemon=True)

@@ -1,0 +1,27 @@
+// The client's side of a connection: streams of its own, and how it lets go of them.
+
+extension HTTP2ServerSession {
+  /// Whether another stream may be opened now: the server's limit, ours, and no GOAWAY of either.
+  public var canOpenStream: Bool {
+    failure == nil && !hasPeerLeft && acceptedThrough == 0x7FFF_FFFF
+      && streams.inUse < min(options.streams, peer.streams) && lastStream < 0x7FFF_FFFD
+  }
+
+  /// Opens a stream. Its number is taken, so that its head must leave before that of any that is opened
+  /// later, or never.
+  /// - Returns: nil if none may be opened.
+  public mutating func openStream(_ tag: UInt64) -> Int? {
+    guard canOpenStream else { return nil }
+    let id = lastStream == 0 ? 1 : lastStream + 2
+    guard
+      let stream = streams.open(
+        id, sendWindow: peer.initialWindow, receiveWindow: options.streamWindow)
+    else { return nil }
+    streams[stream].pointee.tag = tag
+    lastStream = id
+    return stream
+  }
+
+  /// Forgets a stream of which no frame has left: there is nothing to reset.
+  public mutating func withdraw(_ stream: Int) { release(stream, .byPeer) }
+}

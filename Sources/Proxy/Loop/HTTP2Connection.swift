@@ -1,0 +1,141 @@
+// What HTTP/2 keeps of a connection, a client's or a server's. Frames of all streams leave through one
+// buffer, in the order in which they were put there; whose bytes a send has is noted beside it, so that
+// each stream's owner hears of its own.
+
+import HTTP2
+import MillraceEngine
+import Transport
+
+/// Whom a stream belongs to, and who may have ended when it is looked at again: an exchange, or the stream
+/// of a connection to a server.
+struct ExchangeKey: Equatable {
+  let slot: UInt32
+  let generation: UInt32
+}
+
+/// Bytes of one stream among those of a connection.
+struct StreamBytes {
+  let key: ExchangeKey
+  var count: Int
+}
+
+struct HTTP2Connection: ~Copyable {
+  var session: HTTP2ServerSession
+  /// Frames that wait for the transport, as plaintext.
+  var outgoing = SendBuffer()
+  /// Exchanges whose bytes are in `outgoing`, in what the transport has still to send, and in the send
+  /// in flight.
+  var queued: [StreamBytes] = []
+  var waiting: [StreamBytes] = []
+  var flying: [StreamBytes] = []
+  /// Exchanges with output for which there was no room.
+  var ready: [ExchangeKey] = []
+  /// Slots of all exchanges of the connection.
+  var exchanges: [UInt32] = []
+  /// No stream is accepted any more: the connection ends with the last one.
+  var isEnding = false
+  /// When it accepts no more streams, because the worker drains; Int64.max: it does not.
+  var refusesAt = Int64.max
+  /// What is to be sent cannot be: the exchanges are told at the end of the turn.
+  var isLost = false
+  /// It closes as soon as what there is has been handed over.
+  var isClosing = false
+  /// A stream of it has come to its end.
+  var hasServed = false
+  /// It is in the list of connections that are flushed at the turn's end.
+  var isNoted = false
+  /// Input is kept until the session's own frames have left.
+  var isBlocked = false
+
+  init(session: consuming HTTP2ServerSession) { self.session = session }
+
+  /// The transport has taken what was in `outgoing`.
+  mutating func handedOver() {
+    waiting.append(contentsOf: queued)
+    queued.removeAll(keepingCapacity: true)
+  }
+
+  /// The transport has begun to send what it had.
+  mutating func tookOff() {
+    swap(&waiting, &flying)
+    waiting.removeAll(keepingCapacity: true)
+  }
+
+  // MARK: The name of a stream's owner, as its session keeps it
+
+  static func tag(_ key: ExchangeKey) -> UInt64 {
+    UInt64(key.generation) << 32 | UInt64(key.slot) + 1
+  }
+
+  /// nil: the stream was not given a name.
+  static func key(_ tag: UInt64) -> ExchangeKey? {
+    guard tag != 0 else { return nil }
+    return ExchangeKey(
+      slot: UInt32(truncatingIfNeeded: tag & 0xFFFF_FFFF) - 1,
+      generation: UInt32(truncatingIfNeeded: tag >> 32))
+  }
+
+  // MARK: Sending
+
+  /// Small frames of several streams leave together up to here; larger ones have a send of their own.
+  private static var copyMaximum: Int { 2048 }
+
+  /// Takes the frames of a stream, where there is room. - Returns: false if there is none now.
+  mutating func take<E: Engine & ~Copyable>(
+    _ output: inout SendBuffer, of key: ExchangeKey, _ loop: inout Loop<E>
+  ) -> Bool {
+    let count = output.count
+    if outgoing.isEmpty {
+      outgoing.replace(with: &output)
+    } else if count <= Self.copyMaximum && outgoing.inlineRoom() >= count
+      && outgoing.hasRoomForOne(), let frame = output.take()
+    {
+      for i in 0..<frame.segmentCount { _ = outgoing.append(frame.segment(i)) }
+    } else {
+      if loop.engine.isLowOnBuffers { output.evacuate() }
+      return false
+    }
+    queued.append(StreamBytes(key: key, count: count))
+    return true
+  }
+
+  /// Gives what waits, and the session's own frames, to the transport.
+  /// - Returns: why what is to be sent cannot be; nil: it can.
+  mutating func handOver<E: Engine & ~Copyable>(
+    _ t: UnsafeMutablePointer<Transport>, _ loop: inout Loop<E>
+  ) -> Bool {
+    if session.hasControl {
+      guard loop.prepare(&outgoing) else { return false }
+      while session.hasControl, outgoing.hasRoomForOne(),
+        outgoing.inlineRoom() >= HTTP2ServerSession.controlRoom
+      {
+        if writeControl() <= 0 { break }
+      }
+    }
+    guard t.pointee.unsent.isEmpty, !outgoing.isEmpty else { return true }
+    if let channel = t.pointee.tls {
+      guard let frame = outgoing.take() else { return true }
+      switch t.pointee.encrypt(channel, frame, &loop.engine) {
+      case .done: break
+      case .failed, .noRoom: return false
+      case .noFrame:
+        loop.counters.framesExhausted += 1
+        return false
+      }
+    } else {
+      t.pointee.unsent.replace(with: &outgoing)
+    }
+    handedOver()
+    return true
+  }
+
+  private mutating func writeControl() -> Int {
+    var output = SendBuffer()
+    swap(&output, &outgoing)
+    let written = output.write(capacity: HTTP2ServerSession.controlRoom) { room in
+      session.writeControl(into: room)
+    }
+    swap(&output, &outgoing)
+    return written
+  }
+}

@@ -1,0 +1,261 @@
+// From the bytes of a server that speaks HTTP/2 to the responses of its streams: what the session finds in
+// them, and what each finding means for an exchange. The counterpart of Relay+HTTP2.swift.
+
+import Exchange
+import Glibc
+import HTTP
+import HTTP1
+import HTTP2
+import Logging
+import MillraceEngine
+import Transport
+
+/// How a stream ends before its response does.
+enum StreamEnding {
+  /// With its connection, or by a reset: 0, or a negated errno.
+  case ended(Int32)
+  /// The server has not processed the request (RFC 9113 8.7).
+  case refused
+  /// The same, by the orderly end of a connection.
+  case leftBehind
+}
+
+extension Relay where E: ~Copyable {
+  // MARK: The connection
+
+  /// New plaintext.
+  mutating func serverInput(_ u: UpstreamPointer, _ slice: consuming BufferSlice) {
+    let t = u.transport
+    if t.pointee.unread.isEmpty && !upstreams.http2[u.pointee.slot].pointee.isBlocked {
+      useServerInput(u, slice)
+    } else {
+      t.pointee.unread.append(slice.bytes, &loop.engine)
+      useUnreadServerInput(u)
+    }
+  }
+
+  /// Goes on with what was kept, unless frames of the session's own must leave before.
+  mutating func useUnreadServerInput(_ u: UpstreamPointer) {
+    let t = u.transport
+    guard !upstreams.http2[u.pointee.slot].pointee.isBlocked, t.pointee.closing == .open,
+      let slice = t.pointee.unread.takeAll()
+    else { return }
+    useServerInput(u, slice)
+  }
+
+  private mutating func useServerInput(_ u: UpstreamPointer, _ input: consuming BufferSlice) {
+    let c = upstreams.http2[u.pointee.slot]
+    let t = u.transport
+    var slice = input
+    var offset = 0
+    upstreams.noteOutput(u.pointee.slot)
+    while t.pointee.closing == .open, !c.pointee.isClosing {
+      let event = c.pointee.session.next(
+        slice.bytes, at: &offset, &upstreams.http2.reader, now: loop.engine.now)
+      switch event {
+      case .needsInput:
+        slice.dropPrefix(offset)
+        return t.pointee.unread.putBack(slice, &loop.engine)
+      case .needsOutput:
+        guard upstreams.flushShared(u, &loop) else { return serverEnded(u, -EPIPE) }
+        guard c.pointee.session.isControlFull else { continue }
+        // A server that does not read what it is owed is not read either.
+        c.pointee.isBlocked = true
+        slice.dropPrefix(offset)
+        t.pointee.unread.putBack(slice, &loop.engine)
+        t.pointee.paused = true
+        return
+      case .content(let stream, let start, let count):
+        serverContent(c, stream, slice.subslice(start: start, count: count))
+      default: serverEvent(u, event)
+      }
+    }
+  }
+
+  /// All events but content.
+  private mutating func serverEvent(_ u: UpstreamPointer, _ event: HTTP2ServerEvent) {
+    let c = upstreams.http2[u.pointee.slot]
+    switch event {
+    case .head(let stream, let ends): serverHead(c, stream, endsStream: ends)
+    case .headTooLarge(let stream, _):
+      if let (_, x) = answered(c, stream) { settle(x) { $0.malformed($1, "head_too_large") } }
+    case .trailers(let stream):
+      if let (s, x) = answered(c, stream) { serverTrailers(s, x) }
+    case .end(let stream):
+      if let (s, x) = answered(c, stream) { settle(x) { $0.serverStreamEnded(s, $1) } }
+    case .reset(let tag, let code, let byServer): serverReset(tag, code, byServer: byServer)
+    case .windowOpened(let stream): serverWindowOpened(c, stream)
+    case .goAway(let last, let code): serverLeaves(u, last, code)
+    case .failed(let failure): serverFailed(u, failure)
+    case .pong, .needsInput, .needsOutput, .content: break
+    }
+  }
+
+  // MARK: Ends that come too early
+
+  /// A stream is gone: by the server's RST_STREAM, or reset for a rule that the server broke.
+  private mutating func serverReset(_ tag: UInt64, _ code: HTTP2ErrorCode, byServer: Bool) {
+    guard let s = upstreams.stream(named: tag), let x = exchange(of: s) else { return }
+    s.pointee.http2.place = -1
+    if !byServer { return settle(x) { $0.malformed($1, code.label) } }
+    settle(x) {
+      $0.serverStreamGone(s, $1, code == .refusedStream ? .refused : .ended(-ECONNRESET))
+    }
+  }
+
+  /// A stream brings nothing more.
+  mutating func serverStreamGone(
+    _ s: UpstreamPointer, _ x: ExchangePointer, _ reason: StreamEnding
+  ) -> Bool {
+    s.pointee.http2.place = -1
+    switch s.pointee.phase {
+    case .assigned: return perform(x, x.pointee.state.upstreamStale())
+    case .busy: break
+    case .connecting, .handshaking, .idle: return true
+    }
+    if s.pointee.http2.hasEnded {
+      // The response is whole, and waits for its client; the server wants no more of the request.
+      s.pointee.outgoing.clear()
+      return x.pointee.state.request == .open
+        ? perform(x, x.pointee.state.requestSendFailed()) : true
+    }
+    // Nobody has heard of it yet.
+    if !s.pointee.http2.hasLeft, x.pointee.state.isUntouched, !s.pointee.outgoing.isEmpty {
+      return perform(x, x.pointee.state.upstreamUnsent())
+    }
+    let canResend = x.pointee.state.hasCopy && loop.prepare(&carried)
+    let actions =
+      switch reason {
+      case .ended(let result):
+        x.pointee.state.upstreamClosed(reset: result != 0, canResend: canResend)
+      case .refused: x.pointee.state.streamRefused(canResend: canResend)
+      case .leftBehind:
+        x.pointee.state.streamRefused(canResend: canResend, isOrderly: true)
+      }
+    let isThere = perform(x, actions)
+    carried.clear()
+    return isThere
+  }
+
+  /// The server accepts no more streams, and has not looked at those above `last` (RFC 9113 6.8).
+  private mutating func serverLeaves(_ u: UpstreamPointer, _ last: UInt32, _ code: HTTP2ErrorCode) {
+    loop.logger.debug("upstream goes away code=\(code.label) last_stream=\(last)")
+    upstreams.unlinkShared(u)
+    upstreams.retire(u, &loop)
+    let isOrderly = code == .noError && upstreams.http2[u.pointee.slot].pointee.hasServed
+    eachStream(u) { relay, s, x in
+      guard s.pointee.http2.id > last else { return }
+      _ = relay.serverStreamGone(s, x, isOrderly ? .leftBehind : .refused)
+    }
+  }
+
+  private mutating func serverFailed(_ u: UpstreamPointer, _ failure: HTTP2ServerFailure) {
+    let (admitted, suppressed) = failureLog.admit(now: loop.engine.now)
+    if admitted {
+      let upstream = loop.plan.upstreams + Int(u.pointee.group)
+      let text = upstream.pointee.servers[Int(u.pointee.server)].text
+      loop.logger.warning(
+        """
+        upstream http2 failed reason=\(failure.label) code=\(failure.code.label) \
+        upstream=\(String(decoding: text.raw, as: UTF8.self)) suppressed=\(suppressed)
+        """)
+    }
+    upstreams.unlinkShared(u)
+    upstreams.http2[u.pointee.slot].pointee.isEnding = true
+    eachStream(u) { relay, s, x in
+      _ = relay.serverStreamGone(s, x, .ended(-EPROTO))
+    }
+    upstreams.closeWhenSent(u)
+  }
+
+  /// The end of a connection with streams. - Parameter result: 0, or a negated errno.
+  mutating func serverEnded(_ u: UpstreamPointer, _ result: Int32) {
+    guard u.transport.pointee.closing == .open else { return }
+    upstreams.unlinkShared(u)
+    eachStream(u) { relay, s, x in
+      relay.upstreams.disconnect(s)
+      _ = relay.serverStreamGone(s, x, .ended(result))
+    }
+    upstreams.close(u, &loop)
+  }
+
+  // MARK: Sending
+
+  /// Sends what connections of HTTP/2 were given in this turn.
+  @inline(__always)
+  mutating func flushShared() {
+    if upstreams.hasNoted { flushNoted() }
+  }
+
+  private mutating func flushNoted() {
+    while let u = upstreams.takeNoted() {
+      pushReadyStreams(u)
+      // What is given to it from here on is for the next turn's end.
+      upstreams.http2[u.pointee.slot].pointee.isNoted = false
+      if !upstreams.flushShared(u, &loop) { serverEnded(u, -EPIPE) }
+    }
+  }
+
+  /// Gives streams their turn that had found no room, in the order in which they came.
+  private mutating func pushReadyStreams(_ u: UpstreamPointer) {
+    let c = upstreams.http2[u.pointee.slot]
+    while let key = c.pointee.ready.first {
+      if let s = upstreams.stream(key) {
+        flush(s)
+        // It found none again.
+        if let s = upstreams.stream(key), !s.pointee.outgoing.isEmpty { return }
+        s.pointee.http2.isReady = false
+      }
+      if c.pointee.ready.first == key { c.pointee.ready.removeFirst() }
+    }
+  }
+
+  /// A connection's transport took all that was in flight.
+  mutating func sharedSent(_ u: UpstreamPointer) {
+    let c = upstreams.http2[u.pointee.slot]
+    let t = u.transport
+    var taken: [StreamBytes] = []
+    swap(&taken, &c.pointee.flying)
+    for bytes in taken {
+      guard let s = upstreams.stream(bytes.key), let x = exchange(of: s) else { continue }
+      if perform(x, x.pointee.state.requestTaken(bytes.count)), !x.pointee.state.awaitsServer,
+        let s = upstream(of: x)
+      {
+        s.transport.pointee.deadline = .max
+      }
+    }
+    // The memory is kept for the next send.
+    taken.removeAll(keepingCapacity: true)
+    if c.pointee.flying.isEmpty { swap(&taken, &c.pointee.flying) }
+    guard t.pointee.closing == .open else { return }
+    pushReadyStreams(u)
+    guard upstreams.flushShared(u, &loop) else { return serverEnded(u, -EPIPE) }
+    if c.pointee.isBlocked && !c.pointee.session.isControlFull {
+      c.pointee.isBlocked = false
+      t.pointee.paused = false
+      useUnreadServerInput(u)
+      upstreams.arm(u, &loop)
+    }
+    if let channel = t.pointee.tls { resumeDecrypting(u, channel) }
+  }
+
+  // MARK: Windows
+
+  /// - Parameter stream: -1: the connection's or all streams'.
+  mutating func serverWindowOpened(_ c: UnsafeMutablePointer<HTTP2Connection>, _ stream: Int) {
+    if stream >= 0 {
+      guard let s = upstreams.stream(named: c.pointee.session.tag(stream)) else { return }
+      return resumeServerWindow(s)
+    }
+    let streams = c.pointee.exchanges.map { upstreams.key(upstreams[$0]) }
+    for key in streams {
+      if let s = upstreams.stream(key) { resumeServerWindow(s) }
+    }
+  }
+
+  private mutating func resumeServerWindow(_ s: UpstreamPointer) {
+    guard s.pointee.http2.awaitsWindow, let x = exchange(of: s) else { return }
+    s.pointee.http2.awaitsWindow = false
+    _ = perform(x, x.pointee.state.requestWindowOpened())
+  }
+}

@@ -1,0 +1,97 @@
+// Connections to servers that are made for many requests: their handshake is done, or they have failed.
+
+import Exchange
+import Glibc
+import HTTP2
+import Logging
+import MillraceEngine
+import TLS
+import Transport
+
+extension Relay where E: ~Copyable {
+  // MARK: Connecting
+
+  /// A connection is made, and its handshake done where it has one: what its streams have leaves.
+  mutating func sharedEstablished(_ u: UpstreamPointer) {
+    if let channel = u.transport.pointee.tls,
+      !Self.speaksHTTP2(channel)
+    {
+      upstreams.server(of: u).pointee.choosesHTTP2 = false
+      logTLSFailure(u, Failure(.tlsFailed).label, "the server did not choose h2 (ALPN)")
+      return sharedFailed(u, .tlsFailed, timedOut: false)
+    }
+    upstreams.established(u)
+    let now = loop.engine.now
+    u.transport.pointee.deadline = .max
+    // The preface comes before anything else.
+    guard upstreams.flushShared(u, &loop) else { return upstreams.noteLost(u) }
+    eachStream(u) { relay, s, x in
+      s.pointee.phase = .busy
+      x.pointee.times.connected = now
+      x.pointee.times.connectMicroseconds = (now - u.pointee.connectStart) / 1000
+      guard relay.perform(x, x.pointee.state.upstreamReady()) else { return }
+      if let s = relay.upstream(of: x) { relay.flush(s) }
+    }
+    upstreams.settleShared(u, &loop)
+  }
+
+  /// The server has chosen a protocol: the request that waits for that is written.
+  mutating func dialedEstablished(_ u: UpstreamPointer) {
+    guard let channel = u.transport.pointee.tls, let x = exchange(of: u) else { return }
+    upstreams.established(u)
+    let now = loop.engine.now
+    x.pointee.times.connected = now
+    x.pointee.times.connectMicroseconds = (now - u.pointee.connectStart) / 1000
+    var own = u
+    if Self.speaksHTTP2(channel) {
+      guard let stream = upstreams.share(u, &loop) else {
+        // It has left its exchange already.
+        if u.pointee.exchange < 0 { x.pointee.upstream = -1 }
+        _ = perform(x, x.pointee.state.fail(.resourcesExhausted))
+        return
+      }
+      own = stream
+    } else {
+      u.pointee.kind = .http1
+      upstreams.server(of: u).pointee.choosesHTTP2 = false
+    }
+    x.pointee.upstream = Int32(bitPattern: own.pointee.slot)
+    x.pointee.isFramed = own.pointee.kind == .stream
+    let actions = x.pointee.state.upstreamReady()
+    guard writeKeptHead(x, own) else {
+      _ = perform(x, x.pointee.state.fail(.resourcesExhausted))
+      return
+    }
+    guard perform(x, actions) else { return }
+    if x.pointee.state.request == .open, !resumeRequest(x) { return }
+    if let own = upstream(of: x) { flush(own) }
+  }
+
+  private static func speaksHTTP2(_ channel: UnsafeMutablePointer<TLSChannel>) -> Bool {
+    channel.pointee.session.withALPN { $0.elementsEqual("h2".utf8) }
+  }
+
+  /// A server could not be reached at one of its addresses.
+  mutating func sharedFailed(_ u: UpstreamPointer, _ kind: Failure.Kind, timedOut: Bool) {
+    let row = upstreams.server(of: u).pointee.row
+    loop.counters[server: row, .connectFailures] += 1
+    if u.pointee.phase == .handshaking { countHandshakeFailure(row, kind) }
+    if upstreams.trySharedNextAddress(u, &loop) {
+      // This address has failed, the attempt has not.
+      loop.counters.upstreamFailures += 1
+      if timedOut { loop.counters.timeouts += 1 }
+      return
+    }
+    upstreams.noteUnreachable(u, loop)
+    upstreams.unlinkShared(u)
+    eachStream(u) { relay, s, x in
+      let keepsUnsent = !s.pointee.outgoing.isEmpty
+      _ = relay.perform(
+        x,
+        timedOut
+          ? x.pointee.state.connectTimedOut(kind, keepsUnsent: keepsUnsent)
+          : x.pointee.state.connectFailed(kind, keepsUnsent: keepsUnsent))
+    }
+    upstreams.close(u, &loop)
+  }
+}
