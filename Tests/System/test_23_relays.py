@@ -157,6 +157,14 @@ class Connections(RelayCase):
             connection.rest()
         self.assertEqual(self.proxy.wait(), 0)
 
+    def test_the_protocol_of_the_upstream_is_not_spoken(self):
+        origin = self.start_origin(says(b"hello"))
+        self.serve({"a": ([origin.port], {"protocol": "h2c"})}, {"upstream": "a"})
+        connection = self.connect(self.proxy).send(b"x")
+        self.assertEqual(connection.take(6), b"hellox")
+        connection.close()
+        self.check_all_is_back()
+
     def test_a_kept_connection_of_http_is_not_used(self):
         origin = self.start_origin()
         config = self.settings_for(origin.port)

@@ -29,6 +29,8 @@ struct DownstreamConnection: ~Copyable {
   var http1 = HTTP1ServerState()
   /// It is passed on as it is, once its first message has said where to.
   var awaitsHello = false
+  /// Bytes that were looked at for that, each look anew.
+  var helloWork = 0
   /// HTTP/2 is spoken: the state is in `HTTP2Server`.
   var isHTTP2 = false
   /// True when the close is to wait for the peer's end; see `Downstreams.close`.

@@ -28,6 +28,11 @@ extension Relay where E: ~Copyable {
   /// Bytes have come in which the name is still to be found. The time is that of a head.
   mutating func hello(_ d: DownstreamPointer) {
     let t = d.transport
+    guard t.pointee.unread.count > 0 else { return }
+    d.pointee.helloWork += t.pointee.unread.count
+    guard d.pointee.helloWork <= ClientHello.workMaximum else {
+      return refuse(d, "no_client_hello")
+    }
     switch ClientHello(t.pointee.unread.peek()) {
     case .incomplete: return
     case .name(let name):
@@ -95,7 +100,6 @@ extension Relay where E: ~Copyable {
       onConnectFailure: upstream.pointee.retryOnConnectFailure,
       onReset: upstream.pointee.retryOnReset)
     _ = x.pointee.state.routed(budget, asksUpgrade: true)
-    _ = loop.prepare(&carried)
     return attach(x, avoid: -1, anew: true)
   }
 }
