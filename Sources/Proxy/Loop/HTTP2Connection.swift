@@ -44,6 +44,9 @@ struct HTTP2Connection: ~Copyable {
   var isClosing = false
   /// A stream of it has come to its end.
   var hasServed = false
+  /// A window has opened: what waits for one is gone on with when the input is used up, since windows
+  /// come in pairs, and often many at once.
+  var hasOpened = false
   /// It is in the list of connections that are flushed at the turn's end.
   var isNoted = false
   /// Input is kept until the session's own frames have left.

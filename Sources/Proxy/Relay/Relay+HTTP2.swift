@@ -66,7 +66,8 @@ extension Relay where E: ~Copyable {
       switch event {
       case .needsInput:
         slice.dropPrefix(offset)
-        return t.pointee.unread.putBack(slice, &loop.engine)
+        t.pointee.unread.putBack(slice, &loop.engine)
+        return resumeWindows(c)
       case .needsOutput:
         downstreams.flushHTTP2(d, &loop)
         guard c.pointee.session.isControlFull else { continue }
@@ -97,7 +98,7 @@ extension Relay where E: ~Copyable {
       x.pointee.request.http2.place = -1
       _ = perform(
         x, x.pointee.state.downstreamGone(byClient ? .downstreamReset : .requestBodyMalformed))
-    case .windowOpened(let stream): http2WindowOpened(c, stream)
+    case .windowOpened: c.pointee.hasOpened = true
     case .goAway:
       c.pointee.isEnding = true
       if c.pointee.exchanges.isEmpty { downstreams.closeWhenSent(d) }

@@ -12,22 +12,26 @@ import Transport
 extension Relay where E: ~Copyable {
   // MARK: Windows
 
-  /// - Parameter stream: -1: the connection's or all streams'.
-  mutating func http2WindowOpened(_ c: UnsafeMutablePointer<HTTP2Connection>, _ stream: Int) {
-    if stream >= 0 {
-      if let x = exchange(named: c.pointee.session.tag(stream)) { resumeWindow(x) }
-      return
-    }
+  /// Goes on with responses whose windows have opened.
+  mutating func resumeWindows(_ c: UnsafeMutablePointer<HTTP2Connection>) {
+    guard c.pointee.hasOpened else { return }
+    c.pointee.hasOpened = false
     // Exchanges that end meanwhile change places with the last one, which has been looked at.
     var index = c.pointee.exchanges.count - 1
     while index >= 0 {
-      if index < c.pointee.exchanges.count { resumeWindow(exchanges[c.pointee.exchanges[index]]) }
+      if index < c.pointee.exchanges.count {
+        resumeWindow(exchanges[c.pointee.exchanges[index]], c)
+      }
       index -= 1
     }
   }
 
-  private mutating func resumeWindow(_ x: ExchangePointer) {
-    guard x.pointee.request.http2.awaitsWindow else { return }
+  private mutating func resumeWindow(
+    _ x: ExchangePointer, _ c: UnsafeMutablePointer<HTTP2Connection>
+  ) {
+    let place = Int(x.pointee.request.http2.place)
+    guard x.pointee.request.http2.awaitsWindow, place >= 0, c.pointee.session.window(place) > 0
+    else { return }
     x.pointee.request.http2.awaitsWindow = false
     x.pointee.request.http2.deadline = .max
     _ = perform(x, x.pointee.state.responseWindowOpened())

@@ -55,7 +55,8 @@ extension Relay where E: ~Copyable {
       switch event {
       case .needsInput:
         slice.dropPrefix(offset)
-        return t.pointee.unread.putBack(slice, &loop.engine)
+        t.pointee.unread.putBack(slice, &loop.engine)
+        return resumeServerWindows(c)
       case .needsOutput:
         guard upstreams.flushShared(u, &loop) else { return serverEnded(u, -EPIPE) }
         guard c.pointee.session.isControlFull else { continue }
@@ -84,7 +85,7 @@ extension Relay where E: ~Copyable {
     case .end(let stream):
       if let (s, x) = answered(c, stream) { settle(x) { $0.serverStreamEnded(s, $1) } }
     case .reset(let tag, let code, let byServer): serverReset(tag, code, byServer: byServer)
-    case .windowOpened(let stream): serverWindowOpened(c, stream)
+    case .windowOpened: c.pointee.hasOpened = true
     case .goAway(let last, let code): serverLeaves(u, last, code)
     case .failed(let failure): serverFailed(u, failure)
     case .pong, .needsInput, .needsOutput, .content: break
@@ -241,12 +242,10 @@ extension Relay where E: ~Copyable {
 
   // MARK: Windows
 
-  /// - Parameter stream: -1: the connection's or all streams'.
-  mutating func serverWindowOpened(_ c: UnsafeMutablePointer<HTTP2Connection>, _ stream: Int) {
-    if stream >= 0 {
-      guard let s = upstreams.stream(named: c.pointee.session.tag(stream)) else { return }
-      return resumeServerWindow(s)
-    }
+  /// Goes on with requests whose windows have opened.
+  private mutating func resumeServerWindows(_ c: UnsafeMutablePointer<HTTP2Connection>) {
+    guard c.pointee.hasOpened else { return }
+    c.pointee.hasOpened = false
     let streams = c.pointee.exchanges.map { upstreams.key(upstreams[$0]) }
     for key in streams {
       if let s = upstreams.stream(key) { resumeServerWindow(s) }
@@ -254,7 +253,8 @@ extension Relay where E: ~Copyable {
   }
 
   private mutating func resumeServerWindow(_ s: UpstreamPointer) {
-    guard s.pointee.http2.awaitsWindow, let x = exchange(of: s) else { return }
+    guard s.pointee.http2.awaitsWindow, let x = exchange(of: s), upstreams.contentLimit(s) > 0
+    else { return }
     s.pointee.http2.awaitsWindow = false
     guard perform(x, x.pointee.state.requestWindowOpened()), let s = upstream(of: x),
       s.pointee.phase == .busy
