@@ -289,10 +289,10 @@ struct TunnelFlowTests {
     for seed in 1...8 {
       let flow = try FlowWorld(seed: UInt64(seed), FlowWorld.likeARing)
       let tunnel = TunnelWorld(flow)
-      tunnel.onRequest = { $0.send(Array(accepted.utf8) + pattern(3_000_000, 4)) }
+      tunnel.onRequest = { $0.send(Array(accepted.utf8) + pattern(600_000, 4)) }
       let account = flow.run {
         let client = tunnel.connect()
-        client.send(pattern(3_000_000, 5))
+        client.send(pattern(600_000, 5))
         flow.after(Int64(seed) * 150_000) {
           if byServer { tunnel.server?.peer.reset() } else { client.peer.reset() }
         }
