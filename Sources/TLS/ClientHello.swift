@@ -18,8 +18,9 @@ public enum ClientHello: Equatable, Sendable {
   public static var bytesMaximum: Int { 16_384 }
 
   /// Bytes that a connection's beginning may cost altogether, since each look begins anew: what comes byte
-  /// by byte is looked at as often. A usual message (1.7 KiB) costs 1.5 MB so, and one of 16 KiB 134 MB.
-  public static var workMaximum: Int { 4_194_304 }
+  /// by byte is looked at as often, and one of 16 KiB would cost 134 MB so. A usual message (1.7 KiB)
+  /// costs 16 KB in pieces of 100 bytes.
+  public static var workMaximum: Int { 1_048_576 }
 
   /// Reads the bytes that a connection begins with; more may follow.
   public init(_ bytes: UnsafeRawBufferPointer) {

@@ -289,10 +289,10 @@ struct TunnelFlowTests {
     for seed in 1...8 {
       let flow = try FlowWorld(seed: UInt64(seed), FlowWorld.likeARing)
       let tunnel = TunnelWorld(flow)
-      tunnel.onRequest = { $0.send(Array(accepted.utf8) + pattern(3_000_000, 4)) }
+      tunnel.onRequest = { $0.send(Array(accepted.utf8) + pattern(600_000, 4)) }
       let account = flow.run {
         let client = tunnel.connect()
-        client.send(pattern(3_000_000, 5))
+        client.send(pattern(600_000, 5))
         flow.after(Int64(seed) * 150_000) {
           if byServer { tunnel.server?.peer.reset() } else { client.peer.reset() }
         }
@@ -356,7 +356,7 @@ struct TunnelFlowTests {
       next()
     }
     #expect(tunnel.client?.wasReset == true)
-    #expect(sent > 1700 && sent < 6000, "\(sent)")
+    #expect(sent > 1000 && sent < 3000, "\(sent)")
     #expect(tunnel.server == nil)
     #expect(account?.counters.badRequests == 1 && account?.connections == 0)
   }
