@@ -40,7 +40,7 @@ extension Downstreams {
   }
 
   /// Writes an interim head, if there is room.
-  func respondInterim<E: Engine & ~Copyable>(
+  mutating func respondInterim<E: Engine & ~Copyable>(
     _ stream: StreamReference, _ response: ResponseView, _ message: borrowing ServerStream,
     into output: inout SendBuffer, _ loop: inout Loop<E>
   ) {
@@ -69,7 +69,7 @@ extension Downstreams {
   }
 
   /// Chooses how the content of the response leaves. - Parameter framing: in which it comes.
-  func prepareContent(
+  mutating func prepareContent(
     _ stream: StreamReference, _ framing: BodyFraming, _ message: inout ServerStream
   ) {
     guard framing == .chunked || framing == .untilClose, !message.isHTTP2 else { return }
@@ -80,7 +80,7 @@ extension Downstreams {
 
   /// Bytes of content that may be written in one piece now; 0: none before a window opens.
   @inline(__always)
-  func contentLimit(_ stream: StreamReference, _ message: borrowing ServerStream) -> Int {
+  mutating func contentLimit(_ stream: StreamReference, _ message: borrowing ServerStream) -> Int {
     message.isHTTP2 ? windowInHTTP2(stream, message.http2) : .max
   }
 
@@ -97,7 +97,7 @@ extension Downstreams {
 
   /// Writes the end of the content, with its trailers. - Returns: false if it has no room.
   @inline(__always)
-  func endContent<E: Engine & ~Copyable>(
+  mutating func endContent<E: Engine & ~Copyable>(
     _ stream: StreamReference, _ trailers: inout BodyDecoder, _ message: inout ServerStream,
     into output: inout SendBuffer, _ loop: inout Loop<E>
   ) -> Bool {
@@ -109,7 +109,7 @@ extension Downstreams {
   }
 
   /// The same with trailers that are lines already.
-  func endContent<E: Engine & ~Copyable>(
+  mutating func endContent<E: Engine & ~Copyable>(
     _ stream: StreamReference, _ trailers: consuming BufferSlice?, _ message: inout ServerStream,
     into output: inout SendBuffer, _ loop: inout Loop<E>
   ) -> Bool {
@@ -150,7 +150,7 @@ extension Downstreams {
 
   /// Encrypts a frame of plaintext into what is to be sent next, which is empty.
   /// - Returns: why that failed, or nil.
-  func encrypt<E: Engine & ~Copyable>(
+  mutating func encrypt<E: Engine & ~Copyable>(
     _ t: UnsafeMutablePointer<Transport>, _ channel: UnsafeMutablePointer<TLSChannel>,
     _ frame: consuming SendFrame, _ loop: inout Loop<E>
   ) -> Failure.Kind? {
@@ -167,7 +167,7 @@ extension Downstreams {
   // MARK: Reading
 
   /// Reads no more of the request until it is resumed.
-  func pause<E: Engine & ~Copyable>(_ stream: StreamReference, _ loop: inout Loop<E>) {
+  mutating func pause<E: Engine & ~Copyable>(_ stream: StreamReference, _ loop: inout Loop<E>) {
     // A stream of HTTP/2 is stopped by its own window, and no other with it.
     if !self[stream].pointee.isHTTP2 { pause(self[stream], &loop) }
   }

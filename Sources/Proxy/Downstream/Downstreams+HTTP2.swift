@@ -31,7 +31,7 @@ extension Downstreams {
   }
 
   /// Bytes of content that both windows and a frame have room for.
-  func windowInHTTP2(_ stream: StreamReference, _ message: borrowing HTTP2ServerStream) -> Int {
+  mutating func windowInHTTP2(_ stream: StreamReference, _ message: borrowing HTTP2ServerStream) -> Int {
     guard message.place >= 0 else { return 0 }
     let c = http2[stream.connection]
     return min(
@@ -53,7 +53,7 @@ extension Downstreams {
   }
 
   /// Whether the end of a response is still to be written; from here on it is not.
-  private func beginEnd<E: Engine & ~Copyable>(
+  private mutating func beginEnd<E: Engine & ~Copyable>(
     _ message: inout HTTP2ServerStream, _ output: inout SendBuffer, _ loop: inout Loop<E>
   ) -> Bool? {
     if message.hasWrittenEnd { return false }
@@ -62,7 +62,7 @@ extension Downstreams {
     return true
   }
 
-  func endContentInHTTP2<E: Engine & ~Copyable>(
+  mutating func endContentInHTTP2<E: Engine & ~Copyable>(
     _ stream: StreamReference, _ trailers: borrowing BodyDecoder,
     _ message: inout HTTP2ServerStream, into output: inout SendBuffer, _ loop: inout Loop<E>
   ) -> Bool {
@@ -73,7 +73,7 @@ extension Downstreams {
       announcesNoTable: http2[stream.connection].pointee.session.announcesNoTable, trailers)
   }
 
-  func endContentInHTTP2<E: Engine & ~Copyable>(
+  mutating func endContentInHTTP2<E: Engine & ~Copyable>(
     _ stream: StreamReference, _ trailers: consuming BufferSlice?,
     _ message: inout HTTP2ServerStream, into output: inout SendBuffer, _ loop: inout Loop<E>
   ) -> Bool {
@@ -84,7 +84,7 @@ extension Downstreams {
       announcesNoTable: http2[stream.connection].pointee.session.announcesNoTable, trailers)
   }
 
-  private func takeWindow(
+  private mutating func takeWindow(
     _ c: UnsafeMutablePointer<HTTP2Connection>, _ count: Int, _ message: inout HTTP2ServerStream
   ) {
     c.pointee.session.takeWindow(Int(message.place), count)
@@ -92,7 +92,7 @@ extension Downstreams {
   }
 
   /// DATA that will not leave has taken no window.
-  func restoreWindow(
+  mutating func restoreWindow(
     _ c: UnsafeMutablePointer<HTTP2Connection>, _ message: inout HTTP2ServerStream
   ) {
     c.pointee.session.restoreWindow(message.reserved)
@@ -121,7 +121,7 @@ extension Downstreams {
 
   /// The session forgets a stream whose last frame is on its way: the client may open another one in its
   /// place as soon as it has seen that frame.
-  private func endStream(
+  private mutating func endStream(
     _ c: UnsafeMutablePointer<HTTP2Connection>, _ message: inout HTTP2ServerStream
   ) {
     guard message.place >= 0 else { return }

@@ -11,7 +11,7 @@ extension Downstreams {
   /// Writes the head that accepts the switch to a protocol, from the server's 101.
   /// - Parameter name: of the protocol.
   /// - Returns: false if it has no room.
-  func switchProtocols<E: Engine & ~Copyable>(
+  mutating func switchProtocols<E: Engine & ~Copyable>(
     _ stream: StreamReference, _ response: ResponseView, to name: UnsafeRawBufferPointer,
     _ message: inout ServerStream, into output: inout SendBuffer, _ loop: inout Loop<E>
   ) -> Bool {
@@ -47,7 +47,7 @@ extension Downstreams {
   }
 
   /// The two sides of a tunnel have ended in order: so does its stream.
-  func endTunnel(_ stream: StreamReference, _ message: inout HTTP2ServerStream) {
+  mutating func endTunnel(_ stream: StreamReference, _ message: inout HTTP2ServerStream) {
     let c = http2[stream.connection]
     guard message.place >= 0, message.hasWrittenEnd,
       c.pointee.session.hasRequestEnded(Int(message.place))

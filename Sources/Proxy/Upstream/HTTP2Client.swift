@@ -60,7 +60,7 @@ struct HTTP2Client: ~Copyable {
   // MARK: Requests
 
   /// Writes a request's head. - Returns: false if it has no room.
-  func writeHead(
+  mutating func writeHead(
     _ forwarding: RequestForwarding, to buffer: inout SendBuffer, _ stream: inout HTTP2ClientStream
   ) -> Bool {
     let announces = self[UInt32(bitPattern: stream.connection)].pointee.session.announcesNoTable

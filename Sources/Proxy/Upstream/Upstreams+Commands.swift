@@ -11,7 +11,7 @@ import Transport
 extension Upstreams {
   /// Writes a request's head. - Returns: false if it has no room.
   @inline(__always)
-  func request(_ u: UpstreamPointer, _ forwarding: RequestForwarding) -> Bool {
+  mutating func request(_ u: UpstreamPointer, _ forwarding: RequestForwarding) -> Bool {
     if u.pointee.kind == .stream {
       return http2.writeHead(forwarding, to: &u.pointee.outgoing, &u.pointee.http2)
     }
@@ -21,7 +21,7 @@ extension Upstreams {
   /// Writes request content. - Parameter framing: in which it came, and leaves.
   /// - Returns: false if it has no room, and then the message cannot go on.
   @inline(__always)
-  func content(
+  mutating func content(
     _ u: UpstreamPointer, _ slice: consuming BufferSlice, _ framing: BodyFraming
   ) -> Bool {
     if u.pointee.kind == .stream { return contentInHTTP2(u, slice) }
@@ -29,7 +29,7 @@ extension Upstreams {
   }
 
   /// Writes the end of the content, with its trailers. - Returns: false if it has no room.
-  func endContent(
+  mutating func endContent(
     _ u: UpstreamPointer, _ trailers: inout BodyDecoder, _ framing: BodyFraming
   ) -> Bool {
     if u.pointee.kind == .stream {
@@ -41,7 +41,7 @@ extension Upstreams {
   }
 
   /// The same with trailers that are lines already.
-  func endContent(
+  mutating func endContent(
     _ u: UpstreamPointer, _ trailers: consuming BufferSlice?, _ framing: BodyFraming
   ) -> Bool {
     if u.pointee.kind == .stream {
@@ -87,7 +87,7 @@ extension Upstreams {
 
   /// Stops reading from the server until the client has taken what it has; then it is read in pieces,
   /// as in `Downstreams.pauseInput`. The server owes nothing meanwhile.
-  func pause<E: Engine & ~Copyable>(_ u: UpstreamPointer, _ loop: inout Loop<E>) {
+  mutating func pause<E: Engine & ~Copyable>(_ u: UpstreamPointer, _ loop: inout Loop<E>) {
     u.transport.pointee.paused = true
     u.transport.pointee.deadline = .max
     // What a server sends beyond that is bounded by the window of the stream.

@@ -23,7 +23,7 @@ extension Upstreams {
     return nil
   }
 
-  func linkIdle(_ u: UpstreamPointer) {
+  mutating func linkIdle(_ u: UpstreamPointer) {
     let state = server(of: u)
     let slot = Int32(u.pointee.slot)
     u.pointee.idlePrevious = -1
@@ -37,7 +37,7 @@ extension Upstreams {
     pools.countIdle(state, 1)
   }
 
-  func unlinkIdle(_ u: UpstreamPointer) {
+  mutating func unlinkIdle(_ u: UpstreamPointer) {
     let state = server(of: u)
     let next = u.pointee.idleNext
     let previous = u.pointee.idlePrevious
@@ -56,6 +56,7 @@ extension Upstreams {
     pools.countIdle(state, -1)
   }
 
+  @inline(__always)
   func isLinked(_ u: UpstreamPointer) -> Bool {
     u.pointee.idlePrevious >= 0 || u.pointee.idleNext >= 0
       || server(of: u).pointee.idleHead == Int32(u.pointee.slot)
@@ -82,7 +83,7 @@ extension Upstreams {
 
   /// Learns from a server that closed a connection before it was sent another request, or instead of
   /// answering one. - Parameter moment: when it was idle last.
-  func noteIdleEnd(_ u: UpstreamPointer, at moment: Int64, now: Int64) {
+  mutating func noteIdleEnd(_ u: UpstreamPointer, at moment: Int64, now: Int64) {
     guard u.pointee.isReused else { return }
     let since = u.pointee.idleSince
     server(of: u).pointee.noteIdleEnd(age: moment - since, since: since, now: now)
@@ -92,7 +93,7 @@ extension Upstreams {
 extension Upstreams {
   // MARK: The shared connections of a server
 
-  func linkShared(_ u: UpstreamPointer) {
+  mutating func linkShared(_ u: UpstreamPointer) {
     let state = server(of: u)
     let slot = Int32(u.pointee.slot)
     u.pointee.idlePrevious = -1
@@ -104,7 +105,7 @@ extension Upstreams {
     u.pointee.isShared = true
   }
 
-  func unlinkShared(_ u: UpstreamPointer) {
+  mutating func unlinkShared(_ u: UpstreamPointer) {
     guard u.pointee.isShared else { return }
     u.pointee.isShared = false
     let next = u.pointee.idleNext

@@ -104,7 +104,7 @@ extension Upstreams {
   /// Gives a connection, or a stream, what was written for another one.
   /// - Returns: false if it cannot have that.
   @inline(__always)
-  func give(_ u: UpstreamPointer, _ frame: consuming SendFrame) -> Bool {
+  mutating func give(_ u: UpstreamPointer, _ frame: consuming SendFrame) -> Bool {
     if u.pointee.kind == .stream {
       return adopt(u, frame)
     }
@@ -115,7 +115,7 @@ extension Upstreams {
   /// Takes over frames that were written for another stream: they get this one's number, and their
   /// content a window of its connection.
   /// - Returns: false if that has none.
-  private func adopt(_ u: UpstreamPointer, _ frame: consuming SendFrame) -> Bool {
+  private mutating func adopt(_ u: UpstreamPointer, _ frame: consuming SendFrame) -> Bool {
     let id = u.pointee.http2.id
     var content = 0
     var skipped = 0
@@ -151,17 +151,17 @@ extension Upstreams {
 
   /// Bytes of request content that may be written in one piece now; 0: none before a window opens.
   @inline(__always)
-  func contentLimit(_ u: UpstreamPointer) -> Int {
+  mutating func contentLimit(_ u: UpstreamPointer) -> Int {
     u.pointee.kind == .stream ? streamLimit(u) : .max
   }
 
-  private func streamLimit(_ u: UpstreamPointer) -> Int {
+  private mutating func streamLimit(_ u: UpstreamPointer) -> Int {
     guard u.pointee.http2.place >= 0 else { return 0 }
     let window = connection(of: u).pointee.session.window(Int(u.pointee.http2.place))
     return min(max(0, window), HTTP2ResponseWriter.pieceMaximum)
   }
 
-  func contentInHTTP2(_ u: UpstreamPointer, _ slice: consuming BufferSlice) -> Bool {
+  mutating func contentInHTTP2(_ u: UpstreamPointer, _ slice: consuming BufferSlice) -> Bool {
     let count = slice.count
     let isLast = u.pointee.http2.remaining == Int64(count)
     guard
@@ -174,17 +174,17 @@ extension Upstreams {
   }
 
   /// Whether the end of a request is still to be written; from here on it is not.
-  func beginEnd(_ u: UpstreamPointer) -> Bool {
+  mutating func beginEnd(_ u: UpstreamPointer) -> Bool {
     defer { u.pointee.http2.hasWrittenEnd = true }
     return !u.pointee.http2.hasWrittenEnd
   }
 
   /// Whether field blocks on a stream's connection have to say that they use no dynamic table.
-  func announcesNoTable(_ u: UpstreamPointer) -> Bool {
+  mutating func announcesNoTable(_ u: UpstreamPointer) -> Bool {
     connection(of: u).pointee.session.announcesNoTable
   }
 
-  private func takeWindow(_ u: UpstreamPointer, _ count: Int) {
+  private mutating func takeWindow(_ u: UpstreamPointer, _ count: Int) {
     guard u.pointee.http2.place >= 0 else { return }
     connection(of: u).pointee.session.takeWindow(Int(u.pointee.http2.place), count)
     u.pointee.http2.reserved += count
@@ -257,7 +257,7 @@ extension Upstreams {
   // MARK: What a session hears of a stream
 
   /// Says how much content a response has: another length is the server's error.
-  func expect(_ u: UpstreamPointer, _ length: Int64) {
+  mutating func expect(_ u: UpstreamPointer, _ length: Int64) {
     guard u.pointee.http2.place >= 0 else { return }
     connection(of: u).pointee.session.expectContent(Int(u.pointee.http2.place), length)
   }
@@ -270,7 +270,7 @@ extension Upstreams {
   }
 
   /// Unties a stream from a connection that has ended. What has come of the response stays.
-  func disconnect(_ u: UpstreamPointer) {
+  mutating func disconnect(_ u: UpstreamPointer) {
     let c = connection(of: u)
     if let index = c.pointee.exchanges.firstIndex(of: u.pointee.slot) {
       c.pointee.exchanges.remove(at: index)

@@ -12,7 +12,7 @@ extension Upstreams {
   ///   - offered: the protocol, as the client has named it.
   ///   - key: of a handshake of WebSocket that the client has left to this proxy.
   /// - Returns: false if it has no room.
-  func upgradeRequest(
+  mutating func upgradeRequest(
     _ u: UpstreamPointer, _ forwarding: RequestForwarding,
     offering offered: UnsafeRawBufferPointer, _ key: WebSocketKey?
   ) -> Bool {

@@ -153,7 +153,7 @@ struct Upstreams: ~Copyable {
 
   /// A connection is made, and its handshake done where it has one: its address is the first to be
   /// tried from now on.
-  func established(_ u: UpstreamPointer) {
+  mutating func established(_ u: UpstreamPointer) {
     u.pointee.phase = .busy
     server(of: u).pointee.address = u.pointee.choice.index
   }
@@ -283,7 +283,7 @@ struct Upstreams: ~Copyable {
   // MARK: The end
 
   /// Unties a connection from its exchange.
-  func detach(_ u: UpstreamPointer) {
+  mutating func detach(_ u: UpstreamPointer) {
     guard u.pointee.exchange >= 0 else { return }
     u.pointee.exchange = -1
     server(of: u).pointee.active -= 1
