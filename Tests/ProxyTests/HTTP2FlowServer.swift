@@ -1,6 +1,7 @@
 // A server of HTTP/2 on a simulated peer, for tests in virtual time: nghttp2's session, and what has come on
 // each stream.
 
+import Configuration
 import HTTP2
 import MillraceEngine
 
@@ -75,8 +76,11 @@ final class HTTP2FlowServer {
   }
 
   /// GOAWAY as bytes: the session itself would name the last stream that has come.
-  func goAway(last: UInt8) {
-    outgoing += [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, last, 0, 0, 0, 0]
+  func goAway(last: UInt8) { sendRaw([0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, last, 0, 0, 0, 0]) }
+
+  /// Bytes between two frames.
+  func sendRaw(_ bytes: [UInt8]) {
+    outgoing += bytes
     flush()
   }
 
@@ -138,5 +142,45 @@ final class HTTP2FlowServer {
         outgoing += room[..<count]
       }
     }
+  }
+}
+
+/// A world whose server speaks HTTP/2, and the connections to it so far.
+final class HTTP2ServerWorld {
+  let flow: FlowWorld
+  var servers: [HTTP2FlowServer] = []
+  var onRequest: (HTTP2FlowServer, Int32) -> Void = { server, stream in
+    server.answer(stream, "ok")
+  }
+  var makeServer: (SimulatedPeer) -> HTTP2FlowServer = { HTTP2FlowServer($0) }
+  var client: HTTP2FlowClient!
+  /// Another one, as long as the world.
+  var other: HTTP2FlowClient?
+
+  init(_ conditions: SimulatedConditions = .calm) throws {
+    flow = try FlowWorld(conditions)
+    flow.configuration.listeners[0].httpVersions = [.http2, .http11]
+    flow.configuration.upstreams[0].speaks = .http2Cleartext
+    flow.configuration.limits.streams = 200
+    flow.onServerPeer = { [unowned self] peer in
+      let server = makeServer(peer)
+      server.onRequest = { [unowned self] in onRequest($0, $1) }
+      servers.append(server)
+    }
+  }
+
+  /// Lets a client begin, and drains when `isOver`.
+  func run(
+    until isOver: @escaping (WorkerAccount) -> Bool, _ script: @escaping (HTTP2FlowClient) -> Void
+  ) -> WorkerAccount? {
+    flow.run { [unowned self] in
+      client = HTTP2FlowClient(flow)
+      script(client)
+      flow.until(1_000_000, isOver) { [unowned self] _ in flow.remote.drain() }
+    }
+  }
+
+  func isWhole(_ stream: Int32) -> Bool {
+    client.responses[stream]?.status == 200 && client.responses[stream]?.isWhole == true
   }
 }

@@ -13,47 +13,9 @@ private let millisecond: Int64 = 1_000_000
 
 @Suite("HTTP/2 to servers")
 struct UpstreamHTTP2FlowTests {
-  /// A world whose server speaks HTTP/2, and the connections to it so far.
-  private final class World {
-    let flow: FlowWorld
-    var servers: [HTTP2FlowServer] = []
-    var onRequest: (HTTP2FlowServer, Int32) -> Void = { server, stream in
-      server.answer(stream, "ok")
-    }
-    var makeServer: (SimulatedPeer) -> HTTP2FlowServer = { HTTP2FlowServer($0) }
-    var client: HTTP2FlowClient!
-    /// Another one, as long as the world.
-    var other: HTTP2FlowClient?
+  private typealias World = HTTP2ServerWorld
 
-    init(_ conditions: SimulatedConditions = .calm) throws {
-      flow = try FlowWorld(conditions)
-      flow.configuration.listeners[0].httpVersions = [.http2, .http11]
-      flow.configuration.upstreams[0].speaks = .http2Cleartext
-      flow.configuration.limits.streams = 200
-      flow.onServerPeer = { [unowned self] peer in
-        let server = makeServer(peer)
-        server.onRequest = { [unowned self] in onRequest($0, $1) }
-        servers.append(server)
-      }
-    }
-
-    /// Lets a client begin, and drains when `isOver`.
-    func run(
-      until isOver: @escaping (WorkerAccount) -> Bool, _ script: @escaping (HTTP2FlowClient) -> Void
-    ) -> WorkerAccount? {
-      flow.run { [unowned self] in
-        client = HTTP2FlowClient(flow)
-        script(client)
-        flow.until(millisecond, isOver) { [unowned self] _ in flow.remote.drain() }
-      }
-    }
-
-    func isWhole(_ stream: Int32) -> Bool {
-      client.responses[stream]?.status == 200 && client.responses[stream]?.isWhole == true
-    }
-  }
-
-  private func expectNothingHeld(_ account: WorkerAccount?) {
+  func expectNothingHeld(_ account: WorkerAccount?) {
     #expect(
       account?.connections == 0 && account?.exchanges == 0 && account?.upstreamConnections == 0
         && account?.active == 0 && account?.timers == 0)
@@ -262,44 +224,49 @@ struct UpstreamHTTP2FlowTests {
     expectNothingHeld(account)
   }
 
-  @Test("an upload waits for its server's window, however it comes, and is whole when that opens")
-  func closedWindow() throws {
-    let world = try World()
-    let content = [UInt8](repeating: 7, count: 1000)
-    world.makeServer = { HTTP2FlowServer($0, window: 1_500, consumes: false) }
+  @Test("a connection to a server that takes nothing any more is given up")
+  func vanishedServer() throws {
+    let world = try World(FlowWorld.likeARing)
+    world.flow.configuration.upstreams[0].timeouts.responseNanoseconds = second
+    world.flow.configuration.upstreams[0].timeouts.idleNanoseconds = second
+    world.makeServer = { HTTP2FlowServer($0, window: 1 << 22) }
+    let content = [UInt8](repeating: 7, count: 4096)
     let account = content.withUnsafeBytes { content in
-      world.run(until: { $0.counters.responses == 3 }) { client in
-        client.request("/s/0", "GET", HTTP2Content.none)
+      world.run(until: { $0.counters.requests == 2 && $0.upstreamConnections == 0 }) { client in
+        client.get("/s/0")
         world.flow.until(millisecond, { $0.counters.responses == 1 }) { _ in
-          // The content comes in several pieces, all but the first behind the closed window.
-          let upload = client.request(
-            "/s/1", "POST", HTTP2Content(repeating: content, count: 40_000, endsStream: false))
-          for i in 1...10 {
-            world.flow.after(Int64(i) * 50 * millisecond) {
-              client.supply(
-                upload, HTTP2Content(repeating: content, count: 2_000, endsStream: i == 10))
-            }
-          }
-          world.flow.after(second) {
-            #expect(client.responses[upload]?.status == 0)
-            client.get("/s/2")
-            Self.consume(world, 100)
+          world.servers[0].peer.vanish()
+          client.request("/s/1", "POST", HTTP2Content(repeating: content, count: 4 << 20))
+        }
+      }
+    }
+    #expect(world.client.responses[3]?.status == 504)
+    expectNothingHeld(account)
+  }
+
+  @Test("a whole response that waits for its client outlives a connection that its server breaks")
+  func brokenConnection() throws {
+    let world = try World()
+    let body = String(repeating: "0123456789", count: 5_000)
+    world.onRequest = { server, stream in server.answer(stream, body) }
+    let account = world.flow.run {
+      world.client = HTTP2FlowClient(world.flow, window: 1_000, consumes: false)
+      world.client.get("/s/1")
+      world.flow.after(second) {
+        // DATA on stream 0 (RFC 9113 6.1).
+        world.servers[0].sendRaw([0, 0, 1, 0, 0, 0, 0, 0, 0, 7])
+        world.flow.after(second) {
+          #expect(world.servers[0].isOver)
+          world.client.consume()
+          world.flow.until(millisecond, { $0.counters.responses == 1 }) { _ in
+            world.flow.remote.drain()
           }
         }
       }
     }
-    #expect(world.isWhole(1) && world.isWhole(3) && world.isWhole(5))
-    let upload = world.servers.compactMap { server in
-      server.stream("/s/1").flatMap { server.requests[$0] }
-    }
-    #expect(upload.map(\.count) == [60_000])
+    #expect(world.client.responses[1]?.content.count == body.utf8.count)
+    #expect(world.isWhole(1))
     expectNothingHeld(account)
-  }
-
-  /// Lets the servers open their windows, so many times.
-  private static func consume(_ world: World, _ left: Int) {
-    for server in world.servers { server.consume() }
-    if left > 0 { world.flow.after(10 * millisecond) { consume(world, left - 1) } }
   }
 
   @Test("a request that waits for room in the log opens no stream before it has some")

@@ -56,7 +56,8 @@ extension ProxyRun {
 
   /// What a well-formed request may be refused for, and how.
   private static let statuses: [String: Int] = [
-    "no_route": 404, "method_refused": 405, "request_body_timeout": 408, "head_timeout": 408,
+    "no_route": 404, "too_many_fields": 431, "method_refused": 405,
+    "request_body_timeout": 408, "head_timeout": 408,
     "tls_upstream_failed": 502, "tls_upstream_handshake_timeout": 504,
     "connect_refused": 502, "connect_unreachable": 502,
     "connect_failed": 502,

@@ -145,6 +145,10 @@ struct RunConditions {
     if isGentle && mayHTTP2 { configuration.limits.streams = 400 }
     if !isGentle && dice.chance(200) { configuration.limits.streams = 1 + dice.roll(8) }
     configuration.limits.requestHead = 1_024 << dice.roll(7)
+    // HTTP/2 counts 32 bytes more for each field.
+    if isGentle && mayHTTP2 {
+      configuration.limits.requestHead = max(2_048, configuration.limits.requestHead)
+    }
     configuration.limits.requestTarget = min(8_192, configuration.limits.requestHead)
     configuration.drain.deadlineNanoseconds =
       isGentle ? 120_000_000_000 : Int64(dice.roll(3)) * Int64(dice.roll(5_000_000_000))

@@ -28,7 +28,9 @@ enum StreamGarbage {
     case 10: return head([(":status", "103")], ends: true)
     case 11:
       return head(good + [("content-length", "9")], ends: false)
-        + Frame.write(Frame.Kind.data, Frame.Flag.endStream, stream, [1, 2, 3])
+        + Frame.write(
+          Frame.Kind.data, Frame.Flag.endStream, stream,
+          Content.bytes(id, .response, from: 0, count: 3))
     case 12: return head(good, ends: false) + head([(":status", "200")])
     case 13: return head(good, ends: false) + head([("x", "y")], ends: false)
     case 14: return Frame.write(Frame.Kind.data, Frame.Flag.endStream, stream, [1, 2, 3])

@@ -95,7 +95,10 @@ extension Downstreams {
   mutating func restoreWindow(
     _ c: UnsafeMutablePointer<HTTP2Connection>, _ message: inout HTTP2ServerStream
   ) {
+    guard message.reserved > 0 else { return }
     c.pointee.session.restoreWindow(message.reserved)
+    // Others may wait for what this one had taken and did not use.
+    c.pointee.hasOpened = true
     message.reserved = 0
   }
 

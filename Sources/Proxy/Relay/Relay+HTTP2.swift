@@ -67,7 +67,7 @@ extension Relay where E: ~Copyable {
       case .needsInput:
         slice.dropPrefix(offset)
         t.pointee.unread.putBack(slice, &loop.engine)
-        return resumeWindows(c)
+        return resumeWindows(d)
       case .needsOutput:
         downstreams.flushHTTP2(d, &loop)
         guard c.pointee.session.isControlFull else { continue }

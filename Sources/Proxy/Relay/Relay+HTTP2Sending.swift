@@ -13,9 +13,13 @@ extension Relay where E: ~Copyable {
   // MARK: Windows
 
   /// Goes on with responses whose windows have opened.
-  mutating func resumeWindows(_ c: UnsafeMutablePointer<HTTP2Connection>) {
+  mutating func resumeWindows(_ d: DownstreamPointer) {
+    let c = http2(d)
     guard c.pointee.hasOpened else { return }
     c.pointee.hasOpened = false
+    // Larger windows are acknowledged before they are used: the client counts with the smaller ones until
+    // then (RFC 9113 6.5.3).
+    if c.pointee.session.hasControl { downstreams.flushHTTP2(d, &loop) }
     // Exchanges that end meanwhile change places with the last one, which has been looked at.
     var index = c.pointee.exchanges.count - 1
     while index >= 0 {
@@ -114,6 +118,7 @@ extension Relay where E: ~Copyable {
   /// The end of a turn: what was kept is used, and what there is leaves.
   mutating func resumeHTTP2(_ d: DownstreamPointer) {
     if http2(d).pointee.isLost { return http2Unsendable(d) }
+    resumeWindows(d)
     http2UseUnread(d)
     pushReady(http2(d))
     downstreams.flushHTTP2(d, &loop)

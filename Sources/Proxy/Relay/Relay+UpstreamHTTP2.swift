@@ -56,7 +56,7 @@ extension Relay where E: ~Copyable {
       case .needsInput:
         slice.dropPrefix(offset)
         t.pointee.unread.putBack(slice, &loop.engine)
-        return resumeServerWindows(c)
+        return resumeServerWindows(u)
       case .needsOutput:
         guard upstreams.flushShared(u, &loop) else { return serverEnded(u, -EPIPE) }
         guard c.pointee.session.isControlFull else { continue }
@@ -164,6 +164,8 @@ extension Relay where E: ~Copyable {
     upstreams.unlinkShared(u)
     upstreams.http2[u.pointee.slot].pointee.isEnding = true
     eachStream(u) { relay, s, x in
+      // A whole response may wait for its client for longer than the connection lasts.
+      relay.upstreams.disconnect(s)
       _ = relay.serverStreamGone(s, x, .ended(-EPROTO))
     }
     upstreams.closeWhenSent(u, &loop)
@@ -190,6 +192,7 @@ extension Relay where E: ~Copyable {
 
   private mutating func flushNoted() {
     while let u = upstreams.takeNoted() {
+      resumeServerWindows(u)
       pushReadyStreams(u)
       // What is given to it from here on is for the next turn's end.
       upstreams.http2[u.pointee.slot].pointee.isNoted = false
@@ -219,11 +222,13 @@ extension Relay where E: ~Copyable {
     swap(&taken, &c.pointee.flying)
     for bytes in taken {
       guard let s = upstreams.stream(bytes.key), let x = exchange(of: s) else { continue }
+      let d = downstream(of: x)
       if perform(x, x.pointee.state.requestTaken(bytes.count)), !x.pointee.state.awaitsServer,
         let s = upstream(of: x)
       {
         s.transport.pointee.deadline = .max
       }
+      if d.pointee.isHTTP2 { flush(d) }
     }
     // The memory is kept for the next send.
     taken.removeAll(keepingCapacity: true)
@@ -243,9 +248,15 @@ extension Relay where E: ~Copyable {
   // MARK: Windows
 
   /// Goes on with requests whose windows have opened.
-  private mutating func resumeServerWindows(_ c: UnsafeMutablePointer<HTTP2Connection>) {
+  private mutating func resumeServerWindows(_ u: UpstreamPointer) {
+    let c = upstreams.http2[u.pointee.slot]
     guard c.pointee.hasOpened else { return }
     c.pointee.hasOpened = false
+    // Larger windows are acknowledged before they are used: the server counts with the smaller ones until
+    // then (RFC 9113 6.5.3).
+    if c.pointee.session.hasControl, !upstreams.flushShared(u, &loop) {
+      return serverEnded(u, -EPIPE)
+    }
     let streams = c.pointee.exchanges.map { upstreams.key(upstreams[$0]) }
     for key in streams {
       if let s = upstreams.stream(key) { resumeServerWindow(s) }
@@ -256,9 +267,13 @@ extension Relay where E: ~Copyable {
     guard s.pointee.http2.awaitsWindow, let x = exchange(of: s), upstreams.contentLimit(s) > 0
     else { return }
     s.pointee.http2.awaitsWindow = false
-    guard perform(x, x.pointee.state.requestWindowOpened()), let s = upstream(of: x),
+    let d = downstream(of: x)
+    if perform(x, x.pointee.state.requestWindowOpened()), let s = upstream(of: x),
       s.pointee.phase == .busy
-    else { return }
-    setResponseDeadline(s, x)
+    {
+      setResponseDeadline(s, x)
+    }
+    // The client's windows have opened by what was passed on, and it hears of it now.
+    flush(d)
   }
 }

@@ -233,7 +233,11 @@ extension Upstreams {
     _ u: UpstreamPointer, _ connection: UpstreamPointer, keep: Bool, _ loop: inout Loop<E>
   ) {
     let c = http2[connection.pointee.slot]
-    c.pointee.session.restoreWindow(u.pointee.http2.reserved)
+    if u.pointee.http2.reserved > 0 {
+      c.pointee.session.restoreWindow(u.pointee.http2.reserved)
+      // Others may wait for what this one had taken and did not use.
+      c.pointee.hasOpened = true
+    }
     let place = Int(u.pointee.http2.place)
     if place >= 0 {
       if !u.pointee.http2.hasLeft {
