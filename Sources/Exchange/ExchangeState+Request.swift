@@ -39,6 +39,7 @@ extension ExchangeState {
   /// - Parameters:
   ///   - asksUpgrade: its offer to switch to another protocol goes on with it.
   ///   - tellsUnprocessed: the upstream's protocol tells which requests were not processed.
+  @inline(__always)
   public mutating func routed(
     _ budget: RetryBudget, asksUpgrade: Bool = false, tellsUnprocessed: Bool = false
   ) -> Actions {

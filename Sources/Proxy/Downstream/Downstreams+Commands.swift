@@ -69,6 +69,7 @@ extension Downstreams {
   }
 
   /// Chooses how the content of the response leaves. - Parameter framing: in which it comes.
+  @inline(__always)
   mutating func prepareContent(
     _ stream: StreamReference, _ framing: BodyFraming, _ message: inout ServerStream
   ) {

@@ -31,7 +31,9 @@ extension Downstreams {
   }
 
   /// Bytes of content that both windows and a frame have room for.
-  mutating func windowInHTTP2(_ stream: StreamReference, _ message: borrowing HTTP2ServerStream) -> Int {
+  mutating func windowInHTTP2(_ stream: StreamReference, _ message: borrowing HTTP2ServerStream)
+    -> Int
+  {
     guard message.place >= 0 else { return 0 }
     let c = http2[stream.connection]
     return min(

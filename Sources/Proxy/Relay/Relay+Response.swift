@@ -116,6 +116,7 @@ extension Relay where E: ~Copyable {
   }
 
   /// Writes the head of a final response, and says how its content leaves.
+  @inline(__always)
   mutating func beginResponse(
     _ x: ExchangePointer, _ response: ResponseView, _ framing: BodyFraming
   ) -> Bool {
