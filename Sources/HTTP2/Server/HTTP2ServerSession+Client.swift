@@ -7,6 +7,11 @@ extension HTTP2ServerSession {
       && streams.inUse < min(options.streams, peer.streams) && lastStream < 0x7FFF_FFFD
   }
 
+  /// Whether more streams are open than the server allows by now: what it has not heard of must not go to
+  /// it.
+  @inline(__always)
+  public var isOverLimit: Bool { streams.inUse > peer.streams }
+
   /// Opens a stream. Its number is taken, so that its head must leave before that of any that is opened
   /// later, or never.
   /// - Returns: nil if none may be opened.

@@ -56,6 +56,7 @@ extension Relay where E: ~Copyable {
       case .needsInput:
         slice.dropPrefix(offset)
         t.pointee.unread.putBack(slice, &loop.engine)
+        if c.pointee.session.isOverLimit { moveUnsent(u) }
         return resumeServerWindows(u)
       case .needsOutput:
         guard upstreams.flushShared(u, &loop) else { return serverEnded(u, -EPIPE) }
@@ -147,6 +148,20 @@ extension Relay where E: ~Copyable {
     eachStream(u) { relay, s, x in
       guard s.pointee.http2.id > last else { return }
       _ = relay.serverStreamGone(s, x, isOrderly ? .leftBehind : .refused)
+    }
+  }
+
+  /// The server allows fewer streams than before: those of which nothing has left go elsewhere.
+  private mutating func moveUnsent(_ u: UpstreamPointer) {
+    eachStream(u) { relay, s, x in
+      guard !s.pointee.http2.hasLeft,
+        relay.upstreams.http2[u.pointee.slot].pointee.session.isOverLimit
+      else { return }
+      if s.pointee.phase == .assigned {
+        _ = relay.perform(x, x.pointee.state.upstreamStale())
+      } else if s.pointee.phase == .busy, x.pointee.state.isUntouched, !s.pointee.outgoing.isEmpty {
+        _ = relay.perform(x, x.pointee.state.upstreamUnsent())
+      }
     }
   }
 

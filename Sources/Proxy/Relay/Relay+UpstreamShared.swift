@@ -38,17 +38,27 @@ extension Relay where E: ~Copyable {
   /// The server has chosen a protocol: the request that waits for that is written.
   mutating func dialedEstablished(_ u: UpstreamPointer) {
     guard let channel = u.transport.pointee.tls, let x = exchange(of: u) else { return }
+    let d = downstream(of: x)
     upstreams.established(u)
     let now = loop.engine.now
     x.pointee.times.connected = now
     x.pointee.times.connectMicroseconds = (now - u.pointee.connectStart) / 1000
+    if begin(x, on: u, speaksHTTP2: Self.speaksHTTP2(channel)), let own = upstream(of: x) {
+      flush(own)
+    }
+    flush(d)
+  }
+
+  /// - Returns: whether the exchange goes on.
+  private mutating func begin(
+    _ x: ExchangePointer, on u: UpstreamPointer, speaksHTTP2: Bool
+  ) -> Bool {
     var own = u
-    if Self.speaksHTTP2(channel) {
+    if speaksHTTP2 {
       guard let stream = upstreams.share(u, &loop) else {
         // It has left its exchange already.
         if u.pointee.exchange < 0 { x.pointee.upstream = -1 }
-        _ = perform(x, x.pointee.state.fail(.resourcesExhausted))
-        return
+        return perform(x, x.pointee.state.fail(.resourcesExhausted))
       }
       own = stream
     } else {
@@ -59,12 +69,10 @@ extension Relay where E: ~Copyable {
     x.pointee.isFramed = own.pointee.kind == .stream
     let actions = x.pointee.state.upstreamReady()
     guard writeKeptHead(x, own) else {
-      _ = perform(x, x.pointee.state.fail(.resourcesExhausted))
-      return
+      return perform(x, x.pointee.state.fail(.resourcesExhausted))
     }
-    guard perform(x, actions) else { return }
-    if x.pointee.state.request == .open, !resumeRequest(x) { return }
-    if let own = upstream(of: x) { flush(own) }
+    guard perform(x, actions) else { return false }
+    return x.pointee.state.request != .open || resumeRequest(x)
   }
 
   private static func speaksHTTP2(_ channel: UnsafeMutablePointer<TLSChannel>) -> Bool {
