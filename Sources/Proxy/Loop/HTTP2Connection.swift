@@ -109,14 +109,7 @@ struct HTTP2Connection: ~Copyable {
   mutating func handOver<E: Engine & ~Copyable>(
     _ t: UnsafeMutablePointer<Transport>, _ loop: inout Loop<E>
   ) -> Bool {
-    if session.hasControl {
-      guard loop.prepare(&outgoing) else { return false }
-      while session.hasControl, outgoing.hasRoomForOne(),
-        outgoing.inlineRoom() >= HTTP2ServerSession.controlRoom
-      {
-        if writeControl() <= 0 { break }
-      }
-    }
+    guard putControl(&loop) else { return false }
     guard t.pointee.unsent.isEmpty, !outgoing.isEmpty else { return true }
     if let channel = t.pointee.tls {
       guard let frame = outgoing.take() else { return true }
@@ -131,6 +124,19 @@ struct HTTP2Connection: ~Copyable {
       t.pointee.unsent.replace(with: &outgoing)
     }
     handedOver()
+    return true
+  }
+
+  /// Writes the session's own frames behind what waits, as far as there is room.
+  /// - Returns: false if there is no frame to write them into.
+  mutating func putControl<E: Engine & ~Copyable>(_ loop: inout Loop<E>) -> Bool {
+    guard session.hasControl else { return true }
+    guard loop.prepare(&outgoing) else { return false }
+    while session.hasControl, outgoing.hasRoomForOne(),
+      outgoing.inlineRoom() >= HTTP2ServerSession.controlRoom
+    {
+      if writeControl() <= 0 { break }
+    }
     return true
   }
 

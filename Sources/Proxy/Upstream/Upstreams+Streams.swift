@@ -198,8 +198,11 @@ extension Upstreams {
     let c = connection(of: u)
     let count = u.pointee.outgoing.count
     let own = key(u)
+    // A reset makes room for a stream at its server, and leaves before the head of that.
+    let isClear =
+      u.pointee.http2.hasLeft || c.pointee.putControl(&loop) && !c.pointee.session.hasControl
     // Heads leave in the order of their numbers, so that nobody overtakes who waits.
-    guard c.pointee.ready.isEmpty || c.pointee.ready[0] == own,
+    guard isClear, c.pointee.ready.isEmpty || c.pointee.ready[0] == own,
       c.pointee.take(&u.pointee.outgoing, of: own, &loop)
     else {
       if !u.pointee.http2.isReady {
