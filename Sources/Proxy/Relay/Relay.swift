@@ -116,7 +116,9 @@ struct Relay<E: Engine & ~Copyable>: ~Copyable {
   @inline(__always)
   var isPressing: Bool {
     downstreams.resumableCount > 0 || downstreams.hasJoining || upstreams.hasJoining
-      || upstreams.hasLost || upstreams.hasNoted || !loop.unusedPlans.isEmpty
+      || upstreams.hasLost || upstreams.hasNoted
+      // Those that were given to kept connections after that step of the turn.
+      || upstreams.assignedCount > 0 || !loop.unusedPlans.isEmpty
   }
 
   /// Closes connections that have nothing in flight. - Returns: whether one from a client was closed.

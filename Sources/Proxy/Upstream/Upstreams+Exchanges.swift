@@ -43,7 +43,7 @@ extension Upstreams {
       u.pointee.transport.deadline = .max
       loop.counters.upstreamReuses += 1
       loop.counters[server: state.pointee.row, .reuses] += 1
-      assigned.append(u.pointee.slot)
+      addAssigned(u)
       return .assigned(u)
     }
     let first = AddressChoice(

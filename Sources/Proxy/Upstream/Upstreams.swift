@@ -19,7 +19,7 @@ struct Upstreams: ~Copyable {
   /// Connections that may have nothing in flight any more.
   private var joining: [UInt32] = []
   /// Connections that were given a request in this turn: it leaves at the turn's end.
-  var assigned: [UInt32] = []
+  var assigned: [ExchangeKey] = []
   /// Connections of HTTP/2 with something to send at the turn's end.
   private var noted: [UInt32] = []
   /// Connections whose request can no longer be sent; settled at the turn's end.
@@ -172,7 +172,11 @@ struct Upstreams: ~Copyable {
   /// The connection at `index`, if it still waits to send its request.
   @inline(__always)
   func waiting(at index: Int) -> UpstreamPointer? {
-    let u = slab[assigned[index]]
+    let own = assigned[index]
+    // A stream that was let go in this turn, and its slot taken by another one: that has a place of its
+    // own, since heads leave in the order in which streams were opened.
+    guard slab.generation(own.slot) == own.generation else { return nil }
+    let u = slab[own.slot]
     let isWaiting =
       (u.transport.pointee.socket.isValid || u.pointee.kind == .stream)
       && u.pointee.phase == .assigned && u.transport.pointee.closing == .open
@@ -191,7 +195,7 @@ struct Upstreams: ~Copyable {
     return nil
   }
 
-  mutating func addAssigned(_ u: UpstreamPointer) { assigned.append(u.pointee.slot) }
+  mutating func addAssigned(_ u: UpstreamPointer) { assigned.append(key(u)) }
 
   @inline(__always)
   mutating func removeAssigned(_ count: Int) {
