@@ -17,12 +17,12 @@ public struct HTTP2ServerOptions: Sendable {
   public var streamWindow = 65_535
   /// What that may grow to while content is passed on as it comes: 100 Mbit/s over 50 ms are 625 kB under
   /// way (docs/performance.md).
-  public var streamWindowMaximum = 1_048_576
+  public var streamWindowMaximum = 4_194_304
   /// Bytes by which all windows of streams together may have grown.
-  public var growthMaximum = 4_194_304
+  public var growthMaximum = 8_388_608
   /// Bytes that the peer may send on all streams together: as much as these have, so that those whose
   /// content is not taken stop no other.
-  public var connectionWindow = 128 * 65_535 + 4_194_304
+  public var connectionWindow = 128 * 65_535 + 8_388_608
   /// Bytes of a head: names, values and 32 per field (SETTINGS_MAX_HEADER_LIST_SIZE).
   public var headBytes = 16_384
 
