@@ -68,7 +68,7 @@ extension SendBuffer {
     guard let slice = trailers.take() else { return appendEnd(stream: id) }
     let lines = TrailerLines(bytes: slice.bytes)
     let block = slice.count + lines.count * FieldBlockWriter.fieldOverhead
-    return write(capacity: HTTP2ResponseWriter.capacity(block: block)) { room in
+    return self.write(capacity: HTTP2ResponseWriter.capacity(block: block)) { room in
       HTTP2ResponseWriter.writeHead(
         id, endsStream: true, announcesNoTable: announcesNoTable, into: room
       ) { block in
@@ -87,7 +87,7 @@ extension SendBuffer {
       let line = trailers.trailer(i)
       block += line.name.count + line.value.count + FieldBlockWriter.fieldOverhead
     }
-    return write(capacity: HTTP2ResponseWriter.capacity(block: block)) { room in
+    return self.write(capacity: HTTP2ResponseWriter.capacity(block: block)) { room in
       HTTP2ResponseWriter.writeHead(
         id, endsStream: true, announcesNoTable: announcesNoTable, into: room
       ) { block in
@@ -101,7 +101,7 @@ extension SendBuffer {
 
   /// Writes the end of a stream without trailers. - Returns: false if it has no room.
   private mutating func appendEnd(stream id: UInt32) -> Bool {
-    write(capacity: HTTP2ResponseWriter.dataOverhead) { room in
+    self.write(capacity: HTTP2ResponseWriter.dataOverhead) { room in
       // TRAP: a capacity above 0 was given memory.
       HTTP2ResponseWriter.writeDataHead(id, count: 0, endsStream: true, to: room.baseAddress!)
       return HTTP2ResponseWriter.dataOverhead
@@ -111,7 +111,7 @@ extension SendBuffer {
   /// Writes DATA. - Returns: false if it has no room, and then the message cannot go on.
   mutating func appendData(_ slice: consuming BufferSlice, stream id: UInt32, ends: Bool) -> Bool {
     let count = slice.count
-    let written = write(capacity: HTTP2ResponseWriter.dataOverhead) { room in
+    let written = self.write(capacity: HTTP2ResponseWriter.dataOverhead) { room in
       // TRAP: a capacity above 0 was given memory.
       HTTP2ResponseWriter.writeDataHead(id, count: count, endsStream: ends, to: room.baseAddress!)
       return HTTP2ResponseWriter.dataOverhead
