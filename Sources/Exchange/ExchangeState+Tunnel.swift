@@ -3,7 +3,7 @@
 
 extension ExchangeState {
   /// A connection that is a tunnel from its beginning: `upgradeAccepted` follows as soon as there is a
-  /// server's. Nobody understands a reply on it, so that it is cut where a request would be answered.
+  /// server's. A reply on it would not be understood: it is cut where a request would be answered.
   public mutating func connectionTaken() -> Actions {
     audit.hold = .begun
     return requestHead()

@@ -8,7 +8,7 @@ extension Reader {
   ) -> [RouteConfiguration] {
     guard let value = root["routes"] else {
       guard let first = upstreams.first else { return [] }
-      // Nobody asks for a route where no listener speaks HTTP.
+      // No route is needed where no listener speaks HTTP.
       if !listeners.isEmpty && listeners.allSatisfy({ $0.relay != nil }) { return [] }
       if upstreams.count > 1 {
         report(

@@ -121,7 +121,7 @@ extension Relay where E: ~Copyable {
       return x.pointee.state.request == .open
         ? perform(x, x.pointee.state.requestSendFailed()) : true
     }
-    // Nobody has heard of it yet.
+    // The server has not heard of it yet.
     if !s.pointee.http2.hasLeft, x.pointee.state.isUntouched, !s.pointee.outgoing.isEmpty {
       return perform(x, x.pointee.state.upstreamUnsent())
     }
@@ -272,9 +272,13 @@ extension Relay where E: ~Copyable {
     if c.pointee.session.hasControl, !upstreams.flushShared(u, &loop) {
       return serverEnded(u, -EPIPE)
     }
-    let streams = c.pointee.exchanges.map { upstreams.key(upstreams[$0]) }
-    for key in streams {
-      if let s = upstreams.stream(key) { resumeServerWindow(s) }
+    // Streams that end meanwhile leave the list; those behind them have been looked at.
+    var index = c.pointee.exchanges.count - 1
+    while index >= 0 {
+      if index < c.pointee.exchanges.count {
+        resumeServerWindow(upstreams[c.pointee.exchanges[index]])
+      }
+      index -= 1
     }
   }
 

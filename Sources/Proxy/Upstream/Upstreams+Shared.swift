@@ -35,7 +35,7 @@ extension Upstreams {
   ) {
     let c = http2[u.pointee.slot]
     guard u.transport.pointee.closing == .open, u.pointee.phase == .busy else {
-      // Nobody waits for this connect any more.
+      // No stream is left that waits for this connect.
       if c.pointee.exchanges.isEmpty && u.transport.pointee.closing == .open { close(u, &loop) }
       return
     }

@@ -201,7 +201,7 @@ extension Upstreams {
     // A reset makes room for a stream at its server, and leaves before the head of that.
     let isClear =
       u.pointee.http2.hasLeft || c.pointee.putControl(&loop) && !c.pointee.session.hasControl
-    // Heads leave in the order of their numbers, so that nobody overtakes who waits.
+    // Heads leave in the order of their numbers, so that none overtakes one that waits.
     guard isClear, c.pointee.ready.isEmpty || c.pointee.ready[0] == own,
       c.pointee.take(&u.pointee.outgoing, of: own, &loop)
     else {
