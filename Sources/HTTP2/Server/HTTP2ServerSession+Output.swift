@@ -78,6 +78,16 @@ extension HTTP2ServerSession {
     streams[stream].pointee.announced = length
   }
 
+  /// Whether all content that the head has announced is there, while END_STREAM is still to come.
+  public func awaitsEnd(_ stream: Int) -> Bool {
+    streams[stream].pointee.announced == 0 && !streams[stream].pointee.remoteEnded
+  }
+
+  /// Whether the content that was just handed on ends a frame with END_STREAM: what follows is `.end`.
+  public func isLastContent(_ stream: Int) -> Bool {
+    position == .data(stream: stream, left: 0, padding: 0, ends: true)
+  }
+
   /// The response has been given out to its END_STREAM. A request that is still coming is cut, without
   /// an error (RFC 9113 8.1).
   /// - Parameter isWork: it is the response of a server, which a client has to wait for.

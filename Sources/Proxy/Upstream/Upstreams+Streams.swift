@@ -269,6 +269,12 @@ extension Upstreams {
     connection(of: u).pointee.session.expectContent(Int(u.pointee.http2.place), length)
   }
 
+  /// Whether only END_STREAM is still to come of a response whose length is known.
+  func awaitsEnd(_ u: UpstreamPointer) -> Bool {
+    guard u.pointee.http2.place >= 0 else { return false }
+    return connection(of: u).pointee.session.awaitsEnd(Int(u.pointee.http2.place))
+  }
+
   /// Content of a response has been passed on: its windows may open again.
   mutating func consume(_ u: UpstreamPointer, _ count: Int) {
     guard u.pointee.http2.place >= 0 else { return }
