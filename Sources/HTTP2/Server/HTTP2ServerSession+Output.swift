@@ -69,7 +69,9 @@ extension HTTP2ServerSession {
   /// The stream's number on the wire.
   public mutating func id(_ stream: Int) -> UInt32 { streams[stream].pointee.id }
   /// Whether the request has been read to its end.
-  public mutating func hasRequestEnded(_ stream: Int) -> Bool { streams[stream].pointee.remoteEnded }
+  public mutating func hasRequestEnded(_ stream: Int) -> Bool {
+    streams[stream].pointee.remoteEnded
+  }
   /// Urgency and kind of the response, as the client has them (RFC 9218).
   public mutating func priority(_ stream: Int) -> Priority {
     var priority = Priority()
