@@ -182,7 +182,11 @@ extension HTTP2ServerSession {
       return nil
     }
     streams[stream].pointee.remoteEnded = endsStream
-    if reader.arena.isTooLarge { return .headTooLarge(stream: stream, endsStream: endsStream) }
+    if reader.arena.isTooLarge {
+      // Small on the wire, it may have been large to decode.
+      budget.spend(.wastedStream)
+      return .headTooLarge(stream: stream, endsStream: endsStream)
+    }
     if let value = reader.head.first("priority") {
       let priority = Priority(value)
       streams[stream].pointee.urgency = priority.urgency
