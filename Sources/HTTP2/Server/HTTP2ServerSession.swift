@@ -176,9 +176,9 @@ public struct HTTP2ServerSession: ~Copyable {
     return .reset(tag: tag, code: code, byClient: false)
   }
 
-  /// Sends RST_STREAM for a stream that has a record.
+  /// Sends RST_STREAM for a stream that has a record; behind an error of the connection GOAWAY tells all.
   mutating func close(_ stream: Int, _ code: HTTP2ErrorCode) {
-    control.push(.reset(streams[stream].pointee.id, code))
+    if failure == nil { control.push(.reset(streams[stream].pointee.id, code)) }
     release(stream, .byReset)
   }
 

@@ -32,6 +32,23 @@ extension Relay where E: ~Copyable {
       && loop.plan.listeners[Int(d.pointee.listener)].servesHTTP2
   }
 
+  /// Whether what a connection without TLS begins with is neither HTTP/2's preface nor a request line with
+  /// a version. Where both may be spoken such a preface is answered by GOAWAY (RFC 9113 3.4): who reads
+  /// frames can make nothing of a status line, and who reads lines sees the end.
+  func isOfNeither(_ d: DownstreamPointer, _ bytes: UnsafeRawBufferPointer) -> Bool {
+    guard mayBeginHTTP2(d) else { return false }
+    let end = bytes.firstIndex(of: UInt8(ascii: "\n")) ?? bytes.count
+    let version = staticBytes("HTTP/")
+    var at = 0
+    while at + version.count <= end {
+      if UnsafeRawBufferPointer(rebasing: bytes[at..<at + version.count]).elementsEqual(version) {
+        return false
+      }
+      at += 1
+    }
+    return true
+  }
+
   /// New plaintext.
   mutating func http2Input(_ d: DownstreamPointer, _ slice: consuming BufferSlice) {
     let t = d.transport
@@ -108,7 +125,7 @@ extension Relay where E: ~Copyable {
     loop.logger.debug(
       "http2 failed reason=\(failure.label) client=\(downstreams.clientName(d)) code=\(failure.code.label)"
     )
-    if failure.reason == .flood { loop.counters.http2Floods += 1 }
+    if failure.code == .enhanceYourCalm { loop.counters.http2Floods += 1 }
     loop.counters.badRequests += 1
     endExchanges(d) { $0.downstreamGone() }
     downstreams.closeWhenSent(d)

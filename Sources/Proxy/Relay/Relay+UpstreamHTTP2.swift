@@ -113,7 +113,10 @@ extension Relay where E: ~Copyable {
     switch s.pointee.phase {
     case .assigned: return perform(x, x.pointee.state.upstreamStale())
     case .busy: break
-    case .connecting, .handshaking, .idle: return true
+    // Nothing has left: its connection could not be gone on with for want of memory. One that could not be
+    // made is `sharedFailed`.
+    case .connecting, .handshaking: return perform(x, x.pointee.state.fail(.resourcesExhausted))
+    case .idle: return true
     }
     if s.pointee.http2.hasEnded {
       // The response is whole, and waits for its client; the server wants no more of the request.

@@ -271,6 +271,15 @@ extension Upstreams {
     return connection(of: u).pointee.session.awaitsEnd(Int(u.pointee.http2.place))
   }
 
+  /// A response that breaks a rule of messages is its stream's error (RFC 9113 8.1.1).
+  mutating func refuseMalformed(_ u: UpstreamPointer) {
+    guard u.pointee.kind == .stream, u.pointee.http2.place >= 0, u.pointee.http2.hasLeft else {
+      return
+    }
+    connection(of: u).pointee.session.reset(Int(u.pointee.http2.place), .protocolError)
+    u.pointee.http2.place = -1
+  }
+
   /// Content of a response has been passed on: its windows may open again.
   mutating func consume(_ u: UpstreamPointer, _ count: Int) {
     guard u.pointee.http2.place >= 0 else { return }
