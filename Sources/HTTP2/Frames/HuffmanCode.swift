@@ -62,28 +62,41 @@ struct HuffmanCode {
     var at = 0
     var count = 0
     while true {
-      while left <= 56, at < input.count {
-        bits |= UInt64(input[at]) << UInt64(56 - left)
-        left += 8
-        at += 1
+      if input.count - at >= 8 {
+        // As many whole bytes of the next eight as there is room for.
+        let word = UInt64(bigEndian: input.loadUnaligned(fromByteOffset: at, as: UInt64.self))
+        bits |= word >> UInt64(left)
+        let taken = (63 - left) >> 3
+        at += taken
+        left += taken << 3
+      } else {
+        while left <= 56, at < input.count {
+          bits |= UInt64(input[at]) << UInt64(56 - left)
+          left += 8
+          at += 1
+        }
       }
-      let entry = quick[Int(bits >> UInt64(64 - Self.quickBits))]
-      var length = Int(entry & 15)
-      var symbol = entry >> 4
-      if entry == 0 {
-        (symbol, length) = find(bits)
-        if length > left { break }
-        if symbol == Self.endOfString { return nil }
-      }
-      if length > left { break }
-      output[count] = UInt8(truncatingIfNeeded: symbol)
-      count += 1
-      bits <<= UInt64(length)
-      left -= length
+      repeat {
+        let entry = quick[Int(bits >> UInt64(64 - Self.quickBits))]
+        var length = Int(entry & 15)
+        var symbol = entry >> 4
+        if entry == 0 {
+          (symbol, length) = find(bits)
+          if length <= left && symbol == Self.endOfString { return nil }
+        }
+        guard length <= left else { return isPadding(bits, left) ? count : nil }
+        output[count] = UInt8(truncatingIfNeeded: symbol)
+        count += 1
+        bits <<= UInt64(length)
+        left -= length
+      } while left >= Self.longest
     }
-    // What is left is the beginning of the code that ends a string: ones, and less than a byte of them.
-    guard left < 8 else { return nil }
-    return left == 0 || bits >> UInt64(64 - left) == (1 << UInt64(left)) - 1 ? count : nil
+  }
+
+  /// Whether what is left of a string is the beginning of the code that ends it: ones, and less than a byte.
+  @inline(__always)
+  private func isPadding(_ bits: UInt64, _ left: Int) -> Bool {
+    left < 8 && (left == 0 || bits >> UInt64(64 - left) == (1 << UInt64(left)) - 1)
   }
 
   /// The symbol of a code that is longer than `quickBits`, and its length.
