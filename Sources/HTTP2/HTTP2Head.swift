@@ -1,5 +1,5 @@
 // The fields of a head, as the session keeps them: one after the other in an arena, each with its
-// two lengths in front. The view finds the pseudo-fields once and walks over the rest.
+// two lengths in front.
 
 internal import Glibc
 import HTTP
@@ -16,24 +16,21 @@ public struct HTTP2Head {
   private let end: UnsafeRawPointer
   /// Fields, pseudo-fields included.
   public let count: Int
-  /// `:method`, `:path`, `:authority` and `:scheme`; empty where absent.
-  public private(set) var method = UnsafeRawBufferPointer(start: nil, count: 0)
-  public private(set) var path = UnsafeRawBufferPointer(start: nil, count: 0)
-  public private(set) var authority = UnsafeRawBufferPointer(start: nil, count: 0)
-  public private(set) var scheme = UnsafeRawBufferPointer(start: nil, count: 0)
+  /// `:method`, `:path`, `:authority` and `:scheme`; empty where absent. Looked for at each use: who needs
+  /// all fields reads all of them once.
+  public var method: UnsafeRawBufferPointer { value(of: ":method") }
+  public var path: UnsafeRawBufferPointer { value(of: ":path") }
+  public var authority: UnsafeRawBufferPointer { value(of: ":authority") }
+  public var scheme: UnsafeRawBufferPointer { value(of: ":scheme") }
+
+  private func value(of name: StaticString) -> UnsafeRawBufferPointer {
+    first(name) ?? UnsafeRawBufferPointer(start: nil, count: 0)
+  }
 
   package init(start: UnsafeRawPointer, bytes: Int, fieldCount: Int) {
     self.start = start
     end = start + bytes
     count = fieldCount
-    var cursor = start
-    // Pseudo-fields come before all others, which nghttp2 has checked (section 8.3).
-    while let field = Self.next(&cursor, end), field.name.first == UInt8(ascii: ":") {
-      if Self.spells(field.name, ":method") { method = field.value }
-      if Self.spells(field.name, ":path") { path = field.value }
-      if Self.spells(field.name, ":authority") { authority = field.value }
-      if Self.spells(field.name, ":scheme") { scheme = field.value }
-    }
   }
 
   /// Bytes that its fields can take as lines of HTTP/1.1, at most.
