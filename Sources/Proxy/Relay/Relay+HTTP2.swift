@@ -143,6 +143,7 @@ extension Relay where E: ~Copyable {
         d, stream, request.isExtendedConnect ? .get : request.method, framing,
         expects: request.expectsContinue)
     else { return refuseHTTP2(d, stream) }
+    x.pointee.request.http2.isGRPC = request.isGRPC
     if request.isExtendedConnect {
       x.pointee.request.http2.isConnect = true
       // It has no content: what ends is the client's side of the tunnel.
@@ -214,6 +215,10 @@ extension Relay where E: ~Copyable {
     }
     x.pointee.replyLabel = rejection.label
     x.pointee.request.http2.isMalformed = rejection.status == 400
+    // As far as it was read.
+    if let type = downstreams.http2.reader.head.first("content-type") {
+      x.pointee.request.http2.isGRPC = GRPCStatus.isContentType(type)
+    }
     _ = perform(x, x.pointee.state.requestRejected(.badRequest, status: rejection.status))
   }
 
