@@ -17,7 +17,7 @@ import Testing
     .tlsHandshakeTimeout: .unavailable, .tlsFailed: .unavailable, .upstreamReset: .unavailable,
     .upstreamClosedEarly: .unavailable, .upstreamTruncated: .unavailable,
     .upstreamMalformed: .internalError, .upstreamUpgrade: .internalError,
-    .streamRefused: .unavailable,
+    .streamRefused: .unavailable, .upstreamSilent: .unavailable,
     .responseTimeout: .deadlineExceeded,
     .requestBodyMalformed: .internalError, .requestBodyTimeout: .deadlineExceeded,
     .resourcesExhausted: .resourceExhausted,

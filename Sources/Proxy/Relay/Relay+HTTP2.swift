@@ -21,6 +21,7 @@ extension Relay where E: ~Copyable {
       return false
     }
     d.pointee.isHTTP2 = true
+    http2(d).pointee.ping.heard(loop.engine.now)
     // A request has to come in the time that a head has.
     http2(d).pointee.idleUntil = d.transport.pointee.deadline
     if !loop.isServing { http2DrainBegan(d) }
@@ -38,6 +39,7 @@ extension Relay where E: ~Copyable {
   /// New plaintext.
   mutating func http2Input(_ d: DownstreamPointer, _ slice: consuming BufferSlice) {
     let t = d.transport
+    http2(d).pointee.ping.heard(loop.engine.now)
     if t.pointee.unread.isEmpty && !http2(d).pointee.isBlocked {
       http2Use(d, slice)
     } else {
@@ -103,7 +105,8 @@ extension Relay where E: ~Copyable {
       c.pointee.isEnding = true
       if c.pointee.exchanges.isEmpty { downstreams.closeWhenSent(d) }
     case .failed(let failure): http2Failed(d, failure)
-    case .pong, .needsInput, .needsOutput, .content: break
+    case .pong: c.pointee.ping.answered(loop.engine.now)
+    case .needsInput, .needsOutput, .content: break
     }
   }
 

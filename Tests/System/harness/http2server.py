@@ -43,6 +43,7 @@ class Connection:
         self.settings = None
         self.goaway = None
         self.pongs = []
+        self.pings = []
         self.sends = 0
         self._data = b""
         self._window = 65_535
@@ -133,6 +134,7 @@ class Connection:
             if flags & ACK:
                 self.pongs.append(payload)
             else:
+                self.pings.append(payload)
                 self.send(frame(PING, ACK, 0, payload))
         elif kind == GOAWAY:
             self.goaway = struct.unpack(">II", payload[:8])
