@@ -5,6 +5,7 @@ The server that falls silent is a process that is stopped (SIGSTOP): its kernel 
 
 import os
 import pathlib
+import queue
 import signal
 import subprocess
 import sys
@@ -162,6 +163,25 @@ class Servers(KeepAliveCase):
         self.assertEqual(self.proxy.counters()["http2_ping_timeouts"], 0)
         self.assertEqual(server.failures, [])
 
+    def test_a_server_that_reads_and_does_not_answer_hears_why(self):
+        ends = queue.Queue()
+
+        def script(connection):
+            if connection.server.connections > 1:
+                connection.answer(connection.request(), b"again")
+                return connection.rest()
+            connection.answers = False
+            connection.request()
+            connection.rest()
+            ends.put((len(connection.pings), connection.goaway))
+
+        server = self.python_server(script)
+        self.serve(server.port, timeouts=OFTEN)
+        with self.client() as client:
+            self.assertEqual(client.fetch("/").content, b"again")
+            self.assertEqual(ends.get(timeout=settings.HANG), (1, (0, NO_ERROR)))
+        self.assertEqual(server.failures, [])
+
     def test_clients_are_not_asked_by_default(self):
         server = self.python_server(lambda connection: connection.rest())
         self.serve(server.port, timeouts={"response": "1500ms"})
@@ -242,12 +262,12 @@ class Servers(KeepAliveCase):
 @on_both_engines
 class Clients(KeepAliveCase):
     def test_a_client_that_does_not_answer_is_given_up(self):
-        resets = []
+        resets = queue.Queue()
 
         def script(connection):
             request = connection.request()
             connection.until(lambda: request.reset is not None)
-            resets.append(request.reset)
+            resets.put(request.reset)
             connection.rest()
 
         server = self.python_server(script)
@@ -262,7 +282,7 @@ class Clients(KeepAliveCase):
         self.check_all_is_back()
         self.assertEqual(self.proxy.counters()["http2_ping_timeouts"], 1)
         self.proxy.stop()
-        self.assertEqual(resets, [CANCEL])
+        self.assertEqual(resets.get(timeout=settings.HANG), CANCEL)
         self.assertEqual(
             [(r["kind"], r["ending"]) for r in self.log.of_kind("exchange", "abort")],
             [("exchange", "downstream_ping_timeout")])

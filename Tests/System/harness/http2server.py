@@ -44,6 +44,7 @@ class Connection:
         self.goaway = None
         self.pongs = []
         self.pings = []
+        self.answers = True
         self.sends = 0
         self._data = b""
         self._window = 65_535
@@ -135,7 +136,8 @@ class Connection:
                 self.pongs.append(payload)
             else:
                 self.pings.append(payload)
-                self.send(frame(PING, ACK, 0, payload))
+                if self.answers:
+                    self.send(frame(PING, ACK, 0, payload))
         elif kind == GOAWAY:
             self.goaway = struct.unpack(">II", payload[:8])
         elif kind == RST_STREAM:
