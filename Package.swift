@@ -116,7 +116,7 @@ let package = Package(
       name: "ProxyTests",
       dependencies: [
         "Proxy", "Transport", "TLS", "Exchange", "AuditLog", "Configuration", "MillraceEngine",
-        "Metrics", "HTTP2",
+        "Metrics", "HTTP", "HTTP2",
         .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: settings),

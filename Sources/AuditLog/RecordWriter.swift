@@ -26,11 +26,11 @@ public enum RecordWriter {
   /// `,"request_id_truncated":` and a number of 20 digits.
   private static let truncationMaximum = 48
 
-  /// An upper bound on what `writeRequestPart` writes, whatever the client sends: member names (250),
-  /// a certificate's hash, the parts at their longest, and a mark for each that was cut. So a record
+  /// An upper bound on what `writeRequestPart` writes, whatever the client sends: member names (260),
+  /// a certificate's hash, a stream's number of 10 digits, the parts at their longest, and a mark for each that was cut. So a record
   /// always fits.
   public static let requestPartMaximum =
-    250 + 64 + 2 * (targetPartMaximum + truncationMaximum)
+    260 + 64 + 10 + 2 * (targetPartMaximum + truncationMaximum)
     + 4 * (textMaximum + truncationMaximum) + 6 * (labelMaximum + truncationMaximum)
 
   /// The longest `exchange` line, in bytes, with a request part of the given length.
@@ -84,6 +84,10 @@ public enum RecordWriter {
       cursor.byte(0x22)
     }
     text("version", facts.version, labelMaximum, &cursor)
+    if facts.stream > 0 {
+      cursor.literal(",\"stream\":")
+      cursor.decimal(UInt64(facts.stream))
+    }
     text("method", facts.method, labelMaximum, &cursor)
     text("host", facts.host, textMaximum, &cursor)
     text("path", facts.path, targetPartMaximum, &cursor)

@@ -18,6 +18,8 @@ public struct RequestFacts {
   public var clientCertificate = UnsafeRawBufferPointer(start: nil, count: 0)
   /// The HTTP version, such as `1.1`.
   public var version = UnsafeRawBufferPointer(start: nil, count: 0)
+  /// The number of its stream on the client's connection, where that speaks HTTP/2; 0: it does not.
+  public var stream: UInt32 = 0
   public var method = UnsafeRawBufferPointer(start: nil, count: 0)
   public var host = UnsafeRawBufferPointer(start: nil, count: 0)
   public var path = UnsafeRawBufferPointer(start: nil, count: 0)

@@ -116,16 +116,20 @@ extension ExchangeState {
   /// The server's stream has ended, and the content does not end with it (`responseEnd`).
   /// - Parameters:
   ///   - reset: not in order.
+  ///   - isSilent: it was given up, since the server gave no sign of life.
   ///   - canResend: there is memory for the copy of the request.
-  public mutating func upstreamClosed(reset: Bool, canResend: Bool = true) -> Actions {
+  public mutating func upstreamClosed(
+    reset: Bool, isSilent: Bool = false, canResend: Bool = true
+  ) -> Actions {
     // TRAP: the driver reports for the connection that the exchange has; one that is not made yet
     // ends by `connectFailed`.
     precondition(
       upstream.hasBuffer && upstream != .connecting, "the end of a stream without a connection")
     if upstream == .assigned { return upstreamStale() }
     if isTunnel && !reset { return responseTunnelEnded() }
-    if response >= .relaying { return fail(reset ? .upstreamReset : .upstreamTruncated) }
-    let kind: Failure.Kind = reset ? .upstreamReset : .upstreamClosedEarly
+    let broken: Failure.Kind = isSilent ? .upstreamSilent : .upstreamReset
+    if response >= .relaying { return fail(reset ? broken : .upstreamTruncated) }
+    let kind: Failure.Kind = reset ? broken : .upstreamClosedEarly
     let isSafe = options.has(.isIdempotent) && retries.onReset
     return isSafe && canResend && mayResend ? resend(kind, .newConnection) : fail(kind)
   }

@@ -52,10 +52,17 @@ extension Failure.Kind {
         self, .upstream, 504, "response_timeout", metrics: .upstreamFailures | .timeouts,
         log: .failures)
 
+    case .upstreamSilent:
+      // It has not answered a PING.
+      Failure(
+        self, .upstream, 504, "upstream_ping_timeout", retry: .replayable,
+        metrics: .upstreamFailures | .timeouts, log: .failures)
+
     // A client that is gone, or does not listen.
     case .downstreamReset: gone(502, "downstream_reset", .downstreamAborts)
     case .downstreamClosed: gone(502, "downstream_closed", .downstreamAborts)
     case .downstreamTimeout: gone(408, "downstream_timeout", .timeouts)
+    case .downstreamSilent: gone(408, "downstream_ping_timeout", .timeouts)
     case .downstreamUnsendable:
       // The TLS session holds what no frame can take.
       gone(503, "resources_exhausted", .downstreamAborts)

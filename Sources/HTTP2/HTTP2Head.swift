@@ -139,8 +139,8 @@ struct HeadArena {
     openSize += nameCount + valueCount + 32
     if isTooLarge { return }
     if openSize > largest || Int(openFields) >= fieldLimit {
+      // What fits stays: the reply depends on the content type.
       isTooLarge = true
-      used = openStart
       return
     }
     let cursor = base + used

@@ -30,6 +30,7 @@ private func part(_ bytes: [UInt8]) -> String {
       facts.sni = bytes
       facts.clientCertificate = bytes
       facts.version = bytes
+      facts.stream = UInt32.max
       facts.method = bytes
       facts.host = bytes
       facts.path = bytes
@@ -49,8 +50,21 @@ private func part(_ bytes: [UInt8]) -> String {
     #expect(!text.isEmpty && text.utf8.count <= RecordWriter.requestPartMaximum)
     #expect(text.contains("\"request_id_truncated\":70000"))
     #expect(text.contains("\"path_truncated\":70000"))
+    #expect(text.contains(",\"stream\":4294967295,"))
     let line = Array("{\"a\":1\(text)}".utf8)
     #expect(line.withUnsafeBytes { JSONShape.isObject($0) })
+  }
+
+  @Test func aStreamHasANumberAndHTTP1HasNone() {
+    var memory = [UInt8](repeating: 0, count: 100)
+    for (stream, text) in [(0, ""), (7, ",\"stream\":7")] {
+      let length = memory.withUnsafeMutableBytes { memory in
+        var facts = RequestFacts()
+        facts.stream = UInt32(stream)
+        return RecordWriter.writeRequestPart(facts, into: memory)
+      }
+      #expect(String(decoding: memory[..<length], as: UTF8.self) == text)
+    }
   }
 
   @Test func theLongestRecordIsWithinTheJournalsLimit() {

@@ -16,7 +16,7 @@ import exchanges
 class Target:
     """A running proxy; `upstream` is where its requests go instead of the origin of `exchanges`."""
 
-    def __init__(self, folder, engine, tls, upstream=None):
+    def __init__(self, folder, engine, tls, upstream=None, audited=False):
         self.folder = pathlib.Path(tempfile.mkdtemp(dir=folder))
         self.tls = tls
         self.origin = Origin(exchanges.script)
@@ -32,6 +32,9 @@ class Target:
             "routes": [{"match": {"path": "/"}, "upstream": "origin"}],
             "drain": {"deadline": "5s"},
         }
+        if audited:
+            self.configuration["audit"] = {
+                "directory": str(self.folder / "audit"), "durability": "before_response"}
         self._replaced = None
         self.proxy = self._start()
         exchanges.together.reset()

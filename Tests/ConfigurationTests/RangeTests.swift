@@ -69,6 +69,12 @@ struct RangeTests {
     milliseconds("downstream", "head", 1, day) { $0.listeners[0].timeouts.headNanoseconds },
     milliseconds("downstream", "body", 1, day) { $0.listeners[0].timeouts.bodyNanoseconds },
     milliseconds("downstream", "idle", 1, day) { $0.listeners[0].timeouts.idleNanoseconds },
+    milliseconds("downstream", "keep_alive_ping", 0, day) {
+      $0.listeners[0].timeouts.keepAlivePingNanoseconds
+    },
+    milliseconds("downstream", "keep_alive_ack", 1, day) {
+      $0.listeners[0].timeouts.keepAliveAckNanoseconds
+    },
     number("server", "weight", 1, 256) { $0.upstreams[0].servers[0].weight },
     number("upstream", "idle_connections", 0, 65536) { $0.upstreams[0].idleConnections },
     number("retries", "attempts", 0, 10) { $0.upstreams[0].retries.attempts },
@@ -76,6 +82,12 @@ struct RangeTests {
     milliseconds("timeouts", "response", 1, day) { $0.upstreams[0].timeouts.responseNanoseconds },
     milliseconds("timeouts", "idle", 1, day) { $0.upstreams[0].timeouts.idleNanoseconds },
     milliseconds("timeouts", "tunnel", 1, day) { $0.upstreams[0].timeouts.tunnelNanoseconds },
+    milliseconds("timeouts", "keep_alive_ping", 0, day) {
+      $0.upstreams[0].timeouts.keepAlivePingNanoseconds
+    },
+    milliseconds("timeouts", "keep_alive_ack", 1, day) {
+      $0.upstreams[0].timeouts.keepAliveAckNanoseconds
+    },
     milliseconds("audit", "interval", 1, 60_000) { $0.audit?.intervalNanoseconds ?? -1 },
     milliseconds("response", "hold", 0, 1000) { $0.audit?.holdNanoseconds ?? -1 },
     number("segment", "size", 1 << 20, 4 << 30, step: 4096) { $0.audit?.segmentSize ?? -1 },

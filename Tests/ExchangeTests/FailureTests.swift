@@ -28,6 +28,8 @@ struct FailureTests {
     (.downstreamTimeout, "downstream_timeout", 408),
     (.requestBodyMalformed, "request_body_malformed", 400),
     (.requestBodyTimeout, "request_body_timeout", 408),
+    (.upstreamSilent, "upstream_ping_timeout", 504),
+    (.downstreamSilent, "downstream_ping_timeout", 408),
     (.resourcesExhausted, "resources_exhausted", 503), (.drainDeadline, "drain_deadline", 503),
   ]
 

@@ -21,7 +21,7 @@ final class HTTP2FlowClient {
     var reset: HTTP2ErrorCode?
   }
 
-  private let peer: SimulatedPeer
+  let peer: SimulatedPeer
   private let memory = HTTP2Memory()
   private var session: HTTP2Session
   private var outgoing: [UInt8] = []

@@ -69,7 +69,7 @@ extension ProxyRun {
     "audit_full": 503, "streams_exhausted": 503,
     "audit_record_too_large": 431,
     "resources_exhausted": 503,
-    "connect_timeout": 504, "response_timeout": 504,
+    "connect_timeout": 504, "response_timeout": 504, "upstream_ping_timeout": 504,
   ]
 
   // MARK: What is held

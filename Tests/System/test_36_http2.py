@@ -557,6 +557,46 @@ class Audited(HTTP2Case):
         requests = log.requests()
         self.assertEqual(len(requests), 5000)
         self.assertEqual({r["version"] for r in requests}, {"HTTP/2.0"})
+        # Each connection counts its streams.
+        self.assertEqual({type(r["stream"]) for r in requests}, {int})
+        self.assertEqual({r["stream"] % 2 for r in requests}, {1})
+        self.assertEqual(sum(r["stream"] == 1 for r in requests), 10)
+        code, text = log.verify()
+        self.assertEqual(code, 0, text)
+
+    def test_the_stream_stands_beside_the_version(self):
+        """One that is whole, one that is streamed, one that cannot be read, and one of HTTP/1.1."""
+        log = AuditLog(self.folder / "audit")
+
+        def script(served):
+            while message := served.request():
+                if message.target != "/streamed":
+                    served.answer()
+                    continue
+                served.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+                served.send("2\r\nhi\r\n0\r\n\r\n")
+
+        self.serve(script, audit={"directory": str(log.directory), "durability": "before_response"})
+        with self.connect() as client:
+            self.assertEqual(client.fetch("/whole").status, 200)
+            self.assertEqual(client.fetch("/streamed").status, 200)
+            self.assertEqual(client.fetch("/bad", fields=[("connection", "close")]).status, 400)
+            client.next_stream = 99
+            self.assertEqual(client.fetch("/later").status, 200)
+        plain = SystemCase.connect(self, self.proxy)
+        plain.send(wire.get("/plain"))
+        self.assertEqual(plain.response().status, 200)
+        self.proxy.settle({"exchanges": 0})
+        records = log.requests()
+        self.assertEqual(
+            [(r["kind"], r.get("path"), r.get("version"), r.get("stream")) for r in records],
+            [
+                ("exchange", "/whole", "HTTP/2.0", 1), ("begin", "/streamed", "HTTP/2.0", 3),
+                ("exchange", None, None, 5), ("exchange", "/later", "HTTP/2.0", 99),
+                ("exchange", "/plain", "HTTP/1.1", None),
+            ])
+        names = list(records[0])
+        self.assertEqual(names[names.index("version") :][:3], ["version", "stream", "method"])
         code, text = log.verify()
         self.assertEqual(code, 0, text)
 

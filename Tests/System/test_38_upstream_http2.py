@@ -462,15 +462,20 @@ class Ends(UpstreamHTTP2Case):
         self.assertTrue(ended.wait(settings.HANG))
 
     def test_a_server_that_is_late(self):
+        answered = threading.Event()
+
         def script(connection):
             first = connection.request(0)
-            connection.until(lambda: first.reset is not None)
+            # It gets no other request before it has answered a PING (49).
+            connection.until(lambda: first.reset is not None and connection.pings)
+            answered.set()
             answer_all_behind(connection, 1)
 
         self.serve(script, timeouts={"response": "1s"})
         plain = self.connect(self.proxy)
         plain.send(wire.get("/late"))
         self.assertEqual(plain.response().status, 504)
+        self.assertTrue(answered.wait(settings.HANG))
         plain.send(wire.get("/next"))
         self.assertEqual(plain.response().status, 200)
         self.assertEqual(self.server.requests[0].reset, http2.CANCEL)

@@ -16,6 +16,7 @@ KEYS = """
     descriptors records responses requests accepted refused streams_refused accepted_elsewhere handed_over
     queues bad_requests fields_dropped upstream_connects upstream_reuses upstream_stale upstream_failures
     retries timeouts downstream_aborts handshakes handshake_failures tls_floods tls_stalls http2_floods
+    http2_ping_timeouts
     upstream_handshakes upstream_handshakes_resumed upstream_handshake_failures
     audit_rejects audit_drops audit_waits
     unanswered_by_audit holds_expired holds_refused held_responses plans plans_installed plans_delayed frames_exhausted turns system_calls completions receives_starved

@@ -84,14 +84,23 @@ public struct DownstreamTimeouts: Sendable, Equatable {
   public var bodyNanoseconds: Int64
   /// Between two requests on one connection.
   public var idleNanoseconds: Int64
+  /// How long nothing may come on a connection of HTTP/2 with streams before its client is asked for a
+  /// sign of life (PING); 0: it is not.
+  public var keepAlivePingNanoseconds: Int64
+  /// How long nothing may come behind that.
+  public var keepAliveAckNanoseconds: Int64
 
   public init(
     headNanoseconds: Int64 = 10 * DurationUnit.second,
     bodyNanoseconds: Int64 = 30 * DurationUnit.second,
-    idleNanoseconds: Int64 = 60 * DurationUnit.second
+    idleNanoseconds: Int64 = 60 * DurationUnit.second,
+    keepAlivePingNanoseconds: Int64 = 0,
+    keepAliveAckNanoseconds: Int64 = 15 * DurationUnit.second
   ) {
     self.headNanoseconds = headNanoseconds
     self.bodyNanoseconds = bodyNanoseconds
     self.idleNanoseconds = idleNanoseconds
+    self.keepAlivePingNanoseconds = keepAlivePingNanoseconds
+    self.keepAliveAckNanoseconds = keepAliveAckNanoseconds
   }
 }

@@ -149,16 +149,26 @@ public struct UpstreamTimeouts: Sendable, Equatable {
   /// examples have it: a WebSocket without a ping for so long is dead, and the minute that nginx
   /// gives it cuts applications that are merely quiet.
   public var tunnelNanoseconds: Int64
+  /// How long nothing may come on a connection of HTTP/2 with streams before its server is asked for a
+  /// sign of life (PING); 0: it is not, but for a response that did not come in time.
+  public var keepAlivePingNanoseconds: Int64
+  /// How long nothing may come behind that; 1 ms…24 h. Go's HTTP/2 client waits as long by default
+  /// (http2.Transport.PingTimeout).
+  public var keepAliveAckNanoseconds: Int64
 
   public init(
     connectNanoseconds: Int64 = DurationUnit.second,
     responseNanoseconds: Int64 = 30 * DurationUnit.second,
     idleNanoseconds: Int64 = 4 * DurationUnit.second,
-    tunnelNanoseconds: Int64 = DurationUnit.hour
+    tunnelNanoseconds: Int64 = DurationUnit.hour,
+    keepAlivePingNanoseconds: Int64 = 10 * DurationUnit.second,
+    keepAliveAckNanoseconds: Int64 = 15 * DurationUnit.second
   ) {
     self.connectNanoseconds = connectNanoseconds
     self.responseNanoseconds = responseNanoseconds
     self.idleNanoseconds = idleNanoseconds
     self.tunnelNanoseconds = tunnelNanoseconds
+    self.keepAlivePingNanoseconds = keepAlivePingNanoseconds
+    self.keepAliveAckNanoseconds = keepAliveAckNanoseconds
   }
 }

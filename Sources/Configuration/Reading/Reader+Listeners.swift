@@ -94,6 +94,8 @@ extension Reader {
     if let time = duration(fields, "head") { timeouts.headNanoseconds = time }
     if let time = duration(fields, "body") { timeouts.bodyNanoseconds = time }
     if let time = duration(fields, "idle") { timeouts.idleNanoseconds = time }
+    if let time = duration(fields, "keep_alive_ping") { timeouts.keepAlivePingNanoseconds = time }
+    if let time = duration(fields, "keep_alive_ack") { timeouts.keepAliveAckNanoseconds = time }
   }
 
   /// Names go into logs, metrics and records, so they are one visible word.

@@ -201,5 +201,7 @@ extension Reader {
     if let time = duration(fields, "response") { timeouts.responseNanoseconds = time }
     if let time = duration(fields, "idle") { timeouts.idleNanoseconds = time }
     if let time = duration(fields, "tunnel") { timeouts.tunnelNanoseconds = time }
+    if let time = duration(fields, "keep_alive_ping") { timeouts.keepAlivePingNanoseconds = time }
+    if let time = duration(fields, "keep_alive_ack") { timeouts.keepAliveAckNanoseconds = time }
   }
 }

@@ -6,6 +6,8 @@ package enum Shapes {
   /// 1 ms…24 h: shorter is below the timer wheel's tick, longer is no timeout but a leak.
   private static let timeout = ValueShape.duration(
     DurationUnit.millisecond...(24 * DurationUnit.hour))
+  /// The same, or 0 for never.
+  private static let interval = ValueShape.duration(0...(24 * DurationUnit.hour))
   private static let name = ValueShape.text(maximum: 128, example: "edge")
   /// PATH_MAX without its terminating zero (linux/limits.h).
   private static let filePath = 4095
@@ -133,6 +135,8 @@ package enum Shapes {
       KeyShape("head", timeout, default: "10s"),
       KeyShape("body", timeout, default: "30s"),
       KeyShape("idle", timeout, default: "60s"),
+      KeyShape("keep_alive_ping", interval, default: "0s"),
+      KeyShape("keep_alive_ack", timeout, default: "15s"),
     ])
 
   package static let route = MappingShape(
@@ -259,6 +263,8 @@ package enum Shapes {
       KeyShape("response", timeout, default: "30s"),
       KeyShape("idle", timeout, default: "4s"),
       KeyShape("tunnel", timeout, default: "1h"),
+      KeyShape("keep_alive_ping", interval, default: "10s"),
+      KeyShape("keep_alive_ack", timeout, default: "15s"),
     ])
 
   package static let audit = MappingShape(

@@ -57,6 +57,13 @@ extension FieldBlockWriter {
     }
   }
 
+  /// Adds a number whose name is not in the static table.
+  public mutating func field(_ name: StaticString, decimal number: UInt64) {
+    withUnsafeTemporaryAllocation(byteCount: 20, alignment: 1) { room in
+      field(name, Self.digits(number, room))
+    }
+  }
+
   public mutating func contentLength(_ length: UInt64) {
     field(named: StaticTable.index(of: .contentLength), decimal: length)
   }

@@ -60,15 +60,22 @@ public struct FieldBlockWriter: ~Copyable {
 
   mutating func field(named index: UInt8, decimal number: UInt64) {
     withUnsafeTemporaryAllocation(byteCount: 20, alignment: 1) { room in
-      var position = 20
-      var rest = number
-      repeat {
-        position -= 1
-        room[position] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
-        rest /= 10
-      } while rest > 0
-      field(named: index, UnsafeRawBufferPointer(rebasing: room[position...]))
+      field(named: index, Self.digits(number, room))
     }
+  }
+
+  /// The digits of a number, at the end of room for 20.
+  static func digits(
+    _ number: UInt64, _ room: UnsafeMutableRawBufferPointer
+  ) -> UnsafeRawBufferPointer {
+    var position = 20
+    var rest = number
+    repeat {
+      position -= 1
+      room[position] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
+      rest /= 10
+    } while rest > 0
+    return UnsafeRawBufferPointer(rebasing: room[position...])
   }
 
   /// A line of a head, as it came by whichever protocol. Credentials are never entered into a table on

@@ -36,7 +36,7 @@ struct ControlQueue: ~Copyable {
 
   mutating func push(_ frame: ControlFrame) {
     // TRAP: input is used, and so streams are opened, only while the queue is not full, and makes `burst`
-    // frames at most; a stream's reset by the caller is its last frame.
+    // frames at most; a stream's reset by the caller is its last frame; a PING of our own is asked for only then, too.
     precondition(count < capacity, "a control queue is full")
     var place = first + count
     if place >= capacity { place -= capacity }

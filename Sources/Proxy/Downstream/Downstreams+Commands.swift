@@ -53,14 +53,17 @@ extension Downstreams {
   }
 
   /// Writes a response of the proxy's own: a short text with the reason.
+  /// - Parameter grpc: what a call of gRPC is told instead; nil: it is none.
   /// - Returns: bytes of its content; nil if it has no room.
   mutating func reply<E: Engine & ~Copyable>(
-    _ stream: StreamReference, status: UInt16, label: StaticString, _ message: inout ServerStream,
-    isHead: Bool, into output: inout SendBuffer, _ loop: inout Loop<E>
+    _ stream: StreamReference, status: UInt16, label: StaticString, grpc: GRPCStatus? = nil,
+    _ message: inout ServerStream, isHead: Bool, into output: inout SendBuffer,
+    _ loop: inout Loop<E>
   ) -> Int? {
     if message.isHTTP2 {
       return replyInHTTP2(
-        stream, status: status, label: label, &message.http2, isHead: isHead, into: &output, &loop)
+        stream, status: status, label: label, grpc: grpc, &message.http2, isHead: isHead,
+        into: &output, &loop)
     }
     return http1.writeReply(
       status: status, label: label, to: &output,

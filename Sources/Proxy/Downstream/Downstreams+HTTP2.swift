@@ -14,7 +14,7 @@ extension Downstreams {
   // MARK: Writing a response
 
   mutating func replyInHTTP2<E: Engine & ~Copyable>(
-    _ stream: StreamReference, status: UInt16, label: StaticString,
+    _ stream: StreamReference, status: UInt16, label: StaticString, grpc: GRPCStatus?,
     _ message: inout HTTP2ServerStream, isHead: Bool, into output: inout SendBuffer,
     _ loop: inout Loop<E>
   ) -> Int? {
@@ -22,6 +22,12 @@ extension Downstreams {
     message.isLocal = true
     // What was prepared before has been dropped, and its window with it.
     restoreWindow(c, &message)
+    // One that is malformed is reset, which says the same to a call as to any other request.
+    if let grpc, !message.isMalformed {
+      return http2.writeGRPCReply(
+        grpc, status: status, label: label, to: &output, &message,
+        announcesNoTable: c.pointee.session.announcesNoTable, &loop)
+    }
     let window = message.place < 0 ? 0 : c.pointee.session.window(Int(message.place))
     let content = http2.writeReply(
       status: status, label: label, to: &output, &message,

@@ -134,4 +134,45 @@ struct HTTP2Server: ~Copyable {
     stream.hasWrittenEnd = ends
     return hasContent ? size : 0
   }
+
+  /// Writes what a call of gRPC gets instead: a head alone, which is the trailers of its response
+  /// (Trailers-Only, PROTOCOL-HTTP2.md).
+  /// - Returns: bytes of its content, which it has none of; nil if it has no room.
+  mutating func writeGRPCReply<E: Engine & ~Copyable>(
+    _ grpc: GRPCStatus, status: UInt16, label: StaticString, to buffer: inout SendBuffer,
+    _ stream: inout HTTP2ServerStream, announcesNoTable: Bool, _ loop: inout Loop<E>
+  ) -> Int? {
+    let reason = staticBytes(reasonPhrase(status))
+    let labelBytes = staticBytes(label)
+    let size = 4 + reason.count + 2 + labelBytes.count + 1
+    let id = stream.id
+    let written = date.withBytes(wallMicroseconds: loop.engine.wallMicroseconds) { date in
+      buffer.write(capacity: 640) { room in
+        HTTP2ResponseWriter.writeHead(
+          id, endsStream: true, announcesNoTable: announcesNoTable, into: room
+        ) { block in
+          block.status(200)
+          block.field("Date", date)
+          block.field("Content-Type", "application/grpc")
+          block.field("grpc-status", decimal: UInt64(grpc.rawValue))
+          withUnsafeTemporaryAllocation(byteCount: 4 * size, alignment: 1) { memory in
+            var text = HeadWriter(UnsafeMutableRawBufferPointer(rebasing: memory[..<size]))
+            text.append(decimal: UInt64(status))
+            text.append(" ")
+            text.append(reason)
+            text.append(" (")
+            text.append(labelBytes)
+            text.append(")")
+            let encoded = UnsafeMutableRawBufferPointer(rebasing: memory[size...])
+            let count = GRPCStatus.encodeMessage(
+              UnsafeRawBufferPointer(rebasing: memory[..<text.count]), into: encoded)
+            block.field("grpc-message", UnsafeRawBufferPointer(rebasing: encoded[..<count]))
+          }
+        }
+      }
+    }
+    guard written > 0 else { return nil }
+    stream.hasWrittenEnd = true
+    return 0
+  }
 }

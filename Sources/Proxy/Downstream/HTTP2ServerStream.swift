@@ -19,6 +19,8 @@ struct HTTP2ServerStream: ~Copyable {
   var isLocal = false
   /// The response is followed by RST_STREAM: the request broke a rule.
   var isMalformed = false
+  /// The request is a call of gRPC, which is told of failures in its own way.
+  var isGRPC = false
   /// It is an extended CONNECT (RFC 8441): what follows the head is not the request's, but the tunnel's.
   var isConnect = false
   /// It has been accepted: the stream is open until both sides have ended.

@@ -93,6 +93,7 @@ struct HTTP2Connection: ~Copyable {
   var isNoted = false
   /// Input is kept until the session's own frames have left.
   var isBlocked = false
+  var ping = KeepAlivePing()
 
   init(session: consuming HTTP2ServerSession) { self.session = session }
 
@@ -106,6 +107,17 @@ struct HTTP2Connection: ~Copyable {
   mutating func tookOff() {
     swap(&waiting, &flying)
     waiting.removeAll()
+  }
+
+  // MARK: Signs of life
+
+  /// Asks the peer for one. What it is asked with says nothing: any byte is an answer.
+  /// - Returns: false where it does not read what it is owed already.
+  mutating func ask(_ now: Int64, _ rules: PingRules) -> Bool {
+    guard !isClosing, !session.isControlFull else { return false }
+    session.ping(UInt64(bitPattern: now))
+    ping.asked(now, rules)
+    return true
   }
 
   // MARK: The name of a stream's owner, as its session keeps it

@@ -42,4 +42,15 @@ extension Loop where E: ~Copyable {
     let look = min(t.pointee.deadline, now + plan.shortestTimeout)
     wheel.arm(node, at: t.pointee.isWatched ? min(look, now + plan.lookInterval) : look)
   }
+
+  /// Brings the next look, which a timeout has set, forward to a moment. - Parameter moment: Int64.max:
+  /// there is none.
+  mutating func armTimer(_ t: UnsafeMutablePointer<Transport>, _ node: Int, orAt moment: Int64) {
+    guard t.pointee.closing == .open else { return }
+    let now = engine.now
+    let look = min(t.pointee.deadline, now + plan.shortestTimeout)
+    // A watched connection is looked at sooner than either.
+    guard moment < (t.pointee.isWatched ? min(look, now + plan.lookInterval) : look) else { return }
+    wheel.arm(node, at: moment)
+  }
 }

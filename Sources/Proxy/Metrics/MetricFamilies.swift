@@ -8,7 +8,8 @@ enum WorkerMetric: Int, CaseIterable {
   case requests, responses, accepted, refused, streamsRefused, acceptedElsewhere, handedOver
   case badRequests, fieldsDropped, upstreamConnects, upstreamReuses, upstreamStale,
     upstreamFailures, retries
-  case timeouts, downstreamAborts, handshakes, handshakeFailures, tlsFloods, tlsStalls, http2Floods
+  case timeouts, downstreamAborts, handshakes, handshakeFailures, tlsFloods, tlsStalls, http2Floods,
+    http2PingTimeouts
   case upstreamHandshakes, upstreamHandshakesResumed, upstreamHandshakeFailures
   case auditRejects, auditDrops, auditWaits, unansweredByAudit, holdsExpired, holdsRefused
   case plansInstalled, plansDelayed, framesExhausted
@@ -65,6 +66,10 @@ enum WorkerMetric: Int, CaseIterable {
       .init(
         "http2_floods", "connections",
         "HTTP/2 connections closed because the client sent too many frames without content.")
+    case .http2PingTimeouts:
+      .init(
+        "http2_ping_timeouts", "connections",
+        "HTTP/2 connections of clients and servers closed because a PING was not answered.")
     case .tlsFloods:
       .init(
         "tls_floods", "sessions",

@@ -47,6 +47,10 @@ extension WorkerCounting {
     @inline(__always) get { self[.init(metric: .http2Floods)] }
     @inline(__always) set { self[.init(metric: .http2Floods)] = newValue }
   }
+  package var http2PingTimeouts: Int {
+    @inline(__always) get { self[.init(metric: .http2PingTimeouts)] }
+    @inline(__always) set { self[.init(metric: .http2PingTimeouts)] = newValue }
+  }
   package var badRequests: Int {
     @inline(__always) get { self[.init(metric: .badRequests)] }
     @inline(__always) set { self[.init(metric: .badRequests)] = newValue }

@@ -32,6 +32,8 @@ struct ListenerPlan {
   let headTimeout: Int64
   let bodyTimeout: Int64
   let idleTimeout: Int64
+  /// When clients of HTTP/2 that are silent are asked for a sign of life.
+  let ping: PingRules
   /// Fields with an underscore in their name are dropped.
   let dropsUnderscores: Bool
   /// HTTP/2 is served: with TLS by ALPN, without by prior knowledge.
@@ -91,6 +93,8 @@ struct UpstreamPlan {
   let idleTimeout: Int64
   /// Of tunnels.
   let tunnelTimeout: Int64
+  /// When servers of HTTP/2 that are silent are asked for a sign of life.
+  let ping: PingRules
   /// Protocols that may be switched to, in lower case.
   let upgrades: UnsafeBufferPointer<PlanBytes>
   let idleLimit: Int
@@ -136,6 +140,14 @@ struct Plan: @unchecked Sendable {
       shortest = min(shortest, value)
       return value
     }
+    func ping(
+      _ interval: Int64, _ patience: Int64, among speakers: Bool, growsRare: Bool
+    ) -> PingRules {
+      if speakers && interval > 0 { shortest = min(shortest, interval) }
+      if speakers { shortest = min(shortest, patience) }
+      return PingRules(
+        interval: interval, patience: patience, growsRare: growsRare)
+    }
     listeners = memory.keep(
       configuration.listeners.enumerated().map { index, listener in
         ListenerPlan(
@@ -144,6 +156,9 @@ struct Plan: @unchecked Sendable {
           headTimeout: timeout(listener.timeouts.headNanoseconds),
           bodyTimeout: timeout(listener.timeouts.bodyNanoseconds),
           idleTimeout: timeout(listener.timeouts.idleNanoseconds),
+          ping: ping(
+            listener.timeouts.keepAlivePingNanoseconds, listener.timeouts.keepAliveAckNanoseconds,
+            among: listener.httpVersions.contains(.http2), growsRare: false),
           dropsUnderscores: listener.underscores == .drop,
           servesHTTP2: listener.httpVersions.contains(.http2),
           servesHTTP1: listener.httpVersions.contains(.http11),
@@ -183,6 +198,9 @@ struct Plan: @unchecked Sendable {
           responseTimeout: timeout(upstream.timeouts.responseNanoseconds),
           idleTimeout: timeout(upstream.timeouts.idleNanoseconds),
           tunnelTimeout: timeout(upstream.timeouts.tunnelNanoseconds),
+          ping: ping(
+            upstream.timeouts.keepAlivePingNanoseconds, upstream.timeouts.keepAliveAckNanoseconds,
+            among: upstream.speaks != .http11, growsRare: true),
           // HTTP/2 has no upgrades.
           upgrades: memory.keep(
             upstream.speaks == .http11 ? upstream.upgrades.map { PlanBytes($0, &memory) } : []),

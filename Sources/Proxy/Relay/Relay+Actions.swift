@@ -140,6 +140,9 @@ extension Relay where E: ~Copyable {
       content = downstreams.reply(
         x.pointee.downstream, status: actions.status,
         label: x.pointee.replyLabel ?? Failure(actions.failure).label,
+        // 200 is the answer to OPTIONS for this hop.
+        grpc: x.pointee.request.http2.isGRPC && actions.status >= 400
+          ? GRPCStatus(actions.failure, status: actions.status) : nil,
         &x.pointee.request, isHead: x.pointee.method == .head,
         into: &x.pointee.held, &loop)
     }

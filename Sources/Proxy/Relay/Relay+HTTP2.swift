@@ -18,6 +18,7 @@ extension Relay where E: ~Copyable {
   mutating func beginHTTP2(_ d: DownstreamPointer) -> Bool {
     downstreams.http2.open(d.pointee.slot)
     d.pointee.isHTTP2 = true
+    http2(d).pointee.ping.heard(loop.engine.now)
     // A request has to come in the time that a head has.
     http2(d).pointee.idleUntil = d.transport.pointee.deadline
     if !loop.isServing { http2DrainBegan(d) }
@@ -52,6 +53,7 @@ extension Relay where E: ~Copyable {
   /// New plaintext.
   mutating func http2Input(_ d: DownstreamPointer, _ slice: consuming BufferSlice) {
     let t = d.transport
+    http2(d).pointee.ping.heard(loop.engine.now)
     if t.pointee.unread.isEmpty && !http2(d).pointee.isBlocked {
       http2Use(d, slice)
     } else {
@@ -117,7 +119,8 @@ extension Relay where E: ~Copyable {
       c.pointee.isEnding = true
       if c.pointee.exchanges.isEmpty { downstreams.closeWhenSent(d) }
     case .failed(let failure): http2Failed(d, failure)
-    case .pong, .needsInput, .needsOutput, .content: break
+    case .pong: c.pointee.ping.answered(loop.engine.now)
+    case .needsInput, .needsOutput, .content: break
     }
   }
 
@@ -157,6 +160,7 @@ extension Relay where E: ~Copyable {
         d, stream, request.isExtendedConnect ? .get : request.method, framing,
         expects: request.expectsContinue)
     else { return refuseHTTP2(d, stream) }
+    x.pointee.request.http2.isGRPC = request.isGRPC
     if request.isExtendedConnect {
       x.pointee.request.http2.isConnect = true
       // It has no content: what ends is the client's side of the tunnel.
@@ -228,6 +232,10 @@ extension Relay where E: ~Copyable {
     }
     x.pointee.replyLabel = rejection.label
     x.pointee.request.http2.isMalformed = rejection.status == 400
+    // As far as it was read.
+    if let type = downstreams.http2.reader.head.first("content-type") {
+      x.pointee.request.http2.isGRPC = GRPCStatus.isContentType(type)
+    }
     _ = perform(x, x.pointee.state.requestRejected(.badRequest, status: rejection.status))
   }
 

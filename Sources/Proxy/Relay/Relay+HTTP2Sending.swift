@@ -6,6 +6,7 @@ import Glibc
 import HTTP
 import HTTP1
 import HTTP2
+import Logging
 import MillraceEngine
 import Transport
 
@@ -183,8 +184,33 @@ extension Relay where E: ~Copyable {
     let isDue = now >= t.pointee.deadline
     if isDue { t.pointee.deadline = .max }
     loop.rearmTimer(t, Int(d.pointee.slot))
+    loop.armTimer(t, Int(d.pointee.slot), orAt: checkClient(d))
     if isDue { http2ConnectionTimedOut(d) }
     downstreams.flushHTTP2(d, &loop)
+  }
+
+  /// Asks a client for a sign of life when it has been silent for too long, and ends its connection
+  /// where none comes. - Returns: when to look again.
+  private mutating func checkClient(_ d: DownstreamPointer) -> Int64 {
+    let c = http2(d)
+    let rules = loop.plan.listeners[Int(d.pointee.listener)].ping
+    // One that is not read cannot be heard; one without a stream has a deadline.
+    guard d.transport.pointee.closing == .open, !c.pointee.isClosing, !d.transport.pointee.paused,
+      !c.pointee.exchanges.isEmpty
+    else { return .max }
+    let now = loop.engine.now
+    switch c.pointee.ping.step(now, rules) {
+    case .none: break
+    case .ask: guard c.pointee.ask(now, rules) else { return .max }
+    case .overdue:
+      loop.counters.http2PingTimeouts += 1
+      loop.logger.debug("http2 failed reason=ping_timeout client=\(downstreams.clientName(d))")
+      endExchanges(d) { $0.downstreamGone(.downstreamSilent) }
+      // It may be there after all, and then it hears why (GOAWAY).
+      downstreams.closeWhenSent(d)
+      return .max
+    }
+    return c.pointee.ping.due(rules)
   }
 
   private mutating func http2TimedOut(_ x: ExchangePointer) {

@@ -23,6 +23,7 @@ extension Relay where E: ~Copyable {
     var facts = RequestFacts()
     fillConnectionFacts(d, &facts)
     if let name { facts.sni = name }
+    if x.pointee.request.isHTTP2 { facts.stream = x.pointee.request.http2.id }
     if let request { fillRequestFacts(request, &facts) }
     x.pointee.record.requestPartCold = nil
     var length = RecordWriter.writeRequestPart(facts, into: exchanges.requestPart(x))

@@ -254,6 +254,9 @@ extension Relay where E: ~Copyable {
     let isDue = loop.engine.now >= t.pointee.deadline
     if isDue { t.pointee.deadline = .max }
     loop.rearmTimer(t, upstreams.node(u))
+    if u.pointee.kind == .http2 {
+      loop.armTimer(t, upstreams.node(u), orAt: checkServer(u))
+    }
     guard isDue else { return }
     if t.pointee.closing == .flushing { return upstreams.join(u, &loop) }
     if t.pointee.closing == .open { upstreamTimedOut(u) }
@@ -275,6 +278,7 @@ extension Relay where E: ~Copyable {
       guard let x = exchange(of: u) else { return upstreams.close(u, &loop) }
       let d = downstream(of: x)
       let isTunnel = x.pointee.state.mode == .tunnel
+      if !isTunnel { doubt(u) }
       _ = perform(
         x, isTunnel ? x.pointee.state.tunnelTimedOut() : x.pointee.state.responseTimedOut())
       flush(d)

@@ -18,6 +18,8 @@ enum StreamEnding {
   case refused
   /// The same, by the orderly end of a connection.
   case leftBehind
+  /// With its connection, whose server gives no sign of life.
+  case silent
 }
 
 extension Relay where E: ~Copyable {
@@ -26,6 +28,7 @@ extension Relay where E: ~Copyable {
   /// New plaintext.
   mutating func serverInput(_ u: UpstreamPointer, _ slice: consuming BufferSlice) {
     let t = u.transport
+    upstreams.http2[u.pointee.slot].pointee.ping.heard(loop.engine.now)
     if t.pointee.unread.isEmpty && !upstreams.http2[u.pointee.slot].pointee.isBlocked {
       useServerInput(u, slice)
     } else {
@@ -89,7 +92,8 @@ extension Relay where E: ~Copyable {
     case .windowOpened: c.pointee.hasOpened = true
     case .goAway(let last, let code): serverLeaves(u, last, code)
     case .failed(let failure): serverFailed(u, failure)
-    case .pong, .needsInput, .needsOutput, .content: break
+    case .pong: c.pointee.ping.answered(loop.engine.now)
+    case .needsInput, .needsOutput, .content: break
     }
   }
 
@@ -133,6 +137,8 @@ extension Relay where E: ~Copyable {
       switch reason {
       case .ended(let result):
         x.pointee.state.upstreamClosed(reset: result != 0, canResend: canResend)
+      case .silent:
+        x.pointee.state.upstreamClosed(reset: true, isSilent: true, canResend: canResend)
       case .refused: x.pointee.state.streamRefused(canResend: canResend)
       case .leftBehind:
         x.pointee.state.streamRefused(canResend: canResend, isOrderly: true)
@@ -169,22 +175,32 @@ extension Relay where E: ~Copyable {
   }
 
   private mutating func serverFailed(_ u: UpstreamPointer, _ failure: HTTP2ServerFailure) {
+    logServerFailure(u, failure.label, failure.code)
+    endStreams(u, .ended(-EPROTO))
+  }
+
+  mutating func logServerFailure(
+    _ u: UpstreamPointer, _ label: StaticString, _ code: HTTP2ErrorCode
+  ) {
     let (admitted, suppressed) = failureLog.admit(now: loop.engine.now)
-    if admitted {
-      let upstream = loop.plan.upstreams + Int(u.pointee.group)
-      let text = upstream.pointee.servers[Int(u.pointee.server)].text
-      loop.logger.warning(
-        """
-        upstream http2 failed reason=\(failure.label) code=\(failure.code.label) \
-        upstream=\(String(decoding: text.raw, as: UTF8.self)) suppressed=\(suppressed)
-        """)
-    }
+    guard admitted else { return }
+    let upstream = loop.plan.upstreams + Int(u.pointee.group)
+    let text = upstream.pointee.servers[Int(u.pointee.server)].text
+    loop.logger.warning(
+      """
+      upstream http2 failed reason=\(label) code=\(code.label) \
+      upstream=\(String(decoding: text.raw, as: UTF8.self)) suppressed=\(suppressed)
+      """)
+  }
+
+  /// Ends all streams of a connection, and then that, with a GOAWAY.
+  mutating func endStreams(_ u: UpstreamPointer, _ reason: StreamEnding) {
     upstreams.unlinkShared(u)
     upstreams.http2[u.pointee.slot].pointee.isEnding = true
     eachStream(u) { relay, s, x in
       // A whole response may wait for its client for longer than the connection lasts.
       relay.upstreams.disconnect(s)
-      _ = relay.serverStreamGone(s, x, .ended(-EPROTO))
+      _ = relay.serverStreamGone(s, x, reason)
     }
     upstreams.closeWhenSent(u, &loop)
   }

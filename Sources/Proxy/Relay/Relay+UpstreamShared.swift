@@ -22,6 +22,7 @@ extension Relay where E: ~Copyable {
     }
     upstreams.established(u)
     let now = loop.engine.now
+    upstreams.http2[u.pointee.slot].pointee.ping.heard(now)
     u.transport.pointee.deadline = .max
     // The preface comes before anything else.
     guard upstreams.flushShared(u, &loop) else { return upstreams.noteLost(u) }

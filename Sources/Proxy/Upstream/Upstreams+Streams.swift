@@ -22,7 +22,8 @@ extension Upstreams {
     var slot = state.pointee.sharedHead
     while slot >= 0 {
       let u = self[UInt32(slot)]
-      if http2[u.pointee.slot].pointee.session.canOpenStream {
+      let c = http2[u.pointee.slot]
+      if c.pointee.session.canOpenStream, !c.pointee.ping.isDoubted {
         loop.counters.upstreamReuses += 1
         loop.counters[server: state.pointee.row, .reuses] += 1
         return openStream(exchange, group, server, on: u, &loop)
@@ -79,6 +80,7 @@ extension Upstreams {
   ) -> UpstreamPointer? {
     let exchange = UInt32(bitPattern: u.pointee.exchange)
     http2.open(u.pointee.slot)
+    http2[u.pointee.slot].pointee.ping.heard(loop.engine.now)
     detach(u)
     u.pointee.kind = .http2
     linkShared(u)

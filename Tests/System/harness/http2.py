@@ -148,6 +148,8 @@ class Client:
         self.last_stream = None
         self.settings = None
         self.pongs = []
+        self.pings = []
+        self.answers = True
         self.closed = False
         self._data = b""
         self._block = None
@@ -225,6 +227,10 @@ class Client:
             self.send(frame(SETTINGS, ACK))
         elif kind == PING and flags & ACK:
             self.pongs.append(payload)
+        elif kind == PING:
+            self.pings.append(payload)
+            if self.answers:
+                self.send(frame(PING, ACK, 0, payload))
         elif kind == GOAWAY:
             self.last_stream, self.goaway = struct.unpack(">II", payload[:8])
         elif kind == RST_STREAM:

@@ -43,6 +43,8 @@ class Connection:
         self.settings = None
         self.goaway = None
         self.pongs = []
+        self.pings = []
+        self.answers = True
         self.sends = 0
         self._data = b""
         self._window = 65_535
@@ -133,7 +135,9 @@ class Connection:
             if flags & ACK:
                 self.pongs.append(payload)
             else:
-                self.send(frame(PING, ACK, 0, payload))
+                self.pings.append(payload)
+                if self.answers:
+                    self.send(frame(PING, ACK, 0, payload))
         elif kind == GOAWAY:
             self.goaway = struct.unpack(">II", payload[:8])
         elif kind == RST_STREAM:
