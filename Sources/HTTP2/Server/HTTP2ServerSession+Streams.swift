@@ -86,17 +86,10 @@ extension HTTP2ServerSession {
     }
     reader.arena.compact()
     reader.arena.open()
-    var isLast = header.flags.has(.endHeaders)
-    var isRead = blocks.decode(fragment, isLast: isLast, into: &reader.arena)
-    var at = FrameHeader.size + header.length
-    while !isLast && isRead {
-      let next = FrameHeader(reading: block.baseAddress! + at)
-      isLast = next.flags.has(.endHeaders)
-      let start = at + FrameHeader.size
-      at = start + next.length
-      isRead = blocks.decode(
-        UnsafeRawBufferPointer(rebasing: block[start..<at]), isLast: isLast, into: &reader.arena)
-    }
+    let isRead =
+      header.flags.has(.endHeaders)
+      ? blocks.decode(fragment, into: &reader.arena, &reader.scratch)
+      : decodeJoined(fragment, behind: FrameHeader.size + header.length, block, &reader)
     reader.arena.close()
     guard isRead else { return fail(.fieldBlock, .compressionError) }
     let endsStream = header.flags.has(.endStream)
@@ -108,6 +101,24 @@ extension HTTP2ServerSession {
     }
     if options.side == .client { return strayHead(header.stream) }
     return open(header, dependsOnItself: Self.dependsOnItself(header, payload), &reader)
+  }
+
+  /// Decodes a block that CONTINUATION frames go on with.
+  private mutating func decodeJoined(
+    _ fragment: UnsafeRawBufferPointer, behind: Int, _ frames: UnsafeRawBufferPointer,
+    _ reader: inout HTTP2HeadReader
+  ) -> Bool {
+    reader.scratch.beginJoin(frames.count)
+    reader.scratch.join(fragment)
+    var at = behind
+    while at < frames.count {
+      let next = FrameHeader(reading: frames.baseAddress! + at)
+      let start = at + FrameHeader.size
+      at = start + next.length
+      reader.scratch.join(UnsafeRawBufferPointer(rebasing: frames[start..<at]))
+    }
+    let block = reader.scratch.block
+    return blocks.decode(block, into: &reader.arena, &reader.scratch)
   }
 
   /// The payload of the frame that a block begins with.

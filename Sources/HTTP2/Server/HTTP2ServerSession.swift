@@ -63,10 +63,8 @@ public struct HTTP2ServerSession: ~Copyable {
   var hasWrittenPreface = false
   public internal(set) var failure: HTTP2ServerFailure?
 
-  /// - Returns: nil if memory ran out.
-  public init?(_ options: HTTP2ServerOptions, fields: Int, memory: HTTP2Memory) {
-    guard let blocks = FieldBlockReader(fieldLimit: fields, memory: memory) else { return nil }
-    self.blocks = blocks
+  public init(_ options: HTTP2ServerOptions, fields: Int, memory: HTTP2Memory) {
+    blocks = FieldBlockReader(fieldLimit: fields, memory: memory)
     self.options = options
     position = options.side == .server ? .preface : .firstFrame
     streams = ServerStreams(capacity: options.streams)

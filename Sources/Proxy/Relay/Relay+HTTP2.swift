@@ -14,12 +14,9 @@ extension Relay where E: ~Copyable {
   // MARK: The connection
 
   /// Begins HTTP/2 on a connection that has not used any input yet.
-  /// - Returns: false if there is no memory for a session, and then the connection ends.
+  /// - Returns: whether the connection is still there.
   mutating func beginHTTP2(_ d: DownstreamPointer) -> Bool {
-    guard downstreams.http2.open(d.pointee.slot) else {
-      downstreams.join(d, resets: true, &loop)
-      return false
-    }
+    downstreams.http2.open(d.pointee.slot)
     d.pointee.isHTTP2 = true
     // A request has to come in the time that a head has.
     http2(d).pointee.idleUntil = d.transport.pointee.deadline

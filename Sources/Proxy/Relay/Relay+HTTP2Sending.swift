@@ -109,15 +109,16 @@ extension Relay where E: ~Copyable {
   mutating func http2Sent(_ d: DownstreamPointer) {
     let c = http2(d)
     let t = d.transport
-    var taken: [StreamBytes] = []
+    var taken = StreamBytesList()
     swap(&taken, &c.pointee.flying)
-    for bytes in taken {
+    for index in 0..<taken.count {
+      let bytes = taken[index]
       guard let x = exchange(bytes.key) else { continue }
       if x.pointee.state.mode == .tunnel { noteTaken(x) }
       _ = perform(x, x.pointee.state.responseTaken(bytes.count))
     }
     // The memory is kept for the next send.
-    taken.removeAll(keepingCapacity: true)
+    taken.removeAll()
     if c.pointee.flying.isEmpty { swap(&taken, &c.pointee.flying) }
     if t.pointee.closing == .open && c.pointee.exchanges.isEmpty && t.pointee.unsent.isEmpty {
       idleHTTP2(d)

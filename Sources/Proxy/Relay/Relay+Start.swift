@@ -152,7 +152,7 @@ extension Relay where E: ~Copyable {
   private mutating func route(
     _ x: ExchangePointer, _ d: DownstreamPointer, _ request: RequestView
   ) -> Actions {
-    if let reason = LocalReplies.reason(request, loop.plan) {
+    if let reason = LocalReplies.reason(request, via: loop.plan.via) {
       // What a client sends behind CONNECT is for a tunnel that there will not be.
       if request.method == .connect { downstreams.announceLast(x.pointee.downstream) }
       return x.pointee.state.replyLocally(reason)

@@ -236,9 +236,10 @@ extension Relay where E: ~Copyable {
   mutating func sharedSent(_ u: UpstreamPointer) {
     let c = upstreams.http2[u.pointee.slot]
     let t = u.transport
-    var taken: [StreamBytes] = []
+    var taken = StreamBytesList()
     swap(&taken, &c.pointee.flying)
-    for bytes in taken {
+    for index in 0..<taken.count {
+      let bytes = taken[index]
       guard let s = upstreams.stream(bytes.key), let x = exchange(of: s) else { continue }
       let d = downstream(of: x)
       if perform(x, x.pointee.state.requestTaken(bytes.count)), !x.pointee.state.awaitsServer,
@@ -249,7 +250,7 @@ extension Relay where E: ~Copyable {
       if d.pointee.isHTTP2 { flush(d) }
     }
     // The memory is kept for the next send.
-    taken.removeAll(keepingCapacity: true)
+    taken.removeAll()
     if c.pointee.flying.isEmpty { swap(&taken, &c.pointee.flying) }
     guard t.pointee.closing == .open else { return }
     pushReadyStreams(u)

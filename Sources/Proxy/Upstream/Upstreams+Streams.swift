@@ -35,11 +35,7 @@ extension Upstreams {
     switch connect(-1, group, server, first, &loop) {
     case .failed(let kind): return .failed(kind)
     case .connecting(let u), .assigned(let u), .dialing(let u):
-      guard http2.open(u.pointee.slot) else {
-        u.pointee.kind = .http1
-        close(u, &loop)
-        return .failed(.resourcesExhausted)
-      }
+      http2.open(u.pointee.slot)
       linkShared(u)
       return openStream(exchange, group, server, on: u, &loop)
     }
@@ -82,7 +78,7 @@ extension Upstreams {
     _ u: UpstreamPointer, _ loop: inout Loop<E>
   ) -> UpstreamPointer? {
     let exchange = UInt32(bitPattern: u.pointee.exchange)
-    guard http2.open(u.pointee.slot) else { return nil }
+    http2.open(u.pointee.slot)
     detach(u)
     u.pointee.kind = .http2
     linkShared(u)
@@ -267,6 +263,12 @@ extension Upstreams {
   mutating func expect(_ u: UpstreamPointer, _ length: Int64) {
     guard u.pointee.http2.place >= 0 else { return }
     connection(of: u).pointee.session.expectContent(Int(u.pointee.http2.place), length)
+  }
+
+  /// Whether only END_STREAM is still to come of a response whose length is known.
+  func awaitsEnd(_ u: UpstreamPointer) -> Bool {
+    guard u.pointee.http2.place >= 0 else { return false }
+    return connection(of: u).pointee.session.awaitsEnd(Int(u.pointee.http2.place))
   }
 
   /// A response that breaks a rule of messages is its stream's error (RFC 9113 8.1.1).
