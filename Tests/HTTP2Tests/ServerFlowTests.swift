@@ -309,6 +309,26 @@ struct ServerFlowTests {
     }
   }
 
+  @Test("What is still to come of a frame is not that of the stream which gets the place of its own")
+  func restOfAFrame() {
+    var options = HTTP2ServerOptions()
+    options.side = .client
+    var client = ServerHarness(options)
+    client.hear(frame(4))
+    let first = client.session.openStream(1)!
+    let head = MalformedInputTests.fields([(":status", "200")])
+    let data = frame(0, flags: 1, stream: 1, [UInt8](repeating: 7, count: 100))
+    client.hear(frame(1, flags: 4, stream: 1, head) + data.prefix(50))
+    #expect(client.content[1]?.count == 41)
+    client.session.reset(first, .cancel)
+    #expect(client.session.openStream(3) == first)
+    let count = client.seen.count
+    client.hear(Array(data.dropFirst(50)))
+    #expect(client.seen.count == count && client.content[3] == nil)
+    client.hear(frame(1, flags: 5, stream: 3, head))
+    #expect(client.seen.last?.event == "head." && client.seen.last?.id == 3)
+  }
+
   @Test("Records of streams are found whatever was opened and closed before")
   func table() {
     var random = SystemRandomNumberGenerator()

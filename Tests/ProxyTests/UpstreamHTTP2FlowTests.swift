@@ -37,6 +37,31 @@ struct UpstreamHTTP2FlowTests {
     expectNothingHeld(account)
   }
 
+  @Test("requests whose connection finds no frame for its preface end like others", arguments: 1...8)
+  func starved(_ frames: Int) throws {
+    var conditions = SimulatedConditions.calm
+    conditions.frames = frames
+    let world = try World(conditions)
+    let flow = world.flow
+    var before: WorkerAccount?
+    var clients: [FlowClient] = []
+    let account = flow.run {
+      for i in 0..<6 {
+        clients.append(flow.connect())
+        clients[i].send(FlowWorld.get("/s/\(i)"))
+      }
+      flow.after(20 * second) {
+        flow.remote.ask {
+          before = $0
+          flow.remote.drain()
+        }
+      }
+    }
+    #expect(before?.exchanges == 0 && before?.active == 0)
+    #expect(clients.allSatisfy { $0.count("HTTP/1.1 ") == 1 || $0.isOver })
+    expectNothingHeld(account)
+  }
+
   @Test("a server that allows two streams gets two, and the others have connections of their own")
   func streamLimit() throws {
     let world = try World()

@@ -82,8 +82,7 @@ extension StreamLine {
     if stream.remoteEnded { return broken("DATA behind the end of \(frame.stream)") }
     if isClient && !stream.hasHead && !stream.isReset { return broken("DATA before a head") }
     stream.receiveWindow -= count
-    // The product lets leave, behind its acknowledgement, what it gave a window before that shrank.
-    if stream.receiveWindow < 0 && count > 0 && !hasShrunk {
+    if stream.receiveWindow < -stream.grace && count > 0 {
       return broken("more than the window of \(frame.stream)")
     }
     stream.received += content.count
@@ -149,7 +148,10 @@ extension StreamLine {
         if id == Frame.Setting.maxStreams { confirmedStreams = value }
         guard id == Frame.Setting.initialWindow else { continue }
         for stream in streams { stream.receiveWindow += value - confirmedWindow }
-        if value < confirmedWindow { hasShrunk = true }
+        if value < confirmedWindow {
+          for stream in streams { stream.grace += confirmedWindow - value }
+          grace += confirmedWindow - value
+        }
         confirmedWindow = value
         for stream in streams where stream.hasHead || isClient { replenish(stream) }
       }

@@ -37,6 +37,9 @@ final class WireStream {
   var isReset = false
   var sendWindow: Int
   var receiveWindow: Int
+  /// By so much its window has shrunk: content that was written for the larger one may leave behind the
+  /// acknowledgement, and then waits for nothing. Not a byte more may.
+  var grace = 0
   var received = 0
   var hasHead = false
   fileprivate var isReplenishing = false
@@ -74,8 +77,8 @@ final class StreamLine {
   var unconfirmed: [[(Int, Int)]] = []
   /// What the other end has acknowledged: it keeps to these.
   var confirmedWindow = 65_535
-  /// SETTINGS have made the windows of streams smaller.
-  var hasShrunk = false
+  /// By so much SETTINGS have made the windows of streams smaller, for those that the other end opens.
+  var grace = 0
   var confirmedStreams = Int.max
   var block: (stream: Int, flags: UInt8, bytes: [UInt8])?
   private var isPumping = false
@@ -123,6 +126,7 @@ final class StreamLine {
   func stream(_ id: Int) -> WireStream {
     let stream = WireStream(
       id, sendWindow: peerWindow, policy, receiveWindow: confirmedWindow)
+    if !isClient { stream.grace = grace }
     streams.append(stream)
     byID[id] = stream
     return stream

@@ -301,9 +301,7 @@ extension HTTP2ServerSession {
   mutating func readData(
     _ bytes: UnsafeRawBufferPointer, _ offset: inout Int
   ) -> HTTP2ServerEvent? {
-    guard case .data(var stream, var left, var padding, let ends) = position else { return nil }
-    // The stream may have been reset while its content was being used.
-    if stream >= 0 && !streams.isOpen(stream) { stream = -1 }
+    guard case .data(let stream, var left, var padding, let ends) = position else { return nil }
     if padding < 0 {
       guard offset < bytes.count else { return .needsInput }
       padding = Int(bytes[offset])

@@ -95,7 +95,7 @@ public struct HTTP2ServerSession: ~Copyable {
         return event
       case .end(let stream):
         position = .frame
-        if streams.isOpen(stream) { return .end(stream: stream) }
+        return .end(stream: stream)
       case .data:
         guard let event = readData(bytes, &offset) else { continue }
         return event
@@ -188,6 +188,18 @@ public struct HTTP2ServerSession: ~Copyable {
     growth -= streams[stream].pointee.window - options.streamWindow
     if streams[stream].pointee.isInUpdates { leaveUpdates(stream) }
     streams.close(stream, end)
+    disown(stream)
+  }
+
+  /// What is still to come of a frame is nobody's once its stream is gone: another one may have its place
+  /// by then.
+  private mutating func disown(_ stream: Int) {
+    switch position {
+    case .data(stream, let left, let padding, _):
+      position = .data(stream: -1, left: left, padding: padding, ends: false)
+    case .end(stream): position = .frame
+    default: break
+    }
   }
 
   /// Takes a stream out of the list of those that have a window to give back.

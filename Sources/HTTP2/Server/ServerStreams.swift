@@ -88,8 +88,6 @@ struct ServerStreams: ~Copyable {
     return records + index
   }
 
-  func isOpen(_ index: Int) -> Bool { index < touched && records[index].id != 0 }
-
   @inline(__always)
   private func home(_ id: UInt32) -> Int { Int(id >> 1) & mask }
 
