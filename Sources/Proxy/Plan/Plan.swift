@@ -183,9 +183,7 @@ struct Plan: @unchecked Sendable {
           responseTimeout: timeout(upstream.timeouts.responseNanoseconds),
           idleTimeout: timeout(upstream.timeouts.idleNanoseconds),
           tunnelTimeout: timeout(upstream.timeouts.tunnelNanoseconds),
-          // HTTP/2 has no upgrades.
-          upgrades: memory.keep(
-            upstream.speaks == .http11 ? upstream.upgrades.map { PlanBytes($0, &memory) } : []),
+          upgrades: memory.keep(upstream.upgrades.map { PlanBytes($0, &memory) }),
           idleLimit: upstream.idleConnections,
           defaultHost: PlanBytes(
             upstream.defaultHost ?? UpstreamConfiguration.fallbackHost, &memory),
