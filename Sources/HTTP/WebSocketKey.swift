@@ -9,7 +9,11 @@ public struct WebSocketKey: BitwiseCopyable, Equatable, Sendable {
   public static var acceptBytes: Int { 28 }
 
   /// The text, as the field has it: base64 of sixteen bytes.
-  private var text: (UInt64, UInt64, UInt64) = (0, 0, 0)
+  @usableFromInline var text: (UInt64, UInt64, UInt64) = (0, 0, 0)
+
+  /// Room for one, which costs nothing to make: nobody is sent it.
+  @inlinable @inline(__always)
+  public init() {}
 
   /// A key of these random bits; the same for both parts is as good as any.
   public init(_ high: UInt64, _ low: UInt64) {

@@ -82,7 +82,7 @@ struct UpgradeOffer: BitwiseCopyable {
   var needsHTTP1 = false
   /// Whether one side of a handshake of WebSocket is this proxy's own, with `key`.
   var hasKey = false
-  var key = WebSocketKey(0, 0)
+  var key = WebSocketKey()
 }
 
 /// Moments in monotonic nanoseconds; 0: not reached.

@@ -120,14 +120,17 @@ class Connection:
         self._data += data
         if self.settings is None and not self._preface():
             return True
-        while len(self._data) >= 9:
-            length = int.from_bytes(self._data[:3], "big")
-            if len(self._data) < 9 + length:
+        data, self._data = self._data, b""
+        at = 0
+        while len(data) - at >= 9:
+            length = int.from_bytes(data[at : at + 3], "big")
+            if len(data) - at < 9 + length:
                 break
-            kind, flags, stream = struct.unpack(">BBI", self._data[3:9])
-            payload = self._data[9 : 9 + length]
-            self._data = self._data[9 + length :]
+            kind, flags, stream = struct.unpack_from(">BBI", data, at + 3)
+            payload = data[at + 9 : at + 9 + length]
+            at += 9 + length
             self._take(kind, flags, stream, payload)
+        self._data = data[at:]
         return True
 
     def _preface(self):
@@ -261,6 +264,7 @@ class Server:
 
     def _serve(self, sock):
         sock.settimeout(settings.HANG)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._open.add(sock)
         try:
             if self._context:
