@@ -99,6 +99,13 @@ extension ExchangeState {
     requestFlow.produce(buffered)
   }
 
+  /// What was written for a connection that is not there any more is dropped, and will be written anew.
+  public mutating func requestDropped() {
+    // TRAP: the driver drops it before it gets another one.
+    precondition(upstream == .attaching, "a request dropped under its connection")
+    requestFlow.clear()
+  }
+
   /// Content has arrived for which there is no upstream connection or no room.
   public mutating func requestBlocked() -> Actions {
     guard request == .open, stage != .ended, response < .replying || isTunnel else {
@@ -140,7 +147,7 @@ extension ExchangeState {
     precondition(
       request == .open && upstream.hasBuffer, "the request's end is not accepted in this state")
     precondition(response < .replying || isTunnel, "an end after the response")
-    if isTunnel { return requestTunnelEnded() }
+    if isTunnel { return requestTunnelEnded(buffered: buffered) }
     request = .whole
     expectation = expectation == .awaited ? .settled : expectation
     requestFlow.produce(buffered)

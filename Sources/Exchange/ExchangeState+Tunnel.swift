@@ -40,8 +40,9 @@ extension ExchangeState {
 
   /// The downstream sends no more.
   @inline(never)
-  mutating func requestTunnelEnded() -> Actions {
+  mutating func requestTunnelEnded(buffered: Int = 0) -> Actions {
     request = .whole
+    requestFlow.produce(buffered)
     var actions = Actions(.halfCloseUpstream)
     requestFlow.unpause()
     settleTunnel(&actions)

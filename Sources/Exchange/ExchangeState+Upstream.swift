@@ -162,6 +162,15 @@ extension ExchangeState {
     return actions
   }
 
+  /// The connection turned out not to serve for what is asked, and another kind of it may: nothing was
+  /// written for it.
+  public mutating func upstreamUnfit() -> Actions {
+    // TRAP: the driver reports for the connection that the exchange waits for.
+    precondition(upstream == .dialing, "an unfit connection that was not dialed")
+    upstream = .attaching
+    return Actions(.releaseUpstream | .attach)
+  }
+
   // MARK: Its timeout
 
   /// The server owes something and is late.

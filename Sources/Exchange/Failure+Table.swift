@@ -46,6 +46,7 @@ extension Failure.Kind {
     case .upstreamTruncated: upstream(502, "upstream_truncated", .never)
     case .upstreamMalformed: upstream(502, "upstream_malformed", .never)
     case .upstreamUpgrade: upstream(502, "upstream_upgrade", .never)
+    case .noExtendedConnect: upstream(501, "upstream_no_extended_connect", .never)
     case .streamRefused: upstream(502, "upstream_stream_refused", .unprocessed)
     case .responseTimeout:
       Failure(

@@ -55,7 +55,7 @@ public struct Failure: Sendable {
     case connectRefused, connectUnreachable, connectTimeout, connectFailed
     case tlsExpired, tlsNotYetValid, tlsNameMismatch, tlsUntrusted, tlsHandshakeTimeout, tlsFailed
     case upstreamReset, upstreamClosedEarly, upstreamTruncated, upstreamMalformed
-    case upstreamUpgrade, streamRefused, responseTimeout, upstreamSilent
+    case upstreamUpgrade, noExtendedConnect, streamRefused, responseTimeout, upstreamSilent
     case downstreamReset, downstreamClosed, downstreamTimeout, downstreamUnsendable
     case downstreamSilent
     case requestBodyMalformed, requestBodyTimeout

@@ -56,6 +56,21 @@ extension RequestView {
   }
 }
 
+extension RequestView {
+  /// The key of a client's handshake of WebSocket; nil if there is none, or not exactly one.
+  public var webSocketKey: WebSocketKey? {
+    let name: StaticString = "sec-websocket-key"
+    let wanted = UnsafeRawBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount)
+    var found: UnsafeRawBufferPointer?
+    for index in 0..<fieldCount where field(index).known == .other {
+      guard isSame(slice(field(index).name), wanted) else { continue }
+      guard found == nil else { return nil }
+      found = slice(field(index).value)
+    }
+    return found.flatMap { WebSocketKey($0) }
+  }
+}
+
 extension ResponseView {
   /// The protocol that a 101 switches to: Upgrade names exactly one, and Connection says that it means
   /// this hop. Without the version that it may have; nil if there is no such protocol.

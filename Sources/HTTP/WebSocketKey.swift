@@ -1,6 +1,6 @@
 // The handshake that a client of WebSocket makes over HTTP/1.1 (RFC 6455 4.1): a key of sixteen random
-// bytes, and the value that proves that the server has understood it. Made by this proxy where the client
-// asks by HTTP/2, which has neither (RFC 8441 5).
+// bytes, and the value that proves that the server has understood it. Made by this proxy where one of its
+// peers speaks HTTP/2, which has neither (RFC 8441 5).
 
 /// Sec-WebSocket-Key, and the Sec-WebSocket-Accept that belongs to it.
 public struct WebSocketKey: BitwiseCopyable, Equatable, Sendable {
@@ -8,29 +8,47 @@ public struct WebSocketKey: BitwiseCopyable, Equatable, Sendable {
   public static var textBytes: Int { 24 }
   public static var acceptBytes: Int { 28 }
 
-  private let high: UInt64
-  private let low: UInt64
+  /// The text, as the field has it: base64 of sixteen bytes.
+  @usableFromInline var text: (UInt64, UInt64, UInt64) = (0, 0, 0)
+
+  /// Room for one, which costs nothing to make: nobody is sent it.
+  @inlinable @inline(__always)
+  public init() {}
 
   /// A key of these random bits; the same for both parts is as good as any.
   public init(_ high: UInt64, _ low: UInt64) {
-    self.high = high
-    self.low = low
-  }
-
-  /// Calls `body` with the key as the field has it: base64 of sixteen bytes.
-  public func withText<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
-    withUnsafeTemporaryAllocation(byteCount: 16 + Self.textBytes, alignment: 8) { room in
-      room.storeBytes(of: high.bigEndian, toByteOffset: 0, as: UInt64.self)
-      room.storeBytes(of: low.bigEndian, toByteOffset: 8, as: UInt64.self)
-      let text = UnsafeMutableRawBufferPointer(rebasing: room[16...])
-      Base64.encode(UnsafeRawBufferPointer(rebasing: room[..<16]), into: text)
-      return body(UnsafeRawBufferPointer(text))
+    withUnsafeMutableBytes(of: &text) { text in
+      withUnsafeTemporaryAllocation(byteCount: 16, alignment: 8) { bits in
+        bits.storeBytes(of: high.bigEndian, toByteOffset: 0, as: UInt64.self)
+        bits.storeBytes(of: low.bigEndian, toByteOffset: 8, as: UInt64.self)
+        Base64.encode(UnsafeRawBufferPointer(bits), into: text)
+      }
     }
   }
 
-  /// Whether `value` accepts the key: base64 of the SHA-1 of its text and a fixed word (4.2.2).
+  /// A client's key; nil if it is none (4.2.1).
+  public init?(_ value: UnsafeRawBufferPointer) {
+    guard value.count == Self.textBytes, value.suffix(2).elementsEqual("==".utf8),
+      value.dropLast(2).allSatisfy(Base64.isLetter)
+    else { return nil }
+    withUnsafeMutableBytes(of: &text) { $0.copyMemory(from: value) }
+  }
+
+  public static func == (a: WebSocketKey, b: WebSocketKey) -> Bool { a.text == b.text }
+
+  /// Calls `body` with the key as the field has it.
+  public func withText<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
+    withUnsafeBytes(of: text, body)
+  }
+
+  /// Whether `value` accepts the key.
   public func isAccepted(by value: UnsafeRawBufferPointer) -> Bool {
-    guard value.count == Self.acceptBytes else { return false }
+    value.count == Self.acceptBytes && withAccept { $0.elementsEqual(value) }
+  }
+
+  /// Calls `body` with the value that accepts the key: base64 of the SHA-1 of its text and a fixed word
+  /// (4.2.2).
+  public func withAccept<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
     let word: StaticString = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
     let length = Self.textBytes + word.utf8CodeUnitCount
     return withText { text in
@@ -43,7 +61,7 @@ public struct WebSocketKey: BitwiseCopyable, Equatable, Sendable {
         SHA1.hash(UnsafeRawBufferPointer(rebasing: room[..<length]), into: digest)
         let accept = UnsafeMutableRawBufferPointer(rebasing: room[(length + 20)...])
         Base64.encode(UnsafeRawBufferPointer(digest), into: accept)
-        return accept.elementsEqual(value)
+        return body(UnsafeRawBufferPointer(accept))
       }
     }
   }
@@ -58,6 +76,15 @@ enum Base64 {
     case 52..<62: UInt8(ascii: "0") + (value - 52)
     case 62: UInt8(ascii: "+")
     default: UInt8(ascii: "/")
+    }
+  }
+
+  static func isLetter(_ byte: UInt8) -> Bool {
+    switch byte {
+    case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"),
+      UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "+"), UInt8(ascii: "/"):
+      true
+    default: false
     }
   }
 

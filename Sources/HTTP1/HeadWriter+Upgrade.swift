@@ -49,10 +49,30 @@ extension HeadWriter {
     _ forwarding: borrowing ResponseForwarding, to name: UnsafeRawBufferPointer
   ) {
     statusLine(of: forwarding.response)
+    switchingFields(forwarding, to: name)
+    crlf()
+  }
+
+  /// Appends the head of a 101 that stands for the answer to an extended CONNECT, with the empty line that
+  /// ends it (RFC 8441 5).
+  ///
+  /// - Parameter key: of the client's handshake, if it is one of WebSocket.
+  public mutating func switchingResponse(
+    _ forwarding: borrowing ResponseForwarding, to name: UnsafeRawBufferPointer,
+    accepting key: WebSocketKey?
+  ) {
+    statusLine(101)
+    switchingFields(forwarding, to: name)
+    if let key { key.withAccept { field("Sec-WebSocket-Accept", $0) } }
+    crlf()
+  }
+
+  private mutating func switchingFields(
+    _ forwarding: borrowing ResponseForwarding, to name: UnsafeRawBufferPointer
+  ) {
     endToEndFields(of: forwarding.response, except: ResponseForwarding.replaced)
     append("Connection: Upgrade\r\n")
     field("Upgrade", name)
     forwarding.addVia(to: &self)
-    crlf()
   }
 }

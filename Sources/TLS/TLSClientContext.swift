@@ -92,9 +92,14 @@ public final class TLSClientContext: @unchecked Sendable {
 
   deinit { SSL_CTX_free(group) }
 
+  /// As ALPN has it: its length, and the name.
+  private static let http1: [UInt8] = [8] + Array("http/1.1".utf8)
+
   /// An SSL that will verify and ask for `host`; nil if memory ran out or the name is refused.
+  ///
+  /// - Parameter offersHTTP1: ALPN offers HTTP/1.1 alone, whatever else the context would.
   func makeParts(
-    host: String
+    host: String, offersHTTP1: Bool
   ) -> (ssl: OpaquePointer, wires: UnsafeMutablePointer<SessionWires>)? {
     guard let parts = TLSSession.makeParts(group) else { return nil }
     // An address literal is verified as such and never sent as a server name (RFC 6066, section 3).
@@ -104,7 +109,8 @@ public final class TLSClientContext: @unchecked Sendable {
       isAddress
       || (SSL_set1_host(parts.ssl, host) == 1
         && copenssl_SSL_set_tlsext_host_name(parts.ssl, host) == 1)
-    guard isNamed else {
+    // Unlike every other call, this one returns 0 for success.
+    guard isNamed, !offersHTTP1 || SSL_set_alpn_protos(parts.ssl, Self.http1, 9) == 0 else {
       SSL_free(parts.ssl)
       parts.wires.deallocate()
       return nil
@@ -119,9 +125,11 @@ extension TLSSession {
   /// A client's session; nil if memory ran out or the host name is refused. The first `receive`,
   /// with no input, gives the ClientHello.
   ///
-  /// - Parameter host: the name or the address literal that the server's certificate must be for.
-  public init?(client context: TLSClientContext, host: String) {
-    guard let parts = context.makeParts(host: host) else { return nil }
+  /// - Parameters:
+  ///   - host: the name or the address literal that the server's certificate must be for.
+  ///   - offersHTTP1: ALPN offers HTTP/1.1 alone, whatever else the context would.
+  public init?(client context: TLSClientContext, host: String, offersHTTP1: Bool = false) {
+    guard let parts = context.makeParts(host: host, offersHTTP1: offersHTTP1) else { return nil }
     self.init(client: parts)
   }
 }

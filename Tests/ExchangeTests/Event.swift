@@ -12,6 +12,7 @@ enum Event: UInt8, CaseIterable, Sendable {
   case requestContent, requestBlocked, requestWindowClosed, requestWindowOpened
   case requestTurnEnded, requestTurnEndedBulk, requestEnd
   case requestCopied, requestTaken, requestTakenAll, requestSendFailed
+  case requestDropped, upstreamUnfit
   case upstreamQueued, upstreamDialing, upstreamConnecting, upstreamAssigned, upstreamReady
   case attachFailed, connectFailed, connectFailedEmpty, connectTimedOut, handshakeFailed
   case handshakeTimedOut, upstreamStale, upstreamUnsent
@@ -77,6 +78,8 @@ extension Walker {
     case .requestTaken: return s.upstream == .busy && s.requestFlow.waiting > 1
     case .requestTakenAll: return s.upstream == .busy && !s.requestFlow.isEmpty
     case .requestSendFailed: return asked && !s.requestFlow.isEmpty
+    case .requestDropped: return s.upstream == .attaching && ledger.carriesUnsent
+    case .upstreamUnfit: return s.upstream == .dialing
     case .upstreamQueued: return s.upstream == .attaching
     case .upstreamDialing, .upstreamConnecting, .upstreamAssigned, .attachFailed:
       return s.upstream == .attaching || s.upstream == .queued
@@ -195,6 +198,11 @@ extension Walker {
     switch event {
     case .upstreamStale: return state.upstreamStale()
     case .upstreamUnsent: return state.upstreamUnsent()
+    case .upstreamUnfit: return state.upstreamUnfit()
+    case .requestDropped:
+      state.requestDropped()
+      ledger.carriesUnsent = false
+      return Actions()
     case .upstreamEOF: return state.upstreamClosed(reset: false)
     case .upstreamReset: return state.upstreamClosed(reset: true)
     case .upstreamEOFWithoutMemory: return state.upstreamClosed(reset: false, canResend: false)

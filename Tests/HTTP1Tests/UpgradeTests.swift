@@ -109,6 +109,23 @@ private func offer(_ fields: String, _ name: String, line: String = "GET / HTTP/
     #expect(written?.contains("\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n") == true)
   }
 
+  @Test func aHeadOf101StandsForWhatAServerOfHTTP2Says() {
+    let key = WebSocketKey(0x7468_6520_7361_6D70, 0x6C65_206E_6F6E_6365)
+    let written = response("HTTP/1.1 200 OK\r\nX: y\r\nContent-Length: 5\r\n\r\n") { view in
+      withExactBytes(Array("p".utf8)) { pseudonym in
+        withExactBytes(Array("websocket".utf8)) { name in
+          let forwarding = ResponseForwarding(view, pseudonym: pseudonym)
+          return write { $0.switchingResponse(forwarding, to: name, accepting: key) }
+        }
+      }
+    }
+    #expect(
+      written
+        == "HTTP/1.1 101 Switching Protocols\r\nX: y\r\nConnection: Upgrade\r\n"
+        + "Upgrade: websocket\r\nVia: 1.1 p\r\n"
+        + "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")
+  }
+
   @Test func theHeadOf101SaysWhatIsSwitchedToOnce() {
     let head =
       "HTTP/1.1 101 Web Socket\r\nConnection: upgrade, X\r\nX: y\r\nUpgrade: WebSocket\r\n"

@@ -110,6 +110,9 @@ struct ServerRulesTests {
       "RST_STREAM of 3 bytes", hello + postFrame(1) + frame(3, stream: 1, [0, 0, 0]),
       .frameSizeError),
     Case("SETTINGS on a stream", hello + frame(4, stream: 1), .protocolError),
+    Case(
+      "extended CONNECT allowed and then not",
+      hello + frame(4, [0, 8, 0, 0, 0, 1]) + frame(4, [0, 8, 0, 0, 0, 0]), .protocolError),
     Case("SETTINGS of 5 bytes", hello + frame(4, [0, 3, 0, 0, 0]), .frameSizeError),
     Case(
       "an acknowledgement with a payload", hello + frame(4, flags: 1, [0, 3, 0, 0, 0, 1]),

@@ -19,6 +19,20 @@ private func accepts(_ key: WebSocketKey, _ value: String) -> Bool {
     #expect(accepts(sample, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="))
   }
 
+  @Test func aClientsKeyIsAcceptedByTheSameValue() {
+    let key = Array("dGhlIHNhbXBsZSBub25jZQ==".utf8).withUnsafeBytes { WebSocketKey($0) }
+    #expect(key == sample)
+    #expect(key?.withAccept { text($0) } == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+  }
+
+  @Test(arguments: [
+    "", "dGhlIHNhbXBsZSBub25jZQ=", "dGhlIHNhbXBsZSBub25jZQ===", "dGhlIHNhbXBsZSBub25jZQAA",
+    "dGhlIHNhbXBsZSBub25j\r\n==", "dGhlIHNhbXBsZSBub25jZ_==", "=Gh=IHNhbXBsZSBub25jZQ==",
+  ])
+  func whatIsNoKeyIsNone(value: String) {
+    #expect(Array(value.utf8).withUnsafeBytes { WebSocketKey($0) } == nil)
+  }
+
   @Test func noOtherValueAccepts() {
     let right = Array("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".utf8)
     for place in right.indices {

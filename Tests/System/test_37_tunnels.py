@@ -650,6 +650,22 @@ class TrackingClient(Client):
         self.windows[stream] -= count
 
 
+def echo_over_a_stream(case, stream, data):
+    """Sends `data` within the windows. - Returns: as many bytes, that came back."""
+    client = stream.client
+    sent = 0
+    back = bytearray()
+    while len(back) < len(data):
+        while sent < len(data) and (room := min(client.room(stream.number), 16_384, len(data) - sent)) > 0:
+            client.send(frame(http2.DATA, 0, stream.number, data[sent : sent + room]))
+            client.spend(stream.number, room)
+            sent += room
+        case.assertTrue(client.read())
+        back += stream.what.content
+        stream.what.content = b""
+    return bytes(back)
+
+
 @on_both_engines
 class HTTP2(Bytes):
     def start(self, script, window=65_535, **options):
@@ -829,17 +845,7 @@ class HTTP2(Bytes):
             stream = Stream(client)
             stream.head()
             data = random.Random(3).randbytes(8 << 20)
-            sent = 0
-            back = bytearray()
-            while len(back) < len(data):
-                while sent < len(data) and (room := min(client.room(stream.number), 16_384, len(data) - sent)) > 0:
-                    client.send(frame(http2.DATA, 0, stream.number, data[sent : sent + room]))
-                    client.spend(stream.number, room)
-                    sent += room
-                self.assertTrue(client.read())
-                back += stream.what.content
-                stream.what.content = b""
-            self.assertSameBytes(bytes(back), data)
+            self.assertSameBytes(echo_over_a_stream(self, stream, data), data)
             stream.send(b"", ends=True)
             client.until(lambda: stream.what.is_over, "no end")
             client.close()

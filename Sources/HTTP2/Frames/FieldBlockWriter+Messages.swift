@@ -96,7 +96,7 @@ extension FieldBlockWriter {
     line(known, name, value)
   }
 
-  /// Adds the head that accepts an extended CONNECT, from a server's 101 (RFC 8441 5).
+  /// Adds the head that accepts an extended CONNECT, from a server's 101 or 200 (RFC 8441 5).
   public mutating func switchingResponse(_ forwarding: ResponseForwarding) {
     status(200)
     lines(of: forwarding.response)
@@ -159,6 +159,37 @@ extension FieldBlockWriter {
     if case .length(let size) = request.content { contentLength(size) }
     if request.acceptsTrailers { field("te", "trailers") }
     forwarding.addFields(to: &self)
+  }
+
+  /// Adds the head of an extended CONNECT (RFC 8441 4), which stands for a request that offers to switch
+  /// to one protocol, or is one already.
+  ///
+  /// - Parameter name: of the protocol.
+  public mutating func connectRequest(
+    _ forwarding: RequestForwarding, to name: UnsafeRawBufferPointer
+  ) {
+    let request = forwarding.request
+    field(named: StaticTable.methodGET, Self.bytes("CONNECT"))
+    field(":protocol", name)
+    indexed(forwarding.isSecure ? StaticTable.schemeHTTPS : StaticTable.schemeHTTP)
+    let authority = forwarding.authority
+    if authority.count > 0 { field(named: StaticTable.authority, authority) }
+    path(forwarding)
+    for index in 0..<request.fieldCount {
+      let line = request.field(index)
+      let name = request.slice(line.name)
+      // The handshake's key has no part in it (RFC 8441 5).
+      if forwarding.passes(line), !Self.isKey(line.known, name) {
+        self.line(line.known, name, request.slice(line.value))
+      }
+    }
+    forwarding.addFields(to: &self)
+  }
+
+  private static func isKey(_ known: FieldName, _ name: UnsafeRawBufferPointer) -> Bool {
+    let key = bytes("sec-websocket-key")
+    return known == .other && name.count == key.count
+      && zip(name, key).allSatisfy { $0 | 0x20 == $1 | 0x20 }
   }
 
   /// Adds `:path`, which is in two pieces.

@@ -1,5 +1,5 @@
-// Frames that a session owes its peer for what that sent: acknowledgements, resets, windows. The queue
-// never grows. When it is full no more input is used before some of it has left: a peer that makes us
+// Frames that a session owes its peer for what that sent: acknowledgements, resets, windows. The queue has
+// a bound. When it is full no more input is used before some of it has left: a peer that makes us
 // speak without reading is not read either.
 
 /// A frame of the connection's own that waits to be written. GOAWAY and WINDOW_UPDATE are not among them:
@@ -17,15 +17,19 @@ struct ControlQueue: ~Copyable {
   private static var inputMaximum: Int { 60 }
   private static var burst: Int { 4 }
 
-  private let frames: UnsafeMutablePointer<ControlFrame>
+  /// Room for as many as wait on most connections, and for all once more did.
+  private var frames: UnsafeMutablePointer<ControlFrame>
+  private var room: Int
   private let capacity: Int
+  private static var roomAtFirst: Int { 8 }
   private var first = 0
   private(set) var count = 0
 
   /// - Parameter streams: that may be open: each may be reset once, at any time, by the caller.
   init(streams: Int) {
     capacity = Self.inputMaximum + Self.burst + streams
-    frames = .allocate(capacity: capacity)
+    room = Self.roomAtFirst
+    frames = .allocate(capacity: room)
   }
 
   deinit { frames.deallocate() }
@@ -38,16 +42,29 @@ struct ControlQueue: ~Copyable {
     // TRAP: input is used, and so streams are opened, only while the queue is not full, and makes `burst`
     // frames at most; a stream's reset by the caller is its last frame; a PING of our own is asked for only then, too.
     precondition(count < capacity, "a control queue is full")
+    if count == room { grow() }
     var place = first + count
-    if place >= capacity { place -= capacity }
+    if place >= room { place -= room }
     (frames + place).initialize(to: frame)
     count += 1
+  }
+
+  private mutating func grow() {
+    let place = UnsafeMutablePointer<ControlFrame>.allocate(capacity: capacity)
+    for index in 0..<count {
+      let old = first + index
+      (place + index).initialize(to: frames[old < room ? old : old - room])
+    }
+    frames.deallocate()
+    frames = place
+    room = capacity
+    first = 0
   }
 
   mutating func pop() -> ControlFrame? {
     guard count > 0 else { return nil }
     let frame = frames[first]
-    first = first + 1 == capacity ? 0 : first + 1
+    first = first + 1 == room ? 0 : first + 1
     count -= 1
     return frame
   }

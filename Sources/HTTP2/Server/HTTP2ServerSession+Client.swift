@@ -14,6 +14,16 @@ extension HTTP2ServerSession {
   @inline(__always)
   public var isOverLimit: Bool { mutating get { streams.inUse > peer.streams } }
 
+  /// Whether the server's first SETTINGS have come.
+  @inline(__always)
+  public var hasSettings: Bool { position != .firstFrame }
+
+  /// Whether the server lets an extended CONNECT open a tunnel, as far as is known (RFC 8441 3).
+  public var takesExtendedConnect: Bool { peer.takesExtendedConnect }
+
+  /// Whether the server lets streams be opened at all.
+  public var allowsStreams: Bool { peer.streams > 0 && !hasPeerLeft && failure == nil }
+
   /// Opens a stream. Its number is taken, so that its head must leave before that of any that is opened
   /// later, or never.
   /// - Returns: nil if none may be opened.

@@ -51,6 +51,8 @@ struct PeerSettings: Equatable {
   var frameSize = FrameHeader.payloadMaximum
   /// Streams that it lets us open (RFC 9113 6.5.2: without its word, any number).
   var streams = Int.max
+  /// It takes an extended CONNECT (RFC 8441 3).
+  var takesExtendedConnect = false
   /// Its decoder's dynamic table is smaller than the usual one: it waits for our word that we use none.
   var shrankTable = false
 
@@ -71,7 +73,11 @@ struct PeerSettings: Equatable {
     case SettingID.maxFrameSize:
       guard value >= 16_384, value <= 16_777_215 else { return .protocolError }
       frameSize = Int(value)
-    case SettingID.enableConnectProtocol, SettingID.noRFC7540Priorities:
+    case SettingID.enableConnectProtocol:
+      // What was allowed once stays allowed (RFC 8441 3).
+      if value > 1 || takesExtendedConnect && value == 0 { return .protocolError }
+      takesExtendedConnect = value == 1
+    case SettingID.noRFC7540Priorities:
       if value > 1 { return .protocolError }
     default: break
     }

@@ -46,11 +46,15 @@ enum StreamEnd: UInt8 {
 }
 
 struct ServerStreams: ~Copyable {
-  private let records: UnsafeMutablePointer<ServerStream>
+  /// Room for some of them, and for more once there were more at a time: most connections have few streams,
+  /// and many have none for most of their time.
+  private var records: UnsafeMutablePointer<ServerStream>
+  private var room: Int
   /// Places of records by number, open-addressed; -1: none.
   private let table: UnsafeMutablePointer<Int16>
   private let mask: Int
   let capacity: Int
+  private static var roomAtFirst: Int { 8 }
   private var free: Int16 = -1
   private var touched = 0
   private(set) var inUse = 0
@@ -69,7 +73,8 @@ struct ServerStreams: ~Copyable {
     var size = 4
     while size < capacity * 2 { size *= 2 }
     mask = size - 1
-    records = .allocate(capacity: capacity)
+    room = min(capacity, Self.roomAtFirst)
+    records = .allocate(capacity: room)
     table = .allocate(capacity: size)
     table.initialize(repeating: -1, count: size)
     ended = .allocate(capacity: capacity)
@@ -102,13 +107,14 @@ struct ServerStreams: ~Copyable {
     return nil
   }
 
-  /// Makes a record. - Returns: its place; nil when all are in use.
+  /// Makes a record, which may move the others. - Returns: its place; nil when all are in use.
   mutating func open(_ id: UInt32, sendWindow: Int, receiveWindow: Int) -> Int? {
     let index: Int
     if free >= 0 {
       index = Int(free)
       free = records[index].next
     } else if touched < capacity {
+      if touched == room { grow() }
       index = touched
       touched += 1
     } else {
@@ -122,6 +128,15 @@ struct ServerStreams: ~Copyable {
     table[slot] = Int16(truncatingIfNeeded: index)
     inUse += 1
     return index
+  }
+
+  private mutating func grow() {
+    let wider = min(capacity, room * 2)
+    let place = UnsafeMutablePointer<ServerStream>.allocate(capacity: wider)
+    place.moveInitialize(from: records, count: touched)
+    records.deallocate()
+    records = place
+    room = wider
   }
 
   /// Frees a record, and remembers how its stream ended.

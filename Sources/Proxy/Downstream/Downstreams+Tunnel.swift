@@ -8,19 +8,30 @@ import MillraceEngine
 import Transport
 
 extension Downstreams {
-  /// Writes the head that accepts the switch to a protocol, from the server's 101.
-  /// - Parameter name: of the protocol.
+  /// Writes the head that accepts the switch to a protocol, from the server's 101, or what a server of
+  /// HTTP/2 has instead.
+  /// - Parameters:
+  ///   - name: of the protocol.
+  ///   - key: of the client's handshake, where the server has had no part in it.
   /// - Returns: false if it has no room.
   mutating func switchProtocols<E: Engine & ~Copyable>(
     _ stream: StreamReference, _ response: ResponseView, to name: UnsafeRawBufferPointer,
-    _ message: inout ServerStream, into output: inout SendBuffer, _ loop: inout Loop<E>
+    accepting key: WebSocketKey?, _ message: inout ServerStream, into output: inout SendBuffer,
+    _ loop: inout Loop<E>
   ) -> Bool {
     let forwarding = ResponseForwarding(response, pseudonym: loop.plan.via.raw)
     guard message.isHTTP2 else {
-      let capacity = HeadWriter.capacity(for: forwarding) + name.count
+      let capacity =
+        HeadWriter.capacity(for: forwarding) + name.count + WebSocketKey.acceptBytes
+      let isOwn = response.version == .http2
+      if isOwn { response.leaveOut("sec-websocket-accept") }
       let written = output.write(capacity: capacity) { room in
         var w = HeadWriter(room)
-        w.switchingResponse(forwarding, to: name)
+        if isOwn {
+          w.switchingResponse(forwarding, to: name, accepting: key)
+        } else {
+          w.switchingResponse(forwarding, to: name)
+        }
         return w.overflowed ? -1 : w.count
       }
       return written > 0

@@ -91,6 +91,8 @@ struct HTTP2Connection: ~Copyable {
   var hasOpened = false
   /// It is in the list of connections that are flushed at the turn's end.
   var isNoted = false
+  /// Tunnels wait to hear from its server's SETTINGS whether it takes them.
+  var awaitsSettings = false
   /// Input is kept until the session's own frames have left.
   var isBlocked = false
   var ping = KeepAlivePing()

@@ -201,9 +201,7 @@ struct Plan: @unchecked Sendable {
           ping: ping(
             upstream.timeouts.keepAlivePingNanoseconds, upstream.timeouts.keepAliveAckNanoseconds,
             among: upstream.speaks != .http11, growsRare: true),
-          // HTTP/2 has no upgrades.
-          upgrades: memory.keep(
-            upstream.speaks == .http11 ? upstream.upgrades.map { PlanBytes($0, &memory) } : []),
+          upgrades: memory.keep(upstream.upgrades.map { PlanBytes($0, &memory) }),
           idleLimit: upstream.idleConnections,
           defaultHost: PlanBytes(
             upstream.defaultHost ?? UpstreamConfiguration.fallbackHost, &memory),

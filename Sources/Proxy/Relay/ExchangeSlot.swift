@@ -77,9 +77,12 @@ struct UpgradeOffer: BitwiseCopyable {
   var place: Int16 = -1
   /// Nothing was: the connection is a tunnel from its beginning.
   var isConnection = false
-  /// Whether the handshake of WebSocket is this proxy's own, with `key`.
+  /// The server speaks HTTP/2 and takes no tunnel over it, or none that this request can ask for: it is
+  /// asked by HTTP/1.1.
+  var needsHTTP1 = false
+  /// Whether one side of a handshake of WebSocket is this proxy's own, with `key`.
   var hasKey = false
-  var key = WebSocketKey(0, 0)
+  var key = WebSocketKey()
 }
 
 /// Moments in monotonic nanoseconds; 0: not reached.

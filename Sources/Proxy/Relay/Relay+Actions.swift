@@ -96,6 +96,8 @@ extension Relay where E: ~Copyable {
       if actions.has(.keepUpstream) {
         upstreams.release(
           u, keep: true, isLarge: x.pointee.state.responseBytes > Watermark.largeBody, &loop)
+      } else if u.pointee.kind == .stream && x.pointee.state.mode == .tunnel {
+        upstreams.releaseTunnel(u, isCut: actions.has(.cut), &loop)
       } else if actions.has(.cut) && x.pointee.state.mode == .tunnel {
         upstreams.abort(u, &loop)
       } else {
@@ -107,7 +109,7 @@ extension Relay where E: ~Copyable {
   }
 
   private mutating func attachAgain(_ x: ExchangePointer, _ actions: Actions) -> Bool {
-    if actions.has(.carryCopy) {
+    if actions.has(.carryCopy) && x.pointee.copyLength > 0 {
       _ = carried.append(
         UnsafeRawBufferPointer(start: exchanges.copy(x), count: x.pointee.copyLength))
       x.pointee.copyLength = 0
@@ -115,7 +117,7 @@ extension Relay where E: ~Copyable {
     let next = attach(
       x, avoid: actions.has(.avoidServer) ? x.pointee.server : -1,
       anew: actions.has(.newConnection))
-    if actions.has(.carryCopy), let u = upstream(of: x) {
+    if actions.has(.carryCopy), x.pointee.record.head == nil, let u = upstream(of: x) {
       x.pointee.state.requestWritten(u.pointee.outgoing.count)
     }
     return perform(x, next)

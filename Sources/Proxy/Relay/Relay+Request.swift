@@ -243,6 +243,9 @@ extension Relay where E: ~Copyable {
       _ = perform(x, x.pointee.state.downstreamGone())
       return
     }
+    if x.pointee.state.mode == .tunnel, let u = upstream(of: x), u.pointee.kind == .stream {
+      return endTunnelRequest(u, x)
+    }
     _ = perform(x, x.pointee.state.downstreamHalfClosed())
   }
 }

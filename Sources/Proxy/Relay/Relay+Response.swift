@@ -96,7 +96,9 @@ extension Relay where E: ~Copyable {
     }
     let status = upstreams.http1.head.status
     if upstreams.http1.head.isInterim {
-      if status == 101 { return switchProtocols(u, x, response: bytes) }
+      if status == 101 {
+        return switchProtocols(u, x, upstreams.http1.head.view(in: bytes))
+      }
       return takeInterimHead(x, upstreams.http1.head.view(in: bytes))
     }
     if x.pointee.request.http2.isConnect && status < 300 {

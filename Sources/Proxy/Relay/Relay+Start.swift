@@ -189,6 +189,7 @@ extension Relay where E: ~Copyable {
     let actions = attach(x, avoid: -1, anew: false)
     guard let u = upstream(of: x) else { return actions }
     if x.pointee.state.upstream == .dialing { return keepHead(x, request, actions) }
+    if keepsHead(x) { _ = keepHead(x, request, actions) }
     guard writeHead(x, u, request) else { return x.pointee.state.fail(.resourcesExhausted) }
     if let remaining = x.pointee.request.body.remainingContentLength,
       remaining > Watermark.largeBody, !d.pointee.isHTTP2
@@ -231,6 +232,7 @@ extension Relay where E: ~Copyable {
     guard let request = x.pointee.record.head?.view, loop.prepare(&u.pointee.outgoing),
       writeHead(x, u, request)
     else { return false }
+    if keepsHead(x) { return true }
     x.pointee.record.head = nil
     x.pointee.record.headMemory = nil
     return true
@@ -241,6 +243,11 @@ extension Relay where E: ~Copyable {
   ///   - avoid: the server that just failed, or -1.
   ///   - anew: not one that was idle.
   mutating func attach(_ x: ExchangePointer, avoid: Int32, anew: Bool) -> Actions {
+    if keepsHead(x) {
+      // It is written anew, as its server takes it.
+      carried.clear()
+      x.pointee.state.requestDropped()
+    }
     guard loop.prepare(&carried), let frame = carried.take() else {
       return x.pointee.state.attachFailed(.resourcesExhausted)
     }
@@ -249,7 +256,7 @@ extension Relay where E: ~Copyable {
     switch upstreams.attach(
       x.pointee.slot, x.pointee.group, server: &x.pointee.server, avoid: avoid,
       // A kept connection has spoken HTTP.
-      anew: anew || x.pointee.upgrade.isConnection, isRaw: x.pointee.upgrade.isConnection, &loop)
+      anew: anew || x.pointee.upgrade.isConnection, use: use(of: x), &loop)
     {
     case .assigned(let u):
       guard !isWritten || (u.pointee.kind == .stream) == x.pointee.isFramed,
@@ -286,6 +293,12 @@ extension Relay where E: ~Copyable {
       }
       x.pointee.upstream = Int32(bitPattern: u.pointee.slot)
       return x.pointee.state.upstreamDialing()
+    case .noTunnel:
+      guard loop.plan.upstreams[Int(x.pointee.group)].speaks == .negotiated else {
+        return x.pointee.state.attachFailed(.noExtendedConnect)
+      }
+      x.pointee.upgrade.needsHTTP1 = true
+      return attach(x, avoid: avoid, anew: anew)
     case .failed(let kind): return x.pointee.state.attachFailed(kind)
     }
   }

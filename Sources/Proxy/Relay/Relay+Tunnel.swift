@@ -10,14 +10,13 @@ import MillraceEngine
 import Transport
 
 extension Relay where E: ~Copyable {
-  /// The server has switched protocols (101). - Parameter response: the bytes of its head.
+  /// The server has switched protocols: by a 101, or on a stream by a 200.
   /// - Returns: whether the exchange is still there.
   @inline(never)
   mutating func switchProtocols(
-    _ u: UpstreamPointer, _ x: ExchangePointer, response bytes: UnsafeRawBufferPointer
+    _ u: UpstreamPointer, _ x: ExchangePointer, _ response: ResponseView
   ) -> Bool {
-    let response = upstreams.http1.head.view(in: bytes)
-    guard isAgreed(x, response) else {
+    guard isAgreed(u, x, response) else {
       return perform(x, x.pointee.state.fail(.upstreamUpgrade))
     }
     // Of HTTP/2 the client sees a 200.
@@ -26,9 +25,11 @@ extension Relay where E: ~Copyable {
     guard x.pointee.state.mode == .tunnel else { return true }
     x.pointee.times.firstByte = loop.engine.now
     let before = x.pointee.held.count
+    let isOwn = u.pointee.kind == .stream && x.pointee.upgrade.hasKey
     guard
       downstreams.switchProtocols(
-        x.pointee.downstream, response, to: offered(x), &x.pointee.request,
+        x.pointee.downstream, response, to: offered(x),
+        accepting: isOwn ? x.pointee.upgrade.key : nil, &x.pointee.request,
         into: &x.pointee.held, &loop)
     else { return perform(x, x.pointee.state.fail(.upstreamMalformed)) }
     x.pointee.state.responseWritten(x.pointee.held.count - before)
@@ -58,6 +59,9 @@ extension Relay where E: ~Copyable {
     x.pointee.request.becomeTunnel()
     x.pointee.response.body.begin(.untilClose)
     x.pointee.response.persists = false
+    // It is not asked for again.
+    x.pointee.record.head = nil
+    x.pointee.record.headMemory = nil
     setResponseDeadline(u, x)
     return resumeRequest(x)
   }

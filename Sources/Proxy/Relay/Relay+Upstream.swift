@@ -264,6 +264,7 @@ extension Relay where E: ~Copyable {
 
   private mutating func upstreamTimedOut(_ u: UpstreamPointer) {
     switch u.pointee.phase {
+    case .connecting where u.pointee.kind == .stream: settingsTimedOut(u)
     case .connecting:
       // The connection is closed once its connect has been joined.
       u.transport.pointee.cancelConnect(&loop.engine)

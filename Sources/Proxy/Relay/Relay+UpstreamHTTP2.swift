@@ -60,6 +60,7 @@ extension Relay where E: ~Copyable {
         slice.dropPrefix(offset)
         t.pointee.unread.putBack(slice, &loop.engine)
         if c.pointee.session.isOverLimit { moveUnsent(u) }
+        if c.pointee.awaitsSettings { settingsCame(u) }
         return resumeServerWindows(u)
       case .needsOutput:
         guard upstreams.flushShared(u, &loop) else { return serverEnded(u, -EPIPE) }
@@ -114,6 +115,9 @@ extension Relay where E: ~Copyable {
     _ s: UpstreamPointer, _ x: ExchangePointer, _ reason: StreamEnding
   ) -> Bool {
     s.pointee.http2.place = -1
+    if s.pointee.http2.awaitsSettings {
+      return perform(x, x.pointee.state.connectFailed(.connectFailed))
+    }
     switch s.pointee.phase {
     case .assigned: return perform(x, x.pointee.state.upstreamStale())
     case .busy: break
@@ -125,7 +129,7 @@ extension Relay where E: ~Copyable {
     if s.pointee.http2.hasEnded {
       // The response is whole, and waits for its client; the server wants no more of the request.
       s.pointee.outgoing.clear()
-      return x.pointee.state.request == .open
+      return x.pointee.state.request == .open || x.pointee.state.mode == .tunnel
         ? perform(x, x.pointee.state.requestSendFailed()) : true
     }
     // The server has not heard of it yet.
@@ -136,7 +140,9 @@ extension Relay where E: ~Copyable {
     let actions =
       switch reason {
       case .ended(let result):
-        x.pointee.state.upstreamClosed(reset: result != 0, canResend: canResend)
+        // A tunnel ends by END_STREAM alone.
+        x.pointee.state.upstreamClosed(
+          reset: result != 0 || x.pointee.state.mode == .tunnel, canResend: canResend)
       case .silent:
         x.pointee.state.upstreamClosed(reset: true, isSilent: true, canResend: canResend)
       case .refused: x.pointee.state.streamRefused(canResend: canResend)
@@ -261,7 +267,7 @@ extension Relay where E: ~Copyable {
       if perform(x, x.pointee.state.requestTaken(bytes.count)), !x.pointee.state.awaitsServer,
         let s = upstream(of: x)
       {
-        s.transport.pointee.deadline = .max
+        s.transport.pointee.deadline = deadlineOfTunnel(s, x)
       }
       if d.pointee.isHTTP2 { flush(d) }
     }

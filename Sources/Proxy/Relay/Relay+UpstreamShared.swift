@@ -27,6 +27,11 @@ extension Relay where E: ~Copyable {
     // The preface comes before anything else.
     guard upstreams.flushShared(u, &loop) else { return upstreams.noteLost(u) }
     eachStream(u) { relay, s, x in
+      if s.pointee.http2.awaitsSettings {
+        x.pointee.times.connected = now
+        x.pointee.times.connectMicroseconds = (now - u.pointee.connectStart) / 1000
+        return relay.upstreams.limitWait(s, &relay.loop)
+      }
       s.pointee.phase = .busy
       x.pointee.times.connected = now
       x.pointee.times.connectMicroseconds = (now - u.pointee.connectStart) / 1000
@@ -56,16 +61,27 @@ extension Relay where E: ~Copyable {
   ) -> Bool {
     var own = u
     if speaksHTTP2 {
-      guard let stream = upstreams.share(u, &loop) else {
+      let asksTunnel = x.pointee.upgrade.place >= 0
+      guard let stream = upstreams.share(u, asksTunnel: asksTunnel, &loop) else {
         // It has left its exchange already.
         if u.pointee.exchange < 0 { x.pointee.upstream = -1 }
         return perform(x, x.pointee.state.fail(.resourcesExhausted))
       }
       own = stream
+      if asksTunnel {
+        x.pointee.upstream = Int32(bitPattern: stream.pointee.slot)
+        return true
+      }
     } else {
       u.pointee.kind = .http1
-      upstreams.server(of: u).pointee.choosesHTTP2 = false
+      if !u.pointee.offersHTTP1 { upstreams.server(of: u).pointee.choosesHTTP2 = false }
     }
+    return begin(x, with: own)
+  }
+
+  /// A connection of which the protocol is known, or a stream, is there for a request that was kept.
+  /// - Returns: whether the exchange goes on.
+  mutating func begin(_ x: ExchangePointer, with own: UpstreamPointer) -> Bool {
     x.pointee.upstream = Int32(bitPattern: own.pointee.slot)
     x.pointee.isFramed = own.pointee.kind == .stream
     let actions = x.pointee.state.upstreamReady()
@@ -94,7 +110,7 @@ extension Relay where E: ~Copyable {
     upstreams.noteUnreachable(u, loop)
     upstreams.unlinkShared(u)
     eachStream(u) { relay, s, x in
-      let keepsUnsent = !s.pointee.outgoing.isEmpty
+      let keepsUnsent = !s.pointee.outgoing.isEmpty || s.pointee.http2.awaitsSettings
       _ = relay.perform(
         x,
         timedOut

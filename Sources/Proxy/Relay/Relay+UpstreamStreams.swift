@@ -53,6 +53,11 @@ extension Relay where E: ~Copyable {
       return perform(x, x.pointee.state.fail(.resourcesExhausted))
     }
     if response.status < 200 { return takeInterimHead(x, response) }
+    if x.pointee.upgrade.place >= 0 && response.status < 300 {
+      guard switchProtocols(s, x, response) else { return false }
+      if endsStream { return serverStreamEnded(s, x) }
+      return responseTurnEnded(s, x)
+    }
     x.pointee.times.firstByte = loop.engine.now
     var framing = BodyFraming.none
     switch response.content(for: x.pointee.method) {
@@ -154,6 +159,8 @@ extension Relay where E: ~Copyable {
 
   mutating func serverTrailers(_ s: UpstreamPointer, _ x: ExchangePointer) {
     let section = upstreams.http2.reader.head
+    // No such frame belongs to a tunnel (RFC 9113 8.5).
+    if x.pointee.state.mode == .tunnel { return settle(x) { $0.malformed($1, "tunnel_trailers") } }
     if let rejection = upstreams.http2.trailers.read(section) {
       return settle(x) { $0.malformed($1, rejection.label) }
     }

@@ -2,6 +2,20 @@
 
 import Exchange
 
+/// What a connection is asked for.
+enum ConnectionUse: UInt8, Comparable {
+  /// A request and its response.
+  case message
+  /// A request that offers to switch protocols: on HTTP/2 a stream of a connection that allows that.
+  case tunnel
+  /// The same over HTTP/1.1, whatever else its server speaks.
+  case tunnelOverHTTP1
+  /// Bytes that are passed on as they are: no protocol is spoken on it.
+  case raw
+
+  static func < (a: ConnectionUse, b: ConnectionUse) -> Bool { a.rawValue < b.rawValue }
+}
+
 /// What came of asking for a connection.
 enum Attachment {
   /// A pooled connection.
@@ -10,6 +24,8 @@ enum Attachment {
   case connecting(UpstreamPointer)
   /// The same, with a protocol that is not known before it is there.
   case dialing(UpstreamPointer)
+  /// The server speaks HTTP/2, and takes no tunnels over it.
+  case noTunnel
   case failed(Failure.Kind)
 }
 

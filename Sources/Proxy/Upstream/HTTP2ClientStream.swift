@@ -12,6 +12,8 @@ struct HTTP2ClientStream: ~Copyable {
   var place: Int32 = -1
   /// Its number on the wire.
   var id: UInt32 = 0
+  /// It is none yet: whether its server takes a tunnel is known with its SETTINGS.
+  var awaitsSettings = false
   /// It is in `HTTP2Connection.ready`.
   var isReady = false
   /// A frame of it has been given to the connection: it can no longer be taken back without a reset.

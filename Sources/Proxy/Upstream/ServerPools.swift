@@ -14,6 +14,8 @@ struct ServerState {
   var idleCount = 0
   /// The server has chosen HTTP/2 when it was last asked (ALPN).
   var choosesHTTP2 = false
+  /// Over HTTP/2 it took no tunnels when it was last asked (RFC 8441 3).
+  var refusesTunnels = false
   /// The newest connection of HTTP/2; -1 without one.
   var sharedHead: Int32 = -1
   /// Requests that are being served.

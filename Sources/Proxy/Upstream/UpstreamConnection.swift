@@ -54,6 +54,8 @@ struct UpstreamConnection: ~Copyable {
   var scanner = HeadScanner()
   var isScanning = false
   var http2 = HTTP2ClientStream()
+  /// HTTP/1.1 is spoken on it whatever its server would choose: it is for a tunnel.
+  var offersHTTP1 = false
   /// It is in the list of connections of HTTP/2 of its server.
   var isShared = false
   /// Neighbours in the idle list of its server, or in that one; -1 at the ends.

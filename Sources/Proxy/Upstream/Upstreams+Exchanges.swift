@@ -17,11 +17,11 @@ extension Upstreams {
   ///   - avoid: the server that just failed, or -1.
   ///   - anew: makes a new connection although idle ones are there: they may be as stale as the one
   ///     that just failed.
-  ///   - isRaw: for bytes that are passed on as they are: no protocol is spoken on it.
+  ///   - use: what it is for.
   @inline(__always)
   mutating func attach<E: Engine & ~Copyable>(
     _ exchange: UInt32, _ group: Int32, server: inout Int32, avoid: Int32, anew: Bool,
-    isRaw: Bool, _ loop: inout Loop<E>
+    use: ConnectionUse, _ loop: inout Loop<E>
   ) -> Attachment {
     let plan = loop.plan.upstreams + Int(group)
     var random: UInt32 = 0
@@ -31,10 +31,12 @@ extension Upstreams {
     server = pools.choose(group, plan, avoid: avoid, now: loop.engine.now, random: random)
     let state = pools.server(group, server)
     loop.counters[server: state.pointee.row, .requests] += 1
-    if plan.pointee.speaks != .http11, !isRaw,
+    if plan.pointee.speaks != .http11, use < .tunnelOverHTTP1,
       plan.pointee.speaks != .negotiated || state.pointee.choosesHTTP2
     {
-      return attachStream(exchange, group, server, &loop)
+      return use == .message
+        ? attachStream(exchange, group, server, &loop)
+        : attachTunnel(exchange, group, server, &loop)
     }
     if !anew, let u = takeIdle(state, &loop) {
       state.pointee.active += 1
@@ -49,8 +51,10 @@ extension Upstreams {
     let first = AddressChoice(
       index: state.pointee.address,
       left: Int32(plan.pointee.servers[Int(server)].addresses.count) - 1)
-    let made = connect(Int32(bitPattern: exchange), group, server, first, &loop)
-    guard plan.pointee.speaks == .negotiated, !isRaw, case .connecting(let u) = made else {
+    let made = connect(
+      Int32(bitPattern: exchange), group, server, first, offersHTTP1: use == .tunnelOverHTTP1,
+      &loop)
+    guard plan.pointee.speaks == .negotiated, use != .raw, case .connecting(let u) = made else {
       return made
     }
     u.pointee.kind = .dialed
@@ -63,6 +67,7 @@ extension Upstreams {
     _ u: UpstreamPointer, _ loop: inout Loop<E>
   ) -> NextAddress {
     let isDialed = u.pointee.kind == .dialed
+    let offersHTTP1 = u.pointee.offersHTTP1
     guard u.pointee.exchange >= 0, u.pointee.choice.left > 0 else { return .none }
     let written = u.pointee.outgoing.take()
     guard isDialed || written != nil else { return .none }
@@ -73,11 +78,12 @@ extension Upstreams {
     choice.advance(of: count)
     detach(u)
     close(u, &loop)
-    switch connect(exchange, group, server, choice, &loop) {
+    switch connect(exchange, group, server, choice, offersHTTP1: offersHTTP1, &loop) {
     case .connecting(let next), .assigned(let next), .dialing(let next):
       if isDialed { next.pointee.kind = .dialed }
       if let frame = consume written { next.pointee.outgoing.put(frame) }
       return .connecting(next)
+    case .noTunnel: return .failed(.noExtendedConnect)
     case .failed(let kind): return .failed(kind)
     }
   }

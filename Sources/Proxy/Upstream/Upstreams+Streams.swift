@@ -30,19 +30,26 @@ extension Upstreams {
       }
       slot = u.pointee.idleNext
     }
-    let first = AddressChoice(
-      index: state.pointee.address,
-      left: Int32(loop.plan.upstreams[Int(group)].servers[Int(server)].addresses.count) - 1)
-    switch connect(-1, group, server, first, &loop) {
-    case .failed(let kind): return .failed(kind)
-    case .connecting(let u), .assigned(let u), .dialing(let u):
-      http2.open(u.pointee.slot)
-      linkShared(u)
-      return openStream(exchange, group, server, on: u, &loop)
-    }
+    let made = makeShared(group, server, &loop)
+    guard case .connecting(let u) = made else { return made }
+    return openStream(exchange, group, server, on: u, &loop)
   }
 
-  private mutating func openStream<E: Engine & ~Copyable>(
+  /// Makes a connection of HTTP/2. - Returns: it, as one that is being made, or why there is none.
+  mutating func makeShared<E: Engine & ~Copyable>(
+    _ group: Int32, _ server: Int32, _ loop: inout Loop<E>
+  ) -> Attachment {
+    let first = AddressChoice(
+      index: pools.server(group, server).pointee.address,
+      left: Int32(loop.plan.upstreams[Int(group)].servers[Int(server)].addresses.count) - 1)
+    let made = connect(-1, group, server, first, &loop)
+    guard case .connecting(let u) = made else { return made }
+    http2.open(u.pointee.slot)
+    linkShared(u)
+    return made
+  }
+
+  mutating func openStream<E: Engine & ~Copyable>(
     _ exchange: UInt32, _ group: Int32, _ server: Int32, on u: UpstreamPointer,
     _ loop: inout Loop<E>
   ) -> Attachment {
@@ -75,8 +82,9 @@ extension Upstreams {
 
   /// The server of a connection that was dialed has chosen HTTP/2: the connection is shared from now on,
   /// and its exchange has the first stream. - Returns: that stream, or nil if memory ran out.
+  /// - Parameter asksTunnel: it gets that stream once the server's SETTINGS allow it.
   mutating func share<E: Engine & ~Copyable>(
-    _ u: UpstreamPointer, _ loop: inout Loop<E>
+    _ u: UpstreamPointer, asksTunnel: Bool, _ loop: inout Loop<E>
   ) -> UpstreamPointer? {
     let exchange = UInt32(bitPattern: u.pointee.exchange)
     http2.open(u.pointee.slot)
@@ -86,15 +94,24 @@ extension Upstreams {
     linkShared(u)
     server(of: u).pointee.choosesHTTP2 = true
     u.transport.pointee.deadline = .max
-    guard flushShared(u, &loop),
-      case .assigned(let stream) = openStream(
-        exchange, u.pointee.group, u.pointee.server, on: u, &loop)
-    else {
+    guard flushShared(u, &loop) else {
       noteLost(u)
       return nil
     }
-    stream.pointee.phase = .busy
-    return stream
+    let (group, server) = (u.pointee.group, u.pointee.server)
+    let made =
+      asksTunnel
+      ? awaitSettings(exchange, group, server, on: u, &loop)
+      : openStream(exchange, group, server, on: u, &loop)
+    switch made {
+    case .assigned(let stream):
+      stream.pointee.phase = .busy
+      return stream
+    case .dialing(let stream): return stream
+    case .connecting, .noTunnel, .failed:
+      noteLost(u)
+      return nil
+    }
   }
 
   // MARK: Output
@@ -179,7 +196,8 @@ extension Upstreams {
 
   /// Whether field blocks on a stream's connection have to say that they use no dynamic table.
   mutating func announcesNoTable(_ u: UpstreamPointer) -> Bool {
-    connection(of: u).pointee.session.announcesNoTable
+    // One whose connection has ended writes nothing that anybody reads.
+    u.pointee.http2.connection >= 0 && connection(of: u).pointee.session.announcesNoTable
   }
 
   private mutating func takeWindow(_ u: UpstreamPointer, _ count: Int) {

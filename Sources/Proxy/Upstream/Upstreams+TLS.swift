@@ -9,12 +9,15 @@ import Transport
 
 extension Upstreams {
   /// A session for a new connection; nil if memory ran out.
+  /// - Parameter offersHTTP1: and nothing else.
   func makeSession(
-    _ context: TLSClientContext, _ server: ServerPlan, _ state: UnsafeMutablePointer<ServerState>
+    _ context: TLSClientContext, _ server: ServerPlan, _ state: UnsafeMutablePointer<ServerState>,
+    offersHTTP1: Bool
   ) -> TLSSession? {
     // The certificate must be for this name, which is asked for too (SNI).
     let host = String(decoding: server.host.raw, as: UTF8.self)
-    guard var session = TLSSession(client: context, host: host) else { return nil }
+    guard var session = TLSSession(client: context, host: host, offersHTTP1: offersHTTP1)
+    else { return nil }
     if let tickets = state.pointee.tickets { session.offer(from: tickets) }
     return session
   }

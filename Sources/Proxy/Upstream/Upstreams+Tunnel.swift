@@ -26,10 +26,12 @@ extension Upstreams {
   }
 
   /// Ends this side of a connection once all that came for it has left; called again when a send has
-  /// ended.
+  /// ended. A stream of HTTP/2 has said so by END_STREAM.
   mutating func endOwnSide<E: Engine & ~Copyable>(_ u: UpstreamPointer, _ loop: inout Loop<E>) {
     let t = u.transport
-    guard u.pointee.phase == .busy, u.pointee.outgoing.isEmpty else { return }
+    guard u.pointee.kind != .stream, u.pointee.phase == .busy, u.pointee.outgoing.isEmpty else {
+      return
+    }
     if t.pointee.endOwnSide(scratch: scratch, &loop.engine) { send(u, .awaited, &loop) }
   }
 }

@@ -104,10 +104,12 @@ struct Upstreams: ~Copyable {
 
   // MARK: Making one
 
-  /// - Parameter exchange: -1: the connection is one of HTTP/2.
+  /// - Parameters:
+  ///   - exchange: -1: the connection is one of HTTP/2.
+  ///   - offersHTTP1: and nothing else, whatever its server would choose.
   mutating func connect<E: Engine & ~Copyable>(
     _ exchange: Int32, _ group: Int32, _ server: Int32, _ start: AddressChoice,
-    _ loop: inout Loop<E>
+    offersHTTP1: Bool = false, _ loop: inout Loop<E>
   ) -> Attachment {
     guard let slot = slab.take() else { return .failed(.resourcesExhausted) }
     let plan = loop.plan.upstreams + Int(group)
@@ -115,7 +117,8 @@ struct Upstreams: ~Copyable {
     var session: TLSSession?
     if let context = plan.pointee.tls {
       session = makeSession(
-        context.takeUnretainedValue(), plan.pointee.servers[Int(server)], state)
+        context.takeUnretainedValue(), plan.pointee.servers[Int(server)], state,
+        offersHTTP1: offersHTTP1)
       guard session != nil else {
         slab.release(slot)
         return .failed(.resourcesExhausted)
@@ -138,6 +141,7 @@ struct Upstreams: ~Copyable {
     u.initialize(
       to: UpstreamConnection(socket: socket, slot: slot, group: group, server: server))
     u.pointee.choice = choice
+    u.pointee.offersHTTP1 = offersHTTP1
     if let made = session.take(), !channels.open(made, on: &u.pointee.transport) {
       close(u, &loop)
       return .failed(.resourcesExhausted)

@@ -131,6 +131,8 @@ class Client:
     def __init__(self, port, tls=False, window=65_535, opens=True, receive_buffer=None):
         self.socket = socket.socket()
         self.socket.settimeout(settings.HANG)
+        # A frame is not to wait for the acknowledgement of the one before it (40 ms, as every client knows).
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.connect(("127.0.0.1", port))
@@ -206,15 +208,18 @@ class Client:
         if not data:
             self.closed = True
             return False
-        self._data += data
-        while len(self._data) >= 9:
-            length = int.from_bytes(self._data[:3], "big")
-            if len(self._data) < 9 + length:
+        data = self._data + data
+        at = 0
+        # The rest is moved once, not for each frame.
+        while len(data) - at >= 9:
+            length = int.from_bytes(data[at : at + 3], "big")
+            if len(data) - at < 9 + length:
                 break
-            kind, flags, stream = struct.unpack(">BBI", self._data[3:9])
-            payload = self._data[9 : 9 + length]
-            self._data = self._data[9 + length :]
+            kind, flags, stream = struct.unpack_from(">BBI", data, at + 3)
+            payload = data[at + 9 : at + 9 + length]
+            at += 9 + length
             self._take(kind, flags, stream, payload)
+        self._data = data[at:]
         return True
 
     def _take(self, kind, flags, number, payload):

@@ -7,6 +7,7 @@ import threading
 import time
 
 from . import certificates, http2, settings
+from .origin import Served
 from .http2 import ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS
 from .http2 import CONTINUATION, WINDOW_UPDATE, encode, frame
 
@@ -34,7 +35,7 @@ class Gone(Exception):
 class Connection:
     """One connection, as its script sees it."""
 
-    def __init__(self, sock, server, window, streams):
+    def __init__(self, sock, server, window, streams, connect, greets):
         self.socket = sock
         self.server = server
         self.opens = True
@@ -47,12 +48,19 @@ class Connection:
         self.answers = True
         self.sends = 0
         self._data = b""
-        self._window = 65_535
+        self.windows = {0: 65_535}
         self._block = None
         entries = struct.pack(">HI", 4, window)
         if streams is not None:
             entries += struct.pack(">HI", 3, streams)
-        self.send(frame(SETTINGS, payload=entries))
+        if connect is not None:
+            entries += struct.pack(">HI", 8, connect)
+        self.entries = entries
+        if greets:
+            self.greet()
+
+    def greet(self):
+        self.send(frame(SETTINGS, payload=self.entries))
 
     def send(self, data):
         try:
@@ -90,6 +98,14 @@ class Connection:
     def goes_away(self, last, code=0):
         self.send(frame(GOAWAY, 0, 0, struct.pack(">II", last, code)))
 
+    def room(self, stream):
+        """Bytes that may be sent on a stream now."""
+        return min(self.windows[0], self.windows.setdefault(stream, self.settings.get(4, 65_535)))
+
+    def spend(self, stream, count):
+        self.windows[0] -= count
+        self.windows[stream] -= count
+
     def window(self, stream, count):
         self.send(frame(WINDOW_UPDATE, 0, stream, struct.pack(">I", count)))
 
@@ -106,14 +122,17 @@ class Connection:
         self._data += data
         if self.settings is None and not self._preface():
             return True
-        while len(self._data) >= 9:
-            length = int.from_bytes(self._data[:3], "big")
-            if len(self._data) < 9 + length:
+        data, self._data = self._data, b""
+        at = 0
+        while len(data) - at >= 9:
+            length = int.from_bytes(data[at : at + 3], "big")
+            if len(data) - at < 9 + length:
                 break
-            kind, flags, stream = struct.unpack(">BBI", self._data[3:9])
-            payload = self._data[9 : 9 + length]
-            self._data = self._data[9 + length :]
+            kind, flags, stream = struct.unpack_from(">BBI", data, at + 3)
+            payload = data[at + 9 : at + 9 + length]
+            at += 9 + length
             self._take(kind, flags, stream, payload)
+        self._data = data[at:]
         return True
 
     def _preface(self):
@@ -138,6 +157,9 @@ class Connection:
                 self.pings.append(payload)
                 if self.answers:
                     self.send(frame(PING, ACK, 0, payload))
+        elif kind == WINDOW_UPDATE:
+            before = self.windows.get(number, self.settings.get(4, 65_535))
+            self.windows[number] = before + struct.unpack(">I", payload)[0]
         elif kind == GOAWAY:
             self.goaway = struct.unpack(">II", payload[:8])
         elif kind == RST_STREAM:
@@ -209,16 +231,22 @@ def answer_all(connection):
 
 
 class Server:
-    """Listens on a free loopback port; runs `script` for each connection."""
+    """Listens on a free loopback port; runs `script` for each connection, which for TLS is one of HTTP/2 unless
+    `http1` was chosen and has a script of its own. `connect`: what SETTINGS_ENABLE_CONNECT_PROTOCOL is; `greets`:
+    SETTINGS are sent without the script's doing."""
 
-    def __init__(self, script=answer_all, tls=False, window=65_535, streams=None, alpn=("h2",)):
+    def __init__(self, script=answer_all, tls=False, window=65_535, streams=None, alpn=("h2",),
+                 connect=None, greets=True, http1=None):
         self.script = script
         self.lock = threading.Lock()
         self.requests = []
         self.failures = []
         self.connections = 0
         self.bytes_seen = 0
-        self._window, self._streams = window, streams
+        self._options = window, streams, connect, greets
+        self._http1 = http1
+        self.chosen = []
+        self.closing = threading.Event()
         self._context = None
         if tls:
             self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -240,15 +268,20 @@ class Server:
 
     def _serve(self, sock):
         sock.settimeout(settings.HANG)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._open.add(sock)
         try:
             if self._context:
                 self._open.discard(sock)
                 sock = self._context.wrap_socket(sock, server_side=True)
                 self._open.add(sock)
+            chosen = sock.selected_alpn_protocol() if self._context else "h2"
             with self.lock:
                 self.connections += 1
-            self.script(Connection(sock, self, self._window, self._streams))
+                self.chosen.append(chosen)
+            if chosen != "h2":
+                return self._http1(Served(sock, self))
+            self.script(Connection(sock, self, *self._options))
         except (Gone, ssl.SSLError, ConnectionError):
             pass
         except Exception as error:  # what a test is to be told
@@ -257,6 +290,7 @@ class Server:
             sock.close()
 
     def close(self):
+        self.closing.set()
         try:
             # The thread that accepts still holds it.
             self._socket.shutdown(socket.SHUT_RDWR)

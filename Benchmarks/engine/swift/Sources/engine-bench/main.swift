@@ -28,6 +28,7 @@ func perform<E: Engine & ~Copyable>(_: E.Type, _ subject: String, _ words: [Stri
   case "source": try serveSource(E.self, words)
   case "post": try measurePost(E.self, words)
   case "relay": try serveRelay(E.self, words)
+  case "tunnel": try serveTunnel(E.self, words)
   case "start": try measureStart(E.self, words)
   case "workers": try measureWorkers(E.self, words)
   case "sleep": try measureSleep(E.self, words)
