@@ -8,6 +8,7 @@ import json
 import signal
 import subprocess
 import struct
+import threading
 import time
 import unittest
 
@@ -567,6 +568,7 @@ class Audited(HTTP2Case):
     def test_the_stream_stands_beside_the_version(self):
         """One that is whole, one that is streamed, one that cannot be read, and one of HTTP/1.1."""
         log = AuditLog(self.folder / "audit")
+        begun = threading.Event()
 
         def script(served):
             while message := served.request():
@@ -574,12 +576,17 @@ class Audited(HTTP2Case):
                     served.answer()
                     continue
                 served.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+                # Else it is whole at once, and so one record.
+                self.assertTrue(begun.wait(settings.HANG))
                 served.send("2\r\nhi\r\n0\r\n\r\n")
 
         self.serve(script, audit={"directory": str(log.directory), "durability": "before_response"})
         with self.connect() as client:
             self.assertEqual(client.fetch("/whole").status, 200)
-            self.assertEqual(client.fetch("/streamed").status, 200)
+            streamed = client.open("/streamed")
+            client.until(lambda: client.streams[streamed].heads)
+            begun.set()
+            self.assertEqual(client.response(streamed).status, 200)
             self.assertEqual(client.fetch("/bad", fields=[("connection", "close")]).status, 400)
             client.next_stream = 99
             self.assertEqual(client.fetch("/later").status, 200)
