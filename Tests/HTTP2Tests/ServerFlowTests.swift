@@ -309,7 +309,7 @@ struct ServerFlowTests {
     }
   }
 
-  @Test("What is still to come of a frame is not that of the stream which gets the place of its own")
+  @Test("What is still to come of a frame is not the next stream's in the place of its own")
   func restOfAFrame() {
     var options = HTTP2ServerOptions()
     options.side = .client

@@ -37,7 +37,7 @@ struct UpstreamHTTP2FlowTests {
     expectNothingHeld(account)
   }
 
-  @Test("requests whose connection finds no frame for its preface end like others", arguments: 1...8)
+  @Test("requests whose connection finds no frame for its preface end", arguments: 1...8)
   func starved(_ frames: Int) throws {
     var conditions = SimulatedConditions.calm
     conditions.frames = frames
