@@ -98,7 +98,8 @@ let package = Package(
     .testTarget(name: "HTTPTests", dependencies: ["HTTP"], swiftSettings: settings),
     .testTarget(name: "HTTP1Tests", dependencies: ["HTTP", "HTTP1"], swiftSettings: settings),
     .testTarget(
-      name: "HTTP2Tests", dependencies: ["HTTP", "HTTP1", "HTTP2"], swiftSettings: settings),
+      name: "HTTP2Tests", dependencies: ["HTTP", "HTTP1", "HTTP2", "CNghttp2"],
+      swiftSettings: settings),
     .testTarget(
       name: "LabTests",
       dependencies: [

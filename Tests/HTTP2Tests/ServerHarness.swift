@@ -36,7 +36,7 @@ struct ServerHarness: ~Copyable {
   var answer: (inout HTTP2ServerSession, HTTP2ServerEvent) -> [UInt8] = { _, _ in [] }
 
   init(_ options: HTTP2ServerOptions = HTTP2ServerOptions(), fields: Int = 128) {
-    session = HTTP2ServerSession(options, fields: fields, memory: memory)!
+    session = HTTP2ServerSession(options, fields: fields, memory: memory)
     reader = HTTP2HeadReader(bytes: options.headBytes, fields: fields)
   }
 

@@ -64,6 +64,9 @@ struct ServerRulesTests {
       "HEADERS padded beyond its frame",
       hello + frame(1, flags: 0xD, stream: 1, [200] + requestBlock()), .protocolError),
     Case(
+      "HEADERS padded beyond its frame, with more to come",
+      hello + frame(1, flags: 0x9, stream: 1, [200] + requestBlock()), .protocolError),
+    Case(
       "HEADERS too short for its priority", hello + frame(1, flags: 0x25, stream: 1, [0, 0, 0]),
       .protocolError),
     Case(
@@ -154,6 +157,18 @@ struct ServerRulesTests {
       server.hear(getFrame(9))
       check(server.seen.dropFirst(count).allSatisfy { $0.event == "failed" })
     }
+  }
+
+  @Test("Behind an error of the connection no stream is reset: its GOAWAY says all")
+  func noResetBehindGoAway() {
+    var server = ServerHarness()
+    server.hear(Self.hello + postFrame(1))
+    server.hear(frame(6, stream: 1, Self.eight))
+    server.session.reset(server.places[1]!, .internalError)
+    server.hear([])
+    #expect(server.goAwayCode == HTTP2ErrorCode.protocolError.rawValue)
+    #expect(server.resetCode(1) == nil)
+    #expect(server.session.openStreams == 0)
   }
 
   static let ofStream: [Case] = [

@@ -174,8 +174,8 @@ struct LoadFailureTests {
     let pacing: LoadPacing =
       switch dice.roll(3) {
       case 0: .closed
-      case 1: .constant(rate: Double(100 + dice.roll(3000)))
-      default: .poisson(rate: Double(100 + dice.roll(3000)))
+      case 1: .constant(rate: Double(100 + dice.roll(1000)))
+      default: .poisson(rate: Double(100 + dice.roll(1000)))
       }
     var plan = LoadWorld.plan(
       pacing, connections: 1 + dice.roll(30), seconds: 1, warmUp: Double(dice.roll(3)) / 10)

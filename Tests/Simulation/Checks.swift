@@ -37,7 +37,10 @@ extension ProxyRun {
 
   private func checkRefusal(_ script: RequestScript, _ label: String) {
     if let expected = script.expectedLabel, label == expected || label == "head" { return }
-    if script.excuses.isEmpty {
+    // A client that opens streams and reads nothing has room in the log for each of them.
+    let mayBeCrowdedOut =
+      totals.streamAttacks > 0 && script.status == 503 && ["audit_full", "head"].contains(label)
+    if script.excuses.isEmpty && !mayBeCrowdedOut {
       fail("served", "\(script.id) got \(script.status) (\(label)) although nothing was in its way")
     }
     if label == "streams_exhausted", runConditions.configuration.limits.streams == nil,

@@ -630,17 +630,64 @@ class Negotiated(UpstreamHTTP2Case):
 
 @on_both_engines
 class Audited(UpstreamHTTP2Case):
+    def test_nothing_ends_a_response_before_its_last_record(self):
+        """Of a known length the last byte waits for the server's END_STREAM, and that for the record."""
+        ends = {path: threading.Event() for path in ("/plain", "/shared")}
+
+        def script(connection):
+            while True:
+                request = connection.request()
+                connection.head(request.stream, 200, [("content-length", "3")])
+                connection.data(request.stream, b"abc", ends=False)
+                ends[request.head[":path"]].wait(settings.HANG)
+                connection.data(request.stream, b"")
+
+        self.serve(script, audited=True)
+        plain = self.connect(self.proxy)
+        plain.send(wire.request("GET", "/plain"))
+        self.assertEqual(plain.response_head().status, 200)
+        self.assertEqual(plain.take(2), b"ab")
+        self.assertEqual(self.log.ending_of("/plain"), ["begin"])
+        ends["/plain"].set()
+        self.assertEqual(plain.take(1), b"c")
+        self.assertEqual(self.log.ending_of("/plain"), ["begin", "end"])
+        with self.client() as client:
+            stream = client.open("/shared")
+            client.until(lambda: client.streams[stream].content == b"ab", "no content")
+            self.assertFalse(client.streams[stream].ended)
+            self.assertEqual(self.log.ending_of("/shared"), ["begin"])
+            ends["/shared"].set()
+            self.assertEqual(client.response(stream).content, b"abc")
+            self.assertEqual(self.log.ending_of("/shared"), ["begin", "end"])
+
+    def test_trailers_behind_content_of_a_known_length(self):
+        def script(connection):
+            while True:
+                request = connection.request()
+                connection.head(request.stream, 200, [("content-length", "3")])
+                connection.data(request.stream, b"abc", ends=False)
+                connection.trailers(request.stream, [("x-sum", "1")])
+
+        self.serve(script, audited=True)
+        plain = self.connect(self.proxy)
+        plain.send(wire.request("GET", "/"))
+        self.assertEqual(plain.response().body, b"abc")
+        with self.client() as client:
+            response = client.fetch("/")
+            self.assertEqual((response.content, response.trailers), (b"abc", [("x-sum", "1")]))
+
     def test_one_record_for_each_exchange(self):
         self.serve(audited=True)
         with self.client() as client:
             streams = [client.open(f"/{i}") for i in range(10)]
             for stream in streams:
-                self.assertEqual(client.response(stream).status, 200)
+                response = client.response(stream)
+                self.assertEqual((response.status, response.reset), (200, None))
         self.proxy.stop()
         records = self.log.requests()
         self.assertEqual(sorted(r["path"] for r in records), [f"/{i}" for i in range(10)])
         for i in range(10):
-            self.assertIn(self.log.ending_of(f"/{i}"), (["exchange"], ["begin", "end"]))
+            self.assertIn(self.log.ending_of(f"/{i}"), (["exchange"], ["begin", "end"]), records)
         code, text = self.log.verify()
         self.assertEqual(code, 0, text)
 

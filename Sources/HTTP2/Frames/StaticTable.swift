@@ -1,8 +1,43 @@
-// Where a field name stands in HPACK's static table (RFC 7541, appendix A).
+// HPACK's static table (RFC 7541, appendix A): its fields, for reading, and where a name stands in it, for
+// writing.
 
 import HTTP
 
 enum StaticTable {
+  static var count: Int { 61 }
+
+  /// The fields by index less 1.
+  // SAFETY: written once, before it is published, and never freed; literals outlive everything.
+  nonisolated(unsafe) static let fields: UnsafePointer<TableField> = {
+    let fields = UnsafeMutablePointer<TableField>.allocate(capacity: count)
+    for (index, (name, value)) in literals.enumerated() {
+      (fields + index).initialize(
+        to: TableField(
+          name: name.utf8Start, nameCount: name.utf8CodeUnitCount,
+          value: value.utf8Start, valueCount: value.utf8CodeUnitCount))
+    }
+    return UnsafePointer(fields)
+  }()
+
+  private static let literals: [(StaticString, StaticString)] = [
+    (":authority", ""), (":method", "GET"), (":method", "POST"), (":path", "/"),
+    (":path", "/index.html"), (":scheme", "http"), (":scheme", "https"), (":status", "200"),
+    (":status", "204"), (":status", "206"), (":status", "304"), (":status", "400"),
+    (":status", "404"), (":status", "500"), ("accept-charset", ""),
+    ("accept-encoding", "gzip, deflate"), ("accept-language", ""), ("accept-ranges", ""),
+    ("accept", ""), ("access-control-allow-origin", ""), ("age", ""), ("allow", ""),
+    ("authorization", ""), ("cache-control", ""), ("content-disposition", ""),
+    ("content-encoding", ""), ("content-language", ""), ("content-length", ""),
+    ("content-location", ""), ("content-range", ""), ("content-type", ""), ("cookie", ""),
+    ("date", ""), ("etag", ""), ("expect", ""), ("expires", ""), ("from", ""), ("host", ""),
+    ("if-match", ""), ("if-modified-since", ""), ("if-none-match", ""), ("if-range", ""),
+    ("if-unmodified-since", ""), ("last-modified", ""), ("link", ""), ("location", ""),
+    ("max-forwards", ""), ("proxy-authenticate", ""), ("proxy-authorization", ""), ("range", ""),
+    ("referer", ""), ("refresh", ""), ("retry-after", ""), ("server", ""), ("set-cookie", ""),
+    ("strict-transport-security", ""), ("transfer-encoding", ""), ("user-agent", ""), ("vary", ""),
+    ("via", ""), ("www-authenticate", ""),
+  ]
+
   /// `:status` with a value of its own: 200, 204, 206, 304, 400, 404, 500.
   static func index(ofStatus status: UInt16) -> UInt8? {
     switch status {

@@ -3,14 +3,16 @@
 extension HTTP2ServerSession {
   /// Whether another stream may be opened now: the server's limit, ours, and no GOAWAY of either.
   public var canOpenStream: Bool {
-    failure == nil && !hasPeerLeft && acceptedThrough == 0x7FFF_FFFF
-      && streams.inUse < min(options.streams, peer.streams) && lastStream < 0x7FFF_FFFD
+    mutating get {
+      failure == nil && !hasPeerLeft && acceptedThrough == 0x7FFF_FFFF
+        && streams.inUse < min(options.streams, peer.streams) && lastStream < 0x7FFF_FFFD
+    }
   }
 
   /// Whether more streams are open than the server allows by now: what it has not heard of must not go to
   /// it.
   @inline(__always)
-  public var isOverLimit: Bool { streams.inUse > peer.streams }
+  public var isOverLimit: Bool { mutating get { streams.inUse > peer.streams } }
 
   /// Whether the server's first SETTINGS have come.
   @inline(__always)

@@ -6,17 +6,22 @@ internal import Glibc
 extension HTTP2ServerSession {
   // MARK: Frames of the session's own
 
+  // What only reads is `mutating` here and below: a caller in another module would copy the whole session
+  // for the call (484 bytes, eight times a request).
+
   /// Room that `writeControl` needs to make progress.
   public static var controlRoom: Int { 96 }
 
   /// Whether there is something to write.
   public var hasControl: Bool {
-    !hasWrittenPreface || !control.isEmpty || goAway != nil || updates >= 0
-      || credit >= Self.worthwhile(options.connectionWindow)
+    mutating get {
+      !hasWrittenPreface || !control.isEmpty || goAway != nil || updates >= 0
+        || credit >= Self.worthwhile(options.connectionWindow)
+    }
   }
 
   /// Whether no input is used before some of it has been written.
-  public var isControlFull: Bool { control.isFull }
+  public var isControlFull: Bool { mutating get { control.isFull } }
 
   /// Writes as many of the session's frames as fit. - Returns: bytes.
   public mutating func writeControl(into room: UnsafeMutableRawBufferPointer) -> Int {
@@ -60,13 +65,15 @@ extension HTTP2ServerSession {
 
   /// Names a stream: comes with the event of its reset.
   public mutating func setTag(_ stream: Int, _ tag: UInt64) { streams[stream].pointee.tag = tag }
-  public func tag(_ stream: Int) -> UInt64 { streams[stream].pointee.tag }
+  public mutating func tag(_ stream: Int) -> UInt64 { streams[stream].pointee.tag }
   /// The stream's number on the wire.
-  public func id(_ stream: Int) -> UInt32 { streams[stream].pointee.id }
+  public mutating func id(_ stream: Int) -> UInt32 { streams[stream].pointee.id }
   /// Whether the request has been read to its end.
-  public func hasRequestEnded(_ stream: Int) -> Bool { streams[stream].pointee.remoteEnded }
+  public mutating func hasRequestEnded(_ stream: Int) -> Bool {
+    streams[stream].pointee.remoteEnded
+  }
   /// Urgency and kind of the response, as the client has them (RFC 9218).
-  public func priority(_ stream: Int) -> Priority {
+  public mutating func priority(_ stream: Int) -> Priority {
     var priority = Priority()
     priority.urgency = streams[stream].pointee.urgency
     priority.isIncremental = streams[stream].pointee.isIncremental
@@ -76,6 +83,16 @@ extension HTTP2ServerSession {
   /// Says how much content the head has announced: another length is the client's error.
   public mutating func expectContent(_ stream: Int, _ length: Int64) {
     streams[stream].pointee.announced = length
+  }
+
+  /// Whether all content that the head has announced is there, while END_STREAM is still to come.
+  public mutating func awaitsEnd(_ stream: Int) -> Bool {
+    streams[stream].pointee.announced == 0 && !streams[stream].pointee.remoteEnded
+  }
+
+  /// Whether the content that was just handed on ends a frame with END_STREAM: what follows is `.end`.
+  public mutating func isLastContent(_ stream: Int) -> Bool {
+    position == .data(stream: stream, left: 0, padding: 0, ends: true)
   }
 
   /// The response has been given out to its END_STREAM. A request that is still coming is cut, without
@@ -134,7 +151,7 @@ extension HTTP2ServerSession {
 
   /// Bytes of DATA that a stream may send now; 0 or less: it waits for a `windowOpened`.
   @inline(__always)
-  public func window(_ stream: Int) -> Int {
+  public mutating func window(_ stream: Int) -> Int {
     min(streams[stream].pointee.sendWindow, sendWindow)
   }
 
@@ -151,9 +168,9 @@ extension HTTP2ServerSession {
   public mutating func restoreWindow(_ count: Int) { sendWindow += count }
 
   /// Bytes of payload that a frame may have.
-  public var frameSize: Int { peer.frameSize }
+  public var frameSize: Int { mutating get { peer.frameSize } }
   /// Whether field blocks have to say that they use no dynamic table.
-  public var announcesNoTable: Bool { peer.shrankTable }
+  public var announcesNoTable: Bool { mutating get { peer.shrankTable } }
 
   // MARK: The connection
 

@@ -28,6 +28,10 @@ extension HTTP2ServerSession {
   ) -> BlockUse {
     if blockFrames == 0 {
       guard header.stream & 1 == 1 else { return .used(0, fail(.badStream, .protocolError)) }
+      // What cannot become right is not waited for.
+      if let failure = checkFragment(header, Self.payload(header, bytes)) {
+        return .used(0, failure)
+      }
       blockFrames = 1
       blockBytes = FrameHeader.size + header.length
     }
@@ -76,24 +80,16 @@ extension HTTP2ServerSession {
   private mutating func useBlock(
     _ header: FrameHeader, _ block: UnsafeRawBufferPointer, _ reader: inout HTTP2HeadReader
   ) -> HTTP2ServerEvent? {
-    let payload = UnsafeRawBufferPointer(
-      rebasing: block[FrameHeader.size..<(FrameHeader.size + header.length)])
+    let payload = Self.payload(header, block)
     guard let fragment = Self.fragment(header, payload) else {
-      return fail(header.length == 0 ? .frameSize : .badPadding, .protocolError)
+      return checkFragment(header, payload)
     }
     reader.arena.compact()
     reader.arena.open()
-    var isLast = header.flags.has(.endHeaders)
-    var isRead = blocks.decode(fragment, isLast: isLast, into: &reader.arena)
-    var at = FrameHeader.size + header.length
-    while !isLast && isRead {
-      let next = FrameHeader(reading: block.baseAddress! + at)
-      isLast = next.flags.has(.endHeaders)
-      let start = at + FrameHeader.size
-      at = start + next.length
-      isRead = blocks.decode(
-        UnsafeRawBufferPointer(rebasing: block[start..<at]), isLast: isLast, into: &reader.arena)
-    }
+    let isRead =
+      header.flags.has(.endHeaders)
+      ? blocks.decode(fragment, into: &reader.arena, &reader.scratch)
+      : decodeJoined(fragment, behind: FrameHeader.size + header.length, block, &reader)
     reader.arena.close()
     guard isRead else { return fail(.fieldBlock, .compressionError) }
     let endsStream = header.flags.has(.endStream)
@@ -105,6 +101,40 @@ extension HTTP2ServerSession {
     }
     if options.side == .client { return strayHead(header.stream) }
     return open(header, dependsOnItself: Self.dependsOnItself(header, payload), &reader)
+  }
+
+  /// Decodes a block that CONTINUATION frames go on with.
+  private mutating func decodeJoined(
+    _ fragment: UnsafeRawBufferPointer, behind: Int, _ frames: UnsafeRawBufferPointer,
+    _ reader: inout HTTP2HeadReader
+  ) -> Bool {
+    reader.scratch.beginJoin(frames.count)
+    reader.scratch.join(fragment)
+    var at = behind
+    while at < frames.count {
+      let next = FrameHeader(reading: frames.baseAddress! + at)
+      let start = at + FrameHeader.size
+      at = start + next.length
+      reader.scratch.join(UnsafeRawBufferPointer(rebasing: frames[start..<at]))
+    }
+    let block = reader.scratch.block
+    return blocks.decode(block, into: &reader.arena, &reader.scratch)
+  }
+
+  /// The payload of the frame that a block begins with.
+  private static func payload(
+    _ header: FrameHeader, _ block: UnsafeRawBufferPointer
+  ) -> UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(
+      rebasing: block[FrameHeader.size..<(FrameHeader.size + header.length)])
+  }
+
+  /// The failure of a HEADERS frame that is too short for its padding or priority; nil: it is not.
+  private mutating func checkFragment(
+    _ header: FrameHeader, _ payload: UnsafeRawBufferPointer
+  ) -> HTTP2ServerEvent? {
+    guard Self.fragment(header, payload) == nil else { return nil }
+    return fail(header.length == 0 ? .frameSize : .badPadding, .protocolError)
   }
 
   /// A HEADERS frame without padding and priority; nil if it is too short for them.
@@ -163,7 +193,11 @@ extension HTTP2ServerSession {
       return nil
     }
     streams[stream].pointee.remoteEnded = endsStream
-    if reader.arena.isTooLarge { return .headTooLarge(stream: stream, endsStream: endsStream) }
+    if reader.arena.isTooLarge {
+      // Small on the wire, it may have been large to decode.
+      budget.spend(.wastedStream)
+      return .headTooLarge(stream: stream, endsStream: endsStream)
+    }
     if let value = reader.head.first("priority") {
       let priority = Priority(value)
       streams[stream].pointee.urgency = priority.urgency

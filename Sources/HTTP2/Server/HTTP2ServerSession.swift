@@ -63,10 +63,8 @@ public struct HTTP2ServerSession: ~Copyable {
   var hasWrittenPreface = false
   public internal(set) var failure: HTTP2ServerFailure?
 
-  /// - Returns: nil if memory ran out.
-  public init?(_ options: HTTP2ServerOptions, fields: Int, memory: HTTP2Memory) {
-    guard let blocks = FieldBlockReader(fieldLimit: fields, memory: memory) else { return nil }
-    self.blocks = blocks
+  public init(_ options: HTTP2ServerOptions, fields: Int, memory: HTTP2Memory) {
+    blocks = FieldBlockReader(fieldLimit: fields, memory: memory)
     self.options = options
     position = options.side == .server ? .preface : .firstFrame
     streams = ServerStreams(capacity: options.streams)
@@ -178,9 +176,9 @@ public struct HTTP2ServerSession: ~Copyable {
     return .reset(tag: tag, code: code, byClient: false)
   }
 
-  /// Sends RST_STREAM for a stream that has a record.
+  /// Sends RST_STREAM for a stream that has a record; behind an error of the connection GOAWAY tells all.
   mutating func close(_ stream: Int, _ code: HTTP2ErrorCode) {
-    control.push(.reset(streams[stream].pointee.id, code))
+    if failure == nil { control.push(.reset(streams[stream].pointee.id, code)) }
     release(stream, .byReset)
   }
 

@@ -79,6 +79,7 @@ public struct HTTP2ServerFailure: Error, Equatable, Sendable {
 /// Where the head lies that was read last: one for all connections of a thread.
 public struct HTTP2HeadReader: ~Copyable {
   var arena: HeadArena
+  var scratch = BlockScratch()
   let fieldLimit: Int
 
   /// - Parameters:

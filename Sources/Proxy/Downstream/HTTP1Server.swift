@@ -195,4 +195,8 @@ struct HTTP1Server: ~Copyable {
   static var http2Refusal: StaticString {
     "\0\0\0\u{4}\0\0\0\0\0\0\0\u{8}\u{7}\0\0\0\0\0\0\0\0\0\0\0\0\u{d}"
   }
+  /// The same with PROTOCOL_ERROR (0x1), where it would be served but for its preface.
+  static var http2PrefaceError: StaticString {
+    "\0\0\0\u{4}\0\0\0\0\0\0\0\u{8}\u{7}\0\0\0\0\0\0\0\0\0\0\0\0\u{1}"
+  }
 }

@@ -1,6 +1,8 @@
 // What HTTP/2 keeps of a connection, a client's or a server's. Frames of all streams leave through one
 // buffer, in the order in which they were put there; whose bytes a send has is noted beside it, so that
 // each stream's owner hears of its own.
+//
+// TRAP: (file) the memory of a list that has something in it.
 
 import HTTP2
 import MillraceEngine
@@ -19,15 +21,55 @@ struct StreamBytes {
   var count: Int
 }
 
+/// A list of them. Not an array: to walk over one, and to append it, retains it.
+struct StreamBytesList: ~Copyable {
+  private var first: UnsafeMutablePointer<StreamBytes>?
+  private var capacity = 0
+  private(set) var count = 0
+
+  deinit { first?.deallocate() }
+
+  var isEmpty: Bool { count == 0 }
+
+  subscript(index: Int) -> StreamBytes {
+    // TRAP: the index is below the count, which the caller walks up to.
+    precondition(index >= 0 && index < count, "no bytes of a stream there")
+    return first![index]
+  }
+
+  mutating func append(_ bytes: StreamBytes) {
+    if count == capacity { grow() }
+    (first! + count).initialize(to: bytes)
+    count += 1
+  }
+
+  mutating func append(_ other: borrowing StreamBytesList) {
+    for index in 0..<other.count { append(other[index]) }
+  }
+
+  /// Keeps the memory.
+  mutating func removeAll() { count = 0 }
+
+  private mutating func grow() {
+    let larger = UnsafeMutablePointer<StreamBytes>.allocate(capacity: max(8, capacity * 2))
+    if let first {
+      larger.update(from: first, count: count)
+      first.deallocate()
+    }
+    first = larger
+    capacity = max(8, capacity * 2)
+  }
+}
+
 struct HTTP2Connection: ~Copyable {
   var session: HTTP2ServerSession
   /// Frames that wait for the transport, as plaintext.
   var outgoing = SendBuffer()
   /// Exchanges whose bytes are in `outgoing`, in what the transport has still to send, and in the send
   /// in flight.
-  var queued: [StreamBytes] = []
-  var waiting: [StreamBytes] = []
-  var flying: [StreamBytes] = []
+  var queued = StreamBytesList()
+  var waiting = StreamBytesList()
+  var flying = StreamBytesList()
   /// Exchanges with output for which there was no room.
   var ready: [ExchangeKey] = []
   /// Slots of all exchanges of the connection.
@@ -58,14 +100,14 @@ struct HTTP2Connection: ~Copyable {
 
   /// The transport has taken what was in `outgoing`.
   mutating func handedOver() {
-    waiting.append(contentsOf: queued)
-    queued.removeAll(keepingCapacity: true)
+    waiting.append(queued)
+    queued.removeAll()
   }
 
   /// The transport has begun to send what it had.
   mutating func tookOff() {
     swap(&waiting, &flying)
-    waiting.removeAll(keepingCapacity: true)
+    waiting.removeAll()
   }
 
   // MARK: The name of a stream's owner, as its session keeps it

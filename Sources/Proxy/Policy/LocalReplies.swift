@@ -12,20 +12,20 @@ enum LocalReplies {
 
   /// Why the proxy answers a request itself; nil: a server is asked.
   @inline(__always)
-  static func reason(_ request: RequestView, _ plan: borrowing LivePlan) -> Failure.Kind? {
+  static func reason(_ request: RequestView, via: PlanBytes) -> Failure.Kind? {
     if request.method == .connect && !request.isExtendedConnect || request.method == .trace {
       return .methodRefused
     }
     if request.presentFields.isDisjoint(with: [.via, .maxForwards]) { return nil }
-    return reasonInFields(request, plan)
+    return reasonInFields(request, via)
   }
 
   @inline(never)
   private static func reasonInFields(
-    _ request: RequestView, _ plan: borrowing LivePlan
+    _ request: RequestView, _ via: PlanBytes
   ) -> Failure.Kind? {
-    if plan.via.count > 0, request.presentFields.has(.via),
-      request.viaCount(of: plan.via.raw) >= viaLoopLimit
+    if via.count > 0, request.presentFields.has(.via),
+      request.viaCount(of: via.raw) >= viaLoopLimit
     {
       return .loopDetected
     }

@@ -133,7 +133,11 @@ extension Relay where E: ~Copyable {
     let before = x.pointee.held.count
     var content: Int?
     if x.pointee.repliesInHTTP2 {
-      content = x.pointee.held.append(HTTP1Server.http2Refusal) ? 0 : nil
+      let d = downstream(of: x)
+      let isServed =
+        loop.plan.listeners[Int(d.pointee.listener)].servesHTTP2 && !d.pointee.isTLS
+      let refusal = isServed ? HTTP1Server.http2PrefaceError : HTTP1Server.http2Refusal
+      content = x.pointee.held.append(refusal) ? 0 : nil
     } else {
       content = downstreams.reply(
         x.pointee.downstream, status: actions.status,

@@ -14,12 +14,9 @@ extension Relay where E: ~Copyable {
   // MARK: The connection
 
   /// Begins HTTP/2 on a connection that has not used any input yet.
-  /// - Returns: false if there is no memory for a session, and then the connection ends.
+  /// - Returns: whether the connection is still there.
   mutating func beginHTTP2(_ d: DownstreamPointer) -> Bool {
-    guard downstreams.http2.open(d.pointee.slot) else {
-      downstreams.join(d, resets: true, &loop)
-      return false
-    }
+    downstreams.http2.open(d.pointee.slot)
     d.pointee.isHTTP2 = true
     // A request has to come in the time that a head has.
     http2(d).pointee.idleUntil = d.transport.pointee.deadline
@@ -33,6 +30,23 @@ extension Relay where E: ~Copyable {
   func mayBeginHTTP2(_ d: DownstreamPointer) -> Bool {
     d.pointee.http1.isFresh && !d.pointee.isTLS
       && loop.plan.listeners[Int(d.pointee.listener)].servesHTTP2
+  }
+
+  /// Whether what a connection without TLS begins with is neither HTTP/2's preface nor a request line with
+  /// a version. Where both may be spoken such a preface is answered by GOAWAY (RFC 9113 3.4): who reads
+  /// frames can make nothing of a status line, and who reads lines sees the end.
+  func isOfNeither(_ d: DownstreamPointer, _ bytes: UnsafeRawBufferPointer) -> Bool {
+    guard mayBeginHTTP2(d) else { return false }
+    let end = bytes.firstIndex(of: UInt8(ascii: "\n")) ?? bytes.count
+    let version = staticBytes("HTTP/")
+    var at = 0
+    while at + version.count <= end {
+      if UnsafeRawBufferPointer(rebasing: bytes[at..<at + version.count]).elementsEqual(version) {
+        return false
+      }
+      at += 1
+    }
+    return true
   }
 
   /// New plaintext.
@@ -111,7 +125,7 @@ extension Relay where E: ~Copyable {
     loop.logger.debug(
       "http2 failed reason=\(failure.label) client=\(downstreams.clientName(d)) code=\(failure.code.label)"
     )
-    if failure.reason == .flood { loop.counters.http2Floods += 1 }
+    if failure.code == .enhanceYourCalm { loop.counters.http2Floods += 1 }
     loop.counters.badRequests += 1
     endExchanges(d) { $0.downstreamGone() }
     downstreams.closeWhenSent(d)

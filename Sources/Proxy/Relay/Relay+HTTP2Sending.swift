@@ -58,40 +58,67 @@ extension Relay where E: ~Copyable {
       x.pointee.request.http2.isReady = false
       guard x.pointee.state.mayLeave else { continue }
       _ = pushHeld(x)
-      // It found none again.
-      if let x = exchange(key), x.pointee.request.http2.isReady { return }
+      guard let x = exchange(key), x.pointee.request.http2.isReady else { continue }
+      // It found none again, and has not had its turn.
+      if c.pointee.ready.last == key {
+        c.pointee.ready.removeLast()
+        c.pointee.ready.insert(key, at: min(index, c.pointee.ready.count))
+      }
+      return
     }
   }
 
-  /// The place of the exchange whose turn it is: by urgency, and then the one that has waited longest.
+  /// The place of the exchange whose turn it is: by urgency, and then the one that has waited longest. A
+  /// response whose parts are of no use by themselves gives its turn to the first such one that was asked
+  /// for (RFC 9218 10).
   private func mostUrgent(_ c: UnsafeMutablePointer<HTTP2Connection>) -> Int? {
-    var best: Int?
-    var urgency = UInt8.max
+    var best: (index: Int, priority: Priority, id: UInt32)?
+    var turn = 0
     for (index, key) in c.pointee.ready.enumerated() {
       guard let x = exchange(key) else { return index }
-      let place = x.pointee.request.http2.place
-      let own = place >= 0 ? c.pointee.session.priority(Int(place)).urgency : 0
-      if own < urgency {
-        urgency = own
-        best = index
+      let id = x.pointee.request.http2.id
+      let priority = priority(of: x, c)
+      guard let found = best else {
+        best = (index, priority, id)
+        continue
+      }
+      if priority.urgency < found.priority.urgency {
+        best = (index, priority, id)
+        turn = index
+      } else if priority == found.priority, !priority.isIncremental, id < found.id {
+        best = (index, priority, id)
       }
     }
-    return best
+    guard let best else { return nil }
+    if best.index != turn { c.pointee.ready.swapAt(best.index, turn) }
+    return turn
+  }
+
+  private func priority(
+    of x: ExchangePointer, _ c: UnsafeMutablePointer<HTTP2Connection>
+  ) -> Priority {
+    let place = x.pointee.request.http2.place
+    if place >= 0 { return c.pointee.session.priority(Int(place)) }
+    // Its last frames are written: it is done with once they have left.
+    var priority = Priority()
+    priority.urgency = 0
+    return priority
   }
 
   /// The transport took all that was in flight.
   mutating func http2Sent(_ d: DownstreamPointer) {
     let c = http2(d)
     let t = d.transport
-    var taken: [StreamBytes] = []
+    var taken = StreamBytesList()
     swap(&taken, &c.pointee.flying)
-    for bytes in taken {
+    for index in 0..<taken.count {
+      let bytes = taken[index]
       guard let x = exchange(bytes.key) else { continue }
       if x.pointee.state.mode == .tunnel { noteTaken(x) }
       _ = perform(x, x.pointee.state.responseTaken(bytes.count))
     }
     // The memory is kept for the next send.
-    taken.removeAll(keepingCapacity: true)
+    taken.removeAll()
     if c.pointee.flying.isEmpty { swap(&taken, &c.pointee.flying) }
     if t.pointee.closing == .open && c.pointee.exchanges.isEmpty && t.pointee.unsent.isEmpty {
       idleHTTP2(d)

@@ -54,7 +54,9 @@ extension Relay where E: ~Copyable {
       case .incomplete: return
       // It is looked at once more, as a whole.
       case .rejected(.http2Preface) where mayBeginHTTP2(d): break
-      case .rejected(let rejection): return reject(d, rejection)
+      case .rejected(let rejection):
+        let isOfNeither = isOfNeither(d, d.transport.pointee.unread.peek())
+        return reject(d, rejection, inHTTP2: isOfNeither)
       case .found: break
       }
     }
@@ -102,7 +104,8 @@ extension Relay where E: ~Copyable {
         if beginHTTP2(d) { http2Input(d, slice) }
         return
       case .rejected(let rejection):
-        return reject(d, rejection, Self.method(begunBy: slice.bytes))
+        return reject(
+          d, rejection, Self.method(begunBy: slice.bytes), inHTTP2: isOfNeither(d, slice.bytes))
       }
     }
     if let x = exchange(of: d) { requestTurnEnded(x, d) }

@@ -81,6 +81,7 @@ extension Relay where E: ~Copyable {
 
   mutating func malformed(_ x: ExchangePointer, _ label: StaticString) -> Bool {
     loop.logger.debug("malformed upstream response reason=\(label)")
+    if let u = upstream(of: x) { upstreams.refuseMalformed(u) }
     return perform(x, x.pointee.state.fail(.upstreamMalformed))
   }
 

@@ -152,7 +152,7 @@ extension Relay where E: ~Copyable {
   private mutating func route(
     _ x: ExchangePointer, _ d: DownstreamPointer, _ request: RequestView
   ) -> Actions {
-    if let reason = LocalReplies.reason(request, loop.plan) {
+    if let reason = LocalReplies.reason(request, via: loop.plan.via) {
       // What a client sends behind CONNECT is for a tunnel that there will not be.
       if request.method == .connect { downstreams.announceLast(x.pointee.downstream) }
       return x.pointee.state.replyLocally(reason)
@@ -306,13 +306,16 @@ extension Relay where E: ~Copyable {
   // MARK: Refusals
 
   /// Answers a request that could not be understood, and ends the connection.
-  /// - Parameter method: what is known of it; nil: what is unread tells.
+  /// - Parameters:
+  ///   - method: what is known of it; nil: what is unread tells.
+  ///   - inHTTP2: the client may speak HTTP/2, though not rightly.
   mutating func reject(
-    _ d: DownstreamPointer, _ rejection: HeadRejection, _ method: HTTPMethod? = nil
+    _ d: DownstreamPointer, _ rejection: HeadRejection, _ method: HTTPMethod? = nil,
+    inHTTP2: Bool = false
   ) {
     reject(
       d, .badRequest, status: rejection.status, label: rejection.label, method,
-      inHTTP2: rejection == .http2Preface)
+      inHTTP2: inHTTP2 || rejection == .http2Preface)
   }
 
   /// What a head that is not whole, or not right, may be of: a client that asked by HEAD takes no content

@@ -117,7 +117,10 @@ extension Relay where E: ~Copyable {
     switch s.pointee.phase {
     case .assigned: return perform(x, x.pointee.state.upstreamStale())
     case .busy: break
-    case .connecting, .handshaking, .idle: return true
+    // Nothing has left: its connection could not be gone on with for want of memory. One that could not be
+    // made is `sharedFailed`.
+    case .connecting, .handshaking: return perform(x, x.pointee.state.fail(.resourcesExhausted))
+    case .idle: return true
     }
     if s.pointee.http2.hasEnded {
       // The response is whole, and waits for its client; the server wants no more of the request.
@@ -239,9 +242,10 @@ extension Relay where E: ~Copyable {
   mutating func sharedSent(_ u: UpstreamPointer) {
     let c = upstreams.http2[u.pointee.slot]
     let t = u.transport
-    var taken: [StreamBytes] = []
+    var taken = StreamBytesList()
     swap(&taken, &c.pointee.flying)
-    for bytes in taken {
+    for index in 0..<taken.count {
+      let bytes = taken[index]
       guard let s = upstreams.stream(bytes.key), let x = exchange(of: s) else { continue }
       let d = downstream(of: x)
       if perform(x, x.pointee.state.requestTaken(bytes.count)), !x.pointee.state.awaitsServer,
@@ -252,7 +256,7 @@ extension Relay where E: ~Copyable {
       if d.pointee.isHTTP2 { flush(d) }
     }
     // The memory is kept for the next send.
-    taken.removeAll(keepingCapacity: true)
+    taken.removeAll()
     if c.pointee.flying.isEmpty { swap(&taken, &c.pointee.flying) }
     guard t.pointee.closing == .open else { return }
     pushReadyStreams(u)

@@ -86,6 +86,11 @@ extension Relay where E: ~Copyable {
     if !s.transport.pointee.unread.isEmpty || x.pointee.state.responseFlow.isPaused {
       return s.transport.pointee.unread.append(slice.bytes, &loop.engine)
     }
+    // It leaves with the end, and so not before a record says that the response is whole.
+    if c.pointee.session.isLastContent(stream) {
+      s.pointee.http2.lastContent = consume slice
+      return
+    }
     let d = downstream(of: x)
     _ = relayServerContent(s, x, slice)
     flush(d)
@@ -97,7 +102,14 @@ extension Relay where E: ~Copyable {
   ) -> Bool {
     var slice = input
     setResponseDeadline(s, x)
-    while slice.count > 0 {
+    // With the last byte of a known length the response is whole to its client, and its record has to be
+    // durable before that; but only END_STREAM says that it is whole.
+    let kept = upstreams.awaitsEnd(s) ? 1 : 0
+    if s.pointee.http2.hasEnded {
+      // A client of HTTP/2 gets END_STREAM with the last content, or with the trailers behind it.
+      x.pointee.request.http2.remaining = s.pointee.http2.trailers == nil ? Int64(slice.count) : -1
+    }
+    while slice.count > kept {
       let limit = downstreams.contentLimit(x.pointee.downstream, x.pointee.request)
       if limit == 0 {
         s.transport.pointee.unread.putBack(slice, &loop.engine)
@@ -111,7 +123,7 @@ extension Relay where E: ~Copyable {
         guard perform(x, x.pointee.state.responseBlocked()) else { return false }
         return responseTurnEnded(s, x)
       }
-      let count = min(limit, slice.count)
+      let count = min(limit, slice.count - kept)
       let before = x.pointee.held.count
       guard
         downstreams.content(
@@ -122,6 +134,11 @@ extension Relay where E: ~Copyable {
       upstreams.consume(s, count)
       slice.dropPrefix(count)
     }
+    if slice.count > 0 {
+      s.pointee.http2.holdsLast = true
+      s.transport.pointee.unread.putBack(slice, &loop.engine)
+      return responseTurnEnded(s, x)
+    }
     if s.pointee.http2.hasEnded { return serverResponseEnded(s, x) }
     return responseTurnEnded(s, x)
   }
@@ -130,6 +147,7 @@ extension Relay where E: ~Copyable {
   mutating func resumeServerResponse(_ s: UpstreamPointer, _ x: ExchangePointer) -> Bool {
     s.transport.pointee.paused = false
     setResponseDeadline(s, x)
+    if s.pointee.http2.holdsLast && !s.pointee.http2.hasEnded { return true }
     guard let slice = s.transport.pointee.unread.takeAll() else {
       return s.pointee.http2.hasEnded && x.pointee.state.response == .relaying
         ? serverResponseEnded(s, x) : true
@@ -155,10 +173,13 @@ extension Relay where E: ~Copyable {
   /// The response is whole, behind what is unread.
   mutating func serverStreamEnded(_ s: UpstreamPointer, _ x: ExchangePointer) -> Bool {
     s.pointee.http2.hasEnded = true
-    guard s.transport.pointee.unread.isEmpty, x.pointee.state.response == .relaying else {
-      return true
+    guard x.pointee.state.response == .relaying else { return true }
+    if s.pointee.http2.holdsLast && !x.pointee.state.responseFlow.isPaused {
+      s.pointee.http2.lastContent = s.transport.pointee.unread.takeAll()
     }
-    return serverResponseEnded(s, x)
+    guard s.transport.pointee.unread.isEmpty else { return true }
+    guard let last = s.pointee.http2.lastContent.take() else { return serverResponseEnded(s, x) }
+    return relayServerContent(s, x, last)
   }
 
   mutating func serverResponseEnded(_ s: UpstreamPointer, _ x: ExchangePointer) -> Bool {

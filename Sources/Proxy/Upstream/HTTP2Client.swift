@@ -41,13 +41,10 @@ struct HTTP2Client: ~Copyable {
   @inline(__always)
   subscript(slot: UInt32) -> UnsafeMutablePointer<HTTP2Connection> { connections + Int(slot) }
 
-  /// Begins a session on a connection. - Returns: false if memory ran out.
-  func open(_ slot: UInt32) -> Bool {
-    guard let session = HTTP2ServerSession(options, fields: fields, memory: memory) else {
-      return false
-    }
+  /// Begins a session on a connection.
+  func open(_ slot: UInt32) {
+    let session = HTTP2ServerSession(options, fields: fields, memory: memory)
     (connections + Int(slot)).initialize(to: HTTP2Connection(session: session))
-    return true
   }
 
   func close(_ slot: UInt32) { (connections + Int(slot)).deinitialize(count: 1) }

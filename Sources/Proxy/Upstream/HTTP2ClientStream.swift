@@ -28,6 +28,10 @@ struct HTTP2ClientStream: ~Copyable {
   var remaining: Int64 = -1
   /// The response is whole, behind what is unread.
   var hasEnded = false
+  /// The last byte of the content waits, unread, for END_STREAM to say that the response is whole.
+  var holdsLast = false
+  /// The last content, between its event and that of the end, which comes next.
+  var lastContent: BufferSlice?
   /// The trailers behind it, as lines of HTTP/1.1.
   var trailers: BufferSlice?
 }

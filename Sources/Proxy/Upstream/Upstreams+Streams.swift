@@ -43,11 +43,7 @@ extension Upstreams {
       left: Int32(loop.plan.upstreams[Int(group)].servers[Int(server)].addresses.count) - 1)
     let made = connect(-1, group, server, first, &loop)
     guard case .connecting(let u) = made else { return made }
-    guard http2.open(u.pointee.slot) else {
-      u.pointee.kind = .http1
-      close(u, &loop)
-      return .failed(.resourcesExhausted)
-    }
+    http2.open(u.pointee.slot)
     linkShared(u)
     return made
   }
@@ -90,7 +86,7 @@ extension Upstreams {
     _ u: UpstreamPointer, asksTunnel: Bool, _ loop: inout Loop<E>
   ) -> UpstreamPointer? {
     let exchange = UInt32(bitPattern: u.pointee.exchange)
-    guard http2.open(u.pointee.slot) else { return nil }
+    http2.open(u.pointee.slot)
     detach(u)
     u.pointee.kind = .http2
     linkShared(u)
@@ -285,6 +281,21 @@ extension Upstreams {
   mutating func expect(_ u: UpstreamPointer, _ length: Int64) {
     guard u.pointee.http2.place >= 0 else { return }
     connection(of: u).pointee.session.expectContent(Int(u.pointee.http2.place), length)
+  }
+
+  /// Whether only END_STREAM is still to come of a response whose length is known.
+  func awaitsEnd(_ u: UpstreamPointer) -> Bool {
+    guard u.pointee.http2.place >= 0 else { return false }
+    return connection(of: u).pointee.session.awaitsEnd(Int(u.pointee.http2.place))
+  }
+
+  /// A response that breaks a rule of messages is its stream's error (RFC 9113 8.1.1).
+  mutating func refuseMalformed(_ u: UpstreamPointer) {
+    guard u.pointee.kind == .stream, u.pointee.http2.place >= 0, u.pointee.http2.hasLeft else {
+      return
+    }
+    connection(of: u).pointee.session.reset(Int(u.pointee.http2.place), .protocolError)
+    u.pointee.http2.place = -1
   }
 
   /// Content of a response has been passed on: its windows may open again.
