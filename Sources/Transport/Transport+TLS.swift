@@ -162,12 +162,11 @@ extension Transport {
       frame.count + records * TLSSession.recordOverheadMaximum + TLSSession.answerMaximum
       + channel.pointee.session.pendingOutput
     guard wire <= unsent.inlineRoom() else { return encryptLarge(channel, frame, wire, &engine) }
-    let segments = frame.segmentCount
-    for i in 0..<segments {
-      let segment = frame.segment(i)
+    var pieces = RecordPieces(frame.segmentCount > 1 ? engine.lease() : nil)
+    while let piece = pieces.next(frame) {
       var isWhole = true
       let written = unsent.write(capacity: 1) { room in
-        let transfer = channel.pointee.session.send(segment, output: room)
+        let transfer = channel.pointee.session.send(piece, output: room)
         isWhole = transfer.progress == .wantsInput
         return transfer.output
       }
@@ -194,12 +193,11 @@ extension Transport {
     var left = wire
     var area = sealingArea(left, &engine)
     var used = 0
-    let segments = frame.segmentCount
-    for i in 0..<segments {
-      let segment = frame.segment(i)
+    var pieces = RecordPieces(frame.segmentCount > 1 ? engine.lease() : nil)
+    while let piece = pieces.next(frame) {
       var sent = 0
-      while sent < segment.count {
-        let record = min(segment.count - sent, TLSSession.recordPlaintextMaximum)
+      while sent < piece.count {
+        let record = min(piece.count - sent, TLSSession.recordPlaintextMaximum)
         // A record that does not fit what is left would be kept back in part by the session.
         let isFull =
           used > 0 && area.count - used < record + TLSSession.recordOverheadMaximum
@@ -207,13 +205,13 @@ extension Transport {
         if !isFull {
           let room = UnsafeMutableRawBufferPointer(rebasing: area.mutableBytes[used...])
           let transfer = channel.pointee.session.send(
-            UnsafeRawBufferPointer(rebasing: segment[sent...]), output: room)
+            UnsafeRawBufferPointer(rebasing: piece[sent...]), output: room)
           if case .failed = transfer.progress { return .failed }
           sent += transfer.consumed
           used += transfer.output
           left -= transfer.output
         }
-        guard sent < segment.count else { break }
+        guard sent < piece.count else { break }
         area.truncate(to: used)
         guard unsent.append(area) else { return .noRoom }
         area = sealingArea(max(left, Self.coldArea), &engine)

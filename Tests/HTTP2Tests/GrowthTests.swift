@@ -8,7 +8,7 @@ import Testing
 struct GrowthTests {
   @Test("records of streams keep their places and what they hold")
   func streams() {
-    var streams = ServerStreams(capacity: 100)
+    var streams = StreamTable(capacity: 100)
     var places: [UInt32: Int] = [:]
     for number in UInt32(0)..<100 {
       let id = 2 * number + 1

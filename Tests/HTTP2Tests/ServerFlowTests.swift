@@ -9,7 +9,7 @@ import Testing
 struct ServerFlowTests {
   /// A response as frames: a head and content as far as the window goes.
   private static func response(
-    _ session: inout HTTP2ServerSession, _ stream: Int, content: [UInt8] = [], ends: Bool = true,
+    _ session: inout HTTP2Endpoint, _ stream: Int, content: [UInt8] = [], ends: Bool = true,
     _ fields: (inout FieldBlockWriter) -> Void = { _ in }
   ) -> [UInt8] {
     let id = session.id(stream)
@@ -29,7 +29,7 @@ struct ServerFlowTests {
   }
 
   private static func data(
-    _ session: inout HTTP2ServerSession, _ stream: Int, _ content: [UInt8], ends: Bool
+    _ session: inout HTTP2Endpoint, _ stream: Int, _ content: [UInt8], ends: Bool
   ) -> [UInt8] {
     var bytes: [UInt8] = []
     var rest = content[...]
@@ -100,7 +100,7 @@ struct ServerFlowTests {
       var limits = HTTP2Configuration(.client)
       limits.headBytes = 100_000
       var client = Side(limits, memory)
-      var options = HTTP2ServerOptions()
+      var options = HTTP2EndpointOptions()
       options.headBytes = 100_000
       var server = ServerHarness(options)
       let value = String(repeating: "v", count: size)
@@ -171,7 +171,7 @@ struct ServerFlowTests {
 
   @Test("Windows grow while content is passed on, up to bounds for a stream and for all of them")
   func growth() {
-    var options = HTTP2ServerOptions()
+    var options = HTTP2EndpointOptions()
     options.growthMaximum = 1_500_000
     var server = ServerHarness(options)
     server.hear(ServerHarness.hello + postFrame(1) + postFrame(3))
@@ -200,7 +200,7 @@ struct ServerFlowTests {
   @Test(
     "DATA up to a window is taken, one byte more is an error of its stream or of the connection")
   func windows() {
-    func send(_ count: Int, _ options: HTTP2ServerOptions) -> ServerHarness {
+    func send(_ count: Int, _ options: HTTP2EndpointOptions) -> ServerHarness {
       var server = ServerHarness(options)
       server.consumes = false
       server.hear(ServerHarness.hello + postFrame(1))
@@ -212,7 +212,7 @@ struct ServerFlowTests {
       }
       return server
     }
-    var options = HTTP2ServerOptions()
+    var options = HTTP2EndpointOptions()
     options.streamWindow = 40_000
     for (count, code) in [(39_999, nil), (40_000, nil), (40_001, UInt32(3))] {
       let server = send(count, options)
@@ -230,7 +230,7 @@ struct ServerFlowTests {
     "Streams up to the limit are opened, the next is refused, and a place that is free serves again"
   )
   func streamLimit() {
-    var options = HTTP2ServerOptions()
+    var options = HTTP2EndpointOptions()
     options.streams = 3
     var server = ServerHarness(options)
     server.hear(ServerHarness.hello + postFrame(1) + postFrame(3) + postFrame(5))
@@ -249,7 +249,7 @@ struct ServerFlowTests {
     // Names, values and 32 for each of four fields.
     let base = 4 * 32 + 7 + 3 + 7 + 4 + 10 + 1 + 5 + 1
     for (extra, event) in [(-1, "head."), (0, "head."), (1, "too large")] {
-      var options = HTTP2ServerOptions()
+      var options = HTTP2EndpointOptions()
       options.headBytes = base + 32 + 1 + 10
       var server = ServerHarness(options)
       let line = ("x", String(repeating: "v", count: 10 + extra))
@@ -311,7 +311,7 @@ struct ServerFlowTests {
 
   @Test("What is still to come of a frame is not the next stream's in the place of its own")
   func restOfAFrame() {
-    var options = HTTP2ServerOptions()
+    var options = HTTP2EndpointOptions()
     options.side = .client
     var client = ServerHarness(options)
     client.hear(frame(4))
@@ -333,7 +333,7 @@ struct ServerFlowTests {
   func table() {
     var random = SystemRandomNumberGenerator()
     for capacity in [1, 2, 3, 100, 128] {
-      var streams = ServerStreams(capacity: capacity)
+      var streams = StreamTable(capacity: capacity)
       var model: [UInt32: Int] = [:]
       var id: UInt32 = 1
       for _ in 0..<2_000 {

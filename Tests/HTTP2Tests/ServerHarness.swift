@@ -18,7 +18,7 @@ struct ServerHarness: ~Copyable {
 
   static let hello = preface + frame(4)
 
-  var session: HTTP2ServerSession
+  var session: HTTP2Endpoint
   private var reader: HTTP2HeadReader
   private let memory = HTTP2Memory()
   private var pending: [UInt8] = []
@@ -33,10 +33,10 @@ struct ServerHarness: ~Copyable {
   var writes = true
   var now: Int64 = 1_000_000_000
   /// Called with each event; may answer.
-  var answer: (inout HTTP2ServerSession, HTTP2ServerEvent) -> [UInt8] = { _, _ in [] }
+  var answer: (inout HTTP2Endpoint, HTTP2EndpointEvent) -> [UInt8] = { _, _ in [] }
 
-  init(_ options: HTTP2ServerOptions = HTTP2ServerOptions(), fields: Int = 128) {
-    session = HTTP2ServerSession(options, fields: fields, memory: memory)
+  init(_ options: HTTP2EndpointOptions = HTTP2EndpointOptions(), fields: Int = 128) {
+    session = HTTP2Endpoint(options, fields: fields, memory: memory)
     reader = HTTP2HeadReader(bytes: options.headBytes, fields: fields)
   }
 
@@ -78,7 +78,7 @@ struct ServerHarness: ~Copyable {
     }
   }
 
-  private mutating func note(_ event: HTTP2ServerEvent) {
+  private mutating func note(_ event: HTTP2EndpointEvent) {
     switch event {
     case .needsInput: return
     case .needsOutput: if seen.last?.event != "blocked" { seen.append(Seen(event: "blocked")) }

@@ -16,13 +16,13 @@ struct HTTP2Server: ~Copyable {
   var head: HTTP2RequestHead
   var trailers: HTTP2Trailers
   private let memory = HTTP2Memory()
-  private let options: HTTP2ServerOptions
+  private let options: HTTP2EndpointOptions
   private let fields: Int
   private var date = HTTPDate()
 
   init(_ limits: LimitsConfiguration) {
     connections = .allocate(capacity: limits.connections)
-    var options = HTTP2ServerOptions()
+    var options = HTTP2EndpointOptions()
     options.headBytes = limits.requestHead
     self.options = options
     // Pseudo-fields are fields to HPACK.
@@ -39,7 +39,7 @@ struct HTTP2Server: ~Copyable {
 
   /// Begins a session on a connection.
   func open(_ slot: UInt32) {
-    let session = HTTP2ServerSession(options, fields: fields, memory: memory)
+    let session = HTTP2Endpoint(options, fields: fields, memory: memory)
     (connections + Int(slot)).initialize(to: HTTP2Connection(session: session))
   }
 

@@ -62,7 +62,7 @@ struct StreamBytesList: ~Copyable {
 }
 
 struct HTTP2Connection: ~Copyable {
-  var session: HTTP2ServerSession
+  var session: HTTP2Endpoint
   /// Frames that wait for the transport, as plaintext.
   var outgoing = SendBuffer()
   /// Exchanges whose bytes are in `outgoing`, in what the transport has still to send, and in the send
@@ -97,7 +97,7 @@ struct HTTP2Connection: ~Copyable {
   var isBlocked = false
   var ping = KeepAlivePing()
 
-  init(session: consuming HTTP2ServerSession) { self.session = session }
+  init(session: consuming HTTP2Endpoint) { self.session = session }
 
   /// The transport has taken what was in `outgoing`.
   mutating func handedOver() {
@@ -189,7 +189,7 @@ struct HTTP2Connection: ~Copyable {
     guard session.hasControl else { return true }
     guard loop.prepare(&outgoing) else { return false }
     while session.hasControl, outgoing.hasRoomForOne(),
-      outgoing.inlineRoom() >= HTTP2ServerSession.controlRoom
+      outgoing.inlineRoom() >= HTTP2Endpoint.controlRoom
     {
       if writeControl() <= 0 { break }
     }
@@ -199,7 +199,7 @@ struct HTTP2Connection: ~Copyable {
   private mutating func writeControl() -> Int {
     var output = SendBuffer()
     swap(&output, &outgoing)
-    let written = output.write(capacity: HTTP2ServerSession.controlRoom) { room in
+    let written = output.write(capacity: HTTP2Endpoint.controlRoom) { room in
       session.writeControl(into: room)
     }
     swap(&output, &outgoing)

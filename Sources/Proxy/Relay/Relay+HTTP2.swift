@@ -100,7 +100,7 @@ extension Relay where E: ~Copyable {
   }
 
   /// All events but content.
-  private mutating func http2Event(_ d: DownstreamPointer, _ event: HTTP2ServerEvent) {
+  private mutating func http2Event(_ d: DownstreamPointer, _ event: HTTP2EndpointEvent) {
     let c = http2(d)
     switch event {
     case .head(let stream, let ends): startHTTP2(d, stream, endsStream: ends)
@@ -124,7 +124,7 @@ extension Relay where E: ~Copyable {
     }
   }
 
-  private mutating func http2Failed(_ d: DownstreamPointer, _ failure: HTTP2ServerFailure) {
+  private mutating func http2Failed(_ d: DownstreamPointer, _ failure: HTTP2EndpointFailure) {
     loop.logger.debug(
       "http2 failed reason=\(failure.label) client=\(downstreams.clientName(d)) code=\(failure.code.label)"
     )

@@ -79,7 +79,7 @@ extension Relay where E: ~Copyable {
   }
 
   /// All events but content.
-  private mutating func serverEvent(_ u: UpstreamPointer, _ event: HTTP2ServerEvent) {
+  private mutating func serverEvent(_ u: UpstreamPointer, _ event: HTTP2EndpointEvent) {
     let c = upstreams.http2[u.pointee.slot]
     switch event {
     case .head(let stream, let ends): serverHead(c, stream, endsStream: ends)
@@ -180,7 +180,7 @@ extension Relay where E: ~Copyable {
     }
   }
 
-  private mutating func serverFailed(_ u: UpstreamPointer, _ failure: HTTP2ServerFailure) {
+  private mutating func serverFailed(_ u: UpstreamPointer, _ failure: HTTP2EndpointFailure) {
     logServerFailure(u, failure.label, failure.code)
     endStreams(u, .ended(-EPROTO))
   }

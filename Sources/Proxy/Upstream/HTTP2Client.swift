@@ -15,7 +15,7 @@ struct HTTP2Client: ~Copyable {
   var head: HTTP2ResponseHead
   var trailers: HTTP2Trailers
   private let memory = HTTP2Memory()
-  private let options: HTTP2ServerOptions
+  private let options: HTTP2EndpointOptions
   private let fields: Int
 
   /// Streams that a connection has at most, whatever its server allows.
@@ -24,7 +24,7 @@ struct HTTP2Client: ~Copyable {
   /// - Parameter connections: slots for connections to servers.
   init(_ limits: LimitsConfiguration, connections: Int) {
     self.connections = .allocate(capacity: connections)
-    var options = HTTP2ServerOptions()
+    var options = HTTP2EndpointOptions()
     options.side = .client
     options.streams = Self.streamsMaximum
     options.headBytes = limits.requestHead
@@ -43,7 +43,7 @@ struct HTTP2Client: ~Copyable {
 
   /// Begins a session on a connection.
   func open(_ slot: UInt32) {
-    let session = HTTP2ServerSession(options, fields: fields, memory: memory)
+    let session = HTTP2Endpoint(options, fields: fields, memory: memory)
     (connections + Int(slot)).initialize(to: HTTP2Connection(session: session))
   }
 

@@ -22,7 +22,7 @@ public enum HTTP2ResponseWriter {
   /// - Parameters:
   ///   - id: the stream's number.
   ///   - endsStream: no content follows.
-  ///   - announcesNoTable: `HTTP2ServerSession.announcesNoTable`.
+  ///   - announcesNoTable: `HTTP2Endpoint.announcesNoTable`.
   ///   - room: `capacity(block:)` bytes.
   /// - Returns: bytes that were written; -1 if they do not fit.
   public static func writeHead(

@@ -5,7 +5,7 @@
 internal import Glibc
 
 /// What a connection keeps of a stream that is open or half-closed.
-struct ServerStream: BitwiseCopyable {
+struct StreamEntry: BitwiseCopyable {
   /// 0: the record is free.
   var id: UInt32 = 0
   /// The caller's name for it.
@@ -45,10 +45,10 @@ enum StreamEnd: UInt8 {
   case forgotten
 }
 
-struct ServerStreams: ~Copyable {
+struct StreamTable: ~Copyable {
   /// Room for some of them, and for more once there were more at a time: most connections have few streams,
   /// and many have none for most of their time.
-  private var records: UnsafeMutablePointer<ServerStream>
+  private var records: UnsafeMutablePointer<StreamEntry>
   private var room: Int
   /// Places of records by number, open-addressed; -1: none.
   private let table: UnsafeMutablePointer<Int16>
@@ -88,7 +88,7 @@ struct ServerStreams: ~Copyable {
   }
 
   @inline(__always)
-  subscript(index: Int) -> UnsafeMutablePointer<ServerStream> {
+  subscript(index: Int) -> UnsafeMutablePointer<StreamEntry> {
     assert(index >= 0 && index < touched && records[index].id != 0, "not a stream in use")
     return records + index
   }
@@ -121,7 +121,7 @@ struct ServerStreams: ~Copyable {
       return nil
     }
     (records + index).initialize(
-      to: ServerStream(
+      to: StreamEntry(
         id: id, sendWindow: sendWindow, receiveWindow: receiveWindow, window: receiveWindow))
     var slot = home(id)
     while table[slot] >= 0 { slot = (slot + 1) & mask }
@@ -132,7 +132,7 @@ struct ServerStreams: ~Copyable {
 
   private mutating func grow() {
     let wider = min(capacity, room * 2)
-    let place = UnsafeMutablePointer<ServerStream>.allocate(capacity: wider)
+    let place = UnsafeMutablePointer<StreamEntry>.allocate(capacity: wider)
     place.moveInitialize(from: records, count: touched)
     records.deallocate()
     records = place
@@ -166,7 +166,7 @@ struct ServerStreams: ~Copyable {
   }
 
   /// Calls `body` with each open stream.
-  func forEach(_ body: (Int, UnsafeMutablePointer<ServerStream>) -> Void) {
+  func forEach(_ body: (Int, UnsafeMutablePointer<StreamEntry>) -> Void) {
     for index in 0..<touched where records[index].id != 0 { body(index, records + index) }
   }
 

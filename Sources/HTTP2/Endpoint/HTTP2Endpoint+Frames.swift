@@ -4,7 +4,7 @@
 
 internal import Glibc
 
-extension HTTP2ServerSession {
+extension HTTP2Endpoint {
   /// A larger one is not a flood: the windows' bound of 2³¹ − 1 ends it.
   static var usefulIncrement: Int { 1024 }
   /// Bytes of content in a frame that uses a window up: a peer that gives back what it has read, frame by
@@ -14,7 +14,7 @@ extension HTTP2ServerSession {
   /// Uses a whole frame. - Returns: what the caller is to be told.
   mutating func readFrame(
     _ header: FrameHeader, _ payload: UnsafeRawBufferPointer
-  ) -> HTTP2ServerEvent? {
+  ) -> HTTP2EndpointEvent? {
     switch header.type {
     case .settings: return readSettings(header, payload)
     case .windowUpdate: return readWindowUpdate(header, payload)
@@ -43,7 +43,7 @@ extension HTTP2ServerSession {
 
   private mutating func readSettings(
     _ header: FrameHeader, _ payload: UnsafeRawBufferPointer
-  ) -> HTTP2ServerEvent? {
+  ) -> HTTP2EndpointEvent? {
     guard header.stream == 0 else { return fail(.badStream, .protocolError) }
     if header.flags.has(.ack) {
       guard payload.isEmpty else { return fail(.frameSize, .frameSizeError) }
@@ -74,7 +74,7 @@ extension HTTP2ServerSession {
 
   private mutating func readPing(
     _ header: FrameHeader, _ payload: UnsafeRawBufferPointer
-  ) -> HTTP2ServerEvent? {
+  ) -> HTTP2EndpointEvent? {
     guard header.stream == 0 else { return fail(.badStream, .protocolError) }
     guard payload.count == 8 else { return fail(.frameSize, .frameSizeError) }
     let data = payload.baseAddress!.loadUnaligned(as: UInt64.self)
@@ -86,7 +86,7 @@ extension HTTP2ServerSession {
 
   private mutating func readWindowUpdate(
     _ header: FrameHeader, _ payload: UnsafeRawBufferPointer
-  ) -> HTTP2ServerEvent? {
+  ) -> HTTP2EndpointEvent? {
     guard payload.count == 4 else { return fail(.frameSize, .frameSizeError) }
     let increment = Int(payload.baseAddress!.readUInt32(at: 0) & 0x7FFF_FFFF)
     // A window that opens by a few bytes makes frames that carry no more.
@@ -114,13 +114,13 @@ extension HTTP2ServerSession {
 
   /// What must not come for a stream that was never opened (RFC 9113 5.1); for one that has ended it is
   /// no error.
-  private mutating func checkNotIdle(_ id: UInt32) -> HTTP2ServerEvent? {
+  private mutating func checkNotIdle(_ id: UInt32) -> HTTP2EndpointEvent? {
     id > max(lastStream, passedOver) || id & 1 == 0 ? fail(.badStream, .protocolError) : nil
   }
 
   private mutating func readReset(
     _ header: FrameHeader, _ payload: UnsafeRawBufferPointer
-  ) -> HTTP2ServerEvent? {
+  ) -> HTTP2EndpointEvent? {
     guard header.stream != 0 else { return fail(.badStream, .protocolError) }
     guard payload.count == 4 else { return fail(.frameSize, .frameSizeError) }
     guard let stream = streams.find(header.stream) else {
@@ -138,7 +138,7 @@ extension HTTP2ServerSession {
   /// PRIORITY says nothing any more (RFC 9113 5.3.2), but it can still be wrong (6.3).
   private mutating func readPriority(
     _ header: FrameHeader, _ payload: UnsafeRawBufferPointer
-  ) -> HTTP2ServerEvent? {
+  ) -> HTTP2EndpointEvent? {
     guard header.stream != 0 else { return fail(.badStream, .protocolError) }
     budget.spend(.frame)
     guard payload.count == 5 else {
@@ -156,7 +156,7 @@ extension HTTP2ServerSession {
 
   private mutating func readPriorityUpdate(
     _ header: FrameHeader, _ payload: UnsafeRawBufferPointer
-  ) -> HTTP2ServerEvent? {
+  ) -> HTTP2EndpointEvent? {
     // A server may not send it (RFC 9218 7.1).
     guard header.stream == 0, options.side == .server else {
       return fail(.badStream, .protocolError)

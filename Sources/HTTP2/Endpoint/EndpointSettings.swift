@@ -9,7 +9,7 @@ public enum HTTP2Side: UInt8, Sendable, BitwiseCopyable {
 }
 
 /// What a session is made with.
-public struct HTTP2ServerOptions: Sendable {
+public struct HTTP2EndpointOptions: Sendable {
   public var side = HTTP2Side.server
   /// Streams that may be open: for a server SETTINGS_MAX_CONCURRENT_STREAMS, 1...16384.
   public var streams = 128
@@ -85,10 +85,10 @@ struct PeerSettings: Equatable {
   }
 }
 
-extension HTTP2ServerOptions {
+extension HTTP2EndpointOptions {
   /// Bytes that a connection begins with, at most.
   static var prefaceBytes: Int {
-    HTTP2ServerSession.preface.utf8CodeUnitCount + FrameHeader.size + 5 * 6 + FrameHeader.size + 4
+    HTTP2Endpoint.preface.utf8CodeUnitCount + FrameHeader.size + 5 * 6 + FrameHeader.size + 4
   }
 
   /// Writes them: a client's preface, SETTINGS, and the rest of the connection's window.
@@ -102,7 +102,7 @@ extension HTTP2ServerOptions {
     ]
     var at = 0
     if side == .client {
-      let preface = HTTP2ServerSession.preface
+      let preface = HTTP2Endpoint.preface
       memcpy(room, preface.utf8Start, preface.utf8CodeUnitCount)
       at = preface.utf8CodeUnitCount
     }

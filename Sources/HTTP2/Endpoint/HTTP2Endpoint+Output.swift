@@ -3,7 +3,7 @@
 
 internal import Glibc
 
-extension HTTP2ServerSession {
+extension HTTP2Endpoint {
   // MARK: Frames of the session's own
 
   // What only reads is `mutating` here and below: a caller in another module would copy the whole session
@@ -29,7 +29,7 @@ extension HTTP2ServerSession {
     var at = 0
     func fits(_ bytes: Int) -> Bool { room.count - at >= bytes }
     if !hasWrittenPreface {
-      guard fits(HTTP2ServerOptions.prefaceBytes) else { return 0 }
+      guard fits(HTTP2EndpointOptions.prefaceBytes) else { return 0 }
       at += options.writePreface(to: base)
       hasWrittenPreface = true
     }
@@ -136,7 +136,7 @@ extension HTTP2ServerSession {
   }
 
   /// More may be under way on a stream whose content does not wait here.
-  private mutating func grow(_ record: UnsafeMutablePointer<ServerStream>) {
+  private mutating func grow(_ record: UnsafeMutablePointer<StreamEntry>) {
     let more = record.pointee.window
     guard record.pointee.unconsumed == 0, more > 0, 2 * more <= options.streamWindowMaximum,
       growth + more <= options.growthMaximum

@@ -1,6 +1,6 @@
 // The client's side of a connection: streams of its own, and how it lets go of them.
 
-extension HTTP2ServerSession {
+extension HTTP2Endpoint {
   /// Whether another stream may be opened now: the server's limit, ours, and no GOAWAY of either.
   public var canOpenStream: Bool {
     mutating get {

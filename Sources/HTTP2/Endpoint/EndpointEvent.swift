@@ -2,7 +2,7 @@
 // asks for the next, so that nothing is queued between the two.
 
 /// What came next.
-public enum HTTP2ServerEvent: Equatable, Sendable {
+public enum HTTP2EndpointEvent: Equatable, Sendable {
   /// The input is used up, or ends in the middle of a frame: the rest is to be kept and given again in
   /// front of what comes.
   case needsInput
@@ -28,11 +28,11 @@ public enum HTTP2ServerEvent: Equatable, Sendable {
   /// The client has answered our PING.
   case pong(data: UInt64)
   /// The session is over; its GOAWAY waits to be written.
-  case failed(HTTP2ServerFailure)
+  case failed(HTTP2EndpointFailure)
 }
 
 /// Why a session ends.
-public struct HTTP2ServerFailure: Error, Equatable, Sendable {
+public struct HTTP2EndpointFailure: Error, Equatable, Sendable {
   /// What the client did.
   public enum Reason: UInt8, Sendable, CaseIterable {
     /// The first bytes are not the preface (RFC 9113 3.4).

@@ -1,4 +1,4 @@
-// The server's side of one HTTP/2 connection as a machine over memory (RFC 9113): bytes in, one event
+// One side of an HTTP/2 connection as a machine over memory (RFC 9113): bytes in, one event
 // at a time out, frames of its own written where the caller has room. It owns the rules of frames,
 // streams and windows; content passes by it as places in the input, and responses are written by
 // `HTTP2ResponseWriter` into the caller's own buffers. No socket, no clock, no queue of events.
@@ -13,7 +13,7 @@
 
 internal import Glibc
 
-public struct HTTP2ServerSession: ~Copyable {
+public struct HTTP2Endpoint: ~Copyable {
   /// What stands in the input.
   enum Position: Equatable {
     case preface
@@ -31,9 +31,9 @@ public struct HTTP2ServerSession: ~Copyable {
   /// Bytes that a window must have lost before they are given back: half of it.
   static func worthwhile(_ window: Int) -> Int { window / 2 }
 
-  let options: HTTP2ServerOptions
+  let options: HTTP2EndpointOptions
   var blocks: FieldBlockReader
-  var streams: ServerStreams
+  var streams: StreamTable
   var control: ControlQueue
   /// A GOAWAY that waits to be written.
   var goAway: (last: UInt32, code: HTTP2ErrorCode)?
@@ -61,13 +61,13 @@ public struct HTTP2ServerSession: ~Copyable {
   var blockBytes = 0
   var blockFrames = 0
   var hasWrittenPreface = false
-  public internal(set) var failure: HTTP2ServerFailure?
+  public internal(set) var failure: HTTP2EndpointFailure?
 
-  public init(_ options: HTTP2ServerOptions, fields: Int, memory: HTTP2Memory) {
+  public init(_ options: HTTP2EndpointOptions, fields: Int, memory: HTTP2Memory) {
     blocks = FieldBlockReader(fieldLimit: fields, memory: memory)
     self.options = options
     position = options.side == .server ? .preface : .firstFrame
-    streams = ServerStreams(capacity: options.streams)
+    streams = StreamTable(capacity: options.streams)
     control = ControlQueue(streams: options.streams)
     receiveWindow = max(options.connectionWindow, 65_535)
   }
@@ -82,14 +82,14 @@ public struct HTTP2ServerSession: ~Copyable {
   public mutating func next(
     _ bytes: UnsafeRawBufferPointer, at offset: inout Int, _ reader: inout HTTP2HeadReader,
     now: Int64
-  ) -> HTTP2ServerEvent {
+  ) -> HTTP2EndpointEvent {
     budget.pass(to: now)
     while true {
       if budget.isOverdrawn && position != .over { return fail(.flood, .enhanceYourCalm) }
       if control.isFull { return .needsOutput }
       switch position {
       case .over:
-        return .failed(failure ?? HTTP2ServerFailure(reason: .frameOrder, code: .noError))
+        return .failed(failure ?? HTTP2EndpointFailure(reason: .frameOrder, code: .noError))
       case .preface:
         guard let event = readPreface(bytes, &offset) else { continue }
         return event
@@ -139,7 +139,7 @@ public struct HTTP2ServerSession: ~Copyable {
 
   private mutating func readPreface(
     _ bytes: UnsafeRawBufferPointer, _ offset: inout Int
-  ) -> HTTP2ServerEvent? {
+  ) -> HTTP2EndpointEvent? {
     let length = Self.preface.utf8CodeUnitCount
     let count = min(bytes.count - offset, length)
     guard count > 0, let base = bytes.baseAddress else { return .needsInput }
@@ -156,9 +156,9 @@ public struct HTTP2ServerSession: ~Copyable {
 
   /// Ends the connection with a GOAWAY (RFC 9113 5.4.1).
   mutating func fail(
-    _ reason: HTTP2ServerFailure.Reason, _ code: HTTP2ErrorCode
-  ) -> HTTP2ServerEvent {
-    let failure = HTTP2ServerFailure(reason: reason, code: code)
+    _ reason: HTTP2EndpointFailure.Reason, _ code: HTTP2ErrorCode
+  ) -> HTTP2EndpointEvent {
+    let failure = HTTP2EndpointFailure(reason: reason, code: code)
     self.failure = failure
     position = .over
     goAway = (lastOfPeer, code)
@@ -169,7 +169,7 @@ public struct HTTP2ServerSession: ~Copyable {
   var lastOfPeer: UInt32 { options.side == .server ? lastStream : 0 }
 
   /// Ends a stream for what its client did (RFC 9113 5.4.2). - Returns: what to tell the caller.
-  mutating func resetStream(_ stream: Int, _ code: HTTP2ErrorCode) -> HTTP2ServerEvent {
+  mutating func resetStream(_ stream: Int, _ code: HTTP2ErrorCode) -> HTTP2EndpointEvent {
     let tag = streams[stream].pointee.tag
     budget.spend(.wastedStream)
     close(stream, code)

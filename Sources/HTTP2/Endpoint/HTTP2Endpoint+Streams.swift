@@ -10,10 +10,10 @@ enum BlockUse {
   /// It does not end in the input.
   case incomplete
   /// Its frames, with what the caller is to be told.
-  case used(Int, HTTP2ServerEvent?)
+  case used(Int, HTTP2EndpointEvent?)
 }
 
-extension HTTP2ServerSession {
+extension HTTP2Endpoint {
   /// Frames of one field block: 16 MiB would fit into fewer, and a head of 16 KiB fits into two.
   private static var blockFramesMaximum: Int { 32 }
 
@@ -53,7 +53,7 @@ extension HTTP2ServerSession {
   /// - Returns: nil: it goes on behind the input; a failure, or none.
   private mutating func findBlockEnd(
     _ header: FrameHeader, _ bytes: UnsafeRawBufferPointer
-  ) -> HTTP2ServerEvent?? {
+  ) -> HTTP2EndpointEvent?? {
     while true {
       guard bytes.count - blockBytes >= FrameHeader.size else { return .none }
       let next = FrameHeader(reading: bytes.baseAddress! + blockBytes)
@@ -79,7 +79,7 @@ extension HTTP2ServerSession {
   /// Decodes a whole block and begins its stream, or takes it for trailers.
   private mutating func useBlock(
     _ header: FrameHeader, _ block: UnsafeRawBufferPointer, _ reader: inout HTTP2HeadReader
-  ) -> HTTP2ServerEvent? {
+  ) -> HTTP2EndpointEvent? {
     let payload = Self.payload(header, block)
     guard let fragment = Self.fragment(header, payload) else {
       return checkFragment(header, payload)
@@ -132,7 +132,7 @@ extension HTTP2ServerSession {
   /// The failure of a HEADERS frame that is too short for its padding or priority; nil: it is not.
   private mutating func checkFragment(
     _ header: FrameHeader, _ payload: UnsafeRawBufferPointer
-  ) -> HTTP2ServerEvent? {
+  ) -> HTTP2EndpointEvent? {
     guard Self.fragment(header, payload) == nil else { return nil }
     return fail(header.length == 0 ? .frameSize : .badPadding, .protocolError)
   }
@@ -163,7 +163,7 @@ extension HTTP2ServerSession {
 
   private mutating func open(
     _ header: FrameHeader, dependsOnItself: Bool, _ reader: inout HTTP2HeadReader
-  ) -> HTTP2ServerEvent? {
+  ) -> HTTP2EndpointEvent? {
     let id = header.stream
     let endsStream = header.flags.has(.endStream)
     guard id > lastStream else {
@@ -209,7 +209,7 @@ extension HTTP2ServerSession {
   /// A head on one of our own streams: interim, or final.
   private mutating func responseHead(
     _ stream: Int, endsStream: Bool, _ reader: inout HTTP2HeadReader
-  ) -> HTTP2ServerEvent? {
+  ) -> HTTP2EndpointEvent? {
     if reader.arena.isTooLarge { return .headTooLarge(stream: stream, endsStream: endsStream) }
     if reader.head.first(":status")?.first == UInt8(ascii: "1") {
       // An interim head ends nothing (RFC 9113 8.1).
@@ -222,13 +222,13 @@ extension HTTP2ServerSession {
   }
 
   /// A head on a stream that is not ours, or not any more.
-  private mutating func strayHead(_ id: UInt32) -> HTTP2ServerEvent? {
+  private mutating func strayHead(_ id: UInt32) -> HTTP2EndpointEvent? {
     guard id <= lastStream else { return fail(.badStream, .protocolError) }
     return stray(id)
   }
 
   /// A head on a stream without a record, by how that ended.
-  private mutating func stray(_ id: UInt32) -> HTTP2ServerEvent? {
+  private mutating func stray(_ id: UInt32) -> HTTP2EndpointEvent? {
     switch streams.end(of: id) {
     case .byPeer: return fail(.closedStream, .streamClosed)
     case .byReset: break
@@ -240,7 +240,7 @@ extension HTTP2ServerSession {
 
   private mutating func trailers(
     _ stream: Int, endsStream: Bool, isTooLarge: Bool
-  ) -> HTTP2ServerEvent? {
+  ) -> HTTP2EndpointEvent? {
     if streams[stream].pointee.remoteEnded { return resetStream(stream, .streamClosed) }
     // A second section ends the stream (RFC 9113 8.1), and content ends with it.
     guard endsStream, streams[stream].pointee.announced <= 0, !isTooLarge else {
@@ -254,7 +254,7 @@ extension HTTP2ServerSession {
   // MARK: Content
 
   /// Takes the head of a DATA frame, which counts against the windows as a whole (RFC 9113 6.9.1).
-  mutating func beginData(_ header: FrameHeader) -> HTTP2ServerEvent? {
+  mutating func beginData(_ header: FrameHeader) -> HTTP2EndpointEvent? {
     guard header.stream != 0 else { return fail(.badStream, .protocolError) }
     receiveWindow -= header.length
     guard receiveWindow >= 0 else { return fail(.windowExceeded, .flowControlError) }
@@ -264,7 +264,7 @@ extension HTTP2ServerSession {
     if padding < 0 && header.length == 0 { return fail(.frameSize, .frameSizeError) }
     if header.length == 0 && !ends { budget.spend(.settings) }
     var owner = -1
-    var event: HTTP2ServerEvent?
+    var event: HTTP2EndpointEvent?
     if let stream = streams.find(header.stream) {
       streams[stream].pointee.receiveWindow -= header.length
       if streams[stream].pointee.remoteEnded {
@@ -300,7 +300,7 @@ extension HTTP2ServerSession {
   /// Hands on what there is of a DATA frame's payload.
   mutating func readData(
     _ bytes: UnsafeRawBufferPointer, _ offset: inout Int
-  ) -> HTTP2ServerEvent? {
+  ) -> HTTP2EndpointEvent? {
     guard case .data(let stream, var left, var padding, let ends) = position else { return nil }
     if padding < 0 {
       guard offset < bytes.count else { return .needsInput }
@@ -339,7 +339,7 @@ extension HTTP2ServerSession {
     return .end(stream: stream)
   }
 
-  private mutating func content(_ stream: Int, _ start: Int, _ count: Int) -> HTTP2ServerEvent {
+  private mutating func content(_ stream: Int, _ start: Int, _ count: Int) -> HTTP2EndpointEvent {
     streams[stream].pointee.unconsumed += count
     if streams[stream].pointee.announced >= 0 {
       streams[stream].pointee.announced -= Int64(count)
