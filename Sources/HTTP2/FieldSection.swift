@@ -1,6 +1,6 @@
 // One field section of HTTP/2, read into a table: pseudo-fields apart, every name and value checked
-// (RFC 9113 8.2, 8.3). nghttp2 checks most of it as well; what is handed to another protocol does not
-// rest on that.
+// (RFC 9113 8.2, 8.3). The lab's sessions have had most of it checked by nghttp2; what is handed to
+// another protocol does not rest on that.
 
 import HTTP
 
