@@ -118,7 +118,9 @@ extension Downstreams {
   ) -> Sending {
     let c = http2[stream.connection]
     let count = output.count
-    guard c.pointee.take(&output, of: message.key, &loop) else {
+    let urgency =
+      message.place < 0 ? 0 : c.pointee.session.priority(Int(message.place)).urgency
+    guard c.pointee.take(&output, of: message.key, urgency: urgency, &loop) else {
       if !message.isReady {
         message.isReady = true
         c.pointee.ready.append(message.key)
