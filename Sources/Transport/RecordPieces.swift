@@ -12,19 +12,18 @@ import TLS
 public struct RecordPieces: ~Copyable {
   private let staging: BufferSlice?
   private let room: UnsafeMutableRawPointer?
-  private let most: Int
+  private var most: Int { TLSSession.recordPlaintextMaximum }
   private var segment = 0
   private var offset = 0
 
-  /// - Parameter staging: memory for pieces that are put together; nil: each segment is a piece.
+  /// - Parameter staging: memory for pieces that are put together. Where it is nil, or has no room for a whole
+  ///   record, each segment is a piece.
   public init(_ staging: consuming BufferSlice?) {
-    if let slice = staging.take() {
+    if let slice = staging.take(), slice.count >= TLSSession.recordPlaintextMaximum {
       room = slice.mutableBytes.baseAddress
-      most = min(slice.count, TLSSession.recordPlaintextMaximum)
       self.staging = consume slice
     } else {
       room = nil
-      most = 0
       self.staging = nil
     }
   }

@@ -9,7 +9,8 @@ import Testing
 @Suite struct GRPCStatusTests {
   private static let table: [Failure.Kind: GRPCStatus] = [
     .badRequest: .internalError, .headTimeout: .deadlineExceeded, .noRoute: .unimplemented,
-    .methodRefused: .unknown, .upgradeNotSupported: .unimplemented, .loopDetected: .internalError,
+    .methodRefused: .unknown, .upgradeNotSupported: .unimplemented,
+    .noExtendedConnect: .unimplemented, .loopDetected: .internalError,
     .auditFull: .unavailable, .auditRecordTooLarge: .resourceExhausted,
     .connectRefused: .unavailable, .connectUnreachable: .unavailable,
     .connectTimeout: .unavailable, .connectFailed: .unavailable, .tlsExpired: .unavailable,

@@ -80,6 +80,8 @@ struct UpgradeOffer: BitwiseCopyable {
   /// The server speaks HTTP/2 and takes no tunnel over it, or none that this request can ask for: it is
   /// asked by HTTP/1.1.
   var needsHTTP1 = false
+  /// The request has content, which is written once only: its head is not kept to be written anew.
+  var hasContent = false
   /// Whether one side of a handshake of WebSocket is this proxy's own, with `key`.
   var hasKey = false
   var key = WebSocketKey()

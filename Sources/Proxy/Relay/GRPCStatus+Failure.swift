@@ -16,7 +16,7 @@ extension GRPCStatus {
     case .upstreamMalformed, .upstreamUpgrade, .requestBodyMalformed, .loopDetected:
       self = .internalError
     case .resourcesExhausted, .auditRecordTooLarge: self = .resourceExhausted
-    case .upgradeNotSupported: self = .unimplemented
+    case .upgradeNotSupported, .noExtendedConnect: self = .unimplemented
     case .badRequest:
       // Limits of the head, and what broke a rule.
       self = status == 414 || status == 431 ? .resourceExhausted : GRPCStatus(ofHTTP: status)

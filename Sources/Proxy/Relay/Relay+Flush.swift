@@ -98,7 +98,7 @@ extension Relay where E: ~Copyable {
   @inline(__always)
   private func copyRequest(_ x: ExchangePointer, _ u: UpstreamPointer) {
     // Its head is kept, and is all of it.
-    if x.pointee.record.head != nil { return x.pointee.state.requestCopied() }
+    if keepsHead(x) && x.pointee.record.head != nil { return x.pointee.state.requestCopied() }
     guard !u.transport.pointee.sending, u.pointee.outgoing.count <= Exchanges.copyBytes,
       // A chunked request that has begun to leave cannot be told from a whole one by its length.
       u.pointee.kind == .stream

@@ -36,11 +36,17 @@ extension Relay where E: ~Copyable {
   /// Whether what a connection without TLS begins with is neither HTTP/2's preface nor a request line with
   /// a version. Where both may be spoken such a preface is answered by GOAWAY (RFC 9113 3.4): who reads
   /// frames can make nothing of a status line, and who reads lines sees the end.
-  func isOfNeither(_ d: DownstreamPointer, _ bytes: UnsafeRawBufferPointer) -> Bool {
+  func isOfNeither(
+    _ d: DownstreamPointer, _ bytes: UnsafeRawBufferPointer, _ rejection: HeadRejection
+  ) -> Bool {
     guard mayBeginHTTP2(d) else { return false }
-    let end = bytes.firstIndex(of: UInt8(ascii: "\n")) ?? bytes.count
+    // Empty lines may come before a request (RFC 9112 2.2).
+    var at = bytes.firstIndex { $0 != 0x0D && $0 != 0x0A } ?? bytes.count
+    let newline = bytes[at...].firstIndex(of: 0x0A)
+    // Of half a line only its method can be of no version.
+    guard newline != nil || rejection == .invalidMethod else { return false }
+    let end = newline ?? bytes.count
     let version = staticBytes("HTTP/")
-    var at = 0
     while at + version.count <= end {
       if UnsafeRawBufferPointer(rebasing: bytes[at..<at + version.count]).elementsEqual(version) {
         return false

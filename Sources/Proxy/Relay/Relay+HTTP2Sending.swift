@@ -196,7 +196,7 @@ extension Relay where E: ~Copyable {
     let rules = loop.plan.listeners[Int(d.pointee.listener)].ping
     // One that is not read cannot be heard; one without a stream has a deadline.
     guard d.transport.pointee.closing == .open, !c.pointee.isClosing, !d.transport.pointee.paused,
-      !c.pointee.exchanges.isEmpty
+      !d.transport.pointee.isStalled, !c.pointee.exchanges.isEmpty
     else { return .max }
     let now = loop.engine.now
     switch c.pointee.ping.step(now, rules) {

@@ -55,7 +55,7 @@ extension Relay where E: ~Copyable {
       // It is looked at once more, as a whole.
       case .rejected(.http2Preface) where mayBeginHTTP2(d): break
       case .rejected(let rejection):
-        let isOfNeither = isOfNeither(d, d.transport.pointee.unread.peek())
+        let isOfNeither = isOfNeither(d, d.transport.pointee.unread.peek(), rejection)
         return reject(d, rejection, inHTTP2: isOfNeither)
       case .found: break
       }
@@ -105,7 +105,8 @@ extension Relay where E: ~Copyable {
         return
       case .rejected(let rejection):
         return reject(
-          d, rejection, Self.method(begunBy: slice.bytes), inHTTP2: isOfNeither(d, slice.bytes))
+          d, rejection, Self.method(begunBy: slice.bytes),
+          inHTTP2: isOfNeither(d, slice.bytes, rejection))
       }
     }
     if let x = exchange(of: d) { requestTurnEnded(x, d) }

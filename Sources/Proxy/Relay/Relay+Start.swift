@@ -253,10 +253,16 @@ extension Relay where E: ~Copyable {
     }
     // What was written in one protocol is not understood in the other.
     let isWritten = frame.count > 0
+    // Of a server that speaks both it gets a connection of the protocol that it was written in.
+    let use =
+      isWritten && !x.pointee.isFramed && !x.pointee.upgrade.isConnection
+        && loop.plan.upstreams[Int(x.pointee.group)].speaks == .negotiated
+      ? .tunnelOverHTTP1 : use(of: x)
     switch upstreams.attach(
       x.pointee.slot, x.pointee.group, server: &x.pointee.server, avoid: avoid,
       // A kept connection has spoken HTTP.
-      anew: anew || x.pointee.upgrade.isConnection, use: use(of: x), &loop)
+      anew: anew || x.pointee.upgrade.isConnection, use: use,
+      isWritten: isWritten, &loop)
     {
     case .assigned(let u):
       guard !isWritten || (u.pointee.kind == .stream) == x.pointee.isFramed,

@@ -35,6 +35,8 @@ extension Relay where E: ~Copyable {
     if speaks != .http11, !canConnect(x, request) {
       if speaks == .negotiated {
         x.pointee.upgrade.needsHTTP1 = true
+        x.pointee.upgrade.hasContent =
+          request.content != .none && request.content != .length(0)
       } else if isWebSocket(offered(x)) {
         return x.pointee.state.replyLocally(.badRequest)
       } else {
@@ -109,11 +111,12 @@ extension Relay where E: ~Copyable {
     return x.pointee.upgrade.isConnection ? .raw : .message
   }
 
-  /// Whether the head of a request is kept until its answer: how it is written depends on each server that
-  /// is tried.
+  /// Whether the head of a request is kept until its answer, since it is all of it: how it is written depends
+  /// on each server that is tried.
   @inline(__always)
   func keepsHead(_ x: ExchangePointer) -> Bool {
-    x.pointee.upgrade.place >= 0 && loop.plan.upstreams[Int(x.pointee.group)].speaks != .http11
+    x.pointee.upgrade.place >= 0 && !x.pointee.upgrade.hasContent
+      && loop.plan.upstreams[Int(x.pointee.group)].speaks != .http11
   }
 
   /// Whether what a server answers accepts what was offered, and proves that it does. On a stream the

@@ -60,7 +60,6 @@ extension Relay where E: ~Copyable {
         slice.dropPrefix(offset)
         t.pointee.unread.putBack(slice, &loop.engine)
         if c.pointee.session.isOverLimit { moveUnsent(u) }
-        if c.pointee.awaitsSettings { settingsCame(u) }
         return resumeServerWindows(u)
       case .needsOutput:
         guard upstreams.flushShared(u, &loop) else { return serverEnded(u, -EPIPE) }
@@ -232,6 +231,8 @@ extension Relay where E: ~Copyable {
 
   private mutating func flushNoted() {
     while let u = upstreams.takeNoted() {
+      // Behind the streams that were opened in this turn: heads leave in the order of their numbers.
+      if upstreams.http2[u.pointee.slot].pointee.awaitsSettings { settingsCame(u) }
       resumeServerWindows(u)
       pushReadyStreams(u)
       // What is given to it from here on is for the next turn's end.

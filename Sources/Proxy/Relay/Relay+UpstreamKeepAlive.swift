@@ -13,7 +13,7 @@ extension Relay where E: ~Copyable {
   mutating func checkServer(_ u: UpstreamPointer) -> Int64 {
     let c = upstreams.http2[u.pointee.slot]
     guard u.pointee.phase == .busy, u.transport.pointee.closing == .open, !c.pointee.isClosing,
-      !u.transport.pointee.paused
+      !u.transport.pointee.paused, !u.transport.pointee.isStalled
     else { return .max }
     let rules = loop.plan.upstreams[Int(u.pointee.group)].ping
     let now = loop.engine.now

@@ -49,7 +49,9 @@ extension Relay where E: ~Copyable {
     let now = loop.engine.now
     x.pointee.times.connected = now
     x.pointee.times.connectMicroseconds = (now - u.pointee.connectStart) / 1000
-    if begin(x, on: u, speaksHTTP2: Self.speaksHTTP2(channel)), let own = upstream(of: x) {
+    if begin(x, on: u, speaksHTTP2: Self.speaksHTTP2(channel) && !u.pointee.offersHTTP1),
+      let own = upstream(of: x)
+    {
       flush(own)
     }
     flush(d)

@@ -71,6 +71,8 @@ extension Relay where E: ~Copyable {
     setResponseDeadline(s, x)
     guard beginResponse(x, response, framing) else { return false }
     if endsStream { return serverStreamEnded(s, x) }
+    // One without content is whole to its client with its head: that leaves with the end.
+    if framing == .none || framing == .length(0) { return true }
     return responseTurnEnded(s, x)
   }
 

@@ -18,10 +18,11 @@ extension Upstreams {
   ///   - anew: makes a new connection although idle ones are there: they may be as stale as the one
   ///     that just failed.
   ///   - use: what it is for.
+  ///   - isWritten: the request is there already, in the protocol that `use` asks for.
   @inline(__always)
   mutating func attach<E: Engine & ~Copyable>(
     _ exchange: UInt32, _ group: Int32, server: inout Int32, avoid: Int32, anew: Bool,
-    use: ConnectionUse, _ loop: inout Loop<E>
+    use: ConnectionUse, isWritten: Bool, _ loop: inout Loop<E>
   ) -> Attachment {
     let plan = loop.plan.upstreams + Int(group)
     var random: UInt32 = 0
@@ -54,7 +55,9 @@ extension Upstreams {
     let made = connect(
       Int32(bitPattern: exchange), group, server, first, offersHTTP1: use == .tunnelOverHTTP1,
       &loop)
-    guard plan.pointee.speaks == .negotiated, use != .raw, case .connecting(let u) = made else {
+    guard plan.pointee.speaks == .negotiated, use != .raw, !(isWritten && use == .tunnelOverHTTP1),
+      case .connecting(let u) = made
+    else {
       return made
     }
     u.pointee.kind = .dialed

@@ -22,7 +22,7 @@ extension Upstreams {
       let u = self[UInt32(slot)]
       let c = http2[u.pointee.slot]
       slot = u.pointee.idleNext
-      guard c.pointee.session.canOpenStream else { continue }
+      guard c.pointee.session.canOpenStream, !c.pointee.ping.isDoubted else { continue }
       guard c.pointee.session.hasSettings else {
         if c.pointee.exchanges.count < HTTP2Client.streamsMaximum { young = u }
         continue
