@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Runs the system tests and tells what happened, one line per test and one line at the end.
 
-Without a pattern two lanes run at once: one of tests that wait more than they work, beside the others.
-What measures, and what needs the whole machine, comes after them and alone.
+Without a pattern three lanes run at once: one of tests that wait more than they work, and two of the others, by
+file. What measures, and what needs the whole machine, comes after them and alone.
 
 The last line, `system tests: ran=… passed=… failed=… skipped=… seconds=…`, is what
 scripts/test reads. The exit code is 0 only if at least one test ran and none failed.
@@ -128,15 +128,20 @@ def cases(suite):
 
 
 def lanes_of(suite):
-    """Those that may run beside each other, and those that run alone."""
-    waiting, working, alone = [], [], []
+    """Those that may run beside each other, in lanes, and those that run alone."""
+    waiting, working, alone = [], {}, []
     for case in cases(suite):
         name = case.id()
         if name.startswith(ALONE):
             alone.append(case)
+        elif name.startswith(WAITING):
+            waiting.append(case)
         else:
-            (waiting if name.startswith(WAITING) else working).append(case)
-    return waiting, working, alone
+            working.setdefault(name.partition(".")[0], []).append(case)
+    # One file after the other, so that what a class shares is made once.
+    files = list(working.values())
+    halves = [[case for file in files[first::2] for case in file] for first in (0, 1)]
+    return [lane for lane in (halves[0], waiting, halves[1]) if lane], alone
 
 
 class Interrupted(Exception):
@@ -160,8 +165,9 @@ def run_here(tests, lane=""):
     return report.outcome()
 
 
-def run_beside(tests, lane):
-    """Runs tests in a process of their own: its pid, and the pipe that tells how they went."""
+def run_beside(tests, lane, part, parts):
+    """Runs tests in a process of their own: its pid, and the pipe that tells how they went. Its ports begin at
+    this part of all."""
     reading, writing = os.pipe()
     sys.stdout.flush()
     pid = os.fork()
@@ -171,7 +177,7 @@ def run_beside(tests, lane):
     status = 1
     try:
         os.close(reading)
-        ports.start_elsewhere()
+        ports.start_elsewhere(part, parts)
         outcome = json.dumps(run_here(tests, lane)).encode()
         with os.fdopen(writing, "wb") as pipe:
             pipe.write(outcome)
@@ -184,20 +190,26 @@ def run_beside(tests, lane):
 
 
 def run_lanes(suite):
-    """Everything: two lanes, then what runs alone."""
-    waiting, working, alone = lanes_of(suite)
-    if not (waiting and working):
+    """Everything: the lanes, then what runs alone."""
+    lanes, alone = lanes_of(suite)
+    if len(lanes) < 2:
         return [run_here(list(cases(suite)))]
-    pid, pipe = run_beside(waiting, "b")
+    beside = [
+        (name, *run_beside(tests, name, part, len(lanes)))
+        for part, (name, tests) in enumerate(zip("abd", lanes)) if part > 0]
     try:
-        outcomes = [run_here(working, "a")]
-        with os.fdopen(pipe, "rb") as told:
-            outcomes.append(json.loads(told.read() or b'{"ran": 0, "bad": ["lane b died"], "skips": []}'))
+        outcomes = [run_here(lanes[0], "a")]
+        for name, _, pipe in beside:
+            with os.fdopen(pipe, "rb") as told:
+                outcomes.append(json.loads(
+                    told.read() or '{"ran": 0, "bad": ["lane %s died"], "skips": []}' % name))
     except (Interrupted, KeyboardInterrupt):
-        os.kill(pid, signal.SIGTERM)
+        for _, pid, _ in beside:
+            os.kill(pid, signal.SIGTERM)
         raise Interrupted from None
     finally:
-        os.waitpid(pid, 0)
+        for _, pid, _ in beside:
+            os.waitpid(pid, 0)
     return [*outcomes, run_here(alone, "c")]
 
 

@@ -4,6 +4,7 @@ curl and h2load are the clients that get along with everybody; the client of raw
 does not.
 """
 
+import socket
 import json
 import signal
 import subprocess
@@ -270,6 +271,18 @@ class Exchanges(HTTP2Case):
                 fields = [(f"x{i}", "y") for i in range(count)]
                 self.assertEqual(client.fetch(fields=fields).status, status, count)
             self.assertIsNone(client.goaway)
+
+    def test_heads_of_http_1_1_that_are_refused_are_answered_in_it(self):
+        """Also where it is seen before the line with the version is whole, or behind an empty line."""
+        self.serve()
+        for head, status in (
+            (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", b"414"),
+            (b"\r\nGET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n", b"400"),
+            (b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", b"200"),
+        ):
+            with socket.create_connection(("127.0.0.1", self.proxy.port), settings.HANG) as client:
+                client.sendall(head)
+                self.assertEqual(client.recv(12), b"HTTP/1.1 " + status)
 
     def test_an_upload_that_is_refused_is_cut_without_an_error(self):
         self.serve(routes=[{"match": {"path": "/here"}, "upstream": "origin"}])

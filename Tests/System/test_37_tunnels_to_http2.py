@@ -163,6 +163,30 @@ class FromHTTP1(Case):
             self.assertEqual(connection.take(1), b"x")
         self.assertGreaterEqual(self.server.connections, 3)
 
+    def test_heads_leave_in_the_order_of_their_streams(self):
+        """A request comes in the turn of the SETTINGS that a tunnel has waited for; the server looks at the order."""
+        goes_on = threading.Event()
+
+        def late(connection):
+            goes_on.wait(settings.HANG)
+            connection.greet()
+            Echo()(connection)
+
+        self.serve(late, greets=False)
+        waiting, plain = (self.connect(self.proxy) for _ in range(2))
+        waiting.send(websocket())
+        self.proxy.settle({"exchanges": 1, "connections": 2})
+        self.proxy.process.send_signal(signal.SIGSTOP)
+        try:
+            plain.send(wire.request("GET", "/"))
+            time.sleep(0.05)
+            goes_on.set()
+            time.sleep(0.1)
+        finally:
+            self.proxy.process.send_signal(signal.SIGCONT)
+        self.assertEqual(plain.response().status, 200)
+        self.assertEqual(waiting.response_head().status, 101)
+
     def test_settings_that_do_not_come(self):
         self.serve(lambda connection: connection.server.closing.wait(settings.HANG), greets=False, upstream={
             "timeouts": {"connect": "300ms"}, "retries": {"attempts": 0}})
@@ -280,6 +304,41 @@ class Fallback(Case):
         self.assertEqual(connection.take(5), b"early")
         self.assertEqual(self.server.chosen, ["http/1.1"])
 
+    def test_content_goes_along_from_a_stale_connection(self):
+        """The server ends a kept connection in the turn in which it is given to a request with content."""
+        bodies, gate = [], threading.Event()
+
+        def script(served):
+            while message := served.request():
+                bodies.append(message.body)
+                served.answer(b"ok")
+                if len(bodies) == 1:
+                    gate.wait(settings.HANG)
+                    return
+
+        self.serve(connect=1, http1=script, upstream={"upgrades": ["tcp"]})
+        for content in (
+            b"Content-Length: 3\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        ):
+            bodies.clear()
+            gate.clear()
+            request = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n" + content
+            connection = self.connect(self.proxy)
+            connection.send(request)
+            self.assertEqual(connection.response().status, 200)
+            self.proxy.settle()
+            self.proxy.process.send_signal(signal.SIGSTOP)
+            try:
+                connection.send(request)
+                gate.set()
+                time.sleep(0.1)
+            finally:
+                self.proxy.process.send_signal(signal.SIGCONT)
+            self.assertEqual(connection.response().status, 200)
+            self.assertEqual(bodies, [b"abc", b"abc"])
+            connection.close()
+            self.proxy.settle()
+
     def test_from_http_2(self):
         self.serve(http2=True)
         client = self.client()
@@ -340,10 +399,13 @@ class Ways(Case):
             connection.data(request.stream, b"last")
             connection.until(lambda: request.ended or request.reset is not None)
             received.append((request.content, request.reset))
+            noted.set()
 
+        noted = threading.Event()
         for version in (1, 2):
             with self.subTest(version=version):
                 received.clear()
+                noted.clear()
                 end = self.pair(version, script=first)
                 self.assertEqual(end.take(4), b"last")
                 if version == 1:
@@ -358,6 +420,8 @@ class Ways(Case):
                 else:
                     end.send(b"", ends=True)
                 self.check_all_ended()
+                # It is noted by a thread of the server's.
+                self.assertTrue(noted.wait(settings.HANG))
                 self.assertEqual(received, [(b"still here", None)])
 
     def test_resets_go_both_ways(self):

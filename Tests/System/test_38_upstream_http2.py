@@ -665,6 +665,39 @@ class Audited(UpstreamHTTP2Case):
             self.assertEqual(client.response(stream).content, b"abc")
             self.assertEqual(self.log.ending_of("/shared"), ["begin", "end"])
 
+    def test_a_response_without_content_waits_for_its_end(self):
+        """Its head is all of it: what leaves with it is recorded as whole, in one record."""
+        gate = threading.Event()
+
+        def script(connection):
+            while True:
+                request = connection.request()
+                connection.head(request.stream, *answers[request.head[":path"]])
+                gate.wait(settings.HANG)
+                connection.data(request.stream, b"")
+
+        answers = {"/204": (204,), "/0": (200, [("content-length", "0")]), "/head": (200, [("content-length", "9")])}
+        self.serve(script, audited=True)
+        for path in answers:
+            for shared in (False, True):
+                gate.clear()
+                method = "HEAD" if path == "/head" else "GET"
+                if shared:
+                    client = self.client()
+                    stream = client.open(path, method)
+                else:
+                    client = self.connect(self.proxy)
+                    client.send(wire.request(method, path))
+                self.proxy.settle({"exchanges": 1})
+                time.sleep(0.05)
+                self.assertEqual(self.log.of_kind("begin"), [], (path, shared))
+                gate.set()
+                answer = client.response(stream) if shared else client.response(method)
+                self.assertEqual(answer.status, answers[path][0])
+                client.close()
+                self.proxy.settle({"exchanges": 0})
+        self.assertEqual(len(self.log.of_kind("exchange")), 2 * len(answers))
+
     def test_trailers_behind_content_of_a_known_length(self):
         def script(connection):
             while True:

@@ -33,11 +33,12 @@ def _from(start):
 _candidates = _from(_start)
 
 
-def start_elsewhere():
-    """For a fork(2) that goes on beside its parent: ports half the range away from the parent's."""
+def start_elsewhere(part, parts):
+    """For a fork(2) that goes on beside its parent: ports that begin as far away from the parent's as `part` of
+    `parts` of the range."""
     global _candidates
-    half = (_LAST - _FIRST) // 2
-    _candidates = _from(_start + half if _start + half < _LAST else _start - half)
+    start = _start + (_LAST - _FIRST) * part // parts
+    _candidates = _from(start if start < _LAST else start - (_LAST - _FIRST))
 
 
 def free_port():
