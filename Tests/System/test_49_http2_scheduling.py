@@ -141,20 +141,6 @@ class Order(SchedulingCase):
         self.assertEqual(
             self.order_of(client, [late, shared, other, filler]), [shared, late, other, filler])
 
-    def test_what_is_less_urgent_does_not_come_between(self):
-        """More of an urgent response is read when some of it has left; its place is not taken meanwhile."""
-        self.serve()
-        client = self.connect()
-        filler = self.stop_up(client)
-        urgent, = self.open(client, "u=0", path="/large")
-        self.proxy.settle()
-        client.response(urgent)
-        places = [place for place, (stream, _) in enumerate(client.order) if stream == urgent]
-        between = sum(
-            count for stream, count in client.order[places[0]:places[-1]] if stream != urgent)
-        self.assertLess(between, 1 << 20)
-        client.response(filler)
-
     def test_large_incremental_responses_share(self):
         self.serve()
         client = self.connect()

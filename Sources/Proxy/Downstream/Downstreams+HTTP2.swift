@@ -118,9 +118,7 @@ extension Downstreams {
   ) -> Sending {
     let c = http2[stream.connection]
     let count = output.count
-    let urgency =
-      message.place < 0 ? 0 : c.pointee.session.priority(Int(message.place)).urgency
-    guard c.pointee.take(&output, of: message.key, urgency: urgency, &loop) else {
+    guard c.pointee.take(&output, of: message.key, &loop) else {
       if !message.isReady {
         message.isReady = true
         c.pointee.ready.append(message.key)

@@ -26,8 +26,6 @@ struct StreamBytesList: ~Copyable {
   private var first: UnsafeMutablePointer<StreamBytes>?
   private var capacity = 0
   private(set) var count = 0
-  /// Of the stream that comes first by RFC 9218; 255: there is none.
-  private(set) var urgency = UInt8.max
 
   deinit { first?.deallocate() }
 
@@ -39,22 +37,18 @@ struct StreamBytesList: ~Copyable {
     return first![index]
   }
 
-  mutating func append(_ bytes: StreamBytes, urgency: UInt8) {
+  mutating func append(_ bytes: StreamBytes) {
     if count == capacity { grow() }
     (first! + count).initialize(to: bytes)
     count += 1
-    self.urgency = min(self.urgency, urgency)
   }
 
   mutating func append(_ other: borrowing StreamBytesList) {
-    for index in 0..<other.count { append(other[index], urgency: other.urgency) }
+    for index in 0..<other.count { append(other[index]) }
   }
 
   /// Keeps the memory.
-  mutating func removeAll() {
-    count = 0
-    urgency = .max
-  }
+  mutating func removeAll() { count = 0 }
 
   private mutating func grow() {
     let larger = UnsafeMutablePointer<StreamBytes>.allocate(capacity: max(8, capacity * 2))
@@ -147,17 +141,11 @@ struct HTTP2Connection: ~Copyable {
   /// Small frames of several streams leave together up to here; larger ones have a send of their own.
   private static var copyMaximum: Int { 2048 }
 
-  /// Takes the frames of a stream, where there is room. While bytes of a more urgent stream are still to
-  /// be sent there is none: what comes behind them is read as soon as they have left, and goes first.
-  /// - Returns: false if there is none now.
+  /// Takes the frames of a stream, where there is room. - Returns: false if there is none now.
   mutating func take<E: Engine & ~Copyable>(
-    _ output: inout SendBuffer, of key: ExchangeKey, urgency: UInt8 = 0, _ loop: inout Loop<E>
+    _ output: inout SendBuffer, of key: ExchangeKey, _ loop: inout Loop<E>
   ) -> Bool {
     let count = output.count
-    if urgency > min(queued.urgency, waiting.urgency, flying.urgency) {
-      if loop.engine.isLowOnBuffers { output.evacuate() }
-      return false
-    }
     if outgoing.isEmpty {
       outgoing.replace(with: &output)
     } else if count <= Self.copyMaximum && outgoing.inlineRoom() >= count
@@ -168,7 +156,7 @@ struct HTTP2Connection: ~Copyable {
       if loop.engine.isLowOnBuffers { output.evacuate() }
       return false
     }
-    queued.append(StreamBytes(key: key, count: count), urgency: urgency)
+    queued.append(StreamBytes(key: key, count: count))
     return true
   }
 

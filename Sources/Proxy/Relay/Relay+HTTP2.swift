@@ -43,8 +43,9 @@ extension Relay where E: ~Copyable {
     // Empty lines may come before a request (RFC 9112 2.2).
     var at = bytes.firstIndex { $0 != 0x0D && $0 != 0x0A } ?? bytes.count
     let newline = bytes[at...].firstIndex(of: 0x0A)
-    // Of half a line only its method can be of no version.
-    guard newline != nil || rejection == .invalidMethod else { return false }
+    // Half a line has no version yet; but no method begins with another byte than a letter, as frames do.
+    let isLetter = at < bytes.count && (bytes[at] | 0x20) &- 0x61 < 26
+    guard newline != nil || rejection == .invalidMethod || !isLetter else { return false }
     let end = newline ?? bytes.count
     let version = staticBytes("HTTP/")
     while at + version.count <= end {
