@@ -39,8 +39,9 @@ struct ControlQueue: ~Copyable {
   @inline(__always) var isFull: Bool { count > Self.inputMaximum }
 
   mutating func push(_ frame: ControlFrame) {
-    // TRAP: input is used, and so streams are opened, only while the queue is not full, and makes `burst`
-    // frames at most; a stream's reset by the caller is its last frame; a PING of our own is asked for only then, too.
+    // TRAP: input is used only while the queue is not full, and makes `burst` frames at most; a stream's reset
+    // by the caller is its last frame, and comes only behind its head, with which all that was here has left; a
+    // PING of our own is asked for only while the queue is not full.
     precondition(count < capacity, "a control queue is full")
     if count == room { grow() }
     var place = first + count

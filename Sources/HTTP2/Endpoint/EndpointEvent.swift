@@ -1,4 +1,4 @@
-// What a server's session finds in its input, one thing at a time: the caller acts on each before it
+// What an endpoint finds in its input, one thing at a time: the caller acts on each before it
 // asks for the next, so that nothing is queued between the two.
 
 /// What came next.

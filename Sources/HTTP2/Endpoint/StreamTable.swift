@@ -1,4 +1,4 @@
-// The streams of a server's connection: a record each at a place that stays, found by number. Streams
+// The streams of a connection: a record each at a place that stays, found by number. Streams
 // that have ended are remembered for a while, because what may still come for one depends on how it
 // ended (RFC 9113 5.1).
 
