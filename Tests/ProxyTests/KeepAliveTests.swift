@@ -145,7 +145,7 @@ struct KeepAliveFlowTests {
   func patientServer() throws {
     let world = try patientWorld()
     world.onRequest = { server, stream in
-      world.flow.after(1200 * second) { server.answer(stream, "late") }
+      world.flow.after(300 * second) { server.answer(stream, "late") }
     }
     let account = world.run(until: { $0.counters.responses == 1 }) { $0.get("/s/1") }
     #expect(world.client.responses[1]?.content == Array("late".utf8))
@@ -163,7 +163,7 @@ struct KeepAliveFlowTests {
       let onEvent = found.peer.onEvent
       found.peer.onEvent = { _, _ in }
       // Nothing has come meanwhile that it would have to read.
-      world.flow.after(600 * second) {
+      world.flow.after(120 * second) {
         found.peer.onEvent = onEvent
         found.answer(stream, "late")
       }
@@ -233,7 +233,7 @@ struct KeepAliveFlowTests {
     world.flow.configuration.listeners[0].timeouts.keepAlivePingNanoseconds = 5 * second
     world.flow.configuration.listeners[0].timeouts.keepAliveAckNanoseconds = 2 * second
     world.onRequest = { server, stream in
-      world.flow.after(300 * second) { server.answer(stream, "late") }
+      world.flow.after(60 * second) { server.answer(stream, "late") }
     }
     let account = world.run(until: { $0.counters.responses == 1 }) { $0.get("/s/1") }
     #expect(world.isWhole(1) && account?.counters.http2PingTimeouts == 0)
