@@ -3,6 +3,7 @@ SETTINGS allow it (RFC 8441 3), HTTP/1.1 where they do not and the server may sp
 """
 
 import base64
+import os
 import random
 import select
 import signal
@@ -78,6 +79,11 @@ class Case(tunnels.TunnelCase):
             config["listeners"][0]["http_versions"] = ["h2", "http/1.1"]
         self.tls = False
         self.proxy = self.start_proxy(config)
+
+    def stop_proxy(self):
+        """What comes meanwhile is there in one turn. It is stopped when its parent hears so."""
+        self.proxy.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.proxy.process.pid, os.WSTOPPED | os.WNOWAIT)
 
     def _close_server(self, server):
         server.close()
@@ -176,7 +182,7 @@ class FromHTTP1(Case):
         waiting, plain = (self.connect(self.proxy) for _ in range(2))
         waiting.send(websocket())
         self.proxy.settle({"exchanges": 1, "connections": 2})
-        self.proxy.process.send_signal(signal.SIGSTOP)
+        self.stop_proxy()
         try:
             plain.send(wire.request("GET", "/"))
             time.sleep(0.05)
@@ -327,7 +333,7 @@ class Fallback(Case):
             connection.send(request)
             self.assertEqual(connection.response().status, 200)
             self.proxy.settle()
-            self.proxy.process.send_signal(signal.SIGSTOP)
+            self.stop_proxy()
             try:
                 connection.send(request)
                 gate.set()
