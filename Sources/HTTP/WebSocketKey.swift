@@ -11,7 +11,7 @@ public struct WebSocketKey: BitwiseCopyable, Equatable, Sendable {
   /// The text, as the field has it: base64 of sixteen bytes.
   @usableFromInline var text: (UInt64, UInt64, UInt64) = (0, 0, 0)
 
-  /// Room for one, which costs nothing to make: nobody is sent it.
+  /// Room for one, which costs nothing to make: it is never sent.
   @inlinable @inline(__always)
   public init() {}
 

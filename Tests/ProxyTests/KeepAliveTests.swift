@@ -14,11 +14,11 @@ private let millisecond: Int64 = 1_000_000
 @Suite("When a PING is due")
 struct KeepAlivePingTests {
   private let rare = PingRules(
-    interval: 10 * second, patience: 15 * second, growsRare: true)
+    interval: 10 * second, answerLimit: 15 * second, growsRare: true)
   private let steady = PingRules(
-    interval: 10 * second, patience: 15 * second, growsRare: false)
+    interval: 10 * second, answerLimit: 15 * second, growsRare: false)
 
-  @Test("behind the interval, and overdue behind the patience")
+  @Test("behind the interval, and overdue behind the limit of its answer")
   func steps() {
     var ping = KeepAlivePing()
     ping.heard(100 * second)
@@ -37,7 +37,7 @@ struct KeepAlivePingTests {
 
   @Test("never for silence alone where there is no interval, and still for a doubt")
   func off() {
-    let off = PingRules(interval: 0, patience: second, growsRare: true)
+    let off = PingRules(interval: 0, answerLimit: second, growsRare: true)
     var ping = KeepAlivePing()
     ping.heard(second)
     #expect(ping.due(off) == .max && ping.step(1 << 60, off) == .none)
@@ -77,7 +77,7 @@ struct KeepAlivePingTests {
     ping.heard(12 * second)
     #expect(ping.due(rare) == 22 * second)
     // An interval above the maximum stays what it is.
-    let long = PingRules(interval: 3600 * second, patience: second, growsRare: true)
+    let long = PingRules(interval: 3600 * second, answerLimit: second, growsRare: true)
     ping.asked(19 * second, long)
     ping.heard(20 * second)
     ping.answered(20 * second)

@@ -191,7 +191,7 @@ public struct HTTP2Endpoint: ~Copyable {
     disown(stream)
   }
 
-  /// What is still to come of a frame is nobody's once its stream is gone: another one may have its place
+  /// What is still to come of a frame belongs to no stream once its own is gone: another one may have its place
   /// by then.
   private mutating func disown(_ stream: Int) {
     switch position {

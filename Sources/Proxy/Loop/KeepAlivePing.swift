@@ -44,7 +44,7 @@ struct KeepAlivePing {
 
   /// When there is something to do next; Int64.max: never.
   func due(_ rules: PingRules) -> Int64 {
-    if askedAt != 0 { return askedAt + rules.patience }
+    if askedAt != 0 { return askedAt + rules.answerLimit }
     return rules.interval == 0 ? .max : heardAt + silence(rules)
   }
 

@@ -4,7 +4,7 @@ struct PingRules {
   /// Silence before a PING, in nanoseconds; 0: none is sent for silence alone.
   let interval: Int64
   /// Silence behind it that ends the connection.
-  let patience: Int64
+  let answerLimit: Int64
   /// The next one comes after four times as long where nothing but the answer has come: servers of gRPC
   /// end a connection at the third PING that comes less than five minutes after the one before, while
   /// they send no message (GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,

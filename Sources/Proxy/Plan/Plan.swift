@@ -141,12 +141,12 @@ struct Plan: @unchecked Sendable {
       return value
     }
     func ping(
-      _ interval: Int64, _ patience: Int64, among speakers: Bool, growsRare: Bool
+      _ interval: Int64, _ answerLimit: Int64, among speakers: Bool, growsRare: Bool
     ) -> PingRules {
       if speakers && interval > 0 { shortest = min(shortest, interval) }
-      if speakers { shortest = min(shortest, patience) }
+      if speakers { shortest = min(shortest, answerLimit) }
       return PingRules(
-        interval: interval, patience: patience, growsRare: growsRare)
+        interval: interval, answerLimit: answerLimit, growsRare: growsRare)
     }
     listeners = memory.keep(
       configuration.listeners.enumerated().map { index, listener in

@@ -196,7 +196,7 @@ extension Upstreams {
 
   /// Whether field blocks on a stream's connection have to say that they use no dynamic table.
   mutating func announcesNoTable(_ u: UpstreamPointer) -> Bool {
-    // One whose connection has ended writes nothing that anybody reads.
+    // One whose connection has ended writes into nothing that is read.
     u.pointee.http2.connection >= 0 && connection(of: u).pointee.session.announcesNoTable
   }
 
@@ -286,7 +286,7 @@ extension Upstreams {
   }
 
   /// Whether only END_STREAM is still to come of a response whose length is known.
-  func awaitsEnd(_ u: UpstreamPointer) -> Bool {
+  mutating func awaitsEnd(_ u: UpstreamPointer) -> Bool {
     guard u.pointee.http2.place >= 0 else { return false }
     return connection(of: u).pointee.session.awaitsEnd(Int(u.pointee.http2.place))
   }
