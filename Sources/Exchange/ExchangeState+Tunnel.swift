@@ -31,6 +31,43 @@ extension ExchangeState {
     return actions
   }
 
+  /// Whether what the downstream sends may pass by the exchange, which then only counts it: nothing that it
+  /// has still to give is before it.
+  public var requestMayPass: Bool {
+    requestCanPass && requestFlow.isEmpty
+  }
+
+  /// Whether it will, once nothing waits.
+  public var requestCanPass: Bool {
+    isTunnel && stage == .running && request == .open && upstream == .busy
+  }
+
+  /// Whether what the upstream sends may pass by the exchange: nothing is before it, and no record is
+  /// awaited.
+  public var responseMayPass: Bool {
+    responseCanPass && responseFlow.isEmpty && audit.heldBytes == 0 && mayLeave
+      && delivery == .committed
+  }
+
+  /// Whether it will, once nothing waits.
+  public var responseCanPass: Bool {
+    isTunnel && stage == .running && response == .relaying && upstream.isAttached
+  }
+
+  /// Bytes of the downstream have passed by.
+  public mutating func requestPassed(_ count: Int) {
+    // TRAP: passed on only in a tunnel, by an engine that counts what it has moved.
+    precondition(isTunnel && count >= 0, "bytes passed without a tunnel")
+    requestBytes &+= UInt64(truncatingIfNeeded: count)
+  }
+
+  /// Bytes of the upstream have passed by.
+  public mutating func responsePassed(_ count: Int) {
+    // TRAP: as for `requestPassed`.
+    precondition(isTunnel && count >= 0, "bytes passed without a tunnel")
+    responseBytes &+= UInt64(truncatingIfNeeded: count)
+  }
+
   /// Nothing was moved for too long in either direction.
   public mutating func tunnelTimedOut() -> Actions {
     // TRAP: a timer that is set when a tunnel begins.

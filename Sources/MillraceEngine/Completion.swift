@@ -22,6 +22,8 @@ public struct Completion: Sendable {
   static let statusFlag: UInt32 = 8
   static let datagramFlag: UInt32 = 16
   static let listFlag: UInt32 = 32
+  /// Of a relay: it was the sink that failed.
+  static let sinkFlag: UInt32 = 64
   /// The bytes are a piece of a buffer, which begins at `pieceOffset`.
   static let pieceFlag: UInt32 = 128
   /// The offset's place in the flags: the upper 24 bits.
@@ -61,6 +63,9 @@ public struct Completion: Sendable {
   @inline(__always) public var hasFileBuffer: Bool {
     buffer != Self.noBuffer && flags & Self.fileFlag != 0
   }
+
+  /// True when a relay has ended because nothing more could be written, not for its input's sake.
+  @inline(__always) public var isOfSink: Bool { flags & Self.sinkFlag != 0 }
 
   @inline(__always) var bufferIndex: UInt32 { buffer & 0xFFFF }
   @inline(__always) var bufferGeneration: UInt32 { buffer >> 16 }

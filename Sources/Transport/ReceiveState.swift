@@ -12,6 +12,8 @@ public enum ReceiveState: Equatable, Sendable {
   case connecting
   /// A receive is in flight.
   case armed(ReceiveMode)
+  /// Its bytes are relayed to another socket: `to` is what the owner calls that one.
+  case relaying(to: UInt32)
   /// A receive or a connect is in flight and has been asked to end.
   case stopping
   /// The stream has ended: 0, or the negated errno of the last receive.
@@ -22,7 +24,7 @@ public enum ReceiveState: Equatable, Sendable {
   public var isInFlight: Bool {
     switch self {
     case .idle, .ended: false
-    case .connecting, .armed, .stopping: true
+    case .connecting, .armed, .relaying, .stopping: true
     }
   }
 
@@ -33,7 +35,7 @@ public enum ReceiveState: Equatable, Sendable {
   }
 
   @inlinable @inline(__always)
-  var isIdle: Bool {
+  public var isIdle: Bool {
     if case .idle = self { true } else { false }
   }
 
@@ -44,5 +46,16 @@ public enum ReceiveState: Equatable, Sendable {
     guard completion.isTerminal else { return }
     self =
       completion.hasBytes || completion.result == -ECANCELED ? .idle : .ended(completion.result)
+  }
+
+  /// Takes note that the relay has ended: 0, ECANCELED, or an errno of this side. An end of the other side,
+  /// or for want of memory, is none of this stream.
+  @inlinable
+  mutating func noteRelay(_ completion: Completion) {
+    if completion.result >= 0 {
+      self = .ended(0)
+    } else {
+      self = completion.isLostRelay ? .ended(completion.result) : .idle
+    }
   }
 }

@@ -1,4 +1,4 @@
-// The sending half of a socket: at most one send is in flight.
+// The sending half of a socket: at most one send is in flight, or one relay from another socket.
 
 /// What the sending half of a socket is doing.
 public enum SendState: Equatable, Sendable, BitwiseCopyable {
@@ -7,11 +7,17 @@ public enum SendState: Equatable, Sendable, BitwiseCopyable {
   /// A send of this many bytes is in flight. `progress` is how far it had got when it was last looked
   /// at, as `Engine.sendProgress` says it; `.min`: it was not looked at yet.
   case inFlight(bytes: Int, progress: Int)
+  /// Another socket's bytes are relayed to it. `progress` as with a send.
+  case relayed(progress: Int)
 
-  /// True exactly while a send is in flight.
+  /// True exactly while a send or a relay is in flight.
   @inlinable @inline(__always)
   public var isInFlight: Bool {
-    if case .inFlight = self { true } else { false }
+    if case .idle = self { false } else { true }
+  }
+  @inlinable @inline(__always)
+  public var isRelayed: Bool {
+    if case .relayed = self { true } else { false }
   }
 
   /// Bytes of the send in flight; 0 without one.
@@ -23,8 +29,12 @@ public enum SendState: Equatable, Sendable, BitwiseCopyable {
   /// Takes note of how far the send in flight has got. - Returns: whether that is further than before.
   @inlinable
   mutating func note(progress: Int) -> Bool {
-    guard case .inFlight(let bytes, let before) = self, progress > before else { return false }
-    self = .inFlight(bytes: bytes, progress: progress)
+    switch self {
+    case .inFlight(let bytes, let before) where progress > before:
+      self = .inFlight(bytes: bytes, progress: progress)
+    case .relayed(let before) where progress > before: self = .relayed(progress: progress)
+    default: return false
+    }
     return true
   }
 }

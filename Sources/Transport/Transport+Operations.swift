@@ -24,12 +24,16 @@ extension Transport {
   @inlinable
   public mutating func connected() { receiveState = .idle }
 
-  /// Stops the receive in flight, if there is one.
+  /// Stops the receive in flight, if there is one; a relay is finished.
   @inlinable
   public mutating func stopReceiving<E: Engine & ~Copyable>(_ engine: inout E) {
-    guard case .armed = receiveState else { return }
-    receiveState = .stopping
-    engine.stopReceiving(socket)
+    switch receiveState {
+    case .armed:
+      receiveState = .stopping
+      engine.stopReceiving(socket)
+    case .relaying: engine.finishRelay(from: socket)
+    case .idle, .connecting, .stopping, .ended: break
+    }
   }
 
   /// Stops the connect in flight, if there is one: its completion is still to come.
@@ -128,10 +132,11 @@ extension Transport {
     ladder.go(to: .joining)
     if resets { ladder.resets = true }
     deadline = .max
-    if ladder.resets && sending {
+    let isRelay = send.isRelayed || relayTarget != nil
+    if isRelay || (ladder.resets && sending) {
       // Not by shutdown(2): its FIN would reach the peer before the reset, and the end of content
       // that the connection's end delimits would look like a good one.
-      if receiving { receiveState = .stopping }
+      if receiving && relayTarget == nil { receiveState = .stopping }
       return engine.cancelAll(socket)
     }
     cancelConnect(&engine)

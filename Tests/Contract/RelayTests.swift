@@ -12,7 +12,7 @@ extension Contract {
     func exactlyTheCountMovesAndTheRestStays(_ kind: EngineKind, _ method: RelayMethod) throws {
       try withHarness(kind) { harness in
         for count in [1, 4095, 65_536, 300_000] {
-          let pair = try Pair(harness)
+          let pair = try RelayPair(harness)
           let bytes = pattern(count)
           let relay = harness.token()
           harness.engine.relay(from: pair.source, to: pair.sink, count: count, method, relay)
@@ -35,7 +35,7 @@ extension Contract {
     @Test(arguments: completeEngines, RelayMethod.allCases)
     func nothingToMoveEndsAtOnceWithZero(_ kind: EngineKind, _ method: RelayMethod) throws {
       try withHarness(kind) { harness in
-        let pair = try Pair(harness)
+        let pair = try RelayPair(harness)
         let relay = harness.token()
         harness.engine.relay(from: pair.source, to: pair.sink, count: 0, method, relay)
         #expect(harness.engine.next() == nil, "nothing is reported from a submission")
@@ -48,7 +48,7 @@ extension Contract {
     @Test(arguments: completeEngines, RelayMethod.allCases)
     func aSlowReaderSetsThePaceAndProgressShows(_ kind: EngineKind, _ method: RelayMethod) throws {
       try withHarness(kind) { harness in
-        let pair = try Pair(harness)
+        let pair = try RelayPair(harness)
         let bytes = pattern(24 << 20)
         if kind != .simulated {
           // A machine that lets receive buffers grow to 32 MiB (tcp_rmem) would hold all of it.
@@ -89,7 +89,7 @@ extension Contract {
     @Test(arguments: completeEngines, RelayMethod.allCases)
     func bothDirectionsGoOnAtOnce(_ kind: EngineKind, _ method: RelayMethod) throws {
       try withHarness(kind) { harness in
-        let pair = try Pair(harness)
+        let pair = try RelayPair(harness)
         let there = pattern(700_000)
         let back = Array(there.reversed())
         let (first, second) = (harness.token(), harness.token())
@@ -122,7 +122,7 @@ extension Contract {
     ) throws {
       try withHarness(kind) { harness in
         for there in [0, 1, 99_999] {
-          let pair = try Pair(harness)
+          let pair = try RelayPair(harness)
           let relay = harness.token()
           harness.engine.relay(from: pair.source, to: pair.sink, count: 100_000, method, relay)
           try pair.feed(pattern(there)) { pair.got.count == there }
@@ -140,12 +140,13 @@ extension Contract {
     @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
     func aResetOfTheSourceIsECONNRESET(_ kind: EngineKind, _ method: RelayMethod) throws {
       try withHarness(kind) { harness in
-        let pair = try Pair(harness)
+        let pair = try RelayPair(harness)
         let relay = harness.token()
         harness.engine.relay(from: pair.source, to: pair.sink, count: 100_000, method, relay)
         try pair.feed(pattern(1000)) { pair.got.count == 1000 }
         pair.writer.reset()
         try harness.expect(relay, -ECONNRESET)
+        #expect(!harness[relay].isOfSink)
         pair.close()
       }
     }
@@ -154,7 +155,7 @@ extension Contract {
     func aResetOfTheSinkEndsTheRelayWithAnError(_ kind: EngineKind, _ method: RelayMethod) throws {
       // How much had been moved by then is a matter of the sockets' buffers.
       try withHarness(kind, isComparable: false) { harness in
-        let pair = try Pair(harness)
+        let pair = try RelayPair(harness)
         let relay = harness.token()
         harness.engine.relay(from: pair.source, to: pair.sink, count: 1 << 24, method, relay)
         try pair.feed(pattern(1000)) { pair.got.count == 1000 }
@@ -166,6 +167,7 @@ extension Contract {
         })
         let ending = harness.ending(relay)
         #expect(ending == -EPIPE || ending == -ECONNRESET)
+        #expect(harness[relay].isOfSink)
         pair.close()
       }
     }
@@ -174,7 +176,7 @@ extension Contract {
     func aResetOfASinkThatIsFullEndsTheRelay(_ kind: EngineKind, _ method: RelayMethod) throws {
       // How much had been moved by then is a matter of the sockets' buffers.
       try withHarness(kind, isComparable: false) { harness in
-        let pair = try Pair(harness)
+        let pair = try RelayPair(harness)
         let relay = harness.token()
         harness.engine.relay(from: pair.source, to: pair.sink, count: 1 << 26, method, relay)
         let bytes = pattern(1 << 18)
@@ -186,6 +188,7 @@ extension Contract {
         pair.reader.reset()
         let ending = try harness.end(relay)
         #expect(ending == -EPIPE || ending == -ECONNRESET)
+        #expect(harness[relay].isOfSink)
         pair.close()
       }
     }
@@ -193,7 +196,7 @@ extension Contract {
     @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
     func aRelayThatWaitsForBytesIsStopped(_ kind: EngineKind, _ method: RelayMethod) throws {
       try withHarness(kind) { harness in
-        let pair = try Pair(harness)
+        let pair = try RelayPair(harness)
         let relay = harness.token()
         harness.engine.relay(from: pair.source, to: pair.sink, count: 100, method, relay)
         for _ in 0..<3 { harness.turn(within: 2) }
@@ -207,7 +210,7 @@ extension Contract {
     @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
     func aRelayThatWaitsForItsReaderIsStopped(_ kind: EngineKind, _ method: RelayMethod) throws {
       try withHarness(kind, isComparable: false) { harness in
-        let pair = try Pair(harness)
+        let pair = try RelayPair(harness)
         let relay = harness.token()
         harness.engine.relay(from: pair.source, to: pair.sink, count: 1 << 26, method, relay)
         let bytes = pattern(1 << 18)
@@ -228,7 +231,7 @@ extension Contract {
     ) throws {
       try withHarness(kind) { harness in
         for byAll in [false, true] {
-          let pair = try Pair(harness)
+          let pair = try RelayPair(harness)
           let relay = harness.token()
           harness.engine.relay(from: pair.source, to: pair.sink, count: 100, method, relay)
           for _ in 0..<3 { harness.turn(within: 2) }
@@ -242,7 +245,7 @@ extension Contract {
     @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
     func aRelayInTheTurnOfItsStopEndsOnce(_ kind: EngineKind, _ method: RelayMethod) throws {
       try withHarness(kind) { harness in
-        let pair = try Pair(harness)
+        let pair = try RelayPair(harness)
         let relay = harness.token()
         harness.engine.relay(from: pair.source, to: pair.sink, count: 100, method, relay)
         harness.engine.stopRelay(from: pair.source)
@@ -254,7 +257,7 @@ extension Contract {
     @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
     func aShutdownOfTheSourceEndsTheRelay(_ kind: EngineKind, _ method: RelayMethod) throws {
       try withHarness(kind) { harness in
-        let pair = try Pair(harness)
+        let pair = try RelayPair(harness)
         let relay = harness.token()
         harness.engine.relay(from: pair.source, to: pair.sink, count: 100, method, relay)
         for _ in 0..<3 { harness.turn(within: 2) }
@@ -270,7 +273,7 @@ extension Contract {
       var options = Harness.options
       options.relays = 2
       try withHarness(kind, options) { harness in
-        let pairs = try (0..<3).map { _ in try Pair(harness) }
+        let pairs = try (0..<3).map { _ in try RelayPair(harness) }
         let relays = pairs.map { pair in
           let token = harness.token()
           harness.engine.relay(from: pair.source, to: pair.sink, count: 5, .splice, token)
@@ -296,7 +299,7 @@ extension Contract {
       var options = Harness.options
       options.largeBuffers = 4
       try withHarness(kind, options) { harness in
-        let pair = try Pair(harness)
+        let pair = try RelayPair(harness)
         var held: [HeldSlice] = []
         while let slice = harness.engine.lease() { held.append(HeldSlice(slice)) }
         let relay = harness.token()
@@ -318,7 +321,7 @@ extension Contract {
       await traps(
         kind,
         before: { harness in
-          let pair = try Pair(harness)
+          let pair = try RelayPair(harness)
           harness.kept = pair.source
           harness.engine.relay(from: pair.source, to: pair.sink, count: 9, .splice, harness.token())
         }
@@ -332,7 +335,7 @@ extension Contract {
     @Test(arguments: completeEngines)
     func bytesGoThroughAPipeFromSocketToSocket(_ kind: EngineKind) throws {
       try withHarness(kind) { harness in
-        let pair = try Pair(harness)
+        let pair = try RelayPair(harness)
         let pipe = try harness.engine.pipe(capacity: 65_536)
         let bytes = pattern(5000)
         pair.writer.send(bytes)
@@ -352,7 +355,7 @@ extension Contract {
     @Test(arguments: completeEngines)
     func aSpliceWaitsForItsInput(_ kind: EngineKind) throws {
       try withHarness(kind) { harness in
-        let pair = try Pair(harness)
+        let pair = try RelayPair(harness)
         let pipe = try harness.engine.pipe(capacity: 65_536)
         let splice = harness.token()
         harness.engine.splice(from: pair.source, to: pipe.input, count: 100, splice)
@@ -369,7 +372,7 @@ extension Contract {
     @Test(.tags(.failure), arguments: completeEngines)
     func theEndOfTheInputIsZeroAndABrokenOutputIsEPIPE(_ kind: EngineKind) throws {
       try withHarness(kind) { harness in
-        let pair = try Pair(harness)
+        let pair = try RelayPair(harness)
         let pipe = try harness.engine.pipe(capacity: 65_536)
         pair.writer.finishSending()
         let end = try harness.ending {
@@ -390,7 +393,7 @@ extension Contract {
     @Test(.tags(.failure), arguments: completeEngines)
     func aSpliceWithoutAPipeIsEINVALAndWithoutADescriptorEBADF(_ kind: EngineKind) throws {
       try withHarness(kind) { harness in
-        let pair = try Pair(harness)
+        let pair = try RelayPair(harness)
         pair.writer.send("x")
         harness.turn(within: 5)
         let between = try harness.ending {
@@ -422,41 +425,5 @@ extension Contract {
         }
       }
     }
-  }
-}
-
-/// Two connections of the engine: what `writer` sends comes in at `source`, and what leaves at
-/// `sink` comes to `reader`.
-private final class Pair {
-  let harness: Harness
-  let source: Descriptor
-  let writer: any Peer
-  let sink: Descriptor
-  let reader: any Peer
-  private(set) var got: [UInt8] = []
-
-  init(_ harness: Harness) throws {
-    self.harness = harness
-    (source, writer) = try harness.connection()
-    (sink, reader) = try harness.connection()
-  }
-
-  func read() { got += reader.receive() ?? [] }
-
-  /// Sends at the one end and reads at the other until the condition holds and all is sent.
-  func feed(_ bytes: [UInt8], until condition: () -> Bool) throws {
-    var sent = 0
-    try harness.turn(until: {
-      if sent < bytes.count { sent += max(0, writer.send(Array(bytes[sent...]))) }
-      read()
-      return sent == bytes.count && condition()
-    })
-  }
-
-  func close() {
-    harness.engine.close(source)
-    harness.engine.close(sink)
-    writer.close()
-    reader.close()
   }
 }

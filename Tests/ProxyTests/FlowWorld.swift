@@ -72,6 +72,10 @@ final class FlowWorld {
   private let listener: SocketAddress
   private let server: SocketAddress
   var configuration: ProxyConfiguration
+  /// Bytes in a second from which on a direction of a tunnel is left to the kernel; nil: as in production.
+  var passingFrom: Int?
+  /// How many directions of tunnels may be at once.
+  var passages = 8
   /// What the server does with bytes that have come on one of its connections.
   var serve: (FlowWorld, SimulatedPeer, String) -> Void = { flow, peer, _ in flow.answer(peer, "ok")
   }
@@ -168,6 +172,7 @@ final class FlowWorld {
   var parts: SimulatedWorkerParts {
     var options = EngineOptions()
     options.frames = 512
+    options.relays = passages
     let servers = configuration.upstreams.map { upstream in
       upstream.servers.map { server in
         guard case .ip(_, let port) = server.address else { return [self.server] }
@@ -179,6 +184,7 @@ final class FlowWorld {
       contexts: [listenerTLS], options: options,
       logger: Logger(label: "flow") { _ in SwiftLogNoOpLogHandler() },
       run: RunIdentity(high: 1, low: 1), recovered: RecoveredLog())
+    parts.passingFrom = passingFrom
     parts.clientContexts = configuration.upstreams.map { _ in upstreamTLS }
     return parts
   }

@@ -12,129 +12,6 @@ private let second: Int64 = 1_000_000_000
 private let millisecond: Int64 = 1_000_000
 private let hour: Int64 = 3600 * second
 
-/// One end of a tunnel: what it has still to send, and what it has received.
-private final class TunnelEnd {
-  let peer: SimulatedPeer
-  private(set) var received: [UInt8] = []
-  private(set) var hasEnded = false
-  private(set) var wasReset = false
-  var reads = true
-  /// Ends its side once everything has been taken.
-  var endsWhenSent = false
-  /// Called with all that has come so far.
-  var onBytes: ((TunnelEnd) -> Void)?
-  var onEnd: ((TunnelEnd) -> Void)?
-  private var outgoing: [UInt8] = []
-  private var sent = 0
-  private var hasFinished = false
-  private var headEnd = 0
-
-  init(_ peer: SimulatedPeer) {
-    self.peer = peer
-    peer.onEvent = { [unowned self] _, event in
-      switch event {
-      case .connected, .writable: flush()
-      case .readable: take()
-      case .ended:
-        hasEnded = true
-        onEnd?(self)
-      case .reset, .refused: wasReset = true
-      }
-    }
-  }
-
-  func send(_ bytes: [UInt8]) {
-    outgoing += bytes
-    flush()
-  }
-
-  func send(_ text: String) { send(Array(text.utf8)) }
-
-  func finish() {
-    endsWhenSent = true
-    flush()
-  }
-
-  func take(atMost limit: Int = 1 << 20) {
-    guard reads else { return }
-    received += peer.receive(atMost: limit)
-    onBytes?(self)
-  }
-
-  /// Takes some although it does not read by itself.
-  func takeSome(_ count: Int) { received += peer.receive(atMost: count) }
-
-  /// What has come behind the head; nil while that is not whole.
-  var throughTunnel: ArraySlice<UInt8>? {
-    if headEnd == 0 {
-      let end = Array("\r\n\r\n".utf8)
-      guard received.count >= 4 else { return nil }
-      for at in 0...(received.count - 4) where received[at..<(at + 4)].elementsEqual(end) {
-        headEnd = at + 4
-        break
-      }
-    }
-    return headEnd > 0 ? received[headEnd...] : nil
-  }
-
-  private func flush() {
-    while sent < outgoing.count {
-      let piece = Array(outgoing[sent...].prefix(131_072))
-      let count = peer.send(piece)
-      sent += count
-      guard count == piece.count else { break }
-    }
-    if sent == outgoing.count, endsWhenSent, !hasFinished, peer.isConnected {
-      hasFinished = true
-      peer.finishSending()
-    }
-  }
-
-}
-
-private let offer =
-  "GET /s HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-private let accepted =
-  "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-
-private final class TunnelWorld {
-  let flow: FlowWorld
-  private(set) var client: TunnelEnd?
-  private(set) var server: TunnelEnd?
-  /// Called once the server has the request's head.
-  var onRequest: ((TunnelEnd) -> Void)?
-  private var hasAnswered = false
-
-  init(_ flow: FlowWorld) {
-    self.flow = flow
-    flow.onServerPeer = { [unowned self] peer in
-      let end = TunnelEnd(peer)
-      server = end
-      end.onBytes = { [unowned self] end in
-        guard !hasAnswered, end.throughTunnel != nil else { return }
-        hasAnswered = true
-        onRequest?(end)
-      }
-    }
-    onRequest = { $0.send(accepted) }
-  }
-
-  func connect(_ text: String = offer) -> TunnelEnd {
-    let end = TunnelEnd(flow.connectPeer())
-    client = end
-    end.send(text)
-    return end
-  }
-
-  /// What has come to each side through the tunnel.
-  var toServer: ArraySlice<UInt8>? { server?.throughTunnel }
-  var toClient: ArraySlice<UInt8>? { client?.throughTunnel }
-}
-
-private func pattern(_ count: Int, _ seed: Int) -> [UInt8] {
-  (0..<count).map { UInt8(truncatingIfNeeded: ($0 &* 31 &+ $0 >> 8 &+ seed) &* 17) }
-}
-
 @Suite("Tunnels")
 struct TunnelFlowTests {
   @Test("both directions at once are what was sent, whatever the world does", arguments: 1...8)
@@ -152,10 +29,10 @@ struct TunnelFlowTests {
     conditions.shortReceives = 300
     conditions.starvation = seed % 3 == 0 ? 100 : 0
     let flow = try FlowWorld(seed: UInt64(seed), conditions)
-    let (up, down) = (pattern(400_000, 1), pattern(500_000, 2))
+    let (up, down) = (tunnelBytes(400_000, 1), tunnelBytes(500_000, 2))
     let tunnel = TunnelWorld(flow)
     tunnel.onRequest = { server in
-      server.send(Array(accepted.utf8) + down)
+      server.send(Array(tunnelAccepted.utf8) + down)
       server.endsWhenSent = seed % 2 == 0
     }
     let account = flow.run {
@@ -212,7 +89,7 @@ struct TunnelFlowTests {
     let flow = try FlowWorld()
     flow.configuration.upstreams[0].timeouts.tunnelNanoseconds = 10 * second
     let tunnel = TunnelWorld(flow)
-    tunnel.onRequest = { $0.send(Array(accepted.utf8) + pattern(2_000_000, 3)) }
+    tunnel.onRequest = { $0.send(Array(tunnelAccepted.utf8) + tunnelBytes(2_000_000, 3)) }
     let account = flow.run {
       let client = tunnel.connect()
       client.reads = false
@@ -239,7 +116,7 @@ struct TunnelFlowTests {
     let tunnel = TunnelWorld(flow)
     var sawGate = false
     let account = flow.run {
-      let client = tunnel.connect(offer + "early")
+      let client = tunnel.connect(tunnelOffer + "early")
       func look() {
         flow.remote.ask { account in
           if account.isGated {
@@ -268,7 +145,7 @@ struct TunnelFlowTests {
     tunnel.onRequest = { server in
       if resets { tunnel.client?.peer.reset() } else { tunnel.client?.peer.finishSending() }
       flow.after(millisecond) {
-        server.send(accepted)
+        server.send(tunnelAccepted)
         if !resets { server.onEnd = { $0.finish() } }
       }
     }
@@ -289,10 +166,10 @@ struct TunnelFlowTests {
     for seed in 1...8 {
       let flow = try FlowWorld(seed: UInt64(seed), FlowWorld.likeARing)
       let tunnel = TunnelWorld(flow)
-      tunnel.onRequest = { $0.send(Array(accepted.utf8) + pattern(600_000, 4)) }
+      tunnel.onRequest = { $0.send(Array(tunnelAccepted.utf8) + tunnelBytes(600_000, 4)) }
       let account = flow.run {
         let client = tunnel.connect()
-        client.send(pattern(600_000, 5))
+        client.send(tunnelBytes(600_000, 5))
         flow.after(Int64(seed) * 150_000) {
           if byServer { tunnel.server?.peer.reset() } else { client.peer.reset() }
         }
@@ -371,7 +248,7 @@ struct TunnelFlowTests {
       flow.until(millisecond, { $0.tunnels == 1 }) { _ in
         tunnel.server?.send("first")
         flow.until(millisecond, { _ in client.received.count == 5 }) { _ in
-          client.send(pattern(300_000, 6))
+          client.send(tunnelBytes(300_000, 6))
           client.finish()
           flow.until(millisecond, { _ in tunnel.server?.hasEnded == true }) { _ in
             tunnel.server?.send("last")
@@ -381,7 +258,7 @@ struct TunnelFlowTests {
         }
       }
     }
-    #expect(tunnel.server?.received == pattern(300_000, 6))
+    #expect(tunnel.server?.received == tunnelBytes(300_000, 6))
     #expect(tunnel.client?.received == Array("firstlast".utf8))
     #expect(account?.counters.tunnelsCut == 0 && account?.connections == 0)
   }

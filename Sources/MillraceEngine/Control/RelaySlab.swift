@@ -27,6 +27,8 @@ struct Relay {
   var written: Int
   var sourceEnded: Bool
   var cancelled: Bool
+  /// Nothing more is read; what was read still leaves.
+  var finishing: Bool
   /// The side that the engine waits for.
   var waiting: RelayWait
   /// The pipe; -1: none yet. It stays with the slot.
@@ -47,7 +49,9 @@ enum RelayWait: UInt8 { case none, source, sink, turn }
 /// What a run of a relay came to.
 enum RelayOutcome {
   case waits(RelayWait)
+  /// 0, or a negated errno of the source or of the sink.
   case ended(Int32)
+  case sinkFailed(Int32)
 }
 
 struct RelaySlab: ~Copyable {
@@ -82,7 +86,8 @@ struct RelaySlab: ~Copyable {
         to: Relay(
           token: Token(rawValue: 0), inUse: false, source: -1, sink: -1, sourceDescriptor: -1,
           sinkDescriptor: -1, bySplice: false, toRead: 0, held: 0, offset: 0, unreported: 0,
-          written: 0, sourceEnded: false, cancelled: false, waiting: .none, pipeOutput: -1,
+          written: 0, sourceEnded: false, cancelled: false, finishing: false, waiting: .none,
+          pipeOutput: -1,
           pipeInput: -1, pipeCapacity: 0, isDirty: false, buffer: nil, sourceFlags: 0, sinkFlags: 0)
       )
     }
@@ -130,6 +135,7 @@ struct RelaySlab: ~Copyable {
     relay.pointee.written = 0
     relay.pointee.sourceEnded = false
     relay.pointee.cancelled = false
+    relay.pointee.finishing = false
     relay.pointee.waiting = .none
     return (index, 0)
   }
@@ -141,6 +147,25 @@ struct RelaySlab: ~Copyable {
     relay.pointee.inUse = false
     free[freeCount] = index
     freeCount += 1
+  }
+
+  /// What has left since the last report, as a completion that is not terminal; nil: nothing.
+  static func takeProgress(_ relay: UnsafeMutablePointer<Relay>) -> Completion? {
+    let count = relay.pointee.unreported
+    guard count > 0 else { return nil }
+    relay.pointee.unreported = 0
+    return Completion(token: relay.pointee.token, result: Int32(clamping: count), more: true)
+  }
+
+  /// The terminal completion of a relay that has ended with 0 or a negated errno.
+  static func last(
+    _ relay: UnsafeMutablePointer<Relay>, _ result: Int32, atSink: Bool
+  ) -> Completion {
+    var completion = Completion(
+      token: relay.pointee.token,
+      result: result < 0 ? result : Int32(clamping: relay.pointee.unreported))
+    if atSink { completion.flags |= Completion.sinkFlag }
+    return completion
   }
 
   private func openPipe(_ relay: UnsafeMutablePointer<Relay>) -> Int32 {
@@ -192,6 +217,7 @@ struct RelaySlab: ~Copyable {
     while true {
       if relay.pointee.held == 0 {
         if relay.pointee.toRead == 0 || relay.pointee.sourceEnded { return .ended(0) }
+        if relay.pointee.finishing { return .ended(-ECANCELED) }
         if budget <= 0 { return .waits(.turn) }
         calls += 1
         let got = relay.pointee.bySplice ? spliceIn(relay) : copyIn(relay)
@@ -204,14 +230,14 @@ struct RelaySlab: ~Copyable {
         }
         relay.pointee.held = got
         relay.pointee.offset = 0
-        relay.pointee.toRead -= got
+        if relay.pointee.toRead != .max { relay.pointee.toRead -= got }
         budget -= got
       }
       calls += 1
       let put = relay.pointee.bySplice ? spliceOut(relay) : copyOut(relay)
       if put == -EAGAIN { return .waits(.sink) }
       if put == -EINTR { continue }
-      if put < 0 { return .ended(Int32(put)) }
+      if put < 0 { return .sinkFailed(Int32(put)) }
       relay.pointee.held -= put
       relay.pointee.offset += put
       relay.pointee.unreported += put
@@ -227,7 +253,10 @@ struct RelaySlab: ~Copyable {
   }
 
   private func spliceOut(_ relay: UnsafeMutablePointer<Relay>) -> Int {
-    let more = relay.pointee.toRead > 0 ? CLINUX_SPLICE_MORE : 0
+    // Of what has no end it is not known whether more follows, and the kernel would keep a piece that is
+    // smaller than a packet back for up to 200 ms.
+    let isMore = relay.pointee.toRead > 0 && relay.pointee.toRead != .max
+    let more = isMore ? CLINUX_SPLICE_MORE : 0
     return clinux_splice(
       relay.pointee.pipeOutput, relay.pointee.sinkDescriptor, relay.pointee.held,
       UInt32(CLINUX_SPLICE_MOVE | CLINUX_SPLICE_NONBLOCK | more))

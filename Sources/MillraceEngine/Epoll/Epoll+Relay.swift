@@ -181,25 +181,33 @@ extension Epoll {
     endRelay(UInt32(record.pointee.receiveToken.rawValue), -ECANCELED)
   }
 
+  public mutating func finishRelay(from source: Descriptor) {
+    let record = sockets[source.rawValue]
+    guard record.pointee.state.contains(.relaySource) else { return }
+    let index = UInt32(record.pointee.receiveToken.rawValue)
+    relays.relays[Int(index)].finishing = true
+    // What waits for its source has nothing left to write.
+    if relays.relays[Int(index)].waiting == .source { endRelay(index, -ECANCELED) }
+  }
+
   mutating func continueRelay(_ record: UnsafeMutablePointer<SocketRecord>) {
     let index = UInt32(record.pointee.receiveToken.rawValue)
     let relay = relays.relays + Int(index)
     switch relays.run(index, calls: &statistics.systemCalls) {
     case .ended(let result): endRelay(index, result)
+    case .sinkFailed(let result): endRelay(index, result, atSink: true)
     case .waits(let side):
       relay.pointee.waiting = side
-      if relay.pointee.unreported > 0 {
-        queue.append(
-          Completion(
-            token: relay.pointee.token, result: Int32(clamping: relay.pointee.unreported),
-            more: true))
-        relay.pointee.unreported = 0
-      }
+      reportRelay(relay)
       if side == .turn { enqueue(relay.pointee.source) }
     }
   }
 
-  private mutating func endRelay(_ index: UInt32, _ result: Int32) {
+  private mutating func reportRelay(_ relay: UnsafeMutablePointer<Relay>) {
+    if let progress = RelaySlab.takeProgress(relay) { queue.append(progress) }
+  }
+
+  private mutating func endRelay(_ index: UInt32, _ result: Int32, atSink: Bool = false) {
     let relay = relays.relays + Int(index)
     let from = sockets[relay.pointee.source]
     let to = sockets[relay.pointee.sink]
@@ -209,8 +217,8 @@ extension Epoll {
     to.pointee.state.remove(.relaySink)
     to.pointee.sendCell = nil
     statistics.operationsInFlight -= 1
-    let last = result < 0 ? result : Int32(clamping: relay.pointee.unreported)
-    queue.append(Completion(token: relay.pointee.token, result: last))
+    if result < 0 { reportRelay(relay) }
+    queue.append(RelaySlab.last(relay, result, atSink: atSink))
     relays.release(index)
   }
 

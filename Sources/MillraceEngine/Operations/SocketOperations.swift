@@ -94,15 +94,23 @@ public protocol SocketOperations: ~Copyable {
   /// relay or splice on if it has not said what it wants of it by then: splice(2) has no
   /// MSG_NOSIGNAL.
   ///
+  /// A `count` of `Int.max` has no end but the input's. A relay with an end tells the kernel while
+  /// more is to follow (SPLICE_F_MORE); one without does not, so that its last bytes never wait.
+  ///
   /// Each completion that is not terminal says how many bytes have left since the last one
   /// (progress for timeouts); the terminal one has how many left since then, fewer than `count`
-  /// in all if the input ended first, or a negated errno. Ended early by `stopRelay`.
+  /// in all if the input ended first, or a negated errno, of the sink where `Completion.isOfSink` says so;
+  /// all that has left was reported before an errno. Ended early by `stopRelay` and `finishRelay`.
   mutating func relay(
     from source: Descriptor, to sink: Descriptor, count: Int, _ method: RelayMethod,
     _ token: Token)
   /// Ends a relay; its terminal completion is ECANCELED unless it was faster. Bytes that were read
   /// and not yet written are lost: for connections that are about to be closed.
   mutating func stopRelay(from source: Descriptor)
+  /// Ends a relay and loses nothing: no more is read, and once what was read has left its terminal
+  /// completion is ECANCELED, unless it had ended before. The source may then be received from.
+  /// As long as the sink takes nothing, the relay goes on; `stopRelay` still ends it at once.
+  mutating func finishRelay(from source: Descriptor)
   /// Who is at the other end of a connection. Of a connection that was accepted by number `Epoll`
   /// knows it from accept(2) itself, and for the connection's whole life; elsewhere the kernel is
   /// asked (getpeername(2)), which has forgotten it once the peer has reset the connection: nil. nil

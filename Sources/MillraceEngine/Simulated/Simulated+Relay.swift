@@ -16,7 +16,11 @@ final class SimulatedRelay {
   let room: Int
   /// Written since the last completion.
   var moved = 0
+  /// Written in all.
+  var written = 0
   var inputHasEnded = false
+  /// Nothing more is read.
+  var finishing = false
 
   init(_ token: Token, _ source: Int32, _ sink: Int32, count: Int, room: Int, copies: Bool) {
     self.token = token
@@ -63,11 +67,28 @@ extension Simulated {
     endRelay(relay, -ECANCELED)
   }
 
-  private mutating func endRelay(_ relay: SimulatedRelay, _ result: Int32) {
+  public mutating func finishRelay(from source: Descriptor) {
+    guard let relay = handle(source.rawValue)?.relayFrom else { return }
+    world.note(.stop, relay.token.rawValue, Int64(source.rawValue))
+    relay.finishing = true
+    if relay.between.isEmpty { endRelay(relay, -ECANCELED) }
+  }
+
+  private mutating func endRelay(
+    _ relay: SimulatedRelay, _ result: Int32, atSink: Bool = false
+  ) {
     handle(relay.source)?.relayFrom = nil
     handle(relay.sink)?.relayTo = nil
     relays -= 1
-    ended(relay.token, result)
+    if result < 0 { report(relay) }
+    ended(relay.token, result, flags: atSink ? Completion.sinkFlag : 0)
+  }
+
+  private mutating func report(_ relay: SimulatedRelay) {
+    guard relay.moved > 0 else { return }
+    queue.append(
+      Completion(token: relay.token, result: Int32(clamping: relay.moved), more: true))
+    relay.moved = 0
   }
 
   /// Moves what can be moved now.
@@ -78,7 +99,9 @@ extension Simulated {
     var goesOn = true
     while goesOn {
       goesOn = false
-      if relay.left > 0 && !relay.inputHasEnded && relay.between.count < relay.room {
+      if relay.left > 0 && !relay.inputHasEnded && !relay.finishing
+        && relay.between.count < relay.room
+      {
         let got = fill(relay, source)
         if got < 0 && got != -Int(EAGAIN) { return endRelay(relay, Int32(got)) }
         if got == 0 {
@@ -92,20 +115,20 @@ extension Simulated {
         let put = relay.between.consume(atMost: .max) { sink.write($0) }
         if put < 0 && put != -Int(EAGAIN) {
           if put != -Int(EPIPE) { to.errorTaken = true }
-          return endRelay(relay, Int32(put))
+          return endRelay(relay, Int32(put), atSink: true)
         }
-        if put > 0 { relay.moved += put }
+        if put > 0 {
+          relay.moved += put
+          relay.written += put
+        }
         goesOn = goesOn && put > 0
       }
     }
     if relay.between.isEmpty && (relay.left == 0 || relay.inputHasEnded) {
       return endRelay(relay, Int32(clamping: relay.moved))
     }
-    if relay.moved > 0 {
-      queue.append(
-        Completion(token: relay.token, result: Int32(clamping: relay.moved), more: true))
-      relay.moved = 0
-    }
+    if relay.between.isEmpty && relay.finishing { return endRelay(relay, -ECANCELED) }
+    report(relay)
   }
 
   private func fill(_ relay: SimulatedRelay, _ source: SimulatedEnd) -> Int {
@@ -114,7 +137,7 @@ extension Simulated {
       let got = source.read(into: room)
       guard got > 0 else { return got }
       relay.between.append(UnsafeRawBufferPointer(rebasing: room[..<got]))
-      relay.left -= got
+      if relay.left != .max { relay.left -= got }
       return got
     }
   }

@@ -205,7 +205,9 @@ extension Simulated {
 
   public func sendProgress(_ socket: Descriptor) -> Int {
     let handle = known(socket)
-    guard let cell = handle.sendCell, case .stream(let end) = handle.thing else { return 0 }
+    guard case .stream(let end) = handle.thing else { return 0 }
+    if let relay = handle.relayTo { return relay.written - end.unacknowledged }
+    guard let cell = handle.sendCell else { return 0 }
     return cell.assumingMemoryBound(to: FrameState.self).pointee.sent - end.unacknowledged
   }
 

@@ -263,8 +263,10 @@ public struct Simulated: Engine, ~Copyable {
     world.network.giveNumberBack(number)
   }
 
-  mutating func ended(_ token: Token, _ result: Int32) {
+  mutating func ended(_ token: Token, _ result: Int32, flags: UInt32 = 0) {
     statistics.operationsInFlight -= 1
-    queue.append(Completion(token: token, result: result))
+    var completion = Completion(token: token, result: result)
+    completion.flags |= flags
+    queue.append(completion)
   }
 }

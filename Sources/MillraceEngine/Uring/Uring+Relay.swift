@@ -191,36 +191,48 @@ extension Uring {
     if relay.pointee.waiting != .turn { cancel(Self.userData(.relay, 0, index)) }
   }
 
+  public mutating func finishRelay(from source: Descriptor) {
+    let record = sockets[source.rawValue]
+    guard record.pointee.state.contains(.relaySource) else { return }
+    let index = UInt32(record.pointee.receiveToken.rawValue)
+    let relay = relays.relays + Int(index)
+    guard !relay.pointee.finishing, !relay.pointee.cancelled else { return }
+    relay.pointee.finishing = true
+    // What waits for its source has nothing left to write: the end of the poll is its own.
+    if relay.pointee.waiting == .source { cancel(Self.userData(.relay, 0, index)) }
+  }
+
   mutating func relayReady(_ index: UInt32, _ result: Int32) {
     let relay = relays.relays + Int(index)
     guard relay.pointee.inUse else {
       return engineBug("a relay went on that nobody has in flight")
     }
     if relay.pointee.cancelled { return endRelay(index, -ECANCELED) }
-    if result < 0 { return endRelay(index, result) }
+    if result < 0 && !relay.pointee.finishing {
+      return endRelay(index, result, atSink: relay.pointee.waiting == .sink)
+    }
     switch relays.run(index, calls: &statistics.systemCalls) {
     case .ended(let result): endRelay(index, result)
+    case .sinkFailed(let result): endRelay(index, result, atSink: true)
     case .waits(let side):
-      if relay.pointee.unreported > 0 {
-        queue.append(
-          Completion(
-            token: relay.pointee.token, result: Int32(clamping: relay.pointee.unreported),
-            more: true))
-        relay.pointee.unreported = 0
-      }
+      reportRelay(relay)
       armRelay(index, side)
     }
   }
 
-  private mutating func endRelay(_ index: UInt32, _ result: Int32) {
+  private mutating func reportRelay(_ relay: UnsafeMutablePointer<Relay>) {
+    if let progress = RelaySlab.takeProgress(relay) { queue.append(progress) }
+  }
+
+  private mutating func endRelay(_ index: UInt32, _ result: Int32, atSink: Bool = false) {
     let relay = relays.relays + Int(index)
     let to = sockets[relay.pointee.sink]
     sockets[relay.pointee.source].pointee.state.remove(.relaySource)
     to.pointee.state.remove(.relaySink)
     to.pointee.sendCell = nil
     statistics.operationsInFlight -= 1
-    let last = result < 0 ? result : Int32(clamping: relay.pointee.unreported)
-    queue.append(Completion(token: relay.pointee.token, result: last))
+    if result < 0 { reportRelay(relay) }
+    queue.append(RelaySlab.last(relay, result, atSink: atSink))
     relays.release(index)
   }
 }

@@ -5,6 +5,8 @@ enum TokenKind: UInt8 {
   case accept = 1
   case downstreamReceive, downstreamSend
   case upstreamConnect, upstreamReceive, upstreamSend
+  /// Bytes that pass from a client to a server, and back, by the kernel.
+  case requestRelay, responseRelay
   case journal
   /// A connection that goes to another worker, and one that came from there.
   case handOver, handedOver

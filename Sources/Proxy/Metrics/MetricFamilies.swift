@@ -13,7 +13,7 @@ enum WorkerMetric: Int, CaseIterable {
   case upstreamHandshakes, upstreamHandshakesResumed, upstreamHandshakeFailures
   case auditRejects, auditDrops, auditWaits, unansweredByAudit, holdsExpired, holdsRefused
   case plansInstalled, plansDelayed, framesExhausted
-  case tunnels, tunnelsCut
+  case tunnels, tunnelsCut, tunnelPassages
 
   var family: MetricFamily {
     switch self {
@@ -118,6 +118,10 @@ enum WorkerMetric: Int, CaseIterable {
       .init("frames_exhausted", "frames", "Times no send frame was free.")
     case .tunnels:
       .init("tunnels", "tunnels", "Connections and streams switched to another protocol.")
+    case .tunnelPassages:
+      .init(
+        "tunnel_passages", "passages",
+        "Times that a direction of a tunnel was left to the kernel, splice(2).")
     case .tunnelsCut:
       .init(
         "tunnels_cut", "tunnels",

@@ -155,6 +155,10 @@ extension WorkerCounting {
     @inline(__always) get { self[.init(metric: .tunnels)] }
     @inline(__always) set { self[.init(metric: .tunnels)] = newValue }
   }
+  package var tunnelPassages: Int {
+    @inline(__always) get { self[.init(metric: .tunnelPassages)] }
+    @inline(__always) set { self[.init(metric: .tunnelPassages)] = newValue }
+  }
   package var tunnelsCut: Int {
     @inline(__always) get { self[.init(metric: .tunnelsCut)] }
     @inline(__always) set { self[.init(metric: .tunnelsCut)] = newValue }

@@ -35,6 +35,7 @@ struct ExchangeSlot: ~Copyable {
   var record = ExchangeRecord()
   var times: ExchangeTimes
   var upgrade = UpgradeOffer()
+  var bulk = TunnelBulk()
 
   @inline(__always)
   init(

@@ -20,7 +20,11 @@ extension Relay where E: ~Copyable {
     } else if completion.isTerminal && completion.result != -ECANCELED {
       downstreamEnded(d, completion.result)
     }
-    if completion.isTerminal { downstreams.receiveEnded(d, &loop) }
+    guard completion.isTerminal else { return }
+    downstreams.receiveEnded(d, &loop)
+    if completion.result == -ECANCELED, let x = exchange(of: d), x.pointee.bulk.isDraining {
+      beginPassing(x)
+    }
   }
 
   @inline(__always)
@@ -86,11 +90,12 @@ extension Relay where E: ~Copyable {
       if x.pointee.state.mode == .tunnel {
         noteTaken(x)
         endSides(x)
+        if x.pointee.bulk.isDraining { beginPassing(x) }
       }
     }
   }
 
-  private mutating func downstreamSendFailed(_ d: DownstreamPointer) {
+  mutating func downstreamSendFailed(_ d: DownstreamPointer) {
     if d.pointee.isHTTP2 { return http2Gone(d) }
     if let x = exchange(of: d) {
       _ = perform(x, x.pointee.state.downstreamGone())
@@ -142,6 +147,8 @@ extension Relay where E: ~Copyable {
       let isResponding = exchange(of: d)?.pointee.state.stage == .running
       if isResponding || t.pointee.closing != .open { setSendDeadline(d) }
       if let x = exchange(of: d), x.pointee.state.mode == .tunnel { noteTaken(x) }
+    } else {
+      endIdlePassage(to: d)
     }
     if t.pointee.isDeserted(loop.engine) { downstreamWasReset(d) }
     let isDue = loop.engine.now >= t.pointee.deadline

@@ -194,6 +194,7 @@ extension Relay where E: ~Copyable {
       if x.pointee.state.requestTurnEnded(bulk: t.pointee.mode == .once).has(.pauseRequest) {
         downstreams.pause(d, &loop)
       }
+      if x.pointee.state.mode == .tunnel { notePassing(request: x, d) }
     }
     if x.pointee.state.awaitsRequest {
       d.pointee.phase = .body
@@ -210,7 +211,7 @@ extension Relay where E: ~Copyable {
     let d = downstream(of: x)
     let t = d.transport
     guard t.pointee.closing == .open else { return true }
-    t.pointee.paused = false
+    t.pointee.paused = x.pointee.bulk.request.step == .draining
     let slot = Int32(bitPattern: x.pointee.slot)
     useUnread(d)
     let isThere = d.pointee.http1.exchange == slot

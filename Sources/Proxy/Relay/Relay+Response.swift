@@ -238,6 +238,7 @@ extension Relay where E: ~Copyable {
     guard perform(x, x.pointee.state.responseTurnEnded(bulk: bulk)) else { return false }
     // What waits for a slow disk pins no hot buffer while they are few.
     if loop.engine.isLowOnBuffers && !x.pointee.held.isEmpty { x.pointee.held.evacuate() }
+    if x.pointee.state.mode == .tunnel { notePassing(response: x, u) }
     return true
   }
 
@@ -302,7 +303,7 @@ extension Relay where E: ~Copyable {
     guard let u = upstream(of: x) else { return true }
     if u.pointee.kind == .stream { return resumeServerResponse(u, x) }
     let t = u.transport
-    t.pointee.paused = false
+    t.pointee.paused = x.pointee.bulk.response.step == .draining
     setResponseDeadline(u, x)
     guard useUnread(u, x) else { return false }
     // The response may be whole by now, or have failed.

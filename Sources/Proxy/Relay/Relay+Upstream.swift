@@ -118,13 +118,16 @@ extension Relay where E: ~Copyable {
     guard perform(x, x.pointee.state.requestTaken(taken)) else { return }
     if !x.pointee.state.awaitsServer && u.pointee.phase == .busy {
       u.transport.pointee.deadline = deadlineOfTunnel(u, x)
-      if x.pointee.state.mode == .tunnel { endSides(x) }
+      if x.pointee.state.mode == .tunnel {
+        endSides(x)
+        if x.pointee.bulk.isDraining { beginPassing(x) }
+      }
     }
   }
 
   /// The server takes no more of the request. It may have answered already: what it sent is read
   /// first; its end decides.
-  private mutating func upstreamSendFailed(_ u: UpstreamPointer, _ result: Int32) {
+  mutating func upstreamSendFailed(_ u: UpstreamPointer, _ result: Int32) {
     let t = u.transport
     if u.pointee.kind == .http2 {
       return u.pointee.phase == .busy ? serverEnded(u, result) : handshakeEnded(u, result)
@@ -177,7 +180,11 @@ extension Relay where E: ~Copyable {
     } else if completion.isTerminal && completion.result != -ECANCELED {
       if t.pointee.closing == .open { settleUpstreamEnd(u) }
     }
-    if completion.isTerminal { upstreams.receiveEnded(u, &loop) }
+    guard completion.isTerminal else { return }
+    upstreams.receiveEnded(u, &loop)
+    if completion.result == -ECANCELED, let x = exchange(of: u), x.pointee.bulk.isDraining {
+      beginPassing(x)
+    }
   }
 
   @inline(__always)
@@ -245,11 +252,15 @@ extension Relay where E: ~Copyable {
     let t = u.transport
     // Without a deadline it is the client that is slow: the server owes nothing.
     if u.pointee.phase == .busy && t.pointee.closing == .open && t.pointee.sending
-      && t.pointee.deadline != .max && t.pointee.hasProgressed(loop.engine)
+      && t.pointee.deadline != .max
     {
-      t.pointee.deadline =
-        loop.engine.now + loop.plan.upstreams[Int(u.pointee.group)].responseTimeout
-      if let x = exchange(of: u), x.pointee.state.mode == .tunnel { setResponseDeadline(u, x) }
+      if t.pointee.hasProgressed(loop.engine) {
+        t.pointee.deadline =
+          loop.engine.now + loop.plan.upstreams[Int(u.pointee.group)].responseTimeout
+        if let x = exchange(of: u), x.pointee.state.mode == .tunnel { setResponseDeadline(u, x) }
+      } else {
+        endIdlePassage(to: u)
+      }
     }
     let isDue = loop.engine.now >= t.pointee.deadline
     if isDue { t.pointee.deadline = .max }

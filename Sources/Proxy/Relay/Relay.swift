@@ -9,6 +9,7 @@
 //     Relay+Response   bytes from the server: heads, then content, and their end
 //     Relay+Actions    what the state asks for: send, pause, record, reply, retry, finish
 //     Relay+Tunnel     where the server has switched to another protocol: both directions as they come
+//     Relay+Passing    tunnels through which so much goes that their bytes are left to the kernel
 //
 // Beside them stand the completions and timeouts of both kinds of connection (Relay+Downstream,
 // Relay+Upstream), TLS on both sides, and what waits for the audit log (Relay+AuditWaits). `perform`, and
@@ -33,18 +34,21 @@ struct Relay<E: Engine & ~Copyable>: ~Copyable {
   var carried = SendBuffer()
   /// Exchanges that are tunnels.
   var openTunnels = 0
+  /// Bytes in a second from which on a direction of a tunnel is left to the kernel.
+  let passingFrom: Int
   var failureLog = FailureLog()
   var tlsFailureLog = FailureLog()
 
   init(
     _ loop: consuming Loop<E>, downstreams: consuming Downstreams, upstreams: consuming Upstreams,
-    audit: consuming AuditDriver, streams: Int
+    audit: consuming AuditDriver, streams: Int, passingFrom: Int
   ) {
     exchanges = Exchanges(capacity: streams, worker: loop.worker)
     self.loop = loop
     self.downstreams = downstreams
     self.upstreams = upstreams
     self.audit = audit
+    self.passingFrom = passingFrom
   }
 
   // MARK: Who belongs to whom

@@ -94,6 +94,8 @@ struct Upstreams: ~Copyable {
     Token(kind: kind.rawValue, generation: slab.generation(slot), slot: slot)
   }
 
+  func token(_ kind: TokenKind, _ u: UpstreamPointer) -> Token { token(kind, u.pointee.slot) }
+
   @inline(__always)
   func node(_ u: UpstreamPointer) -> Int { timerBase + Int(u.pointee.slot) }
 

@@ -58,6 +58,8 @@ package struct SimulatedWorkerParts {
   package var adjustJournal: (inout JournalConfiguration) -> Void = { _ in }
   /// Called once, when connections are accepted.
   package var whenReady: () -> Void = {}
+  /// Bytes in a second from which on a direction of a tunnel is left to the kernel; nil: as in production.
+  package var passingFrom: Int?
 
   package init(
     configuration: ProxyConfiguration, listeners: [SocketAddress], servers: [[[SocketAddress]]],
@@ -144,10 +146,11 @@ package enum SimulatedWorker {
       parts.adjustJournal(&parameters.configuration)
       journal = parameters
     }
-    let parameters = WorkerParameters(
+    var parameters = WorkerParameters(
       generation: generation, index: 0, workerCount: 1, options: parts.options,
       control: remote.control, connectionCount: connections, logger: parts.logger,
       journal: journal, cpu: nil, gate: EngineGate(count: 1), counters: metrics.counters(0))
+    parameters.passingFrom = parts.passingFrom ?? parameters.passingFrom
     // Alive for as long as the worker counts in it.
     defer { withExtendedLifetime(metrics) {} }
     var worker = Worker<Simulated>(parameters, engine: Simulated(parts.options, world: world))

@@ -29,6 +29,8 @@ struct WorkerParameters: @unchecked Sendable {
   /// Where the workers wait until each has its engine.
   let gate: EngineGate
   let counters: WorkerCounters
+  /// Bytes in a second from which on a direction of a tunnel is left to the kernel.
+  var passingFrom = BulkFlow.standardThreshold
 }
 
 /// A worker that could not start.
@@ -51,7 +53,7 @@ extension Worker where E: ~Copyable {
       audit: AuditDriver(
         parameters.journal, plan.audit, exchanges: streams, worker: parameters.index,
         tokenKind: TokenKind.journal.rawValue, logger: parameters.logger),
-      streams: streams)
+      streams: streams, passingFrom: parameters.passingFrom)
     listeners = Listeners(
       count: plan.listeners.count, worker: parameters.index, board: parameters.board)
     workerCount = parameters.workerCount

@@ -60,6 +60,8 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
     case .upstreamReceive: relay.upstreamReceived(slot, completion)
     case .downstreamSend: relay.downstreamSent(slot, completion.result)
     case .upstreamSend: relay.upstreamSent(slot, completion.result)
+    case .requestRelay: relay.requestPassed(slot, completion)
+    case .responseRelay: relay.responsePassed(slot, completion)
     case .accept: accepted(slot, completion)
     case .upstreamConnect: relay.upstreamConnected(slot, completion.result)
     case .journal: relay.auditCompleted(slot, completion)

@@ -40,6 +40,7 @@ protocol ContractEngine: AnyObject {
   func relay(
     from source: Descriptor, to sink: Descriptor, count: Int, _ method: RelayMethod, _ token: Token)
   func stopRelay(from source: Descriptor)
+  func finishRelay(from source: Descriptor)
   func peerAddress(_ socket: Descriptor) -> SocketAddress?
   func localAddress(_ socket: Descriptor) -> SocketAddress?
   func isBroken(_ socket: Descriptor) -> Bool

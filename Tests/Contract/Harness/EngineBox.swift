@@ -107,6 +107,9 @@ final class EngineBox<E: Engine & ~Copyable>: ContractEngine {
   func stopRelay(from source: Descriptor) {
     engine.stopRelay(from: source)
   }
+  func finishRelay(from source: Descriptor) {
+    engine.finishRelay(from: source)
+  }
   func peerAddress(_ socket: Descriptor) -> SocketAddress? {
     engine.peerAddress(socket)
   }

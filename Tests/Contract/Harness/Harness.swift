@@ -143,6 +143,7 @@ final class Harness {
     if completion.isTerminal {
       outcome.terminals += 1
       outcome.ending = completion.result
+      outcome.isOfSink = completion.isOfSink
     }
     outcomes[key] = outcome
   }

@@ -14,6 +14,8 @@ struct Outcome {
   var terminals = 0
   /// The result of the terminal completion.
   var ending: Int32?
+  /// Of a relay: its sink has failed.
+  var isOfSink = false
 }
 
 /// A datagram as a plain value.
