@@ -113,6 +113,30 @@ extension Contract {
     }
 
     @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
+    func aResetThatOneDirectionHasHeardOfIsNoEndToTheOther(
+      _ kind: EngineKind, _ method: RelayMethod
+    ) throws {
+      // Which of the two hears of it first is a matter of time.
+      try withHarness(kind, isComparable: false) { harness in
+        let pair = try RelayPair(harness)
+        let (there, back) = (harness.token(), harness.token())
+        harness.engine.relay(from: pair.source, to: pair.sink, count: .max, method, there)
+        harness.engine.relay(from: pair.sink, to: pair.source, count: .max, method, back)
+        try pair.feed(pattern(1000)) { pair.got.count == 1000 }
+        pair.reader.reset()
+        let bytes = pattern(100_000)
+        for _ in 0..<20 {
+          pair.writer.send(bytes)
+          harness.turn(within: 1)
+        }
+        #expect(try harness.end(back) == -ECONNRESET)
+        if harness.ending(there) == nil { harness.engine.stopRelay(from: pair.source) }
+        #expect(try harness.end(there) < 0)
+        pair.close()
+      }
+    }
+
+    @Test(.tags(.failure), arguments: completeEngines, RelayMethod.allCases)
     func aRelayThatIsFinishedInTheTurnOfItsBeginningEndsOnce(
       _ kind: EngineKind, _ method: RelayMethod
     ) throws {

@@ -217,6 +217,12 @@ extension Epoll {
     to.pointee.state.remove(.relaySink)
     to.pointee.sendCell = nil
     statistics.operationsInFlight -= 1
+    var result = result
+    // As after a send that failed, and as a receive behind one.
+    if atSink && Sockets.tookError(result) { to.pointee.state.insert(.errorTaken) }
+    if result == 0 && relay.pointee.sourceEnded && from.pointee.state.contains(.errorTaken) {
+      result = -ECONNRESET
+    }
     if result < 0 { reportRelay(relay) }
     queue.append(RelaySlab.last(relay, result, atSink: atSink))
     relays.release(index)

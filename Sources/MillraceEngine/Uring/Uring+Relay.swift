@@ -226,11 +226,18 @@ extension Uring {
 
   private mutating func endRelay(_ index: UInt32, _ result: Int32, atSink: Bool = false) {
     let relay = relays.relays + Int(index)
+    let from = sockets[relay.pointee.source]
     let to = sockets[relay.pointee.sink]
-    sockets[relay.pointee.source].pointee.state.remove(.relaySource)
+    from.pointee.state.remove(.relaySource)
     to.pointee.state.remove(.relaySink)
     to.pointee.sendCell = nil
     statistics.operationsInFlight -= 1
+    var result = result
+    // As after a send that failed, and as a receive behind one.
+    if atSink && Sockets.tookError(result) { to.pointee.state.insert(.errorTaken) }
+    if result == 0 && relay.pointee.sourceEnded && from.pointee.state.contains(.errorTaken) {
+      result = -ECONNRESET
+    }
     if result < 0 { reportRelay(relay) }
     queue.append(RelaySlab.last(relay, result, atSink: atSink))
     relays.release(index)

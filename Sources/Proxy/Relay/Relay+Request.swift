@@ -128,8 +128,10 @@ extension Relay where E: ~Copyable {
           || (u.pointee.outgoing.hasRoomForChunk() && x.pointee.state.requestFlow.hasRoom)
       else {
         slice.dropPrefix(offset)
-        let isThere = perform(x, x.pointee.state.requestBlocked())
-        return isThere && x.pointee.state.response < .replying ? .blocked : .failed
+        guard perform(x, x.pointee.state.requestBlocked()) else { return .failed }
+        // Behind its response a request is not wanted any more; the two directions of a tunnel end alone.
+        let isWanted = x.pointee.state.response < .replying || x.pointee.state.mode == .tunnel
+        return isWanted ? .blocked : .failed
       }
       var end = slice.count
       if offset < end {
