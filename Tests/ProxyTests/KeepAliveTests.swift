@@ -48,6 +48,26 @@ struct KeepAlivePingTests {
     #expect(ping.due(off) == .max)
   }
 
+  @Test("an answer that comes together with other frames is no sign of silence")
+  func together() {
+    for (bytes, next) in [(17, 40), (17 + 9, 10)] {
+      var ping = KeepAlivePing()
+      ping.heard(second)
+      ping.asked(11 * second, rare)
+      ping.heard(12 * second, bytes: bytes)
+      ping.answered(12 * second)
+      #expect(ping.due(rare) == (12 + Int64(next)) * second)
+    }
+    // Behind it in the same turn, and in a piece of its own.
+    var ping = KeepAlivePing()
+    ping.heard(second)
+    ping.asked(11 * second, rare)
+    ping.heard(12 * second, bytes: 17)
+    ping.answered(12 * second)
+    ping.heard(12 * second, bytes: 1000)
+    #expect(ping.due(rare) == 22 * second)
+  }
+
   /// The seconds between the questions to a peer that answers them at once and says nothing else.
   private func gaps(_ rules: PingRules, _ count: Int) -> [Int64] {
     var ping = KeepAlivePing()

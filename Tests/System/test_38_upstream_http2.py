@@ -618,14 +618,18 @@ class Negotiated(UpstreamHTTP2Case):
     def test_a_server_that_changes_its_mind(self):
         self.serve(tls=True, upstream={"protocol": "auto"}, alpn=["h2", "http/1.1"])
         self.assertEqual(self.fetch(self.proxy, wire.get("/")).status, 200)
-        # It comes back with another protocol: the first request learns of it, and no later one fails.
+        # It comes back with another protocol: what was meant for the old one is written in the new one.
         port = self.server.port
         self.server.close()
         self.proxy.settle({"upstream_connections": 0})
         origin = self.start_tls_origin(port=port)
-        self.fetch(self.proxy, wire.get("/"))
+        with self.client() as client:
+            streams = [client.open(f"/{i}", "POST", content=b"y" * 30_000) for i in range(8)]
+            for stream in streams:
+                self.assertEqual(client.response(stream).status, 200)
         self.assertEqual(self.fetch(self.proxy, wire.get("/")).status, 200)
-        self.assertEqual(len(origin.requests), 1)
+        self.assertEqual(sorted(len(request.body) for request in origin.requests), [0] + [30_000] * 8)
+        self.assertEqual(self.proxy.counters()["upstream_failures"], 0)
 
     def start_tls_origin(self, **options):
         origin = TLSOrigin(**options)

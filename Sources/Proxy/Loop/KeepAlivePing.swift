@@ -14,12 +14,18 @@ struct KeepAlivePing {
   /// Since when nothing has come behind a PING; 0: none is without an answer.
   private var askedAt: Int64 = 0
   private var answeredAt: Int64 = -1
-  /// The silence before the next PING, where nothing has come behind the last answer.
+  /// The silence before the next PING, where the last thing that came was an answer.
   private var rare: Int64 = 0
+  /// Bytes that came at `heardAt`.
+  private var came = 0
 
-  /// Bytes have come: whatever they are, their sender is alive.
+  /// Of the frame of a PING (RFC 9113 4.1 and 6.7).
+  private static var frameBytes: Int { 17 }
+
+  /// Bytes have come: whatever they are, their sender is alive. - Parameter bytes: how many.
   @inline(__always)
-  mutating func heard(_ now: Int64) {
+  mutating func heard(_ now: Int64, bytes: Int = 0) {
+    came = (heardAt == now ? came : 0) &+ bytes
     heardAt = now
     askedAt = 0
   }
@@ -39,7 +45,7 @@ struct KeepAlivePing {
   mutating func answered(_ now: Int64) { answeredAt = now }
 
   private func silence(_ rules: PingRules) -> Int64 {
-    heardAt == answeredAt ? rare : rules.interval
+    heardAt == answeredAt && came <= Self.frameBytes ? rare : rules.interval
   }
 
   /// When there is something to do next; Int64.max: never.

@@ -60,7 +60,7 @@ extension Relay where E: ~Copyable {
   /// New plaintext.
   mutating func http2Input(_ d: DownstreamPointer, _ slice: consuming BufferSlice) {
     let t = d.transport
-    http2(d).pointee.ping.heard(loop.engine.now)
+    http2(d).pointee.ping.heard(loop.engine.now, bytes: slice.count)
     if t.pointee.unread.isEmpty && !http2(d).pointee.isBlocked {
       http2Use(d, slice)
     } else {

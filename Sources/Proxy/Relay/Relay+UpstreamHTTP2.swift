@@ -28,7 +28,7 @@ extension Relay where E: ~Copyable {
   /// New plaintext.
   mutating func serverInput(_ u: UpstreamPointer, _ slice: consuming BufferSlice) {
     let t = u.transport
-    upstreams.http2[u.pointee.slot].pointee.ping.heard(loop.engine.now)
+    upstreams.http2[u.pointee.slot].pointee.ping.heard(loop.engine.now, bytes: slice.count)
     if t.pointee.unread.isEmpty && !upstreams.http2[u.pointee.slot].pointee.isBlocked {
       useServerInput(u, slice)
     } else {

@@ -1,5 +1,6 @@
 // Connections to servers that are made for many requests: their handshake is done, or they have failed.
 
+import Configuration
 import Exchange
 import Glibc
 import HTTP2
@@ -17,6 +18,7 @@ extension Relay where E: ~Copyable {
       !Self.speaksHTTP2(channel)
     {
       upstreams.server(of: u).pointee.choosesHTTP2 = false
+      if loop.plan.upstreams[Int(u.pointee.group)].speaks == .negotiated { return sharedUnfit(u) }
       logTLSFailure(u, Failure(.tlsFailed).label, "the server did not choose h2 (ALPN)")
       return sharedFailed(u, .tlsFailed, timedOut: false)
     }
@@ -35,10 +37,31 @@ extension Relay where E: ~Copyable {
       s.pointee.phase = .busy
       x.pointee.times.connected = now
       x.pointee.times.connectMicroseconds = (now - u.pointee.connectStart) / 1000
+      if s.pointee.http2.awaitsChoice {
+        s.pointee.http2.awaitsChoice = false
+        if relay.begin(x, with: s), let own = relay.upstream(of: x) { relay.flush(own) }
+        return
+      }
       guard relay.perform(x, x.pointee.state.upstreamReady()) else { return }
       if let s = relay.upstream(of: x) { relay.flush(s) }
     }
     upstreams.settleShared(u, &loop)
+  }
+
+  /// A server that may choose has chosen HTTP/1.1 this time, which is no failure: what was not written yet gets a
+  /// connection of that.
+  private mutating func sharedUnfit(_ u: UpstreamPointer) {
+    upstreams.unlinkShared(u)
+    eachStream(u) { relay, s, x in
+      let isKept = s.pointee.http2.awaitsSettings || s.pointee.http2.awaitsChoice
+      _ = relay.perform(
+        x,
+        isKept
+          ? x.pointee.state.upstreamUnfit()
+          : x.pointee.state.connectFailed(
+            .tlsFailed, keepsUnsent: !s.pointee.outgoing.isEmpty))
+    }
+    upstreams.close(u, &loop)
   }
 
   /// The server has chosen a protocol: the request that waits for that is written.
@@ -112,7 +135,9 @@ extension Relay where E: ~Copyable {
     upstreams.noteUnreachable(u, loop)
     upstreams.unlinkShared(u)
     eachStream(u) { relay, s, x in
-      let keepsUnsent = !s.pointee.outgoing.isEmpty || s.pointee.http2.awaitsSettings
+      let keepsUnsent =
+        !s.pointee.outgoing.isEmpty || s.pointee.http2.awaitsSettings
+        || s.pointee.http2.awaitsChoice
       _ = relay.perform(
         x,
         timedOut

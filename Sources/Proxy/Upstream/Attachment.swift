@@ -27,6 +27,11 @@ enum Attachment {
   /// The server speaks HTTP/2, and takes no tunnels over it.
   case noTunnel
   case failed(Failure.Kind)
+
+  @inline(__always)
+  var isNoTunnel: Bool {
+    if case .noTunnel = self { true } else { false }
+  }
 }
 
 /// What became of a connect that has failed.

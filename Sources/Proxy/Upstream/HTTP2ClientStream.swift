@@ -14,6 +14,8 @@ struct HTTP2ClientStream: ~Copyable {
   var id: UInt32 = 0
   /// It is none yet: whether its server takes a tunnel is known with its SETTINGS.
   var awaitsSettings = false
+  /// Its request is kept until the server has chosen HTTP/2 on its connection.
+  var awaitsChoice = false
   /// It is in `HTTP2Connection.ready`.
   var isReady = false
   /// A frame of it has been given to the connection: it can no longer be taken back without a reset.

@@ -31,14 +31,20 @@ extension Upstreams {
     }
     server = pools.choose(group, plan, avoid: avoid, now: loop.engine.now, random: random)
     let state = pools.server(group, server)
-    loop.counters[server: state.pointee.row, .requests] += 1
     if plan.pointee.speaks != .http11, use < .tunnelOverHTTP1,
       plan.pointee.speaks != .negotiated || state.pointee.choosesHTTP2
     {
-      return use == .message
-        ? attachStream(exchange, group, server, &loop)
+      let made =
+        use == .message
+        ? attachStream(
+          exchange, group, server,
+          awaitsChoice: plan.pointee.speaks == .negotiated && !isWritten, &loop)
         : attachTunnel(exchange, group, server, &loop)
+      // Else it is counted where it is asked for by HTTP/1.1.
+      if !made.isNoTunnel { loop.counters[server: state.pointee.row, .requests] += 1 }
+      return made
     }
+    loop.counters[server: state.pointee.row, .requests] += 1
     if !anew, let u = takeIdle(state, &loop) {
       state.pointee.active += 1
       u.pointee.phase = .assigned

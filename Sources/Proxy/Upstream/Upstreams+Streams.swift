@@ -15,24 +15,28 @@ extension Upstreams {
   // MARK: Getting a stream
 
   /// Gets a stream for an exchange, on a connection that has room for it or on a new one.
+  /// - Parameter awaitsChoice: on a connection that is still being made the request is not written before its
+  ///   server has chosen HTTP/2 once more.
   mutating func attachStream<E: Engine & ~Copyable>(
-    _ exchange: UInt32, _ group: Int32, _ server: Int32, _ loop: inout Loop<E>
+    _ exchange: UInt32, _ group: Int32, _ server: Int32, awaitsChoice: Bool,
+    _ loop: inout Loop<E>
   ) -> Attachment {
     let state = pools.server(group, server)
     var slot = state.pointee.sharedHead
     while slot >= 0 {
       let u = self[UInt32(slot)]
       let c = http2[u.pointee.slot]
-      if c.pointee.session.canOpenStream, !c.pointee.ping.isDoubted {
+      // Where a tunnel waits for SETTINGS it gets the first stream: they may allow no more than one.
+      if c.pointee.session.canOpenStream, !c.pointee.ping.isDoubted, !c.pointee.awaitsSettings {
         loop.counters.upstreamReuses += 1
         loop.counters[server: state.pointee.row, .reuses] += 1
-        return openStream(exchange, group, server, on: u, &loop)
+        return openStream(exchange, group, server, on: u, awaitsChoice: awaitsChoice, &loop)
       }
       slot = u.pointee.idleNext
     }
     let made = makeShared(group, server, &loop)
     guard case .connecting(let u) = made else { return made }
-    return openStream(exchange, group, server, on: u, &loop)
+    return openStream(exchange, group, server, on: u, awaitsChoice: awaitsChoice, &loop)
   }
 
   /// Makes a connection of HTTP/2. - Returns: it, as one that is being made, or why there is none.
@@ -51,7 +55,7 @@ extension Upstreams {
 
   mutating func openStream<E: Engine & ~Copyable>(
     _ exchange: UInt32, _ group: Int32, _ server: Int32, on u: UpstreamPointer,
-    _ loop: inout Loop<E>
+    awaitsChoice: Bool = false, _ loop: inout Loop<E>
   ) -> Attachment {
     guard let slot = takeSlot() else { return .failed(.resourcesExhausted) }
     let key = ExchangeKey(slot: slot, generation: generation(slot))
@@ -74,7 +78,10 @@ extension Upstreams {
     // Its streams have deadlines of their own.
     if u.pointee.phase == .busy { u.transport.pointee.deadline = .max }
     loop.armTimer(stream.transport, node(stream))
-    guard u.pointee.phase == .busy else { return .connecting(stream) }
+    guard u.pointee.phase == .busy else {
+      stream.pointee.http2.awaitsChoice = awaitsChoice
+      return awaitsChoice ? .dialing(stream) : .connecting(stream)
+    }
     stream.pointee.phase = .assigned
     addAssigned(stream)
     return .assigned(stream)
