@@ -172,6 +172,13 @@ extension ExchangeState {
     if response == .relaying || response == .whole { delivery = .committed }
   }
 
+  /// Bytes that have left are in a buffer that the downstream's connection has for all its streams. Behind
+  /// `responseLeft`.
+  public mutating func responseHandedOver(_ wire: Int) -> Actions {
+    guard stage == .running else { return Actions() }
+    return Actions(responseFlow.handOver(wire) == .resume ? .resumeResponse : .none)
+  }
+
   /// The downstream's transport took bytes.
   @inline(__always)
   public mutating func responseTaken(_ wire: Int) -> Actions {

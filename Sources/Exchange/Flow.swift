@@ -31,6 +31,8 @@ public struct Flow: BitwiseCopyable, Hashable, Sendable {
   public private(set) var produced: UInt64 = 0
   /// Bytes of these that the receiver took.
   public private(set) var taken: UInt64 = 0
+  /// Bytes of these that were given on to what the receiver shares with others, where it does.
+  private var handedOver: UInt64 = 0
   public let limits: Limits
   /// True while the producer is to bring nothing.
   public private(set) var isPaused = false
@@ -42,9 +44,12 @@ public struct Flow: BitwiseCopyable, Hashable, Sendable {
   public var waiting: UInt64 { produced &- taken }
   @inlinable @inline(__always)
   public var isEmpty: Bool { produced == taken }
+  /// Bytes that are in the buffer of this flow alone.
+  @inline(__always)
+  public var buffered: UInt64 { produced &- max(taken, handedOver) }
   /// Whether another piece may be put into the buffer; a single piece may exceed the mark.
-  @inlinable @inline(__always)
-  public var hasRoom: Bool { waiting < UInt64(limits.high) }
+  @inline(__always)
+  public var hasRoom: Bool { buffered < UInt64(limits.high) }
 
   /// Bytes were put into the buffer.
   @inline(__always)
@@ -60,7 +65,22 @@ public struct Flow: BitwiseCopyable, Hashable, Sendable {
     // TRAP: a send reports what it was given, whatever its peer does.
     precondition(count >= 0 && UInt64(count) <= waiting, "more bytes taken than produced")
     taken &+= UInt64(truncatingIfNeeded: count)
-    guard isPaused && waiting <= UInt64(limits.low) else { return .none }
+    return resumeIfLow()
+  }
+
+  /// Bytes of the buffer were given on to one that is shared with others: they still wait to be taken, and no
+  /// longer keep their producer from bringing more. Else it would be read on only once they have left, and
+  /// others would go before it meanwhile, however urgent it is.
+  mutating func handOver(_ count: Int) -> Change {
+    // TRAP: the driver counts what it has given on.
+    precondition(count >= 0 && UInt64(count) <= buffered, "more bytes given on than there are")
+    handedOver = max(taken, handedOver) &+ UInt64(truncatingIfNeeded: count)
+    return resumeIfLow()
+  }
+
+  @inline(__always)
+  private mutating func resumeIfLow() -> Change {
+    guard isPaused && buffered <= UInt64(limits.low) else { return .none }
     isPaused = false
     return .resume
   }
@@ -75,7 +95,7 @@ public struct Flow: BitwiseCopyable, Hashable, Sendable {
   /// The input of a turn is used up. - Parameter bulk: the producer is read in large buffers.
   @inline(__always)
   mutating func settle(bulk: Bool) -> Change {
-    bulk && waiting > UInt64(limits.low) ? block() : .none
+    bulk && buffered > UInt64(limits.low) ? block() : .none
   }
 
   /// A pause ends for another reason than bytes that were taken.
@@ -109,6 +129,7 @@ public struct Flow: BitwiseCopyable, Hashable, Sendable {
 
   /// The same flow counted from zero: equal states compare equal, whatever they have moved.
   mutating func rebase() {
+    handedOver = handedOver > taken ? handedOver &- taken : 0
     produced = waiting
     taken = 0
   }

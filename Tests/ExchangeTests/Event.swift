@@ -22,7 +22,7 @@ enum Event: UInt8, CaseIterable, Sendable {
   case responseContent, responseBlocked, turnEnded, turnEndedBulk
   case responseWindowClosed, responseWindowOpened
   case responseEnd, responseEndReusable, replyWritten
-  case responseLeft, responseLeftAll, responseTaken, responseTakenAll
+  case responseLeft, responseLeftAll, responseHandedOver, responseTaken, responseTakenAll
   case beginDurable, lastDurable, recordFailed
   case holdRefused, holdExpired
   case halfClosed, downstreamReset, downstreamUnsendable, bodyTimedOut, sendTimedOut
@@ -109,6 +109,7 @@ extension Walker {
     case .replyWritten: return s.response == .replying
     case .responseLeft: return s.audit.heldBytes > 1 && s.mayLeave
     case .responseLeftAll: return s.audit.heldBytes > 0 && s.mayLeave
+    case .responseHandedOver: return handable > 0
     case .responseTaken: return inTransport > 1
     case .responseTakenAll: return inTransport > 0
     case .beginDurable: return ledger.awaitsBegin
@@ -257,6 +258,7 @@ extension Walker {
     switch event {
     case .responseLeft: return leave(1)
     case .responseLeftAll: return leave(state.audit.heldBytes)
+    case .responseHandedOver: return state.responseHandedOver(handable)
     case .responseTaken: return state.responseTaken(1)
     case .responseTakenAll: return state.responseTaken(inTransport)
     case .beginDurable:

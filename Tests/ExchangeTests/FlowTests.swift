@@ -37,6 +37,24 @@ struct FlowTests {
     #expect(flow.settle(bulk: true) == .none)
   }
 
+  @Test("has room again for what was given on, and is empty only once that was taken")
+  func handingOver() {
+    var flow = Flow(Self.limits)
+    flow.produce(25)
+    #expect(flow.block() == .pause)
+    #expect(flow.handOver(14) == .none && !flow.isEmpty && flow.waiting == 25)
+    #expect(flow.handOver(1) == .resume && flow.buffered == 10 && flow.hasRoom)
+    flow.produce(10)
+    #expect(!flow.hasRoom && flow.waiting == 35)
+    #expect(flow.block() == .pause)
+    // Taken in order: what was given on has left first.
+    #expect(flow.take(15) == .none && flow.buffered == 20)
+    #expect(flow.handOver(20) == .resume && flow.buffered == 0 && flow.waiting == 20)
+    #expect(flow.take(20) == .none && flow.isEmpty)
+    flow.produce(5)
+    #expect(flow.buffered == 5)
+  }
+
   @Test("counts what grew or was dropped on the way")
   func adjusting() {
     var flow = Flow(Self.limits)

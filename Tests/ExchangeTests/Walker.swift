@@ -77,6 +77,9 @@ struct Walker {
 
   init(_ state: ExchangeState) { self.state = state }
 
+  /// Bytes of these that were not said to be in a shared buffer.
+  var handable: Int { Int(state.responseFlow.buffered) - state.audit.heldBytes }
+
   /// Bytes of the response that its transport has.
   var inTransport: Int { Int(state.responseFlow.waiting) - state.audit.heldBytes }
 

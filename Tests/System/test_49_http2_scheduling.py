@@ -6,6 +6,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 import unittest
 
 from harness import certificates, http2, settings
@@ -22,11 +23,13 @@ class Log(Client):
 
     def __init__(self, *arguments, **options):
         self.order = []
+        self.pause = 0
         super().__init__(*arguments, **options)
 
     def _take(self, kind, flags, number, payload):
         if kind == http2.DATA:
             self.order.append((number, len(payload)))
+            time.sleep(self.pause)
             # Its windows are large: nothing is kept, and nothing is given back.
             self.streams[number].ended = bool(flags & http2.END_STREAM)
             return
@@ -140,6 +143,25 @@ class Order(SchedulingCase):
         self.proxy.settle()
         self.assertEqual(
             self.order_of(client, [late, shared, other, filler]), [shared, late, other, filler])
+
+    def test_much_that_is_urgent_goes_before_much_that_is_not(self):
+        """It is read on while its bytes are on their way: no more of the others comes between than was there."""
+        for tls in (False, True):
+            self.serve(tls)
+            with self.subTest(tls=tls):
+                client = self.connect()
+                filler = self.stop_up(client)
+                other, urgent = self.open(client, "u=6", "u=1", path="/large")
+                self.proxy.settle()
+                # Slower than the server, or its response is never there when its turn comes.
+                client.pause = 0.002
+                self.order_of(client, [urgent])
+                start = next(at for at, (stream, _) in enumerate(client.order) if stream == urgent)
+                between = sum(count for stream, count in client.order[start:] if stream != urgent)
+                client.pause = 0
+                self.order_of(client, [other, filler])
+                self.assertLess(between, LARGE // 3)
+                client.close()
 
     def test_large_incremental_responses_share(self):
         self.serve()

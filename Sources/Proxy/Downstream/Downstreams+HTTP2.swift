@@ -202,7 +202,10 @@ extension Downstreams {
         c.pointee.idleUntil,
         loop.engine.now + loop.plan.listeners[Int(d.pointee.listener)].bodyTimeout)
       send(d, .awaited, &loop)
-      if t.pointee.sending { c.pointee.tookOff() }
+      if t.pointee.sending {
+        c.pointee.tookOff()
+        c.pointee.choice.beganAt = loop.engine.now
+      }
     }
     if c.pointee.isClosing, t.pointee.closing == .open, c.pointee.outgoing.isEmpty,
       !c.pointee.session.hasControl

@@ -96,6 +96,8 @@ struct HTTP2Connection: ~Copyable {
   /// Input is kept until the session's own frames have left.
   var isBlocked = false
   var ping = KeepAlivePing()
+  var choice = StreamChoice()
+  private var mayTakeMuch: Bool { flying.isEmpty && !choice.isOpen }
 
   init(session: consuming HTTP2Endpoint) { self.session = session }
 
@@ -146,9 +148,10 @@ struct HTTP2Connection: ~Copyable {
     _ output: inout SendBuffer, of key: ExchangeKey, _ loop: inout Loop<E>
   ) -> Bool {
     let count = output.count
-    if outgoing.isEmpty {
+    // While something is in flight much waits for its turn: another stream may be more urgent by then.
+    if outgoing.isEmpty && (mayTakeMuch || count <= Self.copyMaximum) {
       outgoing.replace(with: &output)
-    } else if count <= Self.copyMaximum && outgoing.inlineRoom() >= count
+    } else if count <= Self.copyMaximum && !outgoing.isEmpty && outgoing.inlineRoom() >= count
       && outgoing.hasRoomForOne(), let frame = output.take()
     {
       for i in 0..<frame.segmentCount { _ = outgoing.append(frame.segment(i)) }

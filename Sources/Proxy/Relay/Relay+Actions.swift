@@ -64,7 +64,8 @@ extension Relay where E: ~Copyable {
     if actions.has(.resumeRequest) {
       guard resumeRequest(x) else { return false }
     }
-    if actions.has(.pauseResponse) { pauseResponse(x) }
+    // What was sent before may have made room again.
+    if actions.has(.pauseResponse), x.pointee.state.responseFlow.isPaused { pauseResponse(x) }
     if actions.has(.resumeResponse) { return resumeResponse(x) }
     return true
   }

@@ -47,7 +47,8 @@ extension Relay where E: ~Copyable {
     {
     case .given(let wire):
       x.pointee.state.responseLeft(count, as: wire)
-      return true
+      guard x.pointee.request.isHTTP2 else { return true }
+      return perform(x, x.pointee.state.responseHandedOver(wire))
     case .busy: return true
     case .failed(let kind): return perform(x, x.pointee.state.downstreamGone(kind))
     }

@@ -50,10 +50,17 @@ extension Relay where E: ~Copyable {
   }
 
   /// Gives streams their turn that had found no room, the most urgent first (RFC 9218 10).
-  private mutating func pushReady(_ c: UnsafeMutablePointer<HTTP2Connection>) {
+  private mutating func pushReady(
+    _ d: DownstreamPointer, _ c: UnsafeMutablePointer<HTTP2Connection>
+  ) {
     while !c.pointee.ready.isEmpty {
       guard let index = mostUrgent(c) else { return }
       let key = c.pointee.ready[index]
+      if let x = exchange(key),
+        c.pointee.choice.defers(priority(of: x, c).urgency, now: loop.engine.now)
+      {
+        return downstreams.addResumable(d)
+      }
       c.pointee.ready.remove(at: index)
       guard let x = exchange(key) else { continue }
       x.pointee.request.http2.isReady = false
@@ -112,19 +119,26 @@ extension Relay where E: ~Copyable {
     let t = d.transport
     var taken = StreamBytesList()
     swap(&taken, &c.pointee.flying)
+    c.pointee.choice.isOpen = true
+    c.pointee.choice.urgency = StreamChoice.noUrgency
     for index in 0..<taken.count {
       let bytes = taken[index]
       guard let x = exchange(bytes.key) else { continue }
       if x.pointee.state.mode == .tunnel { noteTaken(x) }
-      _ = perform(x, x.pointee.state.responseTaken(bytes.count))
+      if perform(x, x.pointee.state.responseTaken(bytes.count)),
+        x.pointee.state.response == .relaying
+      {
+        c.pointee.choice.urgency = min(c.pointee.choice.urgency, priority(of: x, c).urgency)
+      }
     }
     // The memory is kept for the next send.
     taken.removeAll()
+    c.pointee.choice.isOpen = false
     if c.pointee.flying.isEmpty { swap(&taken, &c.pointee.flying) }
     if t.pointee.closing == .open && c.pointee.exchanges.isEmpty && t.pointee.unsent.isEmpty {
       idleHTTP2(d)
     }
-    if t.pointee.closing == .open { pushReady(c) }
+    if t.pointee.closing == .open { pushReady(d, c) }
     downstreams.flushHTTP2(d, &loop)
     if c.pointee.isBlocked && !c.pointee.session.isControlFull { unblockHTTP2(d) }
     if let channel = t.pointee.tls, channel.pointee.isStalled { resumeDecrypting(d, channel) }
@@ -148,7 +162,7 @@ extension Relay where E: ~Copyable {
     if http2(d).pointee.isLost { return http2Unsendable(d) }
     resumeWindows(d)
     http2UseUnread(d)
-    pushReady(http2(d))
+    pushReady(d, http2(d))
     downstreams.flushHTTP2(d, &loop)
     if d.transport.pointee.closing == .open { downstreams.arm(d, &loop) }
   }
