@@ -18,6 +18,8 @@ struct Supervisor {
   let metrics: ProxyMetrics
   /// How many workers.
   let count: Int
+  /// Makes what is needed to reload; nil: the configuration cannot be read again.
+  let reloading: ((ControlBoard, [PlanUsers]) -> ReloadParts)?
 
   /// How often ticket keys are looked at and anchors are written while nothing happens.
   private static let housekeepingNanoseconds: Int64 = 60_000_000_000
@@ -38,13 +40,14 @@ struct Supervisor {
     let queues =
       generation.plan.placesByQueue && count > 1 ? QueueBoard(workerCount: count) : nil
     let board = ControlBoard(count: count)
+    let users = (0..<count).map { _ in PlanUsers() }
     let threads = startWorkers(choice, board) { i, options, gate in
       let cpu = pins ? processors.allowed[i % processors.allowed.count] : nil
       return WorkerParameters(
         generation: generation, index: i, workerCount: count, options: options,
         control: board.controls + i, connectionCount: connections, logger: logger,
         journal: journals.isEmpty ? nil : journals[i], cpu: cpu, board: queues, gate: gate,
-        counters: metrics.counters(i))
+        counters: metrics.counters(i), users: users[i])
     }
     guard let threads else { return 1 }
     guard board.allReady() else {
@@ -56,14 +59,26 @@ struct Supervisor {
     let files = generation.plan.listeners.compactMap {
       $0.address.unixPath.flatMap(UnixSocketFile.init)
     }
+    let reloader = startReloader(board, users)
     announce(generation.plan, pins)
-    let status = supervise(board, tickets, signals)
+    let status = supervise(board, tickets, signals, reloader)
     if status == 0 {
       for thread in threads { thread.join() }
-      for file in files { file.remove() }
+      if let reloader { reloader.removeFiles() } else { for file in files { file.remove() } }
       logger.info("stopped")
     }
     return status
+  }
+
+  private func startReloader(_ board: ControlBoard, _ users: [PlanUsers]) -> Reloader? {
+    guard let reloading else { return nil }
+    do throws(SystemFailure) {
+      return try Reloader(reloading(board, users))
+    } catch {
+      logger.error(
+        "cannot start the reload thread error=\"\(error)\" effect=\"SIGHUP is ignored\"")
+      return nil
+    }
   }
 
   /// Gives all workers a new plan. Each takes it between two turns of its loop.
@@ -135,9 +150,9 @@ struct Supervisor {
     logger.info("ready workers=\(count) pinned=\(pins)")
   }
 
-  /// Waits for signals. The first SIGTERM, SIGINT or SIGQUIT drains, a second one exits immediately.
+  /// Waits for signals. SIGHUP reloads. The first SIGTERM, SIGINT or SIGQUIT drains, a second one exits immediately.
   private func supervise(
-    _ board: ControlBoard, _ tickets: TicketKeys, _ signals: SignalWaiter
+    _ board: ControlBoard, _ tickets: TicketKeys, _ signals: SignalWaiter, _ reloader: Reloader?
   ) -> Int32 {
     var draining = false
     var nextHousekeeping = SystemClock.monotonicNanoseconds() + Self.housekeepingNanoseconds
@@ -151,6 +166,7 @@ struct Supervisor {
       let patience = draining ? Self.endingPollNanoseconds : max(1, nextHousekeeping - now)
       switch signals.wait(nanoseconds: patience) {
       case SIGUSR1: board.request(WorkerRequest.report)
+      case SIGHUP: reloader?.request(reason: "SIGHUP")
       case let signal? where [SIGTERM, SIGINT, SIGQUIT].contains(signal):
         let name = signal == SIGTERM ? "SIGTERM" : signal == SIGINT ? "SIGINT" : "SIGQUIT"
         if draining {
@@ -159,6 +175,7 @@ struct Supervisor {
         }
         logger.info("draining reason=\(name)")
         draining = true
+        reloader?.stop()
         board.request(WorkerRequest.drain)
       default:
         if draining && board.allFinished { return 0 }

@@ -28,9 +28,11 @@ struct WorkerControl: ~Copyable {
   let plan = Atomic<UnsafeMutableRawPointer?>(nil)
   /// Plans that the worker has installed since its start.
   let plansInstalled = Atomic<Int>(0)
+  /// The number of the newest plan that it has installed; 0: only the one that it was started with.
+  let generation = Atomic<Int>(0)
   /// To 128 bytes: processors fetch cache lines in pairs, so that neighbours a line apart would
   /// still pull on each other.
-  private let padding = InlineArray<11, UInt64>(repeating: 0)
+  private let padding = InlineArray<10, UInt64>(repeating: 0)
 
   init() {}
 
