@@ -164,7 +164,19 @@ enum Sockets {
     guard flags >= 0, flags == wanted || fcntl(number, F_SETFL, wanted) == 0 else {
       throw refuse(errno, "fcntl")
     }
+    // An earlier owner may have left a limit (`acceptNow`), which accepted sockets would have too.
+    limitWaiting(number, microseconds: 0)
     return option(SO_DOMAIN) == AF_UNIX
+  }
+
+  /// Whether it is a stream socket that listens.
+  static func isListener(_ number: Int32) -> Bool {
+    func option(_ name: Int32) -> Int32? {
+      var value: Int32 = 0
+      var length = socklen_t(MemoryLayout<Int32>.size)
+      return getsockopt(number, SOL_SOCKET, name, &value, &length) == 0 ? value : nil
+    }
+    return option(SO_TYPE) == Int32(SOCK_STREAM.rawValue) && option(SO_ACCEPTCONN) == 1
   }
 
   /// Whether it is a stream socket that does not listen.

@@ -72,7 +72,14 @@ struct Run: ParsableCommand {
     }
     var problems: [Problem] = []
     guard let configuration = read(&problems) else { throw Reporting.fail(problems) }
-    let (preflight, findings) = Preflight.run(configuration, binding: true)
+    let handed = InheritedSockets.take()
+    let (preflight, findings) = Preflight.run(configuration, inherited: handed.sockets)
+    problems += handed.others.map { number in
+      Problem(
+        location: Reporting.location("LISTEN_FDS"),
+        message: "includes descriptor \(number), which is not a listening stream socket",
+        hint: "remove it from the socket unit", severity: .warning)
+    }
     problems += findings
     guard let preflight else { throw Reporting.fail(problems) }
     Reporting.write(problems)

@@ -47,6 +47,20 @@ struct ControlBoard: @unchecked Sendable {
     }
   }
 
+  /// Calls all workers: each answers between two turns.
+  func callWorkers() {
+    for i in 0..<count { controls[i].hasTurned.store(false, ordering: .relaxed) }
+    request(WorkerRequest.pulse)
+  }
+
+  /// The workers that have not answered the last call, and have not ended.
+  var silent: [Int] {
+    (0..<count).filter {
+      !controls[$0].hasTurned.load(ordering: .acquiring)
+        && !controls[$0].finished.load(ordering: .acquiring)
+    }
+  }
+
   var allFinished: Bool {
     (0..<count).allSatisfy { controls[$0].finished.load(ordering: .acquiring) }
   }

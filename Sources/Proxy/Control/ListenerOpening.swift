@@ -5,6 +5,32 @@ import Glibc
 import MillraceEngine
 
 enum ListenerOpening {
+  /// Takes the sockets that were handed to the process, by address: one for each worker, all of the same socket
+  /// and its one queue. What no listener asks for is closed.
+  /// - Returns: nil without any.
+  static func inherit(
+    _ preflight: Preflight, workers: Int
+  ) throws(SystemFailure) -> (sockets: ListenerSockets, unused: [SocketAddress])? {
+    guard !preflight.inherited.isEmpty else { return nil }
+    var numbers: [[Int32]] = Array(repeating: [], count: preflight.listenerAddresses.count)
+    var unused: [SocketAddress] = []
+    for socket in preflight.inherited {
+      defer { ListeningSocket.close(socket.number) }
+      let text = socket.address.description
+      guard
+        let place = preflight.listenerAddresses.firstIndex(where: { $0.description == text }),
+        numbers[place].isEmpty
+      else {
+        unused.append(socket.address)
+        continue
+      }
+      for _ in 0..<(socket.address.isUnix ? 1 : workers) {
+        numbers[place].append(try ListeningSocket.duplicate(socket.number))
+      }
+    }
+    return (ListenerSockets(numbers, areShared: true), unused)
+  }
+
   /// Opens what the listeners beside `known` need.
   /// - Parameters:
   ///   - known: addresses that the workers listen on already.

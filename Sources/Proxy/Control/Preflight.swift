@@ -3,7 +3,7 @@
 
 public import Configuration
 import Glibc
-import MillraceEngine
+public import MillraceEngine
 import TLS
 
 /// What a configuration needs from the machine, found and checked.
@@ -17,6 +17,8 @@ public struct Preflight: Sendable {
   let certificates: [[CertificateSource]]
   /// Held until the workers listen.
   let lock: StartLock?
+  /// Listening sockets that were handed to the process.
+  var inherited: [InheritedSocket] = []
 
   /// Recovering a large audit log may take this long before the listeners are bound.
   private static let lockMilliseconds = 30_000
@@ -29,6 +31,17 @@ public struct Preflight: Sendable {
     _ configuration: ProxyConfiguration, binding: Bool
   ) -> (preflight: Preflight?, problems: [Problem]) {
     run(configuration, binding: binding, own: [])
+  }
+
+  /// The same for a process that is about to start.
+  /// - Parameter inherited: listening sockets that were handed to it, which need not be bound.
+  public static func run(
+    _ configuration: ProxyConfiguration, inherited: [InheritedSocket]
+  ) -> (preflight: Preflight?, problems: [Problem]) {
+    var (preflight, problems) = run(
+      configuration, binding: true, own: inherited.map(\.address))
+    preflight?.inherited = inherited
+    return (preflight, problems)
   }
 
   /// The same for a process that serves already.

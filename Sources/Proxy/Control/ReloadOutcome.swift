@@ -23,6 +23,18 @@ public struct ReloadOutcome: Sendable {
   /// Errors and warnings.
   public let problems: [Problem]
 
+  /// In a line, for a service manager.
+  var status: String {
+    switch result {
+    case .rejected:
+      "Configuration rejected (\(problems.count { $0.severity == .error }) errors);"
+        + " generation \(generation) stays in force"
+    case .pending: "Configuration generation \(generation) is not in force on all workers yet"
+    case .stopped: "Stopping"
+    case .installed, .unchanged: "Configuration generation \(generation) in force"
+    }
+  }
+
   init(_ result: Result, generation: Int, problems: [Problem] = []) {
     self.result = result
     self.generation = generation

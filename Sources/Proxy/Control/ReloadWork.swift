@@ -16,6 +16,7 @@ struct ReloadWork: ~Copyable {
   private let logger: Logger
   private let descriptorLimit: Int
   private let users: [PlanUsers]
+  private let notifier: ServiceNotifier?
   /// What is in force, as it was read.
   private var running: ProxyConfiguration
   private var preflight: Preflight
@@ -32,6 +33,7 @@ struct ReloadWork: ~Copyable {
     logger = parts.logger
     descriptorLimit = parts.descriptorLimit
     users = parts.users
+    notifier = parts.notifier
     running = parts.configuration
     preflight = parts.preflight
   }
@@ -43,10 +45,14 @@ struct ReloadWork: ~Copyable {
   }
 
   mutating func reload(_ reason: String, for reloader: Reloader) -> ReloadOutcome {
+    // The manager compares the time with that of its signal (Type=notify-reload).
+    notifier?.send(
+      "RELOADING=1", "MONOTONIC_USEC=\(SystemClock.monotonicNanoseconds() / 1000)")
     var problems: [Problem] = []
     let result = reload(for: reloader, &problems)
     let outcome = ReloadOutcome(result, generation: maker.generation, problems: problems)
     log(outcome, reason)
+    notifier?.send("READY=1", "STATUS=\(outcome.status)")
     return outcome
   }
 

@@ -24,6 +24,7 @@ struct ReloadParts {
   let descriptorLimit: Int
   /// Of each worker.
   let users: [PlanUsers]
+  let notifier: ServiceNotifier?
 }
 
 /// Gives a running process its next configurations.
@@ -36,6 +37,9 @@ package final class Reloader: Sendable {
     var files: [String: UnixSocketFile] = [:]
   }
 
+  /// Paths of sockets that were handed down, whose files are not this process's.
+  private let foreignPaths: Set<String>
+
   private let requests: Mutex<Requests>
   private let signal: ThreadSignal
   private let users: [PlanUsers]
@@ -44,6 +48,7 @@ package final class Reloader: Sendable {
   /// Starts the thread.
   init(_ parts: ReloadParts) throws(SystemFailure) {
     users = parts.users
+    foreignPaths = Set(parts.preflight.inherited.compactMap(\.address.unixPath))
     signal = try ThreadSignal()
     requests = Mutex(Requests())
     noteFiles(parts.preflight.listenerAddresses)
@@ -137,7 +142,7 @@ package final class Reloader: Sendable {
   }
 
   private func noteFiles(_ addresses: [SocketAddress]) {
-    let paths = Set(addresses.compactMap(\.unixPath))
+    let paths = Set(addresses.compactMap(\.unixPath)).subtracting(foreignPaths)
     requests.withLock { requests in
       // Who connects from here on finds none rather than one that is about to close.
       for (path, file) in requests.files where !paths.contains(path) {

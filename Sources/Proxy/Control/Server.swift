@@ -54,18 +54,19 @@ public struct Server {
     warnOfUnverified(configuration)
     guard let metrics = makeMetrics(configuration, workers: count) else { return 1 }
     let maker = PlanMaker(tickets: tickets, metrics: metrics)
-    guard let generation = makePlan(configuration, maker) else { return 1 }
+    guard let generation = makePlan(configuration, maker, workers: count) else { return 1 }
+    let notifier = ServiceNotifier()
     let started = configuration
     let limit = options.descriptorLimit
     let supervisor = Supervisor(
       configuration: configuration, logger: logger, processors: processors, metrics: metrics,
-      count: count,
+      count: count, notifier: notifier,
       reloading: source.map { source in
         { board, users in
           ReloadParts(
             source: source, configuration: self.configuration, started: started,
             preflight: preflight, maker: maker, board: board, logger: logger,
-            descriptorLimit: limit, users: users)
+            descriptorLimit: limit, users: users, notifier: notifier)
         }
       })
     let serve = { (journals: [JournalParameters]) in
@@ -164,13 +165,27 @@ public struct Server {
 
   /// - Returns: nil where a context cannot be made, which is logged.
   private func makePlan(
-    _ configuration: ProxyConfiguration, _ maker: PlanMaker
+    _ configuration: ProxyConfiguration, _ maker: PlanMaker, workers: Int
   ) -> PlanGeneration? {
+    let contexts: TLSContexts
     do throws(TLSFailure) {
-      return maker.make(
-        configuration, preflight, try maker.makeContexts(configuration, preflight))
+      contexts = try maker.makeContexts(configuration, preflight)
     } catch {
       logger.critical("cannot set up TLS error=\"\(error)\"")
+      return nil
+    }
+    do throws(SystemFailure) {
+      let inherited = try ListenerOpening.inherit(preflight, workers: workers)
+      for address in inherited?.unused ?? [] {
+        logger.warning(
+          """
+          inherited socket not used address=\(address) \
+          hint="add a listener with this address, or remove it from the socket unit"
+          """)
+      }
+      return maker.make(configuration, preflight, contexts, sockets: inherited?.sockets)
+    } catch {
+      logger.critical("cannot take inherited sockets error=\"\(error)\"")
       return nil
     }
   }

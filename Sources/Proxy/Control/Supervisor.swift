@@ -18,6 +18,8 @@ struct Supervisor {
   let metrics: ProxyMetrics
   /// How many workers.
   let count: Int
+  /// The service manager, if there is one.
+  let notifier: ServiceNotifier?
   /// Makes what is needed to reload; nil: the configuration cannot be read again.
   let reloading: ((ControlBoard, [PlanUsers]) -> ReloadParts)?
 
@@ -56,11 +58,13 @@ struct Supervisor {
       return 1
     }
     whenListening()
-    let files = generation.plan.listeners.compactMap {
+    // Of sockets that were handed down the files are not this process's.
+    let files = (generation.sockets == nil ? Array(generation.plan.listeners) : []).compactMap {
       $0.address.unixPath.flatMap(UnixSocketFile.init)
     }
     let reloader = startReloader(board, users)
     announce(generation.plan, pins)
+    notifier?.send("READY=1", "STATUS=Configuration generation \(generation.number) in force")
     let status = supervise(board, tickets, signals, reloader)
     if status == 0 {
       for thread in threads { thread.join() }
@@ -150,20 +154,43 @@ struct Supervisor {
     logger.info("ready workers=\(count) pinned=\(pins)")
   }
 
+  /// Tells the service manager that all is well, once each worker has turned.
+  private func feed(_ watchdog: inout WatchdogFeed, _ board: ControlBoard, now: Int64) {
+    let silent = board.silent
+    switch watchdog.look(now: now, haveAnswered: silent.isEmpty) {
+    case .feed:
+      notifier?.send("WATCHDOG=1")
+      board.callWorkers()
+    case .call: board.callWorkers()
+    case .wait:
+      logger.warning(
+        """
+        watchdog not fed workers="\(silent.map(String.init).joined(separator: " "))" \
+        reason="they have not completed a turn of their loop since they were called"
+        """)
+    }
+  }
+
   /// Waits for signals. SIGHUP reloads. The first SIGTERM, SIGINT or SIGQUIT drains, a second one exits immediately.
   private func supervise(
     _ board: ControlBoard, _ tickets: TicketKeys, _ signals: SignalWaiter, _ reloader: Reloader?
   ) -> Int32 {
     var draining = false
     var nextHousekeeping = SystemClock.monotonicNanoseconds() + Self.housekeepingNanoseconds
+    var watchdog = WatchdogFeed(
+      limit: notifier == nil ? nil : ServiceNotifier.watchdogNanoseconds,
+      now: SystemClock.monotonicNanoseconds())
     while true {
       let now = SystemClock.monotonicNanoseconds()
+      if now >= watchdog.nextLook { feed(&watchdog, board, now: now) }
       if !draining && now >= nextHousekeeping {
         nextHousekeeping = now + Self.housekeepingNanoseconds
         _ = tickets.rotate(now: now / 1_000_000_000)
         board.request(WorkerRequest.anchor)
       }
-      let patience = draining ? Self.endingPollNanoseconds : max(1, nextHousekeeping - now)
+      let patience =
+        draining
+        ? Self.endingPollNanoseconds : max(1, min(nextHousekeeping, watchdog.nextLook) - now)
       switch signals.wait(nanoseconds: patience) {
       case SIGUSR1: board.request(WorkerRequest.report)
       case SIGHUP: reloader?.request(reason: "SIGHUP")
@@ -176,6 +203,7 @@ struct Supervisor {
         logger.info("draining reason=\(name)")
         draining = true
         reloader?.stop()
+        notifier?.send("STOPPING=1", "STATUS=Draining")
         board.request(WorkerRequest.drain)
       default:
         if draining && board.allFinished { return 0 }

@@ -9,8 +9,14 @@ final class ListenerSockets: Sendable {
   /// By listener and worker; negative: none, or taken.
   private let numbers: Mutex<[[Int32]]>
 
+  /// Those of a listener are one socket, with one queue.
+  let areShared: Bool
+
   /// - Parameter numbers: by listener and worker; owned from here on. An empty list: no socket for the listener.
-  init(_ numbers: [[Int32]]) { self.numbers = Mutex(numbers) }
+  init(_ numbers: [[Int32]], areShared: Bool = false) {
+    self.numbers = Mutex(numbers)
+    self.areShared = areShared
+  }
 
   deinit {
     numbers.withLock { all in

@@ -67,7 +67,9 @@ extension Worker where E: ~Copyable {
     let inherited = sockets?.take(place, worker: relay.loop.worker)
     // A UNIX socket has one queue: one worker serves it.
     if listener.address.isUnix && relay.loop.worker > 0 && inherited == nil { return }
-    let placedBy = plan.placesByCPU && !listener.address.isUnix ? cpu : nil
+    // A socket that all share has no CPU of its own.
+    let isShared = inherited != nil && sockets?.areShared == true
+    let placedBy = plan.placesByCPU && !listener.address.isUnix && !isShared ? cpu : nil
     let code = try listeners.open(
       relay.loop.plan.listener(place), listener.identity, listener.address, inherited: inherited,
       cpu: placedBy, &relay.loop.engine)

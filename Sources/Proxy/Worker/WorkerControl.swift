@@ -14,6 +14,7 @@ struct WorkerRequest {
   static let report: UInt32 = 2
   static let anchor: UInt32 = 4
   static let plan: UInt32 = 8
+  static let pulse: UInt32 = 16
 }
 
 /// One worker's control block, on cache lines of its own.
@@ -24,6 +25,8 @@ struct WorkerControl: ~Copyable {
   static let failed = 2
   let state = Atomic<Int>(0)
   let finished = Atomic<Bool>(false)
+  /// It has turned since it was called.
+  let hasTurned = Atomic<Bool>(false)
   /// A `PlanGeneration` that the worker has not taken yet, retained; nil: none.
   let plan = Atomic<UnsafeMutableRawPointer?>(nil)
   /// Plans that the worker has installed since its start.
