@@ -1,6 +1,5 @@
 // The watch on files: what makes a path lead to other content, on a real file system.
 
-import Configuration
 import Foundation
 import Glibc
 import MillraceEngine
@@ -97,8 +96,6 @@ struct ReloadWatchTests {
   func content() throws {
     let folder = try Folder()
     folder.write("m.yaml", "a")
-    var configuration = ProxyConfiguration()
-    configuration.reload.watch = true
     var watch = ReloadWatch()
     var now: Int64 = 0
     func look(_ watch: inout ReloadWatch, isLater: Bool) -> (isChanged: Bool, waits: Bool) {
@@ -106,7 +103,8 @@ struct ReloadWatchTests {
       let isChanged = watch.look(now: now)
       return (isChanged, watch.deadline != .max)
     }
-    watch.follow("\(folder.path)/m.yaml", configuration, isOn: true, now: now)
+    let path = "\(folder.path)/m.yaml"
+    watch.follow([path], looksAgain: true, now: now)
     // What happened between the first reading and this is looked for once.
     #expect(look(&watch, isLater: true) == (true, false))
     folder.write("m.yaml", "b")
@@ -115,7 +113,16 @@ struct ReloadWatchTests {
     folder.write("m.yaml", "b")
     #expect(look(&watch, isLater: false) == (false, true))
     #expect(look(&watch, isLater: true) == (false, false))
-    watch.follow("\(folder.path)/m.yaml", configuration, isOn: false, now: now)
+    // One more, which is known as it is.
+    folder.write("more", "a")
+    watch.follow([path, "\(folder.path)/more"], looksAgain: false, now: now)
+    // That it was made is told, since its folder was watched already.
+    #expect(look(&watch, isLater: true) == (false, true))
+    #expect(look(&watch, isLater: true) == (false, false))
+    folder.write("more", "b")
+    #expect(look(&watch, isLater: false) == (false, true))
+    #expect(look(&watch, isLater: true) == (true, false))
+    watch.follow(nil, looksAgain: true, now: now)
     let descriptor = watch.descriptor
     #expect(descriptor == -1)
   }

@@ -457,6 +457,17 @@ class Watch(CertificateCase):
         shutil.rmtree(proxy_folder / "..2")
         self.wait_for(proxy, self.pairs[0])
 
+    def test_a_file_that_was_missing_when_it_was_named_is_waited_for(self):
+        proxy = self.serve(reload={"watch": True})
+        place = self.folder / "later"
+        place.mkdir()
+        text = proxy.file.read_text().replace(str(self.place), str(place))
+        self.write(proxy, text)
+        proxy.wait_for("configuration rejected")
+        self.paths = (place / "site.pem", place / "site.key")
+        self.put(self.pairs[1])
+        self.wait_for(proxy, self.pairs[1])
+
     def test_without_the_option_nothing_is_watched(self):
         proxy = self.serve()
         self.put(self.pairs[1])

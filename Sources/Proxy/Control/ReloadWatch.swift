@@ -1,7 +1,6 @@
 // When to reload without being asked: the files that the configuration is made of are watched, looked at a
 // moment after they have changed, and compared, so that only other content counts.
 
-import Configuration
 import MillraceEngine
 import TLS
 
@@ -22,13 +21,13 @@ struct ReloadWatch: ~Copyable {
   /// When to look although nothing was told, in monotonic nanoseconds.
   var deadline: Int64 { min(debounce.deadline, pollAt) }
 
-  /// Watches the files of a configuration.
+  /// Watches files.
   /// - Parameters:
-  ///   - path: of the configuration's own file.
-  ///   - isOn: false: nothing is watched.
-  mutating func follow(_ path: String?, _ configuration: ProxyConfiguration, isOn: Bool, now: Int64)
-  {
-    guard isOn else {
+  ///   - files: nil: none is watched.
+  ///   - looksAgain: those that were not watched before are looked at once more, since they may have changed
+  ///     between their reading and this.
+  mutating func follow(_ files: [String]?, looksAgain: Bool, now: Int64) {
+    guard let files else {
       self = ReloadWatch()
       return
     }
@@ -36,11 +35,12 @@ struct ReloadWatch: ~Copyable {
       descriptor = made.descriptor
       watch = consume made
     }
-    paths = (path.map { [$0] } ?? []) + TLSContexts.namedFiles(configuration)
+    paths = files
     watch?.watch(paths)
     pollAt = watch?.isComplete == true ? .max : now + Self.pollNanoseconds
-    // A file may have changed since it was read and before it was watched.
-    if paths.contains(where: { digests[$0] == nil }) { debounce.note(now: now) }
+    for path in paths where digests[path] == nil {
+      if looksAgain { debounce.note(now: now) } else { digests[path] = FileDigest.of(path) }
+    }
   }
 
   /// Takes what the kernel has told. - Returns: whether the files are other ones than at the last look.

@@ -39,9 +39,14 @@ struct ReloadWork: ~Copyable {
   }
 
   /// Watches the files of the configuration in force, if that says so.
-  mutating func followFiles() {
+  /// - Parameter rejected: one that was refused a moment ago.
+  mutating func followFiles(alsoOf rejected: ProxyConfiguration? = nil) {
+    let files =
+      (source.path.map { [$0] } ?? []) + TLSContexts.namedFiles(running)
+      + (rejected.map(TLSContexts.namedFiles) ?? [])
     watch.follow(
-      source.path, running, isOn: running.reload.watch, now: SystemClock.monotonicNanoseconds())
+      running.reload.watch ? files : nil, looksAgain: rejected == nil,
+      now: SystemClock.monotonicNanoseconds())
   }
 
   mutating func reload(_ reason: String, for reloader: Reloader) -> ReloadOutcome {
@@ -62,6 +67,8 @@ struct ReloadWork: ~Copyable {
     let (loaded, found) = source.load()
     problems = found
     guard let wanted = loaded, !Self.hasErrors(problems) else { return .rejected }
+    // What is wrong may be in a file that only it names.
+    defer { if Self.hasErrors(problems) { followFiles(alsoOf: wanted) } }
     problems += fixedSettings(wanted)
     let (checked, findings) = Preflight.run(
       wanted, binding: true, own: preflight.listenerAddresses)
