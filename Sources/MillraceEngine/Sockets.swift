@@ -137,6 +137,48 @@ enum Sockets {
     return Int32(address.ss_family) == AF_UNIX
   }
 
+  /// Looks whether a descriptor of the caller's is a stream socket that listens, and sets its mode; closes it
+  /// if not.
+  /// - Returns: whether it is a UNIX socket.
+  static func prepareListener(
+    _ number: Int32, limit: Int, nonblocking: Bool
+  ) throws(SystemFailure) -> Bool {
+    guard number >= 0 else { throw SystemFailure(code: EBADF, operation: "adopt") }
+    func refuse(_ code: Int32, _ operation: String) -> SystemFailure {
+      Glibc.close(number)
+      return SystemFailure(code: code, operation: operation)
+    }
+    guard Int(number) < limit else { throw refuse(EMFILE, "descriptor limit of the engine") }
+    func option(_ name: Int32) -> Int32? {
+      var value: Int32 = 0
+      var length = socklen_t(MemoryLayout<Int32>.size)
+      return getsockopt(number, SOL_SOCKET, name, &value, &length) == 0 ? value : nil
+    }
+    guard let kind = option(SO_TYPE) else { throw refuse(errno, "adopt") }
+    guard kind == Int32(SOCK_STREAM.rawValue) else {
+      throw refuse(ENOTSOCK, "adopt of what is not a stream socket")
+    }
+    guard option(SO_ACCEPTCONN) == 1 else { throw refuse(EINVAL, "adopt of what does not listen") }
+    let flags = fcntl(number, F_GETFL)
+    let wanted = nonblocking ? flags | O_NONBLOCK : flags & ~O_NONBLOCK
+    guard flags >= 0, flags == wanted || fcntl(number, F_SETFL, wanted) == 0 else {
+      throw refuse(errno, "fcntl")
+    }
+    // An earlier owner may have left a limit (`acceptNow`), which accepted sockets would have too.
+    limitWaiting(number, microseconds: 0)
+    return option(SO_DOMAIN) == AF_UNIX
+  }
+
+  /// Whether it is a stream socket that listens.
+  static func isListener(_ number: Int32) -> Bool {
+    func option(_ name: Int32) -> Int32? {
+      var value: Int32 = 0
+      var length = socklen_t(MemoryLayout<Int32>.size)
+      return getsockopt(number, SOL_SOCKET, name, &value, &length) == 0 ? value : nil
+    }
+    return option(SO_TYPE) == Int32(SOCK_STREAM.rawValue) && option(SO_ACCEPTCONN) == 1
+  }
+
   /// Whether it is a stream socket that does not listen.
   static func isConnection(_ number: Int32) -> Bool {
     func option(_ name: Int32) -> Int32? {

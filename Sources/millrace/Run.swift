@@ -16,8 +16,9 @@ struct Run: ParsableCommand {
       --tls-certificate site.pem --tls-key site.key --audit /var/log/millrace`.
 
       SIGTERM, SIGINT or SIGQUIT drains: listeners close, exchanges finish, then it \
-      exits with 0; a second one forces an immediate exit. SIGUSR1 logs the counters \
-      of each worker.
+      exits with 0; a second one forces an immediate exit. SIGHUP reads the configuration \
+      and its certificates again; one with errors is logged and changes nothing. \
+      SIGUSR1 logs the counters of each worker.
 
       Exit status: 0 drained and stopped, 1 start failed, 2 invalid configuration, 64 \
       invalid command-line arguments, 130 forced exit by a second signal.
@@ -70,11 +71,15 @@ struct Run: ParsableCommand {
       )
     }
     var problems: [Problem] = []
-    let loaded = load(&problems)
-    guard var configuration = loaded else { throw Reporting.fail(problems) }
-    applyOverrides(&configuration, &problems)
-    if Reporting.hasErrors(problems) { throw Reporting.fail(problems) }
-    let (preflight, findings) = Preflight.run(configuration, binding: true)
+    guard let configuration = read(&problems) else { throw Reporting.fail(problems) }
+    let handed = InheritedSockets.take()
+    let (preflight, findings) = Preflight.run(configuration, inherited: handed.sockets)
+    problems += handed.others.map { number in
+      Problem(
+        location: Reporting.location("LISTEN_FDS"),
+        message: "includes descriptor \(number), which is not a listening stream socket",
+        hint: "remove it from the socket unit", severity: .warning)
+    }
     problems += findings
     guard let preflight else { throw Reporting.fail(problems) }
     Reporting.write(problems)
@@ -82,12 +87,29 @@ struct Run: ParsableCommand {
     var logger = Logger(label: "millrace") { _ in LineLogHandler(writer: writer) }
     logger.logLevel = level
     let server = Server(
-      configuration, preflight, logger: logger, metricsDescriptor: metricsDescriptor())
+      configuration, preflight, logger: logger, source: source(),
+      metricsDescriptor: metricsDescriptor())
     // The probe forks; the log's thread starts after it.
     let status = server.run(afterProbe: { writer.start() })
     writer.drain(milliseconds: 1000)
     // Not exit(3): threads may still run, and everything durable has been made so.
     _exit(status)
+  }
+
+  /// Everything that says how to run, from the file or the flags. - Returns: nil after an error.
+  private func read(_ problems: inout [Problem]) -> ProxyConfiguration? {
+    guard var configuration = load(&problems) else { return nil }
+    applyOverrides(&configuration, &problems)
+    return Reporting.hasErrors(problems) ? nil : configuration
+  }
+
+  /// The same again, for a reload.
+  private func source() -> ConfigurationSource {
+    ConfigurationSource(path: place.path) { [self] in
+      var problems: [Problem] = []
+      let configuration = read(&problems)
+      return (configuration, problems)
+    }
   }
 
   /// What `millrace compare` sets so that it can read the metrics while the proxy runs. A value that is

@@ -93,6 +93,7 @@ struct LoadTests {
       redact_query: true
     limits: {connections: 10, request_head: 16KiB, request_target: 4096, request_fields: 50}
     drain: {deadline: 5s}
+    reload: {watch: true}
     placement: cpu
     """
 
@@ -156,6 +157,7 @@ struct LoadTests {
     #expect(audit.segmentSize == 128 << 20)
     #expect(audit.segmentAgeNanoseconds == 7_200_000_000_000)
     #expect(audit.redactQuery)
+    #expect(it.reload == ReloadConfiguration(watch: true))
   }
 
   @Test("what can be wrong later knows where it was written")

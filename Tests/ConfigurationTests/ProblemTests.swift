@@ -65,7 +65,7 @@ struct ProblemTests {
       (
         "xyzzy: {}",
         "xyzzy (m.yaml:3:1): is not a key of a configuration; known: engine, workers, pin,"
-          + " placement, listeners, routes, upstreams, audit, limits, via, drain"
+          + " placement, listeners, routes, upstreams, audit, limits, via, drain, reload"
       ),
       (
         "admin: {address: 127.0.0.1:9901}",

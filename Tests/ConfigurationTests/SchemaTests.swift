@@ -14,6 +14,7 @@ let allShapes: [(shape: MappingShape, definition: String)] = [
   (Shapes.server, "server"), (Shapes.upstreamTLS, "upstreamTLS"), (Shapes.retries, "retries"),
   (Shapes.upstreamTimeouts, "upstreamTimeouts"), (Shapes.audit, "audit"),
   (Shapes.segment, "segment"), (Shapes.limits, "limits"), (Shapes.drain, "drain"),
+  (Shapes.reload, "reload"),
 ]
 
 private func content(_ path: String) throws -> String {
@@ -168,6 +169,7 @@ struct DocumentationTests {
     "`upstreams.NAME`", "`upstreams.NAME.servers[]`", "`upstreams.NAME.tls`",
     "`upstreams.NAME.retries`",
     "`upstreams.NAME.timeouts`", "`audit`", "`audit.segment`", "`limits`", "`drain`",
+    "`reload`",
   ]
 
   /// The rows of the table under a heading: key, type and range, default.

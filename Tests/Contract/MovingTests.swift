@@ -56,6 +56,43 @@ extension Contract {
     }
 
     @Test(arguments: completeKernelEngines)
+    func aListenerThatWasOpenedElsewhereAccepts(_ kind: EngineKind) throws {
+      try withHarness(kind, isComparable: false) { harness in
+        let address = try SocketAddress.resolve(host: "127.0.0.1", port: 0)[0]
+        let opened = try ListeningSocket.open(address)
+        let listener = try harness.engine.adoptListener(opened)
+        #expect(listener.rawValue == opened)
+        let accept = harness.token()
+        harness.engine.accept(listener, accept)
+        let peer = try harness.peer(to: listener)
+        try harness.turn(until: { harness[accept].results.count == 1 }, "accept")
+        harness.engine.stopAccepting(listener)
+        try harness.expect(accept, -ECANCELED)
+        let socket = Descriptor(rawValue: harness[accept].results[0])
+        peer.send("hello")
+        try exchange(harness, socket, peer, expecting: "hello")
+        harness.engine.close(socket)
+        harness.engine.close(listener)
+      }
+    }
+
+    @Test(arguments: completeKernelEngines)
+    func whatDoesNotListenIsRefusedAndClosed(_ kind: EngineKind) throws {
+      try withHarness(kind, isComparable: false) { harness in
+        let socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        func failure(_ number: Int32) -> Int32 {
+          do {
+            _ = try harness.engine.adoptListener(number)
+            return 0
+          } catch { return (error as? SystemFailure)?.code ?? -1 }
+        }
+        #expect(failure(socket) == EINVAL)
+        #expect(fcntl(socket, F_GETFD) == -1)
+        #expect(failure(-1) == EBADF)
+      }
+    }
+
+    @Test(arguments: completeKernelEngines)
     func theEndOfASocketPairIsTakenOver(_ kind: EngineKind) throws {
       try withHarness(kind, isComparable: false) { harness in
         for flags in [Int32(0), Int32(SOCK_NONBLOCK.rawValue)] {

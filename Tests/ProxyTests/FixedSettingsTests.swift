@@ -7,7 +7,10 @@ import Testing
 struct FixedSettingsTests {
   private static var running: ProxyConfiguration {
     ProxyConfiguration(
-      listeners: [ListenerConfiguration(address: .ip(host: "127.0.0.1", port: 8080))],
+      listeners: [
+        ListenerConfiguration(address: .ip(host: "127.0.0.1", port: 8080)),
+        ListenerConfiguration(address: .unix(path: "/run/m.sock")),
+      ],
       routes: [RouteConfiguration(path: .any, upstream: 0)],
       upstreams: [
         UpstreamConfiguration(
@@ -38,9 +41,7 @@ struct FixedSettingsTests {
     Change("workers") { $0.workers = .count(7) },
     Change("pin") { $0.pin = .off },
     Change("placement") { $0.placement = .cpu },
-    Change("listeners") { $0.listeners.append($0.listeners[0]) },
-    Change("listeners[0].address") { $0.listeners[0].address = .ip(host: "127.0.0.1", port: 1) },
-    Change("listeners[0].mode") { $0.listeners[0].mode = 0o600 },
+    Change("listeners[1].mode") { $0.listeners[1].mode = 0o600 },
     Change("audit") { $0.audit = AuditConfiguration(directory: "/a") },
     Change("limits.connections") { $0.limits.connections += 1 },
     Change("limits.streams") { $0.limits.streams = 9 },
@@ -80,6 +81,12 @@ struct FixedSettingsTests {
     var wanted = Self.running
     wanted.listeners[0].timeouts.idleNanoseconds += 1
     wanted.listeners[0].name = "other"
+    wanted.listeners[0].address = .ip(host: "127.0.0.1", port: 1)
+    wanted.listeners[0].tls = ListenerTLS(certificates: [])
+    wanted.listeners.remove(at: 1)
+    wanted.listeners.append(ListenerConfiguration(address: .unix(path: "/run/other.sock")))
+    wanted.limits.connections -= 1
+    wanted.reload.watch = true
     wanted.routes = []
     wanted.upstreams[0].idleConnections = 3
     wanted.upstreams[0].servers.append(wanted.upstreams[0].servers[0])

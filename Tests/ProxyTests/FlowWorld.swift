@@ -140,8 +140,8 @@ final class FlowWorld {
   /// A connection to the listener, for whoever speaks on it.
   func dial() -> SimulatedPeer { world.connect(to: listener) }
 
-  func connect() -> FlowClient {
-    let client = FlowClient(dial())
+  func connect(to address: SocketAddress? = nil) -> FlowClient {
+    let client = FlowClient(world.connect(to: address ?? listener))
     clients.append(client)
     return client
   }

@@ -10,8 +10,8 @@ struct ListenersTests {
     let world = SimulatedWorld(seed: 1, .calm)
     let address = try SocketAddress.resolve(host: "127.0.0.1", port: 8080)[0]
     var engine = Simulated(EngineOptions(), world: world)
-    var listeners = Listeners(count: 1, worker: 0, board: nil)
-    let code = try listeners.open(0, address, cpu: nil, &engine)
+    var listeners = Listeners(worker: 0, board: nil)
+    let code = try listeners.open(0, ListenerIdentity(number: 0), address, cpu: nil, &engine)
     #expect(code == 0)
     let clients = [world.connect(to: address), world.connect(to: address)]
     var accepted: [Descriptor] = []
@@ -57,7 +57,7 @@ struct ListenersTests {
   func neverOpened() {
     let world = SimulatedWorld(seed: 1, .calm)
     var engine = Simulated(EngineOptions(), world: world)
-    var listeners = Listeners(count: 1, worker: 1, board: nil)
+    var listeners = Listeners(worker: 1, board: nil)
     listeners.stop()
     let isReady = listeners.stopAccepting(0, &engine)
     #expect(isReady)

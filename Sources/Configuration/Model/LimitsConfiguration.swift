@@ -46,3 +46,11 @@ public struct DrainConfiguration: Sendable, Equatable {
     self.deadlineNanoseconds = deadlineNanoseconds
   }
 }
+
+/// When the proxy reads its configuration again without being asked.
+public struct ReloadConfiguration: Sendable, Equatable {
+  /// The file and the certificates that it names are watched.
+  public var watch: Bool
+
+  public init(watch: Bool = false) { self.watch = watch }
+}

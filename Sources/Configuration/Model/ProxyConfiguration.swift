@@ -74,6 +74,7 @@ public struct ProxyConfiguration: Sendable, Equatable {
   /// Whether `limits.connections` was written, rather than left to its default.
   public var connectionsAreConfigured = false
   public var drain: DrainConfiguration
+  public var reload = ReloadConfiguration()
 
   public init(
     engine: EngineChoice = .automatic,

@@ -81,6 +81,12 @@ extension Reader {
     {
       configuration.drain.deadlineNanoseconds = deadline
     }
+    if let value = fields["reload"],
+      let reload = self.fields(value, Shapes.reload, example: "reload: {watch: true}"),
+      let watch = boolean(reload, "watch")
+    {
+      configuration.reload.watch = watch
+    }
     if let value = fields["audit"] { configuration.audit = audit(value) }
 
     var listeners = self.listeners(fields)

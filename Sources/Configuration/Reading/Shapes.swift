@@ -36,6 +36,7 @@ package enum Shapes {
         ]),
         default: "on"),
       KeyShape("drain", .mapping(drain)),
+      KeyShape("reload", .mapping(reload)),
     ],
     unavailable: [
       Unavailable(
@@ -321,6 +322,9 @@ package enum Shapes {
         "requests_per_second",
         instead: "remove it; limits.connections limits the number of connections")
     ])
+
+  package static let reload = MappingShape(
+    "the reload", [KeyShape("watch", .boolean, default: "false")])
 
   package static let drain = MappingShape(
     "the drain", [KeyShape("deadline", .duration(0...(24 * DurationUnit.hour)), default: "30s")])

@@ -32,4 +32,11 @@ extension Epoll {
     expectBytes(number)
     return Descriptor(rawValue: number)
   }
+
+  public mutating func adoptListener(_ number: Int32) throws(SystemFailure) -> Descriptor {
+    sockets.requireForeign(number)
+    _ = try Sockets.prepareListener(number, limit: sockets.limit, nonblocking: true)
+    try adopt(number, interest: CLINUX_EPOLLIN | CLINUX_EPOLLET)
+    return Descriptor(rawValue: number)
+  }
 }

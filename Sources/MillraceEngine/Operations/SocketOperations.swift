@@ -147,6 +147,13 @@ public protocol SocketOperations: ~Copyable {
   /// - Throws: EMFILE beyond `EngineOptions.descriptorLimit`, EBADF, ENOTSOCK, or ENOTCONN where it
   ///   is not connected; the descriptor then stays the caller's.
   mutating func adopt(_ number: Int32) throws(SystemFailure) -> Descriptor
+  /// Takes over a stream socket that listens and that the caller owns: one that `ListeningSocket` opened, or that
+  /// was inherited. Sets or clears O_NONBLOCK as `adopt` does.
+  ///
+  /// - Precondition: as that of `adopt`.
+  /// - Throws: EMFILE beyond `EngineOptions.descriptorLimit`, EBADF, ENOTSOCK, or EINVAL where it does not
+  ///   listen; EOPNOTSUPP in a simulated world. The descriptor is closed then.
+  mutating func adoptListener(_ number: Int32) throws(SystemFailure) -> Descriptor
 
   // MARK: Placement
 

@@ -35,4 +35,8 @@ extension Simulated {
     adopt(handle, number)
     return Descriptor(rawValue: number)
   }
+
+  public mutating func adoptListener(_ number: Int32) throws(SystemFailure) -> Descriptor {
+    throw SystemFailure(code: EOPNOTSUPP, operation: "adopt of a listener")
+  }
 }

@@ -25,4 +25,12 @@ extension Uring {
     try adopt(number, as: isLocal ? .local : [])
     return Descriptor(rawValue: number)
   }
+
+  public mutating func adoptListener(_ number: Int32) throws(SystemFailure) -> Descriptor {
+    if number >= 0 && Int(number) < sockets.limit { settle(number) }
+    sockets.requireForeign(number)
+    let isLocal = try Sockets.prepareListener(number, limit: sockets.limit, nonblocking: false)
+    try adopt(number, as: isLocal ? [.listening, .local] : .listening)
+    return Descriptor(rawValue: number)
+  }
 }

@@ -1,36 +1,10 @@
-// TLS towards servers: its files are looked at with everything else that can be wrong, and read before
-// the first worker starts.
+// TLS towards servers: its files are looked at with everything else that can be wrong.
 
 import Configuration
 import MillraceEngine
 import TLS
 
-/// What upstreams with equal settings have in common.
 enum ClientContexts {
-  /// The context of each upstream; nil: plain. Equal settings share one, since each holds all
-  /// CAs that are trusted.
-  static func make(_ configuration: ProxyConfiguration) throws(TLSFailure) -> [TLSClientContext?] {
-    var made: [(settings: UpstreamTLS, context: TLSClientContext)] = []
-    var contexts: [TLSClientContext?] = []
-    for upstream in configuration.upstreams {
-      guard let tls = upstream.tls?.withoutPlaces else {
-        contexts.append(nil)
-        continue
-      }
-      if let known = made.first(where: { $0.settings == tls }) {
-        contexts.append(known.context)
-        continue
-      }
-      let context = try TLSClientContext(
-        trust: tls.trust, certificate: tls.certificate.map { CertificateSource($0) },
-        minimumVersion: tls.minimumVersion == .tls13 ? .tls13 : .tls12, alpn: tls.alpn,
-        keepsTickets: true)
-      made.append((tls, context))
-      contexts.append(context)
-    }
-    return contexts
-  }
-
   /// Everything that is wrong with the files that an upstream's TLS names.
   static func check(_ upstream: UpstreamConfiguration, _ problems: inout [Problem]) {
     guard let tls = upstream.tls else { return }
@@ -75,14 +49,14 @@ extension CertificateSource {
 }
 
 extension UpstreamTLS {
-  fileprivate var trust: TLSClientContext.Trust {
+  var trust: TLSClientContext.Trust {
     guard verify else { return .anyone }
     return caPath.map { .file($0) } ?? .system
   }
 
   /// What makes two of them the same context: neither the places in the file nor the name, which is each
   /// session's.
-  fileprivate var withoutPlaces: UpstreamTLS {
+  var withoutPlaces: UpstreamTLS {
     UpstreamTLS(
       verify: verify, caPath: verify ? caPath : nil,
       certificate: certificate.map {

@@ -5,7 +5,8 @@ import MillraceEngine
 import Synchronization
 
 /// The process's side of the workers' control blocks.
-struct ControlBoard {
+struct ControlBoard: @unchecked Sendable {
+  // Sendable: what it points to is made of atomics.
   let controls: UnsafeMutablePointer<WorkerControl>
   let count: Int
   let wakers: WakerBoard
@@ -36,6 +37,28 @@ struct ControlBoard {
       controls[i].requests.bitwiseOr(bits, ordering: .releasing)
     }
     wakers.wakeAll()
+  }
+
+  /// Whether each worker has taken the plan of this number, or a newer one, or has ended.
+  func haveInstalled(_ generation: Int) -> Bool {
+    (0..<count).allSatisfy {
+      controls[$0].generation.load(ordering: .acquiring) >= generation
+        || controls[$0].finished.load(ordering: .acquiring)
+    }
+  }
+
+  /// Calls all workers: each answers between two turns.
+  func callWorkers() {
+    for i in 0..<count { controls[i].hasTurned.store(false, ordering: .relaxed) }
+    request(WorkerRequest.pulse)
+  }
+
+  /// The workers that have not answered the last call, and have not ended.
+  var silent: [Int] {
+    (0..<count).filter {
+      !controls[$0].hasTurned.load(ordering: .acquiring)
+        && !controls[$0].finished.load(ordering: .acquiring)
+    }
   }
 
   var allFinished: Bool {

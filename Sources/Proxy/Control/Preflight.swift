@@ -3,7 +3,7 @@
 
 public import Configuration
 import Glibc
-import MillraceEngine
+public import MillraceEngine
 import TLS
 
 /// What a configuration needs from the machine, found and checked.
@@ -17,6 +17,8 @@ public struct Preflight: Sendable {
   let certificates: [[CertificateSource]]
   /// Held until the workers listen.
   let lock: StartLock?
+  /// Listening sockets that were handed to the process.
+  var inherited: [InheritedSocket] = []
 
   /// Recovering a large audit log may take this long before the listeners are bound.
   private static let lockMilliseconds = 30_000
@@ -27,6 +29,25 @@ public struct Preflight: Sendable {
   /// - Returns: the findings, and what was found unless one of them is an error.
   public static func run(
     _ configuration: ProxyConfiguration, binding: Bool
+  ) -> (preflight: Preflight?, problems: [Problem]) {
+    run(configuration, binding: binding, own: [])
+  }
+
+  /// The same for a process that is about to start.
+  /// - Parameter inherited: listening sockets that were handed to it, which need not be bound.
+  public static func run(
+    _ configuration: ProxyConfiguration, inherited: [InheritedSocket]
+  ) -> (preflight: Preflight?, problems: [Problem]) {
+    var (preflight, problems) = run(
+      configuration, binding: true, own: inherited.map(\.address))
+    preflight?.inherited = inherited
+    return (preflight, problems)
+  }
+
+  /// The same for a process that serves already.
+  /// - Parameter own: addresses that it listens on, which are left alone.
+  static func run(
+    _ configuration: ProxyConfiguration, binding: Bool, own: [SocketAddress]
   ) -> (preflight: Preflight?, problems: [Problem]) {
     var problems: [Problem] = []
     var addresses: [SocketAddress] = []
@@ -40,7 +61,7 @@ public struct Preflight: Sendable {
       else { continue }
       addresses.append(address)
     }
-    let lock = tryBinding(addresses, configuration, binding, &problems)
+    let lock = tryBinding(addresses, configuration, binding, own, &problems)
     var servers: [[[SocketAddress]]] = []
     for upstream in configuration.upstreams {
       ClientContexts.check(upstream, &problems)
@@ -134,13 +155,15 @@ public struct Preflight: Sendable {
 
   private static func tryBinding(
     _ addresses: [SocketAddress], _ configuration: ProxyConfiguration, _ binding: Bool,
-    _ problems: inout [Problem]
+    _ own: [SocketAddress], _ problems: inout [Problem]
   ) -> StartLock? {
     // Some could not be read: there will be no start.
     guard addresses.count == configuration.listeners.count else { return nil }
+    let known = Set(own.map(\.description))
     var lock: StartLock?
     if binding {
-      lock = StartLock.take(addresses, milliseconds: lockMilliseconds)
+      let news = addresses.filter { !known.contains($0.description) }
+      lock = StartLock.take(news, milliseconds: lockMilliseconds)
       if lock == nil, let listener = configuration.listeners.first {
         problems.append(
           Problem(
@@ -152,10 +175,12 @@ public struct Preflight: Sendable {
         return nil
       }
     }
-    for (address, listener) in zip(addresses, configuration.listeners) {
+    for (address, listener) in zip(addresses, configuration.listeners)
+    where !known.contains(address.description) {
       if let path = address.unixPath {
         check(path, listener, binding, &problems)
-      } else if binding {
+      } else if binding, !own.contains(where: { $0.port == address.port && !$0.isUnix }) {
+        // A port that is this process's own is shared with nobody else: the kernel says so when it is opened.
         tryBinding(address, listener, &problems)
       }
     }
@@ -214,7 +239,11 @@ public struct Preflight: Sendable {
   private static func tryBinding(
     _ address: SocketAddress, _ listener: ListenerConfiguration, _ problems: inout [Problem]
   ) {
-    guard let failure = bindPatiently(address) else { return }
+    if let failure = bindPatiently(address) { problems.append(problem(failure, listener)) }
+  }
+
+  /// Why a listener cannot be opened.
+  static func problem(_ failure: SystemFailure, _ listener: ListenerConfiguration) -> Problem {
     let text = listener.address.description
     let (message, hint): (String, String)
     switch failure.code {
@@ -234,9 +263,8 @@ public struct Preflight: Sendable {
       message = "cannot listen on \(text): \(failure.reason)"
       hint = "choose an unused address of this host"
     }
-    problems.append(
-      Problem(
-        location: listener.addressLocation, message: message, hint: hint, severity: .error))
+    return Problem(
+      location: listener.addressLocation, message: message, hint: hint, severity: .error)
   }
 
   private static func check(_ audit: AuditConfiguration, _ problems: inout [Problem]) {

@@ -17,11 +17,14 @@ public struct Server {
   private let logger: Logger
   /// An inherited file in memory in which another process reads the metrics; nil: no process does.
   private let metricsDescriptor: Int32?
+  /// Where the configuration is read again; nil: it is not.
+  private let source: ConfigurationSource?
 
   public init(
     _ configuration: ProxyConfiguration, _ preflight: Preflight, logger: Logger,
-    metricsDescriptor: Int32? = nil
+    source: ConfigurationSource? = nil, metricsDescriptor: Int32? = nil
   ) {
+    self.source = source
     self.metricsDescriptor = metricsDescriptor
     self.configuration = configuration
     self.preflight = preflight
@@ -32,7 +35,7 @@ public struct Server {
   /// - Parameter afterProbe: called once the process will not fork any more.
   /// - Returns: the process's exit status.
   public func run(afterProbe: () -> Void) -> Int32 {
-    let signals = SignalWaiter(blocking: [SIGTERM, SIGINT, SIGQUIT, SIGUSR1])
+    let signals = SignalWaiter(blocking: [SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGHUP])
     var configuration = configuration
     var options = EngineOptions(configuration.engineSettings)
     fitDescriptors(&configuration, &options)
@@ -48,24 +51,24 @@ public struct Server {
     }
     afterProbe()
     let tickets = makeTicketKeys()
-    let contexts: [TLSContext?]
-    let clientContexts: [TLSClientContext?]
-    do {
-      contexts = try makeContexts(configuration, tickets)
-      clientContexts = try ClientContexts.make(configuration)
-    } catch {
-      logger.critical("cannot set up TLS error=\"\(error)\"")
-      return 1
-    }
     warnOfUnverified(configuration)
     guard let metrics = makeMetrics(configuration, workers: count) else { return 1 }
-    let generation = PlanGeneration(
-      configuration, listenerAddresses: preflight.listenerAddresses,
-      serverAddresses: preflight.serverAddresses, contexts: contexts,
-      clientContexts: clientContexts, metrics: metrics)
+    let maker = PlanMaker(tickets: tickets, metrics: metrics)
+    guard let generation = makePlan(configuration, maker, workers: count) else { return 1 }
+    let notifier = ServiceNotifier()
+    let started = configuration
+    let limit = options.descriptorLimit
     let supervisor = Supervisor(
       configuration: configuration, logger: logger, processors: processors, metrics: metrics,
-      count: count)
+      count: count, notifier: notifier,
+      reloading: source.map { source in
+        { board, users in
+          ReloadParts(
+            source: source, configuration: self.configuration, started: started,
+            preflight: preflight, maker: maker, board: board, logger: logger,
+            descriptorLimit: limit, users: users, notifier: notifier)
+        }
+      })
     let serve = { (journals: [JournalParameters]) in
       supervisor.serve(generation, choice, journals, tickets, signals) { preflight.lock?.release() }
     }
@@ -160,28 +163,31 @@ public struct Server {
       now: SystemClock.monotonicNanoseconds() / 1_000_000_000)
   }
 
-  private func makeContexts(
-    _ configuration: ProxyConfiguration, _ tickets: TicketKeys
-  ) throws(TLSFailure) -> [TLSContext?] {
-    var contexts: [TLSContext?] = []
-    for (i, listener) in configuration.listeners.enumerated() {
-      guard let tls = listener.tls else {
-        contexts.append(nil)
-        continue
-      }
-      contexts.append(
-        try TLSContext(
-          certificates: preflight.certificates[i],
-          minimumVersion: tls.minimumVersion == .tls13 ? .tls13 : .tls12,
-          alpn: Self.protocols(listener.httpVersions), tickets: tickets))
+  /// - Returns: nil where a context cannot be made, which is logged.
+  private func makePlan(
+    _ configuration: ProxyConfiguration, _ maker: PlanMaker, workers: Int
+  ) -> PlanGeneration? {
+    let contexts: TLSContexts
+    do throws(TLSFailure) {
+      contexts = try maker.makeContexts(configuration, preflight)
+    } catch {
+      logger.critical("cannot set up TLS error=\"\(error)\"")
+      return nil
     }
-    return contexts
-  }
-
-  /// What ALPN offers, most preferred first: a client that offers HTTP/1.0 alone (`curl --http1.0`) is
-  /// served too.
-  private static func protocols(_ versions: [HTTPVersionChoice]) -> [String] {
-    versions.flatMap { $0 == .http11 ? ["http/1.1", "http/1.0"] : [$0.rawValue] }
+    do throws(SystemFailure) {
+      let inherited = try ListenerOpening.inherit(preflight, workers: workers)
+      for address in inherited?.unused ?? [] {
+        logger.warning(
+          """
+          inherited socket not used address=\(address) \
+          hint="add a listener with this address, or remove it from the socket unit"
+          """)
+      }
+      return maker.make(configuration, preflight, contexts, sockets: inherited?.sockets)
+    } catch {
+      logger.critical("cannot take inherited sockets error=\"\(error)\"")
+      return nil
+    }
   }
 
   private func recover(

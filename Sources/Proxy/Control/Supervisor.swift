@@ -18,6 +18,10 @@ struct Supervisor {
   let metrics: ProxyMetrics
   /// How many workers.
   let count: Int
+  /// The service manager, if there is one.
+  let notifier: ServiceNotifier?
+  /// Makes what is needed to reload; nil: the configuration cannot be read again.
+  let reloading: ((ControlBoard, [PlanUsers]) -> ReloadParts)?
 
   /// How often ticket keys are looked at and anchors are written while nothing happens.
   private static let housekeepingNanoseconds: Int64 = 60_000_000_000
@@ -38,13 +42,14 @@ struct Supervisor {
     let queues =
       generation.plan.placesByQueue && count > 1 ? QueueBoard(workerCount: count) : nil
     let board = ControlBoard(count: count)
+    let users = (0..<count).map { _ in PlanUsers() }
     let threads = startWorkers(choice, board) { i, options, gate in
       let cpu = pins ? processors.allowed[i % processors.allowed.count] : nil
       return WorkerParameters(
         generation: generation, index: i, workerCount: count, options: options,
         control: board.controls + i, connectionCount: connections, logger: logger,
         journal: journals.isEmpty ? nil : journals[i], cpu: cpu, board: queues, gate: gate,
-        counters: metrics.counters(i))
+        counters: metrics.counters(i), users: users[i])
     }
     guard let threads else { return 1 }
     guard board.allReady() else {
@@ -53,17 +58,31 @@ struct Supervisor {
       return 1
     }
     whenListening()
-    let files = generation.plan.listeners.compactMap {
+    // Of sockets that were handed down the files are not this process's.
+    let files = (generation.sockets == nil ? Array(generation.plan.listeners) : []).compactMap {
       $0.address.unixPath.flatMap(UnixSocketFile.init)
     }
+    let reloader = startReloader(board, users)
     announce(generation.plan, pins)
-    let status = supervise(board, tickets, signals)
+    notifier?.send("READY=1", "STATUS=Configuration generation \(generation.number) in force")
+    let status = supervise(board, tickets, signals, reloader)
     if status == 0 {
       for thread in threads { thread.join() }
-      for file in files { file.remove() }
+      if let reloader { reloader.removeFiles() } else { for file in files { file.remove() } }
       logger.info("stopped")
     }
     return status
+  }
+
+  private func startReloader(_ board: ControlBoard, _ users: [PlanUsers]) -> Reloader? {
+    guard let reloading else { return nil }
+    do throws(SystemFailure) {
+      return try Reloader(reloading(board, users))
+    } catch {
+      logger.error(
+        "cannot start the reload thread error=\"\(error)\" effect=\"SIGHUP is ignored\"")
+      return nil
+    }
   }
 
   /// Gives all workers a new plan. Each takes it between two turns of its loop.
@@ -135,22 +154,46 @@ struct Supervisor {
     logger.info("ready workers=\(count) pinned=\(pins)")
   }
 
-  /// Waits for signals. The first SIGTERM, SIGINT or SIGQUIT drains, a second one exits immediately.
+  /// Tells the service manager that all is well, once each worker has turned.
+  private func feed(_ watchdog: inout WatchdogFeed, _ board: ControlBoard, now: Int64) {
+    let silent = board.silent
+    switch watchdog.look(now: now, haveAnswered: silent.isEmpty) {
+    case .feed:
+      notifier?.send("WATCHDOG=1")
+      board.callWorkers()
+    case .call: board.callWorkers()
+    case .wait:
+      logger.warning(
+        """
+        watchdog not fed workers="\(silent.map(String.init).joined(separator: " "))" \
+        reason="they have not completed a turn of their loop since they were called"
+        """)
+    }
+  }
+
+  /// Waits for signals. SIGHUP reloads. The first SIGTERM, SIGINT or SIGQUIT drains, a second one exits immediately.
   private func supervise(
-    _ board: ControlBoard, _ tickets: TicketKeys, _ signals: SignalWaiter
+    _ board: ControlBoard, _ tickets: TicketKeys, _ signals: SignalWaiter, _ reloader: Reloader?
   ) -> Int32 {
     var draining = false
     var nextHousekeeping = SystemClock.monotonicNanoseconds() + Self.housekeepingNanoseconds
+    var watchdog = WatchdogFeed(
+      limit: notifier == nil ? nil : ServiceNotifier.watchdogNanoseconds,
+      now: SystemClock.monotonicNanoseconds())
     while true {
       let now = SystemClock.monotonicNanoseconds()
+      if now >= watchdog.nextLook { feed(&watchdog, board, now: now) }
       if !draining && now >= nextHousekeeping {
         nextHousekeeping = now + Self.housekeepingNanoseconds
         _ = tickets.rotate(now: now / 1_000_000_000)
         board.request(WorkerRequest.anchor)
       }
-      let patience = draining ? Self.endingPollNanoseconds : max(1, nextHousekeeping - now)
+      let patience =
+        draining
+        ? Self.endingPollNanoseconds : max(1, min(nextHousekeeping, watchdog.nextLook) - now)
       switch signals.wait(nanoseconds: patience) {
       case SIGUSR1: board.request(WorkerRequest.report)
+      case SIGHUP: reloader?.request(reason: "SIGHUP")
       case let signal? where [SIGTERM, SIGINT, SIGQUIT].contains(signal):
         let name = signal == SIGTERM ? "SIGTERM" : signal == SIGINT ? "SIGINT" : "SIGQUIT"
         if draining {
@@ -159,6 +202,8 @@ struct Supervisor {
         }
         logger.info("draining reason=\(name)")
         draining = true
+        reloader?.stop()
+        notifier?.send("STOPPING=1", "STATUS=Draining")
         board.request(WorkerRequest.drain)
       default:
         if draining && board.allFinished { return 0 }

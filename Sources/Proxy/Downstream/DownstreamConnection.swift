@@ -23,8 +23,8 @@ enum DownstreamPhase: UInt8 {
 struct DownstreamConnection: ~Copyable {
   var transport: Transport
   let slot: UInt32
-  /// Its listener's index in `LivePlan`.
-  var listener: Int32
+  /// Its listener, and the plans that it holds.
+  var use: PlanUse
   var phase = DownstreamPhase.head
   var http1 = HTTP1ServerState()
   /// It is passed on as it is, once its first message has said where to.
@@ -45,10 +45,14 @@ struct DownstreamConnection: ~Copyable {
   /// False too once plain HTTP was found on a TLS port: what leaves then is plain.
   @inline(__always) var isTLS: Bool { transport.tls != nil }
 
+  /// Its listener's index in `LivePlan`.
+  @inline(__always) var listener: Int32 { use.listener }
+
+  /// - Parameter listener: its index in `LivePlan`, which is not held yet.
   init(socket: Descriptor, slot: UInt32, listener: Int32) {
     transport = Transport(socket: socket)
     self.slot = slot
-    self.listener = listener
+    use = PlanUse(listener: listener, places: 0)
   }
 }
 

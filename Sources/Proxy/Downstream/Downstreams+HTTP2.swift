@@ -171,7 +171,7 @@ extension Downstreams {
     guard c.pointee.exchanges.isEmpty, d.transport.pointee.closing == .open else { return }
     if c.pointee.isEnding { return closeWhenSent(d) }
     d.pointee.phase = .idle
-    loop.adoptPlan(&d.pointee.listener)
+    loop.adoptPlan(&d.pointee.use)
     c.pointee.idleUntil =
       loop.engine.now + loop.plan.listeners[Int(d.pointee.listener)].idleTimeout
     d.transport.pointee.deadline = c.pointee.idleUntil

@@ -81,10 +81,10 @@ struct Downstreams: ~Copyable {
   // MARK: Taking in
 
   /// Takes a new connection in, or refuses it with a reset when the process is full.
-  /// - Parameter listener: its place in the plan.
+  /// - Parameter listener: its index in `LivePlan`.
   /// - Returns: nil if it was refused.
   mutating func admit<E: Engine & ~Copyable>(
-    _ socket: Descriptor, _ listener: Int, _ loop: inout Loop<E>
+    _ socket: Descriptor, _ listener: Int32, _ loop: inout Loop<E>
   ) -> DownstreamPointer? {
     let limit = loop.plan.limits.connections
     let others = connectionCount.pointee.wrappingAdd(1, ordering: .relaxed).oldValue
@@ -103,10 +103,8 @@ struct Downstreams: ~Copyable {
       return nil
     }
     let d = slab[slot]
-    d.initialize(
-      to: DownstreamConnection(socket: socket, slot: slot, listener: loop.plan.listener(listener))
-    )
-    if let context = loop.plan.current.listeners[listener].tls {
+    d.initialize(to: DownstreamConnection(socket: socket, slot: slot, listener: listener))
+    if let context = loop.plan.listeners[Int(listener)].tls {
       guard let session = TLSSession(context: context.takeUnretainedValue()),
         channels.open(session, on: &d.pointee.transport)
       else {
@@ -116,12 +114,12 @@ struct Downstreams: ~Copyable {
         return nil
       }
     }
-    loop.plan.join(listener)
+    d.pointee.use = loop.plan.join(listener)
     loop.counters.accepted += 1
-    loop.counters[listener: loop.plan.row(ofListener: d.pointee.listener), .accepted] += 1
+    loop.counters[listener: loop.plan.row(ofListener: listener), .accepted] += 1
     d.pointee.clientLength = textLength
     d.pointee.transport.deadline =
-      loop.engine.now + loop.plan.current.listeners[listener].headTimeout
+      loop.engine.now + loop.plan.listeners[Int(listener)].headTimeout
     loop.armTimer(d.transport, Int(slot))
     arm(d, &loop)
     return d
@@ -203,7 +201,7 @@ struct Downstreams: ~Copyable {
   ) {
     let t = d.transport
     d.pointee.phase = .idle
-    loop.adoptPlan(&d.pointee.listener)
+    loop.adoptPlan(&d.pointee.use)
     t.pointee.deadline =
       loop.engine.now + loop.plan.listeners[Int(d.pointee.listener)].idleTimeout
     // An upload tends to be followed by another: the mode changes back after a small request.
@@ -216,7 +214,7 @@ struct Downstreams: ~Copyable {
       return
     }
     t.pointee.paused = false
-    if !loop.isServing { grantGrace(d, &loop) }
+    if loop.isEnding(d.pointee.use) { grantGrace(d, &loop) }
     arm(d, &loop)
   }
 
@@ -323,7 +321,7 @@ struct Downstreams: ~Copyable {
     t.pointee.close(&loop.engine)
     channels.close(&t.pointee)
     loop.wheel.disarm(Int(slot))
-    loop.leavePlan(d.pointee.listener)
+    loop.leavePlan(d.pointee.use)
     d.deinitialize(count: 1)
     // The lists may name a slot twice: a free slot is told by its socket.
     t.pointee.socket = .none

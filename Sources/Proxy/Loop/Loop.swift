@@ -16,8 +16,8 @@ struct Loop<E: Engine & ~Copyable>: ~Copyable {
   let worker: Int
   /// False once the worker drains: no connection is kept for a request to come.
   var isServing = true
-  /// Once it drains: how long an idle connection may still bring a request, in nanoseconds.
-  var grace: Int64 = 0
+  /// How long an idle connection that is to end may still bring a request, in nanoseconds.
+  var grace: Int64 = 2_000_000_000
   /// Places of plans that have lost their last connection; the worker retires them between two turns.
   var unusedPlans: [Int] = []
 
@@ -55,16 +55,17 @@ struct Loop<E: Engine & ~Copyable>: ~Copyable {
 
   // MARK: Plans
 
-  /// Moves what has nothing in progress to the current plan. - Parameter listener: its index, in any.
-  mutating func adoptPlan(_ listener: inout Int32) {
-    guard !plan.isCurrent(listener) else { return }
-    let (adopted, unused) = plan.adopt(listener)
-    listener = adopted
-    if let unused { unusedPlans.append(unused) }
+  /// Moves what has nothing in progress to the current plan.
+  @inline(__always)
+  mutating func adoptPlan(_ use: inout PlanUse) {
+    if !plan.isCurrent(use) { plan.adopt(&use, unused: &unusedPlans) }
   }
 
   /// A connection has ended.
-  mutating func leavePlan(_ listener: Int32) {
-    if let unused = plan.leave(listener) { unusedPlans.append(unused) }
-  }
+  mutating func leavePlan(_ use: PlanUse) { plan.leave(use, unused: &unusedPlans) }
+
+  /// Whether no connection of a listener is kept for a request to come: the worker drains, or the listener is
+  /// gone from the current plan.
+  @inline(__always)
+  func isEnding(_ use: PlanUse) -> Bool { plan.listeners[Int(use.listener)].isEnding }
 }

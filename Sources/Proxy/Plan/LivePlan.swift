@@ -8,9 +8,12 @@ import MillraceEngine
 
 /// The generations of a worker.
 struct LivePlan: ~Copyable {
-  /// Plans that may be in use at once. One more waits until another has lost its last connection: a
-  /// bound on memory, which only a reload in each of many long requests' lives can meet.
-  static let windows = 16
+  /// Plans that may be in use at once: as many as a word has bits (`PlanUse.places`). One more waits until
+  /// another has lost its last connection, which only tunnels and long requests that began on so many
+  /// plans can bring about.
+  static let windows = 64
+  /// Listeners of one plan: as many as a configuration may have. A power of two.
+  static let listenersPerWindow = 256
   /// Upstreams of one plan: as many as a configuration may have.
   static let upstreamsPerWindow = 1024
 
@@ -21,22 +24,23 @@ struct LivePlan: ~Copyable {
   /// By the index that connections and exchanges carry.
   let listeners: UnsafeMutablePointer<ListenerPlan>
   let upstreams: UnsafeMutablePointer<UpstreamPlan>
-  private let listenersPerWindow: Int
+  private let routes: UnsafeMutablePointer<UnsafeBufferPointer<RoutePlan>>
   private let generations: UnsafeMutablePointer<Unmanaged<PlanGeneration>?>
   /// Connections on the plan of each place.
-  private let users: UnsafeMutablePointer<Int>
+  private let users: PlanUsers
   /// The newest generation, while all places are in use.
   private var waiting: PlanGeneration?
 
-  init(_ generation: PlanGeneration) {
+  init(_ generation: PlanGeneration, users: PlanUsers = PlanUsers()) {
     current = generation.plan
-    listenersPerWindow = max(1, generation.plan.listeners.count)
-    listeners = .allocate(capacity: Self.windows * listenersPerWindow)
+    listeners = .allocate(capacity: Self.windows * Self.listenersPerWindow)
     upstreams = .allocate(capacity: Self.windows * Self.upstreamsPerWindow)
+    routes = .allocate(capacity: Self.windows)
+    routes.initialize(
+      repeating: UnsafeBufferPointer(start: nil, count: 0), count: Self.windows)
     generations = .allocate(capacity: Self.windows)
     generations.initialize(repeating: nil, count: Self.windows)
-    users = .allocate(capacity: Self.windows)
-    users.initialize(repeating: 0, count: Self.windows)
+    self.users = users
     place(generation, at: 0)
   }
 
@@ -45,22 +49,24 @@ struct LivePlan: ~Copyable {
     for window in 0..<Self.windows { generations[window]?.release() }
     listeners.deallocate()
     upstreams.deallocate()
+    routes.deallocate()
     generations.deallocate()
-    users.deallocate()
   }
 
   private mutating func place(_ generation: PlanGeneration, at place: Int) {
     let plan = generation.plan
     // Plain values: what was there before needs no deinitialisation.
     if let first = plan.listeners.baseAddress {
-      (listeners + place * listenersPerWindow).initialize(
-        from: first, count: min(plan.listeners.count, listenersPerWindow))
+      (listeners + place * Self.listenersPerWindow).initialize(
+        from: first, count: min(plan.listeners.count, Self.listenersPerWindow))
     }
     if let first = plan.upstreams.baseAddress {
       (upstreams + place * Self.upstreamsPerWindow).initialize(
         from: first, count: min(plan.upstreams.count, Self.upstreamsPerWindow))
     }
+    routes[place] = plan.routes
     generations[place] = .passRetained(generation)
+    users.place(generation.number, at: place)
     current = plan
     window = place
   }
@@ -76,54 +82,113 @@ struct LivePlan: ~Copyable {
 
   /// The index of a listener of the current plan.
   @inline(__always)
-  func listener(_ place: Int) -> Int32 { Int32(window * listenersPerWindow + place) }
+  func listener(_ place: Int) -> Int32 { Int32(window * Self.listenersPerWindow + place) }
 
-  /// The index of an upstream of the current plan.
+  /// Indices of the listeners of the current plan.
+  var currentListeners: Range<Int32> { listener(0)..<listener(current.listeners.count) }
+
+  // MARK: A connection's plan
+
+  /// The place of the plan that a listener is of.
   @inline(__always)
-  func upstream(_ place: Int32) -> Int32 { Int32(window * Self.upstreamsPerWindow) + place }
-
-  /// The index of an upstream of the plan whose listeners begin at this index.
-  func upstream(_ place: Int32, ofListenersFrom first: Int) -> Int32 {
-    Int32(first / listenersPerWindow * Self.upstreamsPerWindow) + place
+  private static func window(of listener: Int32) -> Int {
+    Int(UInt32(bitPattern: listener)) / listenersPerWindow
   }
 
-  /// A listener's place among those of its plan, which is the same in all plans.
-  func place(ofListener index: Int32) -> Int { Int(index) % listenersPerWindow }
+  /// The index of an upstream of the plan that a listener is of.
+  @inline(__always)
+  func upstream(_ place: Int32, ofPlanOf listener: Int32) -> Int32 {
+    Int32(Self.window(of: listener) * Self.upstreamsPerWindow) + place
+  }
+
+  /// The routes of the plan that a listener is of.
+  @inline(__always)
+  func routes(ofPlanOf listener: Int32) -> UnsafeBufferPointer<RoutePlan> {
+    routes[Self.window(of: listener)]
+  }
+
+  /// A listener's place among those of its plan, by which routes name it.
+  @inline(__always)
+  func place(ofListener index: Int32) -> Int32 {
+    index & Int32(Self.listenersPerWindow - 1)
+  }
 
   /// Where a listener's figures are in a worker's block of metrics.
   @inline(__always)
   func row(ofListener index: Int32) -> Int32 { listeners[Int(index)].row }
 
+  /// What a listener of the current plan is called now, of whichever plan it was.
+  /// - Returns: nil if that has none of the kind: it was removed.
+  func successor(of index: Int32) -> Int32? {
+    let identity = listeners[Int(index)].identity
+    let first = listener(0)
+    // Most stay where they were.
+    let same = Int(place(ofListener: index))
+    if same < current.listeners.count, current.listeners[same].identity == identity {
+      return first + Int32(same)
+    }
+    return current.listeners.firstIndex { $0.identity == identity }.map { first + Int32($0) }
+  }
+
+  /// The connections of a listener of a plan end: no request is waited for any more.
+  func endListener(_ index: Int32) { listeners[Int(index)].isEnding = true }
+
+  /// Those of all listeners of all plans do.
+  func endListeners() {
+    for place in 0..<Self.windows {
+      guard let generation = generations[place] else { continue }
+      let first = place * Self.listenersPerWindow
+      let count = generation._withUnsafeGuaranteedRef { $0.plan.listeners.count }
+      for index in first..<(first + count) { listeners[index].isEnding = true }
+    }
+  }
+
   // MARK: Users
 
-  /// A connection begins on the current plan. - Returns: its listener's index.
-  @discardableResult
-  mutating func join(_ place: Int) -> Int32 {
-    users[window] += 1
-    return listener(place)
+  private static func bit(_ listener: Int32) -> UInt64 {
+    1 << UInt64(window(of: listener))
   }
 
-  /// A connection that has nothing in progress moves to the current plan.
-  /// - Returns: its listener's index there, and the place of a plan that has lost its last user.
-  mutating func adopt(_ index: Int32) -> (listener: Int32, retired: Int?) {
-    let place = place(ofListener: index)
-    let retired = leave(index)
-    users[window] += 1
-    return (listener(place), retired)
+  /// A connection begins. - Parameter listener: its index.
+  mutating func join(_ listener: Int32) -> PlanUse {
+    users[Self.window(of: listener)] += 1
+    return PlanUse(listener: listener, places: Self.bit(listener))
   }
 
-  /// A connection ends. - Returns: the place of a plan that has lost its last user, to be retired.
-  mutating func leave(_ index: Int32) -> Int? {
-    let old = Int(index) / listenersPerWindow
-    users[old] -= 1
-    assert(users[old] >= 0, "a plan lost more connections than it had")
-    return old != window && users[old] == 0 ? old : nil
-  }
-
+  /// Whether a connection holds the current plan and no other one.
   @inline(__always)
-  func isCurrent(_ index: Int32) -> Bool {
-    let place = Int(index) - window * listenersPerWindow
-    return place >= 0 && place < listenersPerWindow
+  func isCurrent(_ use: PlanUse) -> Bool { use.places == 1 << UInt64(window) }
+
+  /// A connection that has nothing in progress moves to the current plan, unless its listener is gone from that.
+  /// - Parameter unused: takes the places of plans that have lost their last user, to be retired.
+  mutating func adopt(_ use: inout PlanUse, unused: inout [Int]) {
+    let moved = successor(of: use.listener) ?? use.listener
+    let kept = Self.bit(moved)
+    if use.places & kept == 0 { users[Self.window(of: moved)] += 1 }
+    leave(use.places & ~kept, &unused)
+    use = PlanUse(listener: moved, places: kept)
+  }
+
+  /// A connection of HTTP/2 with streams in progress goes on by the current plan, and holds those that its
+  /// streams began on.
+  mutating func follow(_ use: inout PlanUse) {
+    guard let moved = successor(of: use.listener), use.places & Self.bit(moved) == 0 else { return }
+    users[window] += 1
+    use = PlanUse(listener: moved, places: use.places | Self.bit(moved))
+  }
+
+  /// A connection ends.
+  mutating func leave(_ use: PlanUse, unused: inout [Int]) { leave(use.places, &unused) }
+
+  private func leave(_ places: UInt64, _ unused: inout [Int]) {
+    var left = places
+    while left != 0 {
+      let place = left.trailingZeroBitCount
+      left &= left - 1
+      users[place] -= 1
+      assert(users[place] >= 0, "a plan lost more connections than it had")
+      if place != window && users[place] == 0 { unused.append(place) }
+    }
   }
 
   /// Whether the plan of a place has no connection.
@@ -151,6 +216,7 @@ struct LivePlan: ~Copyable {
     assert(place != window && users[place] == 0, "a plan was retired that is in use")
     generations[place]?.release()
     generations[place] = nil
+    users.place(0, at: place)
     return waiting
   }
 

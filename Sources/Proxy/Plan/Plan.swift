@@ -48,6 +48,10 @@ struct ListenerPlan {
   let relayNames: UnsafeBufferPointer<RelayNamePlan>
   /// Where its figures are in each worker's block of metrics: the same in every plan that has it.
   let row: Int32
+  /// What makes it the same listener as one of another plan (`ListenerIdentity`).
+  let identity: ListenerIdentity
+  /// No request is waited for on its connections any more. A worker's copy alone says so.
+  var isEnding = false
 }
 
 struct RelayNamePlan {
@@ -133,7 +137,8 @@ struct Plan: @unchecked Sendable {
   init(
     _ configuration: ProxyConfiguration, listenerAddresses: [SocketAddress],
     serverAddresses: [[[SocketAddress]]], contexts: [TLSContext?],
-    clientContexts: [TLSClientContext?], metrics: ProxyMetrics, memory: inout PlanMemory
+    clientContexts: [TLSClientContext?], identities: [ListenerIdentity], metrics: ProxyMetrics,
+    memory: inout PlanMemory
   ) {
     var shortest = Int64.max
     func timeout(_ value: Int64) -> Int64 {
@@ -171,7 +176,9 @@ struct Plan: @unchecked Sendable {
                 name: PlanBytes(isWildcard ? String(name.name.dropFirst()) : name.name, &memory),
                 upstream: Int32(name.upstream))
             }),
-          row: metrics.row(listener: listenerAddresses[index].description))
+          row: metrics.row(listener: listenerAddresses[index].description),
+          identity: index < identities.count
+            ? identities[index] : ListenerIdentity(socket: Int32(index), listener))
       })
     routes = memory.keep(configuration.routes.map { RoutePlan($0, &memory) })
     upstreams = memory.keep(

@@ -28,20 +28,29 @@ struct PlanMemory {
 package final class PlanGeneration: @unchecked Sendable {
   // Sendable: nothing is changed after `init`.
   let plan: Plan
+  /// From 1 on, in the order in which the process made them.
+  package let number: Int
+  /// Sockets that workers are given for listeners; those of others they have, or open themselves.
+  let sockets: ListenerSockets?
   private let memory: PlanMemory
 
   /// - Parameters:
   ///   - contexts: by listener; nil: plain.
   ///   - clientContexts: by upstream; nil, or none: plain.
+  ///   - identities: by listener (`ListenerPlan.identity`); none: their places.
   init(
-    _ configuration: ProxyConfiguration, listenerAddresses: [SocketAddress],
+    _ configuration: ProxyConfiguration, number: Int = 1, listenerAddresses: [SocketAddress],
     serverAddresses: [[[SocketAddress]]], contexts: [TLSContext?],
-    clientContexts: [TLSClientContext?] = [], metrics: ProxyMetrics
+    clientContexts: [TLSClientContext?] = [], identities: [ListenerIdentity] = [],
+    sockets: ListenerSockets? = nil, metrics: ProxyMetrics
   ) {
     var memory = PlanMemory()
     plan = Plan(
       configuration, listenerAddresses: listenerAddresses, serverAddresses: serverAddresses,
-      contexts: contexts, clientContexts: clientContexts, metrics: metrics, memory: &memory)
+      contexts: contexts, clientContexts: clientContexts, identities: identities, metrics: metrics,
+      memory: &memory)
+    self.number = number
+    self.sockets = sockets
     self.memory = memory
   }
 

@@ -71,9 +71,7 @@ extension Relay where E: ~Copyable {
     }
     beginHTTP1(x, d)
     x.pointee.upgrade.isConnection = true
-    // Of the plan that the connection is on.
-    let window = Int(d.pointee.listener) - loop.plan.place(ofListener: d.pointee.listener)
-    x.pointee.group = loop.plan.upstream(place, ofListenersFrom: window)
+    x.pointee.group = loop.plan.upstream(place, ofPlanOf: d.pointee.listener)
     var actions = x.pointee.state.connectionTaken()
     if actions.has(.claimRoom) {
       if var name {

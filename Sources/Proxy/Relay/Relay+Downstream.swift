@@ -129,7 +129,9 @@ extension Relay where E: ~Copyable {
     if d.pointee.awaitsHello { return hello(d) }
     t.pointee.paused = false
     useUnread(d)
-    if d.pointee.http1.exchange < 0 && t.pointee.unread.isEmpty && !loop.isServing {
+    if d.pointee.http1.exchange < 0 && t.pointee.unread.isEmpty
+      && loop.isEnding(d.pointee.use)
+    {
       downstreams.grantGrace(d, &loop)
     }
     flush(d)

@@ -21,7 +21,7 @@ extension Relay where E: ~Copyable {
     http2(d).pointee.ping.heard(loop.engine.now)
     // A request has to come in the time that a head has.
     http2(d).pointee.idleUntil = d.transport.pointee.deadline
-    if !loop.isServing { http2DrainBegan(d) }
+    if loop.isEnding(d.pointee.use) { http2DrainBegan(d) }
     // SETTINGS come before anything else (RFC 9113 3.4).
     downstreams.flushHTTP2(d, &loop)
     return d.transport.pointee.closing == .open

@@ -265,9 +265,11 @@ extension Relay where E: ~Copyable {
     if c.pointee.exchanges.isEmpty { downstreams.closeWhenSent(d) }
   }
 
-  /// The client hears at once that the worker drains; what it has sent before that is still served.
+  /// The client hears at once that the worker drains, or that the listener is gone; what it has sent before that is still served.
   mutating func http2DrainBegan(_ d: DownstreamPointer) {
     let c = http2(d)
+    // It has heard so before, when its listener went.
+    guard c.pointee.refusesAt == .max else { return }
     c.pointee.session.announceShutdown()
     c.pointee.refusesAt = loop.engine.now + loop.grace
     downstreams.flushHTTP2(d, &loop)

@@ -30,7 +30,7 @@ extension Relay where E: ~Copyable {
       return refuseStream(d, isHead: request.method == .head)
     }
     beginHTTP1(x, d)
-    if !downstreams.http1.head.isPersistent || !loop.isServing {
+    if !downstreams.http1.head.isPersistent || listener.pointee.isEnding {
       downstreams.announceLast(x.pointee.downstream)
     }
     downstreams.http1.settleFields(
@@ -128,7 +128,7 @@ extension Relay where E: ~Copyable {
     if let request = x.pointee.record.head?.view {
       x.pointee.record.head = nil
       // The plan may have been replaced meanwhile: from here on it is the new one.
-      if !d.pointee.isHTTP2 { loop.adoptPlan(&d.pointee.listener) }
+      if !d.pointee.isHTTP2 { loop.adoptPlan(&d.pointee.use) }
       serve(x, d, request, actions)
     } else {
       _ = perform(x, x.pointee.state.fail(.resourcesExhausted))
@@ -159,10 +159,11 @@ extension Relay where E: ~Copyable {
     }
     guard
       let place = Router.route(
-        loop.plan.current.routes, listener: Int32(loop.plan.place(ofListener: d.pointee.listener)),
+        loop.plan.routes(ofPlanOf: d.pointee.listener),
+        listener: loop.plan.place(ofListener: d.pointee.listener),
         authority: request.authority, path: Self.path(request))
     else { return x.pointee.state.replyLocally(.noRoute) }
-    x.pointee.group = loop.plan.upstream(place)
+    x.pointee.group = loop.plan.upstream(place, ofPlanOf: d.pointee.listener)
     let upstream = loop.plan.upstreams + Int(x.pointee.group)
     let budget = RetryBudget(
       attempts: UInt8(clamping: upstream.pointee.attempts),

@@ -158,7 +158,7 @@ package enum SimulatedWorker {
     defer { remote.waker = nil }
     worker.prepareAudit()
     do {
-      try worker.listen()
+      try worker.listen(nil)
     } catch {
       worker.beginDrain()
       worker.run()

@@ -12,6 +12,7 @@ extension Worker where E: ~Copyable {
   mutating func beginDrain() {
     guard drain.isServing else { return }
     relay.loop.isServing = false
+    relay.loop.plan.endListeners()
     relay.loop.grace = drain.begin(
       now: relay.loop.engine.now, time: relay.loop.plan.drainDeadline)
     listeners.stop()

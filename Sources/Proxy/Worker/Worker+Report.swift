@@ -17,6 +17,9 @@ extension Worker where E: ~Copyable {
   mutating func obeyControl() {
     guard control.pointee.requests.load(ordering: .relaxed) != 0 else { return }
     let requests = control.pointee.requests.exchange(0, ordering: .acquiring)
+    if requests & WorkerRequest.pulse != 0 {
+      control.pointee.hasTurned.store(true, ordering: .releasing)
+    }
     if requests & WorkerRequest.plan != 0 { takePlan() }
     if requests & WorkerRequest.drain != 0 { beginDrain() }
     if requests & WorkerRequest.report != 0 { report() }

@@ -31,6 +31,8 @@ struct WorkerParameters: @unchecked Sendable {
   let counters: WorkerCounters
   /// Bytes in a second from which on a direction of a tunnel is left to the kernel.
   var passingFrom = BulkFlow.standardThreshold
+  /// Where it counts the connections of each plan.
+  var users = PlanUsers()
 }
 
 /// A worker that could not start.
@@ -45,7 +47,8 @@ extension Worker where E: ~Copyable {
     let streams = plan.limits.exchanges
     let upstreams = Upstreams(plan, exchanges: streams, timerBase: connections)
     let loop = Loop(
-      engine, LivePlan(parameters.generation), timers: connections + upstreams.capacity,
+      engine, LivePlan(parameters.generation, users: parameters.users),
+      timers: connections + upstreams.capacity,
       counters: parameters.counters, logger: parameters.logger, worker: parameters.index)
     relay = Relay(
       loop, downstreams: Downstreams(plan.limits, connectionCount: parameters.connectionCount),
@@ -54,35 +57,21 @@ extension Worker where E: ~Copyable {
         parameters.journal, plan.audit, exchanges: streams, worker: parameters.index,
         tokenKind: TokenKind.journal.rawValue, logger: parameters.logger),
       streams: streams, passingFrom: parameters.passingFrom)
-    listeners = Listeners(
-      count: plan.listeners.count, worker: parameters.index, board: parameters.board)
+    listeners = Listeners(worker: parameters.index, board: parameters.board)
     workerCount = parameters.workerCount
     control = parameters.control
     cpu = parameters.cpu
   }
 
   /// Opens the listeners of this worker.
-  mutating func listen() throws(WorkerFailure) {
-    let plan = relay.loop.plan.current
-    for (i, listener) in plan.listeners.enumerated() {
-      // A UNIX socket has one queue: one worker serves it.
-      if listener.address.isUnix && relay.loop.worker > 0 { continue }
-      let placedBy = plan.placesByCPU && !listener.address.isUnix ? cpu : nil
-      do {
-        let code = try listeners.open(i, listener.address, cpu: placedBy, &relay.loop.engine)
-        if code < 0 { logUnplaced(listener, code) }
+  mutating func listen(_ sockets: ListenerSockets?) throws(WorkerFailure) {
+    for place in relay.loop.plan.current.listeners.indices {
+      do throws(SystemFailure) {
+        try openListener(place, sockets)
       } catch {
         throw WorkerFailure(description: "\(error)")
       }
     }
-  }
-
-  private func logUnplaced(_ listener: ListenerPlan, _ code: Int32) {
-    relay.loop.logger.warning(
-      """
-      cannot set connection placement worker=\(relay.loop.worker) address=\(listener.address) \
-      error="SO_INCOMING_CPU: \(String(cString: strerror(-code)))"
-      """)
   }
 
   /// Runs the audit log until it can take a first exchange, so that a proxy that says it is ready
@@ -115,7 +104,7 @@ private func runWorker<E: Engine & ~Copyable>(_ parameters: WorkerParameters, _ 
   var worker = Worker<E>(parameters, engine: engine)
   worker.prepareAudit()
   do {
-    try worker.listen()
+    try worker.listen(parameters.generation.sockets)
   } catch {
     parameters.logger.critical("cannot start worker worker=\(parameters.index) error=\"\(error)\"")
     parameters.control.pointee.state.store(WorkerControl.failed, ordering: .releasing)

@@ -66,7 +66,8 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
     case .upstreamConnect: relay.upstreamConnected(slot, completion.result)
     case .journal: relay.auditCompleted(slot, completion)
     case .handOver: handOverEnded(completion)
-    case .handedOver: takeOver(completion.result, Int(slot))
+    case .handedOver:
+      takeOver(completion.result, ListenerIdentity(number: Int32(bitPattern: slot)))
     case nil: assertionFailure("a completion of an unknown kind")
     }
   }
@@ -82,13 +83,19 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
       }
     }
     listeners.retry(now: now, &relay.loop.engine)
+    leaveEndedListeners()
+  }
+
+  /// Listeners that have ended hold their plan no longer.
+  mutating func leaveEndedListeners() {
+    while let use = listeners.takeEnded(now: relay.loop.engine.now) { relay.loop.leavePlan(use) }
   }
 
   // MARK: New connections
 
   private mutating func accepted(_ listener: UInt32, _ completion: Completion) {
     switch listeners.accepted(Int(listener), completion, &relay.loop.engine) {
-    case .accepted(let socket): admit(socket, Int(listener))
+    case .accepted(let socket): admit(socket, listeners.index(Int(listener)))
     case .stopped: emptyListener(Int(listener))
     case .none: break
     }
@@ -97,32 +104,33 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
   /// Takes what waits in a listener's queue, then closes it.
   mutating func emptyListener(_ listener: Int) {
     while let socket = listeners.takeWaiting(listener, &relay.loop.engine) {
-      admit(socket, listener)
+      admit(socket, listeners.index(listener))
     }
   }
 
-  private mutating func admit(_ socket: Descriptor, _ listener: Int) {
+  /// - Parameter listener: its index in `LivePlan`.
+  private mutating func admit(_ socket: Descriptor, _ listener: Int32) {
     if let cpu, let arrived = relay.loop.engine.incomingCPU(socket), arrived != cpu {
       relay.loop.counters.acceptedElsewhere += 1
     }
     listeners.noteQueue(socket, relay.loop.engine)
     guard let d = relay.downstreams.admit(socket, listener, &relay.loop),
-      relay.loop.plan.current.listeners[listener].relays
+      relay.loop.plan.listeners[Int(listener)].relays
     else { return }
     relay.passOn(d)
   }
 
   /// A connection that was to go to another worker: where that one did not take it, it stays.
   private mutating func handOverEnded(_ completion: Completion) {
-    guard let (number, listener) = listeners.handOverEnded(completion) else {
+    guard let (number, identity) = listeners.handOverEnded(completion) else {
       relay.loop.counters.handedOver += 1
       return
     }
-    takeOver(number, listener)
+    takeOver(number, identity)
   }
 
   /// A connection of another worker's, or one that nobody else could take.
-  private mutating func takeOver(_ number: Int32, _ listener: Int) {
+  private mutating func takeOver(_ number: Int32, _ identity: ListenerIdentity) {
     guard let socket = try? relay.loop.engine.adopt(number) else {
       // A number beyond the table, or a peer that has gone since; it sees an end, as at the accept.
       Glibc.close(number)
@@ -131,7 +139,13 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
     }
     // A worker that drains still serves what the kernel had accepted; one that has finished with
     // its connections does not begin again.
-    guard drain.step == .serving || drain.step == .draining else {
+    var listener = listeners.index(of: identity)
+    if listener == nil {
+      // One of a plan that the other worker has taken and this one has not.
+      takePlan()
+      listener = listeners.index(of: identity)
+    }
+    guard drain.step == .serving || drain.step == .draining, let listener else {
       relay.loop.engine.resetOnClose(socket)
       relay.loop.engine.close(socket)
       relay.loop.counters.refused += 1

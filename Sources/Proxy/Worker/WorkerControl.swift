@@ -14,6 +14,7 @@ struct WorkerRequest {
   static let report: UInt32 = 2
   static let anchor: UInt32 = 4
   static let plan: UInt32 = 8
+  static let pulse: UInt32 = 16
 }
 
 /// One worker's control block, on cache lines of its own.
@@ -24,13 +25,17 @@ struct WorkerControl: ~Copyable {
   static let failed = 2
   let state = Atomic<Int>(0)
   let finished = Atomic<Bool>(false)
+  /// It has turned since it was called.
+  let hasTurned = Atomic<Bool>(false)
   /// A `PlanGeneration` that the worker has not taken yet, retained; nil: none.
   let plan = Atomic<UnsafeMutableRawPointer?>(nil)
   /// Plans that the worker has installed since its start.
   let plansInstalled = Atomic<Int>(0)
+  /// The number of the newest plan that it has installed; 0: only the one that it was started with.
+  let generation = Atomic<Int>(0)
   /// To 128 bytes: processors fetch cache lines in pairs, so that neighbours a line apart would
   /// still pull on each other.
-  private let padding = InlineArray<11, UInt64>(repeating: 0)
+  private let padding = InlineArray<10, UInt64>(repeating: 0)
 
   init() {}
 

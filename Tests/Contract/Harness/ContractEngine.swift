@@ -49,6 +49,7 @@ protocol ContractEngine: AnyObject {
   func placeByCPU(_ listener: Descriptor, count: Int) -> Int32
   func surrender(_ socket: Descriptor) -> Int32
   func adopt(_ number: Int32) throws -> Descriptor
+  func adoptListener(_ number: Int32) throws -> Descriptor
   func preferCPU(_ listener: Descriptor, cpu: Int) -> Int32
   func incomingCPU(_ socket: Descriptor) -> Int?
   func incomingQueue(_ socket: Descriptor) -> Int?

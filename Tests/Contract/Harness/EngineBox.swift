@@ -130,6 +130,7 @@ final class EngineBox<E: Engine & ~Copyable>: ContractEngine {
   }
   func surrender(_ socket: Descriptor) -> Int32 { engine.surrender(socket) }
   func adopt(_ number: Int32) throws -> Descriptor { try engine.adopt(number) }
+  func adoptListener(_ number: Int32) throws -> Descriptor { try engine.adoptListener(number) }
   func preferCPU(_ listener: Descriptor, cpu: Int) -> Int32 {
     engine.preferCPU(listener, cpu: cpu)
   }
