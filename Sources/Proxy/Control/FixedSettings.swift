@@ -36,6 +36,7 @@ enum FixedSettings {
       compare("audit.segment.size", old.segmentSize, new.segmentSize)
       compare("audit.segment.age", old.segmentAgeNanoseconds, new.segmentAgeNanoseconds)
     }
+    compare("admin", running.admin?.address, wanted.admin?.address)
     compare("limits.connections", running.limits.connections, wanted.limits.connections)
     compare("limits.streams", running.limits.streams, wanted.limits.streams)
     compare("limits.request_head", running.limits.requestHead, wanted.limits.requestHead)

@@ -38,6 +38,8 @@ struct Supervisor {
     let queues =
       generation.plan.placesByQueue && count > 1 ? QueueBoard(workerCount: count) : nil
     let board = ControlBoard(count: count)
+    let life = ProcessLife(configuration)
+    guard let admin = startAdmin(life, board) else { return 1 }
     let threads = startWorkers(choice, board) { i, options, gate in
       let cpu = pins ? processors.allowed[i % processors.allowed.count] : nil
       return WorkerParameters(
@@ -57,13 +59,23 @@ struct Supervisor {
       $0.address.unixPath.flatMap(UnixSocketFile.init)
     }
     announce(generation.plan, pins)
-    let status = supervise(board, tickets, signals)
+    life.enter(.serving)
+    let status = supervise(board, tickets, signals, life)
+    admin.end()
     if status == 0 {
       for thread in threads { thread.join() }
       for file in files { file.remove() }
       logger.info("stopped")
     }
     return status
+  }
+
+  /// Serves operators, where the configuration says so. - Returns: nil if it cannot, which is logged.
+  private func startAdmin(_ life: ProcessLife, _ board: ControlBoard) -> AdminService? {
+    guard let admin = try? AdminService(life, metrics, board, logger), admin.start() else {
+      return nil
+    }
+    return admin
   }
 
   /// Gives all workers a new plan. Each takes it between two turns of its loop.
@@ -137,7 +149,7 @@ struct Supervisor {
 
   /// Waits for signals. The first SIGTERM, SIGINT or SIGQUIT drains, a second one exits immediately.
   private func supervise(
-    _ board: ControlBoard, _ tickets: TicketKeys, _ signals: SignalWaiter
+    _ board: ControlBoard, _ tickets: TicketKeys, _ signals: SignalWaiter, _ life: ProcessLife
   ) -> Int32 {
     var draining = false
     var nextHousekeeping = SystemClock.monotonicNanoseconds() + Self.housekeepingNanoseconds
@@ -159,6 +171,12 @@ struct Supervisor {
         }
         logger.info("draining reason=\(name)")
         draining = true
+        life.enter(.draining)
+        board.request(WorkerRequest.drain)
+      case ProcessLife.wakeSignal where life.takeDrainRequest() && !draining:
+        logger.info("draining reason=admin")
+        draining = true
+        life.enter(.draining)
         board.request(WorkerRequest.drain)
       default:
         if draining && board.allFinished { return 0 }

@@ -14,6 +14,10 @@ struct WorkerRequest {
   static let report: UInt32 = 2
   static let anchor: UInt32 = 4
   static let plan: UInt32 = 8
+  /// Publish the figures that only the worker knows.
+  static let publish: UInt32 = 256
+  /// Look at servers that an operator has taken out.
+  static let servers: UInt32 = 512
 }
 
 /// One worker's control block, on cache lines of its own.
