@@ -17,7 +17,7 @@ PROMTOOL = shutil.which("promtool")
 FUNCTIONS = {
     "sum", "rate", "increase", "histogram_quantile", "by", "without", "max", "min", "avg", "on", "le", "and",
     "unless", "or", "clamp_min", "count", "changes", "time", "label_values", "resets", "absent", "up", "group_left",
-    "ignoring", "topk",
+    "ignoring", "topk", "max_over_time",
 }
 
 
