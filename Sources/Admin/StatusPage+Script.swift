@@ -19,7 +19,7 @@ extension StatusPage {
     };
     const number = value => value === null || !isFinite(value) ? "–"
       : value >= 1e6 ? (value / 1e6).toFixed(1) + "M" : value >= 1e5 ? (value / 1e3).toFixed(0) + "k"
-      : value >= 10 || value === 0 ? value.toFixed(0) : value.toFixed(1);
+      : value >= 10 || Number.isInteger(value) ? value.toFixed(0) : value.toFixed(1);
     const time = value => value === null || !isFinite(value) ? "–"
       : value < 0.001 ? (value * 1e6).toFixed(0) + " µs" : value < 1 ? (value * 1e3).toFixed(value < 0.01 ? 2 : 0) + " ms"
       : value.toFixed(2) + " s";

@@ -140,6 +140,11 @@ class MetricsText(SystemCase):
             (ROOT / "docs/operations.md").read_text(), re.M))
         self.assertEqual(families - documented, set(), "not in docs/operations.md")
         self.assertEqual(documented - families, set(), "only in docs/operations.md")
+        reasons = {
+            dict(labels)["reason"] for name, *labels in series(text)
+            if name == "millrace_terminations_total"}
+        ends = (ROOT / "docs/operations.md").read_text().split("## How exchanges end")[1]
+        self.assertEqual(set(re.findall(r"^\| `(\w+)` \|", ends, re.M)), reasons)
 
 
 class Rules(unittest.TestCase):

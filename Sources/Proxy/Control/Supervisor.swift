@@ -40,6 +40,7 @@ struct Supervisor {
     let board = ControlBoard(count: count)
     let life = ProcessLife(configuration)
     guard let admin = startAdmin(life, board) else { return 1 }
+    defer { admin.end() }
     let threads = startWorkers(choice, board) { i, options, gate in
       let cpu = pins ? processors.allowed[i % processors.allowed.count] : nil
       return WorkerParameters(
@@ -61,7 +62,6 @@ struct Supervisor {
     announce(generation.plan, pins)
     life.enter(.serving)
     let status = supervise(board, tickets, signals, life)
-    admin.end()
     if status == 0 {
       for thread in threads { thread.join() }
       for file in files { file.remove() }
