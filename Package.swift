@@ -40,8 +40,11 @@ let package = Package(
       name: "AuditLog", dependencies: ["MillraceEngine", "COpenSSL"], swiftSettings: settings),
     .target(name: "Configuration", dependencies: ["CYAML"], swiftSettings: settings),
     .target(
+      name: "Admin", dependencies: ["MillraceEngine", "HTTP", "HTTP1"], swiftSettings: settings),
+    .target(
       name: "Proxy",
       dependencies: [
+        "Admin",
         "MillraceEngine", "TLS", "Transport", "HTTP", "HTTP1", "HTTP2", "Exchange", "AuditLog",
         "Configuration", "Metrics",
         .product(name: "Logging", package: "swift-log"),
@@ -59,7 +62,7 @@ let package = Package(
     .executableTarget(
       name: "millrace",
       dependencies: [
-        "Lab", "Proxy", "AuditLog", "Configuration", "MillraceEngine", "TLS",
+        "Lab", "Proxy", "Admin", "AuditLog", "Configuration", "MillraceEngine", "TLS",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],
@@ -101,6 +104,8 @@ let package = Package(
       name: "HTTP2Tests", dependencies: ["HTTP", "HTTP1", "HTTP2", "CNghttp2"],
       swiftSettings: settings),
     .testTarget(
+      name: "AdminTests", dependencies: ["Admin", "MillraceEngine"], swiftSettings: settings),
+    .testTarget(
       name: "LabTests",
       dependencies: [
         "Lab", "MillraceEngine", "TLS", "Transport", "HTTP", "HTTP1", "HTTP2", "Configuration",
@@ -115,8 +120,8 @@ let package = Package(
     .testTarget(
       name: "ProxyTests",
       dependencies: [
-        "Proxy", "Transport", "TLS", "Exchange", "AuditLog", "Configuration", "MillraceEngine",
-        "Metrics", "HTTP", "HTTP2",
+        "Proxy", "Admin", "Transport", "TLS", "Exchange", "AuditLog", "Configuration",
+        "MillraceEngine", "Metrics", "HTTP", "HTTP2",
         .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: settings),

@@ -215,6 +215,22 @@ int64_t clinux_peer_uid(int fd) {
   return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 ? (int64_t)peer.uid : -errno;
 }
 
+int clinux_peer_is_trusted(int fd, unsigned uid, unsigned gid) {
+  struct ucred peer;
+  socklen_t length = sizeof peer;
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) return 0;
+  if (peer.uid == 0 || peer.uid == uid || peer.gid == gid) return 1;
+  // The most that a process can have (NGROUPS_MAX).
+  gid_t *groups = malloc(65536 * sizeof *groups);
+  if (!groups) return 0;
+  length = 65536 * sizeof *groups;
+  int found = 0;
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &length) == 0)
+    for (size_t i = 0; i < length / sizeof *groups && !found; i++) found = groups[i] == gid;
+  free(groups);
+  return found;
+}
+
 int clinux_may_write(const char *directory) {
   return faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) == 0 ? 0 : -errno;
 }

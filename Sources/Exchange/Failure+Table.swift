@@ -83,6 +83,9 @@ extension Failure.Kind {
       Failure(self, .local, 503, "cancelled", answerable: false)
     case .resourcesExhausted:
       Failure(self, .local, 503, "resources_exhausted", log: .failures)
+    case .noServer:
+      // An operator has taken all servers of the upstream out.
+      Failure(self, .local, 503, "no_server_available", log: .failures)
     case .drainDeadline:
       Failure(self, .local, 503, "drain_deadline", answerable: false)
     }

@@ -61,6 +61,7 @@ public struct Failure: Sendable {
     case requestBodyMalformed, requestBodyTimeout
     case tunnelTimeout, cancelled
     case resourcesExhausted, drainDeadline
+    case noServer
   }
 
   public let kind: Kind

@@ -4,11 +4,36 @@
 import Glibc
 import Logging
 import MillraceEngine
+import Synchronization
+
+/// The level of a log, which all copies of its logger share: it can be set while the process runs.
+final class SharedLogLevel: Sendable {
+  private let place: Atomic<Int>
+
+  init(_ level: Logger.Level) { place = Atomic(Self.place(level)) }
+
+  var level: Logger.Level {
+    get {
+      let levels = Logger.Level.allCases
+      return levels[min(max(0, place.load(ordering: .relaxed)), levels.count - 1)]
+    }
+    set { place.store(Self.place(newValue), ordering: .relaxed) }
+  }
+
+  private static func place(_ level: Logger.Level) -> Int {
+    Logger.Level.allCases.firstIndex(of: level) ?? 0
+  }
+}
 
 struct LineLogHandler: LogHandler {
   let writer: LineWriter
   var metadata: Logger.Metadata = [:]
-  var logLevel: Logger.Level = .info
+  private let shared = SharedLogLevel(.info)
+
+  var logLevel: Logger.Level {
+    get { shared.level }
+    nonmutating set { shared.level = newValue }
+  }
 
   subscript(metadataKey key: String) -> Logger.Metadata.Value? {
     get { metadata[key] }

@@ -1,6 +1,7 @@
 // The command line: thin. It turns arguments into a configuration, prints problems, and calls the
 // rooms.
 
+import Admin
 import ArgumentParser
 import MillraceEngine
 
@@ -16,7 +17,7 @@ struct Millrace: ParsableCommand {
     version: Version.text,
     subcommands: [
       Run.self, Check.self, Doctor.self, Audit.self, Load.self, Origin.self, Compare.self,
-      Report.self,
+      Report.self, Control.self, Top.self,
     ])
 
   static func main() {
@@ -28,6 +29,6 @@ struct Millrace: ParsableCommand {
 }
 
 enum Version {
-  static let number = "0.1.0"
+  static let number = ProductVersion.number
   static let text = "millrace \(number)"
 }

@@ -16,7 +16,7 @@ import exchanges
 class Target:
     """A running proxy; `upstream` is where its requests go instead of the origin of `exchanges`."""
 
-    def __init__(self, folder, engine, tls, upstream=None, audited=False):
+    def __init__(self, folder, engine, tls, upstream=None, audited=False, admin=None):
         self.folder = pathlib.Path(tempfile.mkdtemp(dir=folder))
         self.tls = tls
         self.origin = Origin(exchanges.script)
@@ -35,6 +35,8 @@ class Target:
         if audited:
             self.configuration["audit"] = {
                 "directory": str(self.folder / "audit"), "durability": "before_response"}
+        if admin:
+            self.configuration["admin"] = {"address": f"127.0.0.1:{admin}"}
         self._replaced = None
         self.proxy = self._start()
         exchanges.together.reset()

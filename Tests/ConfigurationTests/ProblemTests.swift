@@ -65,12 +65,12 @@ struct ProblemTests {
       (
         "xyzzy: {}",
         "xyzzy (m.yaml:3:1): is not a key of a configuration; known: engine, workers, pin,"
-          + " placement, listeners, routes, upstreams, audit, limits, via, drain, reload"
+          + " placement, listeners, routes, upstreams, audit, admin, limits, via, drain, reload"
       ),
       (
-        "admin: {address: 127.0.0.1:9901}",
-        "admin (m.yaml:3:1): admin is not available in this version; remove it;"
-          + " kill -USR1 PID writes every worker's counters to the log"
+        "admin: {address: ':9901'}",
+        "admin.address (m.yaml:3:18): is [::]:9901, which other machines can reach;"
+          + " write unix:/run/millrace/admin.sock, or a loopback address such as 127.0.0.1:9901"
       ),
       (
         "drain: 30s",

@@ -13,8 +13,8 @@ let allShapes: [(shape: MappingShape, definition: String)] = [
   (Shapes.route, "route"), (Shapes.match, "match"), (Shapes.upstream, "upstream"),
   (Shapes.server, "server"), (Shapes.upstreamTLS, "upstreamTLS"), (Shapes.retries, "retries"),
   (Shapes.upstreamTimeouts, "upstreamTimeouts"), (Shapes.audit, "audit"),
-  (Shapes.segment, "segment"), (Shapes.limits, "limits"), (Shapes.drain, "drain"),
-  (Shapes.reload, "reload"),
+  (Shapes.segment, "segment"), (Shapes.admin, "admin"), (Shapes.limits, "limits"),
+  (Shapes.drain, "drain"), (Shapes.reload, "reload"),
 ]
 
 private func content(_ path: String) throws -> String {
@@ -168,7 +168,7 @@ struct DocumentationTests {
     "`listeners[].tls.certificates[]`", "`listeners[].timeouts`", "`routes[]`", "`routes[].match`",
     "`upstreams.NAME`", "`upstreams.NAME.servers[]`", "`upstreams.NAME.tls`",
     "`upstreams.NAME.retries`",
-    "`upstreams.NAME.timeouts`", "`audit`", "`audit.segment`", "`limits`", "`drain`",
+    "`upstreams.NAME.timeouts`", "`audit`", "`audit.segment`", "`admin`", "`limits`", "`drain`",
     "`reload`",
   ]
 
@@ -266,6 +266,7 @@ struct DocumentationTests {
             tls: {\(written(Shapes.upstreamTLS))},
             retries: {\(written(Shapes.retries))}, timeouts: {\(written(Shapes.upstreamTimeouts))}}
       audit: {directory: d, \(written(Shapes.audit)), segment: {\(written(Shapes.segment))}}
+      admin: {\(written(Shapes.admin))}
       limits: {\(written(Shapes.limits))}
       drain: {\(written(Shapes.drain))}
       """
@@ -273,6 +274,7 @@ struct DocumentationTests {
       listeners: [{name: e, address: ":1", \(tls)}}]
       upstreams: {w: {servers: ["a.b:1"], tls: {}}}
       audit: {directory: d}
+      admin: {}
       """
     let full = load(explicit)
     #expect(full.problems.filter { $0.severity == .error } == [])
@@ -294,6 +296,8 @@ struct DocumentationTests {
     #expect(one.upstreams[0].servers[0].weight == other.upstreams[0].servers[0].weight)
     #expect(one.limits == other.limits)
     #expect(one.drain == other.drain)
+    #expect(one.admin?.address == other.admin?.address)
+    #expect(one.admin != nil)
     var audit = try #require(one.audit)
     audit.directoryLocation = try #require(other.audit).directoryLocation
     #expect(audit == other.audit)

@@ -30,6 +30,7 @@ struct FailureTests {
     (.requestBodyTimeout, "request_body_timeout", 408),
     (.upstreamSilent, "upstream_ping_timeout", 504),
     (.downstreamSilent, "downstream_ping_timeout", 408),
+    (.noServer, "no_server_available", 503),
     (.resourcesExhausted, "resources_exhausted", 503), (.drainDeadline, "drain_deadline", 503),
   ]
 

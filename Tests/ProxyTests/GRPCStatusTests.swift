@@ -21,7 +21,7 @@ import Testing
     .streamRefused: .unavailable, .upstreamSilent: .unavailable,
     .responseTimeout: .deadlineExceeded,
     .requestBodyMalformed: .internalError, .requestBodyTimeout: .deadlineExceeded,
-    .resourcesExhausted: .resourceExhausted,
+    .resourcesExhausted: .resourceExhausted, .noServer: .unavailable,
   ]
 
   @Test func eachReasonThatIsReplied() {

@@ -22,6 +22,25 @@ struct ServerPoolsTests {
     return (ServerPools(plan), plan.upstreams[0])
   }
 
+  private func switched(
+    weights: [Int], _ balance: Balance
+  ) -> (pools: ServerPools, upstream: UpstreamPlan, switches: ServerSwitches) {
+    let servers = weights.enumerated().map {
+      ServerConfiguration(address: .ip(host: "127.0.0.1", port: UInt16($0 + 1)), weight: $1)
+    }
+    let configuration = ProxyConfiguration(
+      listeners: [], routes: [],
+      upstreams: [UpstreamConfiguration(name: "u", servers: servers, balance: balance)])
+    guard let metrics = try? ProxyMetrics(configuration, workers: 1),
+      let address = SocketAddress(unixPath: "/nowhere")
+    else { preconditionFailure("no memory for metrics") }
+    let generation = PlanGeneration(
+      configuration, listenerAddresses: [],
+      serverAddresses: [weights.map { _ in [address] }], contexts: [], metrics: metrics)
+    let plan = Unmanaged.passRetained(generation).takeUnretainedValue().plan
+    return (ServerPools(plan), plan.upstreams[0], metrics.switches)
+  }
+
   private func choices(
     _ pools: ServerPools, _ upstream: UpstreamPlan, _ count: Int, avoid: Int32 = -1,
     now: Int64 = 0
@@ -60,6 +79,41 @@ struct ServerPoolsTests {
       #expect(choices(pools, upstream, 60, now: 100).contains(2))
       pools.deallocate()
     }
+  }
+
+  @Test(
+    "every balance leaves out servers that an operator has taken out, and none is left if all are")
+  func takenOut() {
+    for balance in Balance.allCases {
+      for admission in [ServerAdmission.drain, .maintenance] {
+        let (pools, upstream, switches) = switched(weights: [1, 1, 1], balance)
+        func set(_ server: Int, _ admission: ServerAdmission) {
+          switches.set(admission, upstream: "u", server: "127.0.0.1:\(server + 1)")
+        }
+        set(1, admission)
+        #expect(Set(choices(pools, upstream, 60)) == [0, 2])
+        // Neither the one that has failed nor one that is down is worse than one that is taken out.
+        set(2, admission)
+        #expect(Set(choices(pools, upstream, 60, avoid: 0)) == [0])
+        pools.server(0, 0).pointee.downUntil = 100
+        #expect(Set(choices(pools, upstream, 60, now: 1)) == [0])
+        set(0, admission)
+        #expect(Set(choices(pools, upstream, 60)) == [-1])
+        for server in 0..<3 { set(server, .up) }
+        #expect(Set(choices(pools, upstream, 60, now: 100)) == [0, 1, 2])
+        pools.deallocate()
+      }
+    }
+  }
+
+  @Test("the only server of an upstream can be taken out")
+  func onlyOne() {
+    let (pools, upstream, switches) = switched(weights: [1], .roundRobin)
+    #expect(choices(pools, upstream, 2) == [0, 0])
+    switches.set(.drain, upstream: "u", server: "127.0.0.1:1")
+    #expect(switches.admission(upstream: "u", server: "127.0.0.1:1") == .drain)
+    #expect(choices(pools, upstream, 2) == [-1, -1])
+    pools.deallocate()
   }
 
   @Test("with every server down one is tried all the same")

@@ -145,7 +145,7 @@ ROWS = [
     ),
     (
         "what this version has not",
-        START + END + "^admin: {address: 127.0.0.1:1}\n",
+        START + END + "limits: {^requests_per_second: 5}\n",
         "not available",
     ),
     ("an alias", START + END + "drain: ^*anchor\n", "anchor"),

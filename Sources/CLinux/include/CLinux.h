@@ -401,6 +401,9 @@ void clinux_on_crash(void);
 
 /* The user of the process that listens at the other end of a UNIX socket, or -errno. */
 int64_t clinux_peer_uid(int fd);
+/* Whether the peer of a UNIX socket is root, this user, or in this group, be it by its own or by its other
+ * groups (SO_PEERCRED; SO_PEERGROUPS, Linux 4.13). */
+int clinux_peer_is_trusted(int fd, unsigned uid, unsigned gid);
 /* Whether a file can be made in the directory by the effective user, faccessat(2): 0 or -errno. */
 int clinux_may_write(const char *directory);
 

@@ -69,6 +69,8 @@ public struct ProxyConfiguration: Sendable, Equatable {
   public var upstreams: [UpstreamConfiguration]
   /// nil: no audit log is written.
   public var audit: AuditConfiguration?
+  /// nil: there is no admin server.
+  public var admin: AdminConfiguration?
   public var limits: LimitsConfiguration
   public var via: ViaSetting
   /// Whether `limits.connections` was written, rather than left to its default.
@@ -86,6 +88,7 @@ public struct ProxyConfiguration: Sendable, Equatable {
     routes: [RouteConfiguration] = [],
     upstreams: [UpstreamConfiguration] = [],
     audit: AuditConfiguration? = nil,
+    admin: AdminConfiguration? = nil,
     limits: LimitsConfiguration = LimitsConfiguration(),
     via: ViaSetting = .standard,
     drain: DrainConfiguration = DrainConfiguration()
@@ -99,6 +102,7 @@ public struct ProxyConfiguration: Sendable, Equatable {
     self.routes = routes
     self.upstreams = upstreams
     self.audit = audit
+    self.admin = admin
     self.limits = limits
     self.via = via
     self.drain = drain

@@ -90,6 +90,7 @@ extension Reader {
     if let value = fields["audit"] { configuration.audit = audit(value) }
 
     var listeners = self.listeners(fields)
+    if let value = fields["admin"] { configuration.admin = admin(value, listeners: listeners) }
     let upstreams = self.upstreams(fields)
     resolveRelays(&listeners, upstreams)
     let routes = self.routes(fields, listeners: listeners, upstreams: upstreams)

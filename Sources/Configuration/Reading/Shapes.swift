@@ -28,6 +28,7 @@ package enum Shapes {
       KeyShape("routes", .list(.mapping(route), count: 1...1024)),
       KeyShape("upstreams", .named(upstream, count: 1...1024), required: true),
       KeyShape("audit", .mapping(audit)),
+      KeyShape("admin", .mapping(admin)),
       KeyShape("limits", .mapping(limits)),
       KeyShape(
         "via",
@@ -37,11 +38,6 @@ package enum Shapes {
         default: "on"),
       KeyShape("drain", .mapping(drain)),
       KeyShape("reload", .mapping(reload)),
-    ],
-    unavailable: [
-      Unavailable(
-        "admin",
-        instead: "remove it; kill -USR1 PID writes every worker's counters to the log")
     ])
 
   static let via = Choice("a Via setting", ["on", "off"])
@@ -305,6 +301,14 @@ package enum Shapes {
     [
       KeyShape("size", .size((1 << 20)...(4 << 30)), default: "64MiB"),
       KeyShape("age", .duration(DurationUnit.second...(168 * DurationUnit.hour)), default: "1h"),
+    ])
+
+  package static let admin = MappingShape(
+    "the admin server",
+    [
+      KeyShape(
+        "address", .address(example: "127.0.0.1:9901"),
+        default: "unix:\(AdminConfiguration.standardPath)")
     ])
 
   package static let limits = MappingShape(

@@ -61,6 +61,11 @@ struct AuditDriver: ~Copyable {
   private var messages: AuditMessages
   /// Of the tokens of its operations; their slot is the lane.
   private let tokenKind: UInt8
+  /// When the commit in flight was submitted, in monotonic nanoseconds; 0: there is none.
+  private var commitStarted: Int64 = 0
+  /// How long the last commit took that succeeded; nil: it was taken.
+  private var commitTime: Int64?
+  private var commitsSeen: UInt64 = 0
   /// Exchanges whose end is recorded: one by one the same as `WorkerCounters.responses` once all is
   /// quiet, however many records each took.
   private(set) var exchangesRecorded: UInt64 = 0
@@ -248,6 +253,8 @@ struct AuditDriver: ~Copyable {
   @inline(__always)
   private mutating func drive<E: Engine & ~Copyable>(_ lane: JournalLane, _ engine: inout E) {
     guard let operation = journal!.nextOperation(lane, now: engine.now) else { return }
+    // Its sync and its other tries belong to it.
+    if lane == .commit, commitStarted == 0 { commitStarted = engine.now }
     engine.submit(
       operation,
       Token(kind: tokenKind, generation: 0, slot: UInt32(lane.rawValue)))
@@ -267,9 +274,26 @@ struct AuditDriver: ~Copyable {
     var buffer: FileBuffer?
     if completion.hasFileBuffer { buffer = engine.takeFileBuffer(completion) }
     journal!.completed(lane, result: completion.result, buffer: buffer, now: engine.now)
+    if lane == .commit { noteCommit(now: engine.now) }
     // At once: a later failure must not cover this one's range.
     _ = journal!.takeFailure()
     return true
+  }
+
+  private mutating func noteCommit(now: Int64) {
+    let commits = UInt64(journal!.totals().commits)
+    guard commits != commitsSeen else { return }
+    commitsSeen = commits
+    commitTime = now - commitStarted
+    commitStarted = 0
+  }
+
+  /// How long the commit took that has just ended, in nanoseconds.
+  @inline(__always)
+  mutating func takeCommitTime() -> Int64? {
+    guard let time = commitTime else { return nil }
+    commitTime = nil
+    return time
   }
 
   /// The directory of the audit log was replaced. One blocking look, as at the start: nothing can be

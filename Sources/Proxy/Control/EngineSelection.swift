@@ -18,6 +18,8 @@ struct EngineSelection {
   /// Features that the kernel refused each engine, and why.
   private let uringRefused: [(name: String, cause: String)]
   private let epollRefused: [(name: String, cause: String)]
+  /// Features that io_uring works without although nothing refused them.
+  private let uringOff: Set<String>
 
   /// Runs the self-tests, which fork: before any thread exists.
   /// - Returns: nil where io_uring was asked for by name and cannot be used, which is logged.
@@ -32,6 +34,7 @@ struct EngineSelection {
       uringDetails = ""
       epollRefused = Self.refusals(trials)
       uringRefused = []
+      uringOff = []
       epollDetails = Self.refused(epollRefused)
       return
     }
@@ -41,6 +44,7 @@ struct EngineSelection {
     epollRefused = Self.refusals(report.trials)
     epollDetails = Self.refused(epollRefused)
     uringRefused = report.features.filter { $0.state == .refused }.map { ($0.name, $0.cause) }
+    uringOff = Set(report.features.filter { $0.state == .off }.map(\.name))
     refusal = report.refusal
     if report.usable {
       options.apply(report)
@@ -127,5 +131,22 @@ struct EngineSelection {
     for refusal in attempts.kind == .uring ? uringRefused : epollRefused {
       metrics.note("refused.\(refusal.name)", refusal.cause)
     }
+    noteFeatures(attempts, in: metrics)
+  }
+
+  /// The features of the engine in use, each with `on`, `off` or the cause of its refusal; and how many of its
+  /// buffers and frames each worker has.
+  private func noteFeatures(_ attempts: EngineAttempts, in metrics: MetricBoard) {
+    let refused = attempts.kind == .uring ? uringRefused : epollRefused
+    for (feature, name, engine) in EngineFeatures.all
+    where engine == nil || engine == attempts.kind {
+      let cause = refused.first { $0.name == name }?.cause
+      let isOff = attempts.kind == .uring && uringOff.contains(name)
+      let isOn = attempts.options.features.contains(feature) && !isOff
+      metrics.note("feature.\(name)", cause ?? (isOn ? "on" : "off"))
+    }
+    metrics.note("limit.frames", "\(attempts.options.frames)")
+    metrics.note(
+      "limit.leases", "\(attempts.options.smallBuffers + attempts.options.largeBuffers)")
   }
 }

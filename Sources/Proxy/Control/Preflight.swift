@@ -69,6 +69,7 @@ public struct Preflight: Sendable {
         upstream.servers.map { resolve($0.address, $0.location, false, &problems) })
     }
     if let audit = configuration.audit { check(audit, &problems) }
+    if let admin = configuration.admin { check(admin, binding, &problems) }
     if problems.contains(where: { $0.severity == .error }) { return (nil, problems) }
     return (
       Preflight(
@@ -265,6 +266,20 @@ public struct Preflight: Sendable {
     }
     return Problem(
       location: listener.addressLocation, message: message, hint: hint, severity: .error)
+  }
+
+  private static func check(
+    _ admin: AdminConfiguration, _ binding: Bool, _ problems: inout [Problem]
+  ) {
+    let place = ListenerConfiguration(
+      address: admin.address, addressLocation: admin.addressLocation)
+    guard let address = resolve(admin.address, admin.addressLocation, true, &problems).first
+    else { return }
+    if let path = address.unixPath {
+      check(path, place, binding, &problems)
+    } else if binding {
+      tryBinding(address, place, &problems)
+    }
   }
 
   private static func check(_ audit: AuditConfiguration, _ problems: inout [Problem]) {

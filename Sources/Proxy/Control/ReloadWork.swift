@@ -17,6 +17,7 @@ struct ReloadWork: ~Copyable {
   private let descriptorLimit: Int
   private let users: [PlanUsers]
   private let notifier: ServiceNotifier?
+  private let life: ProcessLife?
   /// What is in force, as it was read.
   private var running: ProxyConfiguration
   private var preflight: Preflight
@@ -34,6 +35,7 @@ struct ReloadWork: ~Copyable {
     descriptorLimit = parts.descriptorLimit
     users = parts.users
     notifier = parts.notifier
+    life = parts.life
     running = parts.configuration
     preflight = parts.preflight
   }
@@ -113,6 +115,7 @@ struct ReloadWork: ~Copyable {
     reloader.note(generation.number, checked.listenerAddresses)
     announce(wanted, checked, known)
     (running, preflight) = (wanted, checked)
+    life?.installed(fitted, generation: generation.number)
     followFiles()
     return waitForWorkers(generation.number, reloader)
       ? .installed(changes: changes) : .pending(changes: changes)

@@ -25,6 +25,8 @@ struct ReloadParts {
   /// Of each worker.
   let users: [PlanUsers]
   let notifier: ServiceNotifier?
+  /// Told of each configuration that is in force.
+  var life: ProcessLife?
 }
 
 /// Gives a running process its next configurations.

@@ -35,7 +35,9 @@ public struct Server {
   /// - Parameter afterProbe: called once the process will not fork any more.
   /// - Returns: the process's exit status.
   public func run(afterProbe: () -> Void) -> Int32 {
-    let signals = SignalWaiter(blocking: [SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGHUP])
+    let signals = SignalWaiter(blocking: [
+      SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGHUP, ProcessLife.wakeSignal,
+    ])
     var configuration = configuration
     var options = EngineOptions(configuration.engineSettings)
     fitDescriptors(&configuration, &options)

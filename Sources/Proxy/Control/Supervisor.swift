@@ -43,6 +43,9 @@ struct Supervisor {
       generation.plan.placesByQueue && count > 1 ? QueueBoard(workerCount: count) : nil
     let board = ControlBoard(count: count)
     let users = (0..<count).map { _ in PlanUsers() }
+    let life = ProcessLife(configuration)
+    guard let admin = startAdmin(life, board) else { return 1 }
+    defer { admin.end() }
     let threads = startWorkers(choice, board) { i, options, gate in
       let cpu = pins ? processors.allowed[i % processors.allowed.count] : nil
       return WorkerParameters(
@@ -62,10 +65,12 @@ struct Supervisor {
     let files = (generation.sockets == nil ? Array(generation.plan.listeners) : []).compactMap {
       $0.address.unixPath.flatMap(UnixSocketFile.init)
     }
-    let reloader = startReloader(board, users)
+    let reloader = startReloader(board, users, life)
     announce(generation.plan, pins)
+    if let reloader { life.attach(reloader) }
+    life.enter(.serving)
     notifier?.send("READY=1", "STATUS=Configuration generation \(generation.number) in force")
-    let status = supervise(board, tickets, signals, reloader)
+    let status = supervise(board, tickets, signals, life, reloader)
     if status == 0 {
       for thread in threads { thread.join() }
       if let reloader { reloader.removeFiles() } else { for file in files { file.remove() } }
@@ -74,15 +79,27 @@ struct Supervisor {
     return status
   }
 
-  private func startReloader(_ board: ControlBoard, _ users: [PlanUsers]) -> Reloader? {
+  private func startReloader(
+    _ board: ControlBoard, _ users: [PlanUsers], _ life: ProcessLife
+  ) -> Reloader? {
     guard let reloading else { return nil }
+    var parts = reloading(board, users)
+    parts.life = life
     do throws(SystemFailure) {
-      return try Reloader(reloading(board, users))
+      return try Reloader(parts)
     } catch {
       logger.error(
         "cannot start the reload thread error=\"\(error)\" effect=\"SIGHUP is ignored\"")
       return nil
     }
+  }
+
+  /// Serves operators, where the configuration says so. - Returns: nil if it cannot, which is logged.
+  private func startAdmin(_ life: ProcessLife, _ board: ControlBoard) -> AdminService? {
+    guard let admin = try? AdminService(life, metrics, board, logger), admin.start() else {
+      return nil
+    }
+    return admin
   }
 
   /// Gives all workers a new plan. Each takes it between two turns of its loop.
@@ -171,9 +188,17 @@ struct Supervisor {
     }
   }
 
+  private func beginDrain(_ board: ControlBoard, _ life: ProcessLife, _ reloader: Reloader?) {
+    reloader?.stop()
+    notifier?.send("STOPPING=1", "STATUS=Draining")
+    life.enter(.draining)
+    board.request(WorkerRequest.drain)
+  }
+
   /// Waits for signals. SIGHUP reloads. The first SIGTERM, SIGINT or SIGQUIT drains, a second one exits immediately.
   private func supervise(
-    _ board: ControlBoard, _ tickets: TicketKeys, _ signals: SignalWaiter, _ reloader: Reloader?
+    _ board: ControlBoard, _ tickets: TicketKeys, _ signals: SignalWaiter, _ life: ProcessLife,
+    _ reloader: Reloader?
   ) -> Int32 {
     var draining = false
     var nextHousekeeping = SystemClock.monotonicNanoseconds() + Self.housekeepingNanoseconds
@@ -202,9 +227,11 @@ struct Supervisor {
         }
         logger.info("draining reason=\(name)")
         draining = true
-        reloader?.stop()
-        notifier?.send("STOPPING=1", "STATUS=Draining")
-        board.request(WorkerRequest.drain)
+        beginDrain(board, life, reloader)
+      case ProcessLife.wakeSignal where life.takeDrainRequest() && !draining:
+        logger.info("draining reason=admin")
+        draining = true
+        beginDrain(board, life, reloader)
       default:
         if draining && board.allFinished { return 0 }
       }

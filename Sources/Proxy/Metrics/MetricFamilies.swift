@@ -252,6 +252,7 @@ enum ServerMetric: Int, CaseIterable {
   case handshakes12, handshakes13, handshakesResumed
   case handshakesExpired, handshakesNotYetValid, handshakesNameMismatch, handshakesUntrusted
   case handshakesTimedOut, handshakesFailed
+  case active, idle, downUntil
 
   var column: MetricColumn {
     switch self {
@@ -284,6 +285,12 @@ enum ServerMetric: Int, CaseIterable {
     case .handshakesUntrusted: handshakeFailures("untrusted")
     case .handshakesTimedOut: handshakeFailures("handshake_timeout")
     case .handshakesFailed: handshakeFailures("failed")
+    case .active: gauge("active", "requests", "Requests that the server is serving.")
+    case .idle: gauge("idle", "connections", "Idle connections to the server.")
+    case .downUntil:
+      gauge(
+        "down_until", "nanoseconds",
+        "When the server is tried again after a failed connect (monotonic clock).")
     }
   }
 
@@ -291,6 +298,10 @@ enum ServerMetric: Int, CaseIterable {
     _ name: String, _ unit: String, _ help: String, _ label: MetricColumn.Label? = nil
   ) -> MetricColumn {
     MetricColumn(MetricFamily("server_" + name, unit, help), label)
+  }
+
+  private func gauge(_ name: String, _ unit: String, _ help: String) -> MetricColumn {
+    MetricColumn(MetricFamily("server_" + name, unit, help, kind: .gauge))
   }
 
   private func handshakes(_ version: String) -> MetricColumn {

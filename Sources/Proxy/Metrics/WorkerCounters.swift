@@ -171,13 +171,16 @@ struct WorkerCounters: WorkerCounting {
   let block: MetricBlock
   /// Somebody outside of the process reads: what is published is to be kept up to date.
   let isWatched: Bool
+  /// The first cell of `EndingMetric`.
+  let endings: Int
   /// When to publish next, in monotonic nanoseconds; Int64.max: nothing has happened since.
   var publishAt = Int64.max
 
   static let publishInterval: Int64 = 10_000_000
 
-  init(_ block: MetricBlock, isWatched: Bool) {
+  init(_ block: MetricBlock, isWatched: Bool, endings: Int) {
     self.block = block
+    self.endings = endings
     self.isWatched = isWatched
   }
 

@@ -72,6 +72,8 @@ struct RoutePlan {
   let pathKind: Path
   let path: PlanBytes
   let upstream: Int32
+  /// Where its figures are in each worker's block of metrics.
+  let row: Int32
 }
 
 struct ServerPlan {
@@ -81,6 +83,8 @@ struct ServerPlan {
   /// The name that its certificate must be for: the upstream's, or its own without the port.
   let host: PlanBytes
   let weight: Int32
+  /// Whether requests may be sent to it.
+  let admission: ServerSwitch
   /// Where its figures are in each worker's block of metrics: the same in every plan that has it.
   let row: Int32
 }
@@ -110,6 +114,8 @@ struct UpstreamPlan {
   let tls: Unmanaged<TLSClientContext>?
   /// What is spoken with them.
   let speaks: UpstreamProtocol
+  /// Where its figures are in each worker's block of metrics.
+  let row: Int32
 }
 
 /// Everything that workers read.
@@ -180,7 +186,11 @@ struct Plan: @unchecked Sendable {
           identity: index < identities.count
             ? identities[index] : ListenerIdentity(socket: Int32(index), listener))
       })
-    routes = memory.keep(configuration.routes.map { RoutePlan($0, &memory) })
+    routes = memory.keep(
+      configuration.routes.map { route in
+        RoutePlan(
+          route, row: metrics.row(route: route, of: configuration), &memory)
+      })
     upstreams = memory.keep(
       configuration.upstreams.enumerated().map { index, upstream in
         let source = origin(upstream.source)
@@ -195,6 +205,8 @@ struct Plan: @unchecked Sendable {
                 host: PlanBytes(
                   upstream.tls?.serverName ?? host(of: server.address), &memory),
                 weight: Int32(server.weight),
+                admission: metrics.switches.cell(
+                  upstream: upstream.name, server: server.address.description),
                 row: metrics.row(
                   upstream: upstream.name, server: server.address.description))
             }),
@@ -215,7 +227,7 @@ struct Plan: @unchecked Sendable {
           origin: source,
           tls: index < clientContexts.count
             ? clientContexts[index].map { Unmanaged.passRetained($0) } : nil,
-          speaks: upstream.speaks)
+          speaks: upstream.speaks, row: metrics.row(upstream: upstream.name))
       })
     limits = configuration.limits
     via =
@@ -262,7 +274,8 @@ private func reachable(
 }
 
 extension RoutePlan {
-  init(_ route: RouteConfiguration, _ memory: inout PlanMemory) {
+  init(_ route: RouteConfiguration, row: Int32, _ memory: inout PlanMemory) {
+    self.row = row
     listener = Int32(route.listener ?? -1)
     switch route.host {
     case nil:
@@ -290,5 +303,31 @@ extension RoutePlan {
       path = PlanBytes(exact, &memory)
     }
     upstream = Int32(route.upstream)
+  }
+}
+
+extension ProxyMetrics {
+  /// The row of a route of a configuration.
+  fileprivate func row(route: RouteConfiguration, of configuration: ProxyConfiguration) -> Int32 {
+    let upstream =
+      configuration.upstreams.indices.contains(route.upstream)
+      ? configuration.upstreams[route.upstream].name : ""
+    let listener = route.listener.flatMap {
+      configuration.listeners.indices.contains($0) ? configuration.listeners[$0].name : nil
+    }
+    return row(route: route.label(listener: listener), upstream: upstream)
+  }
+}
+
+extension RouteConfiguration {
+  /// What it matches, in one word: `shop.example/api/*`, `edge:*`.
+  package func label(listener: String?) -> String {
+    let path =
+      switch path {
+      case .any: "/*"
+      case .prefix(let prefix): prefix.hasSuffix("/") ? prefix + "*" : prefix + "/*"
+      case .exact(let exact): exact
+      }
+    return (listener.map { $0 + "|" } ?? "") + (host ?? "*") + path
   }
 }

@@ -7,20 +7,30 @@ import Glibc
 
 enum Router {
   /// The upstream of the first matching route, or nil.
+  static func route(
+    _ routes: UnsafeBufferPointer<RoutePlan>, listener: Int32, authority: UnsafeRawBufferPointer,
+    path: UnsafeRawBufferPointer
+  ) -> Int32? {
+    match(routes, listener: listener, authority: authority, path: path)?.pointee.upstream
+  }
+
+  /// The first matching route, or nil.
   /// - Parameters:
   ///   - authority: the host as received, with or without a port; compared without case and
   ///     without the dot that an absolute name may end in, as a certificate is chosen by SNI.
   ///   - path: the path as received, which is also what is forwarded: match and forward agree.
   @inline(__always)
-  static func route(
+  static func match(
     _ routes: UnsafeBufferPointer<RoutePlan>, listener: Int32, authority: UnsafeRawBufferPointer,
     path: UnsafeRawBufferPointer
-  ) -> Int32? {
-    for route in routes
-    where (route.listener < 0 || route.listener == listener)
-      && matches(host: authority, route) && matches(path: path, route)
-    {
-      return route.upstream
+  ) -> UnsafePointer<RoutePlan>? {
+    for index in routes.indices {
+      let route = routes[index]
+      if (route.listener < 0 || route.listener == listener)
+        && matches(host: authority, route) && matches(path: path, route)
+      {
+        return routes.baseAddress.map { $0 + index }
+      }
     }
     return nil
   }

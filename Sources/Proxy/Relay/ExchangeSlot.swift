@@ -19,6 +19,8 @@ struct ExchangeSlot: ~Copyable {
   /// Index of the upstream in `LivePlan`, and the server's place in it; -1 before they are chosen.
   var group: Int32 = -1
   var server: Int32 = -1
+  /// Where its route's figures are in the worker's block of metrics; -1: no route has been asked.
+  var route: Int32 = -1
   let method: HTTPMethod
   var request: ServerStream
   var response = HTTP1ClientStream()

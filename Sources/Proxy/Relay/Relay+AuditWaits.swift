@@ -75,5 +75,6 @@ extension Relay where E: ~Copyable {
 
   mutating func auditCompleted(_ lane: UInt32, _ completion: Completion) {
     if audit.completed(lane, completion, &loop.engine) { releaseAudited() }
+    if let time = audit.takeCommitTime() { loop.counters.countCommit(time) }
   }
 }

@@ -61,6 +61,17 @@ extension Relay where E: ~Copyable {
       // Without a first byte of a server the response was the proxy's own.
       server: x.pointee.times.firstByte == 0 ? -1 : row(ofServerOf: x),
       status: state.status, requestBytes: state.requestBytes, responseBytes: state.responseBytes)
+    loop.counters.countEnding(state.ending)
+    guard x.pointee.group >= 0 else { return }
+    let times = x.pointee.times
+    loop.counters.countTimes(
+      upstream: loop.plan.upstreams[Int(x.pointee.group)].row,
+      total: state.mode == .tunnel ? -1 : loop.engine.now - times.started,
+      firstByte: times.firstByte == 0 ? -1 : times.firstByte - times.started,
+      connectMicroseconds: times.connectMicroseconds)
+    if x.pointee.route >= 0, state.status >= 200 {
+      loop.counters.countRoute(x.pointee.route, status: state.status)
+    }
   }
 
   /// The end of a tunnel. One that was no request has no status to be counted by.

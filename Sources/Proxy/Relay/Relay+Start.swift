@@ -158,12 +158,13 @@ extension Relay where E: ~Copyable {
       return x.pointee.state.replyLocally(reason)
     }
     guard
-      let place = Router.route(
+      let route = Router.match(
         loop.plan.routes(ofPlanOf: d.pointee.listener),
         listener: loop.plan.place(ofListener: d.pointee.listener),
         authority: request.authority, path: Self.path(request))
     else { return x.pointee.state.replyLocally(.noRoute) }
-    x.pointee.group = loop.plan.upstream(place, ofPlanOf: d.pointee.listener)
+    x.pointee.route = route.pointee.row
+    x.pointee.group = loop.plan.upstream(route.pointee.upstream, ofPlanOf: d.pointee.listener)
     let upstream = loop.plan.upstreams + Int(x.pointee.group)
     let budget = RetryBudget(
       attempts: UInt8(clamping: upstream.pointee.attempts),

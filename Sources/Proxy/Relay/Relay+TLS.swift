@@ -112,6 +112,7 @@ extension Relay where E: ~Copyable {
       loop.counters.handshakeFailures += 1
       let row = loop.plan.row(ofListener: d.pointee.listener)
       loop.counters[listener: row, .handshakeFailures] += 1
+      loop.counters.countHandshakeFailure(channel.pointee.session.failure?.kind)
     }
     if let failure = channel.pointee.session.failure {
       if failure.kind == .tooManyMessages { loop.counters.tlsFloods += 1 }

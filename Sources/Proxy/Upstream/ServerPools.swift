@@ -221,11 +221,12 @@ struct ServerPools {
   var activeTotal: Int { tables[current.pointee].reduce(0) { $0 + $1.pointee.active } }
 
   /// A server for the next request; `avoid` is the one that just failed, or -1.
+  /// - Returns: -1 where an operator has taken all of them out.
   @inline(__always)
   func choose(
     _ group: Int32, _ plan: UnsafePointer<UpstreamPlan>, avoid: Int32, now: Int64, random: UInt32
   ) -> Int32 {
-    if plan.pointee.servers.count == 1 { return 0 }
+    if plan.pointee.servers.count == 1 { return plan.pointee.servers[0].admission.isUp ? 0 : -1 }
     return chooseAmong(group, plan, avoid: avoid, now: now, random: random)
   }
 
@@ -233,11 +234,15 @@ struct ServerPools {
     _ group: Int32, _ plan: UnsafePointer<UpstreamPlan>, avoid: Int32, now: Int64, random: UInt32
   ) -> Int32 {
     let count = plan.pointee.servers.count
+    func isUp(_ i: Int) -> Bool { plan.pointee.servers[i].admission.isUp }
+    func other(_ i: Int) -> Bool { Int32(i) != avoid && isUp(i) }
     func usable(_ i: Int) -> Bool {
-      Int32(i) != avoid && server(group, Int32(i)).pointee.downUntil <= now
+      other(i) && server(group, Int32(i)).pointee.downUntil <= now
     }
     let anyUsable = (0..<count).contains(where: usable)
-    func eligible(_ i: Int) -> Bool { anyUsable ? usable(i) : Int32(i) != avoid }
+    let anyOther = anyUsable || (0..<count).contains(where: other)
+    guard anyOther || (0..<count).contains(where: isUp) else { return -1 }
+    func eligible(_ i: Int) -> Bool { anyUsable ? usable(i) : anyOther ? other(i) : isUp(i) }
     switch plan.pointee.balance {
     case .roundRobin: return smooth(group, plan, eligible)
     case .leastRequests: return least(group, plan, eligible)

@@ -30,6 +30,7 @@ extension Upstreams {
       withUnsafeMutableBytes(of: &random) { loop.engine.randomBytes($0) }
     }
     server = pools.choose(group, plan, avoid: avoid, now: loop.engine.now, random: random)
+    guard server >= 0 else { return .failed(.noServer) }
     let state = pools.server(group, server)
     if plan.pointee.speaks != .http11, use < .tunnelOverHTTP1,
       plan.pointee.speaks != .negotiated || state.pointee.choosesHTTP2
@@ -128,7 +129,9 @@ extension Upstreams {
     u.pointee.group = state.pointee.group
     u.pointee.server = state.pointee.place
     let plan = loop.plan.upstreams + Int(u.pointee.group)
-    guard plan.pointee.idleLimit > 0 else { return close(u, &loop) }
+    guard plan.pointee.idleLimit > 0,
+      plan.pointee.servers[Int(u.pointee.server)].admission.admission != .maintenance
+    else { return close(u, &loop) }
     let now = loop.engine.now
     let time = min(plan.pointee.idleTimeout, u.pointee.keepAlive, state.pointee.idleTime(now: now))
     guard time > 0 else { return close(u, &loop) }

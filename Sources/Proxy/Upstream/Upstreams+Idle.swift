@@ -81,6 +81,16 @@ extension Upstreams {
     for slot in unwanted { close(self[slot], &loop) }
   }
 
+  /// Closes the idle connections of servers that an operator has taken out for maintenance.
+  mutating func closeIdleOfMaintained<E: Engine & ~Copyable>(_ loop: inout Loop<E>) {
+    for state in pools.states(loop.plan.window) where state.pointee.group >= 0 {
+      let upstream = loop.plan.upstreams + Int(state.pointee.group)
+      let server = upstream.pointee.servers[Int(state.pointee.place)]
+      guard server.admission.admission == .maintenance else { continue }
+      while state.pointee.idleHead >= 0 { close(self[UInt32(state.pointee.idleHead)], &loop) }
+    }
+  }
+
   /// Learns from a server that closed a connection before it was sent another request, or instead of
   /// answering one. - Parameter moment: when it was idle last.
   mutating func noteIdleEnd(_ u: UpstreamPointer, at moment: Int64, now: Int64) {

@@ -168,7 +168,9 @@ struct Upstreams: ~Copyable {
   func noteUnreachable<E: Engine & ~Copyable>(
     _ u: UpstreamPointer, _ loop: borrowing Loop<E>
   ) {
-    server(of: u).pointee.downUntil = loop.engine.now + ServerPools.coolOffNanoseconds
+    let state = server(of: u)
+    state.pointee.downUntil = loop.engine.now + ServerPools.coolOffNanoseconds
+    loop.counters[server: state.pointee.row, .downUntil] = Int(state.pointee.downUntil)
   }
 
   // MARK: What was assigned in this turn

@@ -24,6 +24,10 @@ extension Worker where E: ~Copyable {
     if requests & WorkerRequest.drain != 0 { beginDrain() }
     if requests & WorkerRequest.report != 0 { report() }
     if requests & WorkerRequest.anchor != 0 { logAnchor() }
+    if requests & WorkerRequest.servers != 0 {
+      relay.upstreams.closeIdleOfMaintained(&relay.loop)
+    }
+    if requests & WorkerRequest.publish != 0 { publishMetrics() }
   }
 
   /// Says where the chain of the audit log stands, for `millrace audit verify --anchor`.
@@ -78,6 +82,21 @@ extension Worker where E: ~Copyable {
     counters[.publishedResponses] = counters.responses
     counters[.publishedAt] = Int(truncatingIfNeeded: relay.loop.engine.now)
     counters.block.endPublication()
+    publishServers()
+  }
+
+  /// What the servers of the current plan are doing. Two of one name share their figures.
+  private func publishServers() {
+    let counters = relay.loop.counters
+    let states = relay.upstreams.pools.states(relay.loop.plan.window)
+    for state in states {
+      counters[server: state.pointee.row, .active] = 0
+      counters[server: state.pointee.row, .idle] = 0
+    }
+    for state in states {
+      counters[server: state.pointee.row, .active] += state.pointee.active
+      counters[server: state.pointee.row, .idle] += state.pointee.idleCount
+    }
   }
 
   // MARK: The report

@@ -15,6 +15,10 @@ struct WorkerRequest {
   static let anchor: UInt32 = 4
   static let plan: UInt32 = 8
   static let pulse: UInt32 = 16
+  /// Publish the figures that only the worker knows.
+  static let publish: UInt32 = 256
+  /// Look at servers that an operator has taken out.
+  static let servers: UInt32 = 512
 }
 
 /// One worker's control block, on cache lines of its own.

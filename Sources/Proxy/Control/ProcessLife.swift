@@ -1,0 +1,79 @@
+// What the process's own thread and the control thread tell each other: where the process is in its life, the
+// configuration in force, and that an operator asks for the end.
+
+import Configuration
+import Glibc
+import MillraceEngine
+import Synchronization
+
+/// Where a process is in its life.
+enum ProcessPhase: String, Sendable {
+  /// Its listeners are not open yet.
+  case starting
+  case serving
+  /// It was told to stop; what is under way is finished.
+  case draining
+}
+
+/// Shared by both threads.
+final class ProcessLife: Sendable {
+  private struct State {
+    var phase = ProcessPhase.starting
+    var configuration: ProxyConfiguration
+    var generation = 1
+    var isDrainWanted = false
+    var reloader: Reloader?
+  }
+
+  private let state: Mutex<State>
+  /// Wall clock, in microseconds since 1970, and monotonic, in nanoseconds.
+  let startedMicroseconds = SystemClock.wallMicroseconds()
+  let startedNanoseconds = SystemClock.monotonicNanoseconds()
+
+  /// Wakes the process's own thread, which waits for signals. Its default action is to be ignored, so that a
+  /// stray one does no harm.
+  static let wakeSignal = SIGURG
+
+  init(_ configuration: ProxyConfiguration) {
+    state = Mutex(State(configuration: configuration))
+  }
+
+  var phase: ProcessPhase { state.withLock { $0.phase } }
+  var configuration: ProxyConfiguration { state.withLock { $0.configuration } }
+  /// 1 from the start; one more with each configuration that takes the place of another.
+  var generation: Int { state.withLock { $0.generation } }
+
+  func enter(_ phase: ProcessPhase) { state.withLock { $0.phase = phase } }
+
+  /// Who reads the configuration again; nil: it cannot be.
+  var reloader: Reloader? { state.withLock { $0.reloader } }
+  func attach(_ reloader: Reloader) { state.withLock { $0.reloader = reloader } }
+
+  /// Another configuration is in force. - Parameter generation: its number.
+  func installed(_ configuration: ProxyConfiguration, generation: Int) {
+    state.withLock {
+      $0.configuration = configuration
+      $0.generation = generation
+    }
+  }
+
+  /// Asks the process's own thread to drain. - Returns: false if it does so already, or has not started.
+  func askToDrain() -> Bool {
+    let isNew = state.withLock { state in
+      guard state.phase == .serving, !state.isDrainWanted else { return false }
+      state.isDrainWanted = true
+      return true
+    }
+    if isNew { kill(getpid(), Self.wakeSignal) }
+    return isNew
+  }
+
+  /// Whether a drain was asked for that has not begun. It is told once.
+  func takeDrainRequest() -> Bool {
+    state.withLock { state in
+      guard state.isDrainWanted, state.phase == .serving else { return false }
+      state.isDrainWanted = false
+      return true
+    }
+  }
+}
