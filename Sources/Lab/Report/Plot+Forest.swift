@@ -14,7 +14,7 @@ private struct ForestRow {
     }
     return "\(Figure.change(estimate)) (\(Figure.change(low)) to \(Figure.change(high)))"
   }
-  var outcome: String { ratio.outcome == .none ? "no ratio" : ratio.outcome.rawValue }
+  var outcome: String { ratio.grade }
 }
 
 extension Plot {
@@ -156,7 +156,7 @@ extension Plot {
         .init(ratio.estimate.map(Figure.ratio) ?? "–", key: ratio.estimate), .init(interval ?? "–"),
         .init(String(ratio.pairs), key: Double(ratio.pairs)),
         .init(
-          data.isInformative(ratio) ? "–" : ratio.outcome.rawValue,
+          data.isInformative(ratio) ? "–" : ratio.grade,
           style: "outcome \(ratio.outcome.rawValue)"),
         .init(ratio.reason ?? ""),
       ])

@@ -80,7 +80,9 @@ struct Judge {
     let main = winner ?? leading
     if let main {
       (verdict.headline, verdict.recommended) = headline(main, baseline, sentences)
-      verdict.reasons = sentences.decisive(main) + sentences.costs(main)
+      verdict.grade = grade(main)
+      verdict.reasons = sentences.decisive(main) + sentences.stakes(main) + sentences.certain(main)
+      verdict.reasons += sentences.costs(main)
       verdict.reasons += candidates.filter { $0.subject.name != main.subject.name }
         .map(sentences.summary)
     } else {
@@ -89,8 +91,18 @@ struct Judge {
     }
     verdict.reasons += peers.map(sentences.peer)
     verdict.reasons += sentences.failures() + sentences.targets() + sentences.limits()
+    verdict.reasons += sentences.noise()
     verdict.wouldChange = Prospects(self).sentences(main)
     return verdict
+  }
+
+  private func grade(_ main: Candidate) -> String {
+    switch main.standing {
+    case .wins, .loses, .trades: return "decided"
+    case .same: return "same"
+    case .undecided, .unmeasured:
+      return main.likelyGains.isEmpty && main.likelyLosses.isEmpty ? "undecided" : "likely"
+    }
   }
 
   /// Without a winner: the candidate that the headline speaks of, most telling first.
@@ -142,7 +154,11 @@ struct Judge {
         "No relevant difference between \(name) and \(base)\(but): stay with \(base).", nil
       )
     case .undecided:
-      return ("Undecided between \(name) and \(base)\(sentences.moreRounds(main)).", nil)
+      if let likely = sentences.likely(main) { return (likely, nil) }
+      return (
+        "Undecided between \(name) and \(base)\(sentences.moreRounds(main))."
+          + sentences.certainInShort(main), nil
+      )
     case .unmeasured:
       let why = main.decisive.compactMap(\.reason).first ?? "nothing was measured"
       return ("No verdict on \(name) against \(base): \(why).", nil)
