@@ -68,9 +68,9 @@ import Testing
     #expect(white > slow * 1.2, "\(white) \(slow)")
     #expect(slow / 400 < 0.3)
     #expect(SliceLength.choose([], overhead: 0.08, latency: 0.001) == 0.4)
-    // Ten of the longest latencies, and not without end.
-    #expect(SliceLength.choose([], overhead: 0.08, latency: 0.2) == 2)
-    #expect(SliceLength.choose([], overhead: 0.08, latency: 60) == 5)
+    // Ten of the latencies, and not without end.
+    #expect(SliceLength.choose([], overhead: 0.08, latency: 0.0625) == 0.625)
+    #expect(SliceLength.choose([], overhead: 0.08, latency: 60) == 1)
   }
 
   // MARK: What is left out

@@ -239,5 +239,7 @@ extension CompareRun {
 
 extension Ratio {
   /// Not yet measured often enough, which more time changes.
-  var isTooFew: Bool { outcome == .none && pairs < SliceSeries.fewest && pairs > 0 }
+  var isTooFew: Bool {
+    outcome == .none && pairs < SliceSeries.fewest && (pairs > 0 || reason == Pair.notMeasured)
+  }
 }

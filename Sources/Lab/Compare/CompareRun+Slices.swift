@@ -231,7 +231,7 @@ extension CompareRun {
           seed: options.seed &+ UInt64(number))
         let requests = max(1, Double(taken.load.completedWithWarmUp))
         costs.append(log(max(1e-9, taken.facts.processSeconds) / requests))
-        latencies.append(Double(taken.load.latency.p99) / 1e9)
+        latencies.append(Double(taken.load.latency.p50) / 1e9)
       }
       differences.append((costs[1] - costs[0]) * (number % 2 == 0 ? 1 : -1))
     }

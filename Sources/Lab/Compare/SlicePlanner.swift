@@ -63,8 +63,8 @@ enum SliceLength {
   /// - Parameters:
   ///   - differences: of consecutive pairs of slices of `shortest` seconds.
   ///   - overhead: seconds that a slice takes beside its counted part.
-  ///   - latency: the longest latency but for one in a hundred, in seconds: a slice is ten of them at
-  ///     least, or it would be mostly its end.
+  ///   - latency: the median latency in seconds: a slice is ten of them, up to a second, or it would be
+  ///     mostly its end.
   static func choose(_ differences: [Double], overhead: Double, latency: Double) -> Double {
     var best = (length: shortest * 2, cost: Double.infinity)
     for multiple in multiples {
@@ -80,7 +80,7 @@ enum SliceLength {
     return min(longest, max(best.length, latency * 10))
   }
 
-  private static let longest = 5.0
+  private static let longest = 1.0
 }
 
 /// When a slice is left out, fixed beforehand.

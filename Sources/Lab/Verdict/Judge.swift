@@ -130,7 +130,10 @@ struct Judge {
     case .wins:
       let brings = sentences.list(main.gains.headlineOrder.map(\.inWords))
       guard let refusal = refusal(of: main.subject) else {
-        return ("\(name): \(brings) against \(base)\(sentences.whereAllowed(main.subject)).", name)
+        let but = sentences.likelyAgainst(main, isWin: true)
+        return (
+          "\(name): \(brings) against \(base)\(but)\(sentences.whereAllowed(main.subject)).", name
+        )
       }
       return (
         "Stay with \(base): \(name) would give \(brings), but \(sentences.targetName) does not support it"
@@ -146,7 +149,8 @@ struct Judge {
     case .loses:
       return (
         "Stay with \(base): with \(name) it is"
-          + " \(sentences.list(main.losses.headlineOrder.map(\.inWords))).", base
+          + " \(sentences.list(main.losses.headlineOrder.map(\.inWords)))"
+          + "\(sentences.likelyAgainst(main, isWin: false)).", base
       )
     case .same:
       let but = sentences.unmeasured(main)

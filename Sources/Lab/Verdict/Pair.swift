@@ -33,6 +33,9 @@ struct Pair {
     self.weight = weight
   }
 
+  /// The reason where nothing was measured, and nothing excluded.
+  static let notMeasured = "not measured"
+
   private var units: String { isSliced ? "slices" : "rounds" }
 
   mutating func conclude(seed: UInt64, resamples: Int) {
@@ -52,7 +55,7 @@ struct Pair {
     if interval == nil && series == nil {
       reason =
         values.isEmpty
-        ? "not measured"
+        ? Self.notMeasured
         : "\(values.count) \(units); a 99% interval needs \(Bootstrap.fewestValues) or more"
     }
   }

@@ -88,6 +88,12 @@ extension Sentences {
     return open.isEmpty ? "" : " (\(list(open.map(\.label))) open)"
   }
 
+  /// What is likely against a headline that is decided: ", but likely p99 +40% (odds 50 to 1)".
+  func likelyAgainst(_ candidate: Candidate, isWin: Bool) -> String {
+    let found = isWin ? candidate.likelyLosses : candidate.likelyGains
+    return found.isEmpty ? "" : ", but likely \(list(found.headlineOrder.map(withOdds)))"
+  }
+
   private func withOdds(_ ratio: Ratio) -> String { "\(ratio.inWords) (odds \(odds(ratio)))" }
 
   func likelyPeer(_ candidate: Candidate, _ peer: String) -> String? {
