@@ -3,11 +3,13 @@
 // loop of the same priority; and a client on another CPU that sends at a planned rate, each request
 // on a connection of its own, and measures from the planned moment.
 //
-//   wake MODE SERVER_CPU CLIENT_CPU BURNERS RATE CONNECTIONS HOPS WORK_MICROSECONDS SECONDS [SLICE_US]
+//   wake MODE SERVER_CPU CLIENT_CPU BURNERS RATE CONNECTIONS HOPS WORK_MICROSECONDS SECONDS [FILE]
 //
-// MODE is epoll, plain, coop or defer. HOPS: how often a request goes back and forth before it counts, as
-// one through a proxy has to wait for an origin and a disk; the server sleeps in between. SLICE_US asks the
-// scheduler for a shorter slice (sched_setattr(2), SCHED_OTHER with sched_runtime, Linux 6.12).
+// MODE is epoll, plain, coop, defer, or defer with the write of FILE by other means: worker, one of the ring's
+// worker threads (IOSQE_ASYNC); thread, the same thread as on epoll. HOPS: how often a request goes back and forth before it counts, as
+// one through a proxy has to wait for its origin; the server sleeps in between. With FILE, a block is written to
+// it (O_DIRECT, O_DSYNC) before each answer, one write for all that has come meanwhile: on epoll by a thread
+// that blocks in pwrite(2), on io_uring by the ring.
 //
 // Prints a line: achieved rate, p50 and p99, the server's CPU time, times it went on a CPU, and the time
 // that it was ready and did not run (/proc/PID/schedstat), per request and per time.
@@ -18,6 +20,7 @@
 #include <fcntl.h>
 #include <linux/io_uring.h>
 #include <netinet/tcp.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -25,9 +28,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -74,6 +77,47 @@ static long long steps_of(double microseconds) {
   return (long long)(microseconds * 1000 * 100000 / (double)fastest);
 }
 
+// The log: what has come waits for the write that began after it.
+
+static int log_file = -1;
+static void *block;
+static int held[MOST], writing[MOST], held_count, writing_count;
+
+static void open_log(const char *path) {
+  log_file = open(path, O_WRONLY | O_CREAT | O_DIRECT | O_DSYNC, 0600);
+  check(log_file >= 0 && posix_memalign(&block, 4096, 4096) == 0, path);
+  memset(block, 'x', 4096);
+  // In place afterwards: a write changes no metadata of the file.
+  check(pwrite(log_file, block, 4096, 0) == 4096, "pwrite");
+}
+
+// What is held goes into a write, if none is under way. Returns whether one has to begin.
+static int begin_write(void) {
+  if (writing_count > 0 || held_count == 0) return 0;
+  memcpy(writing, held, sizeof(int) * held_count);
+  writing_count = held_count;
+  held_count = 0;
+  return 1;
+}
+
+static int to_writer, from_writer;
+
+static void *writer(void *unused) {
+  uint64_t word;
+  for (;;) {
+    check(read(to_writer, &word, 8) == 8 && pwrite(log_file, block, 4096, 0) == 4096, "pwrite");
+    check(write(from_writer, &word, 8) == 8, "eventfd");
+  }
+  return unused;
+}
+
+static void start_writer(int flags) {
+  pthread_t thread;
+  to_writer = eventfd(0, 0);
+  from_writer = eventfd(0, flags);
+  check(pthread_create(&thread, NULL, writer, NULL) == 0, "pthread_create");
+}
+
 // The servers
 
 static void serve_epoll(int *sockets, int count) {
@@ -84,17 +128,33 @@ static void serve_epoll(int *sockets, int count) {
   }
   struct epoll_event events[MOST];
   char room[BYTES];
+  uint64_t word = 1;
+  if (log_file >= 0) {
+    start_writer(EFD_NONBLOCK);
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = from_writer};
+    check(epoll_ctl(poller, EPOLL_CTL_ADD, from_writer, &event) == 0, "epoll_ctl");
+  }
   for (;;) {
     int ready = epoll_wait(poller, events, MOST, -1);
     for (int i = 0; i < ready; i++) {
+      if (log_file >= 0 && events[i].data.fd == from_writer) {
+        check(read(from_writer, &word, 8) == 8, "eventfd");
+        for (int w = 0; w < writing_count; w++) send(writing[w], room, BYTES, MSG_NOSIGNAL);
+        writing_count = 0;
+        continue;
+      }
       if (recv(events[i].data.fd, room, BYTES, MSG_DONTWAIT) <= 0) continue;
       work(steps);
-      send(events[i].data.fd, room, BYTES, MSG_NOSIGNAL);
+      if (log_file >= 0) held[held_count++] = events[i].data.fd;
+      else send(events[i].data.fd, room, BYTES, MSG_NOSIGNAL);
     }
+    word = 1;
+    if (begin_write()) check(write(to_writer, &word, 8) == 8, "eventfd");
   }
 }
 
-static void serve_uring(int *sockets, int count, unsigned flags) {
+static void serve_uring(int *sockets, int count, unsigned flags, unsigned write_flags,
+                        int has_thread) {
   struct io_uring_params p = {.flags = flags | IORING_SETUP_CQSIZE, .cq_entries = ENTRIES * 2};
   int ring = syscall(__NR_io_uring_setup, ENTRIES, &p);
   check(ring >= 0, "io_uring_setup");
@@ -109,7 +169,9 @@ static void serve_uring(int *sockets, int count, unsigned flags) {
   unsigned *head = (unsigned *)(rings + p.cq_off.head), *end = (unsigned *)(rings + p.cq_off.tail);
   struct io_uring_cqe *completions = (struct io_uring_cqe *)(rings + p.cq_off.cqes);
   static char room[MOST][BYTES];
+  static uint64_t answered;
   unsigned next = *tail, pending = 0;
+  enum { WRITE_DONE = 1u << 20 };
 #define PREPARE(code, number)                                                               \
   do {                                                                                      \
     unsigned place = next & (p.sq_entries - 1);                                             \
@@ -122,6 +184,8 @@ static void serve_uring(int *sockets, int count, unsigned flags) {
     next++, pending++;                                                                      \
   } while (0)
   for (int i = 0; i < count; i++) PREPARE(IORING_OP_RECV, i);
+  uint64_t word = 1;
+  if (has_thread) start_writer(0);
   for (;;) {
     __atomic_store_n(tail, next, __ATOMIC_RELEASE);
     int done = syscall(__NR_io_uring_enter, ring, pending, 1, IORING_ENTER_GETEVENTS, NULL, 0);
@@ -131,30 +195,34 @@ static void serve_uring(int *sockets, int count, unsigned flags) {
     for (; at != last; at++) {
       struct io_uring_cqe *c = &completions[at & (p.cq_entries - 1)];
       unsigned number = c->user_data >> 1;
+      if (number == WRITE_DONE) {
+        check(c->res == (has_thread ? 8 : 4096), "write");
+        for (int w = 0; w < writing_count; w++) PREPARE(IORING_OP_SEND, writing[w]);
+        writing_count = 0;
+        continue;
+      }
       if (c->user_data & 1) continue;
       if (c->res <= 0) continue;
       work(steps);
-      PREPARE(IORING_OP_SEND, number);
+      if (log_file >= 0) held[held_count++] = number;
+      else PREPARE(IORING_OP_SEND, number);
       PREPARE(IORING_OP_RECV, number);
     }
     __atomic_store_n(head, at, __ATOMIC_RELEASE);
+    if (begin_write()) {
+      unsigned place = next & (p.sq_entries - 1);
+      // The thread's end is read by the ring, the ring's own write is one.
+      if (has_thread) check(write(to_writer, &word, 8) == 8, "eventfd");
+      entries[place] = (struct io_uring_sqe){.opcode = has_thread ? IORING_OP_READ : IORING_OP_WRITE,
+                                             .fd = has_thread ? from_writer : log_file,
+                                             .flags = write_flags,
+                                             .addr = (uint64_t)(uintptr_t)(has_thread ? (void *)&answered : block),
+                                             .len = has_thread ? 8 : 4096,
+                                             .user_data = (uint64_t)WRITE_DONE << 1};
+      array[place] = place;
+      next++, pending++;
+    }
   }
-}
-
-// sched_setattr(2); glibc and linux/sched/types.h cannot be included together.
-struct attributes {
-  uint32_t size, sched_policy;
-  uint64_t sched_flags;
-  int32_t sched_nice;
-  uint32_t sched_priority;
-  uint64_t sched_runtime, sched_deadline, sched_period;
-};
-
-static void ask_for_slice(long long microseconds) {
-  struct attributes a = {.size = sizeof a, .sched_policy = SCHED_OTHER,
-                         .sched_nice = getpriority(PRIO_PROCESS, 0),
-                         .sched_runtime = (uint64_t)microseconds * 1000};
-  check(syscall(__NR_sched_setattr, 0, &a, 0) == 0, "sched_setattr");
 }
 
 // The client
@@ -208,12 +276,14 @@ int main(int count, char **words) {
   if (server == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     pin(server_cpu);
-    if (count > 10) ask_for_slice(atoll(words[10]));
+    if (count > 10) open_log(words[10]);
     if (!strcmp(mode, "epoll")) serve_epoll(theirs, connections);
     unsigned flags = !strcmp(mode, "coop")    ? IORING_SETUP_COOP_TASKRUN
-                     : !strcmp(mode, "defer") ? IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN
-                                              : 0;
-    serve_uring(theirs, connections, flags);
+                     : !strcmp(mode, "defer") || !strcmp(mode, "worker") || !strcmp(mode, "thread")
+                         ? IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN
+                         : 0;
+    serve_uring(theirs, connections, flags, strcmp(mode, "worker") ? 0 : IOSQE_ASYNC,
+                log_file >= 0 && !strcmp(mode, "thread"));
   }
   for (int i = 0; i < burners; i++)
     if (fork() == 0) {
