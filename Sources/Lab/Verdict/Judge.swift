@@ -144,7 +144,8 @@ struct Judge {
         "Stay with \(base), unless \(sentences.list(main.gains.map(\.label))) matters more than"
           + " \(sentences.list(main.losses.map(\.label))): \(name) gives"
           + " \(sentences.list(main.gains.headlineOrder.map(\.inWords))), and costs"
-          + " \(sentences.list(main.losses.headlineOrder.map(\.inWords))).", base
+          + " \(sentences.list(main.losses.headlineOrder.map(\.inWords)))"
+          + "\(sentences.likelyBesides(main)).", base
       )
     case .loses:
       return (

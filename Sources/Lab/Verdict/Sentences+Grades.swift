@@ -94,6 +94,12 @@ extension Sentences {
     return found.isEmpty ? "" : ", but likely \(list(found.headlineOrder.map(withOdds)))"
   }
 
+  /// What is likely beside a trade-off that is decided.
+  func likelyBesides(_ candidate: Candidate) -> String {
+    let found = candidate.likelyGains + candidate.likelyLosses
+    return found.isEmpty ? "" : "; likely \(list(found.headlineOrder.map(withOdds)))"
+  }
+
   private func withOdds(_ ratio: Ratio) -> String { "\(ratio.inWords) (odds \(odds(ratio)))" }
 
   func likelyPeer(_ candidate: Candidate, _ peer: String) -> String? {
