@@ -102,7 +102,7 @@ class SliceChecks:
                 covered += found.get("low", nan) <= truth <= found.get("high", nan)
                 print(f"  {engine} {number + 1}/{self.options.slice_runs}: truth {truth - 1:+.1%},"
                       f" {told(found)}, {made['seconds']:.0f} s", flush=True)
-            wanted = self.options.slice_runs * RIGHT // OF
+            wanted = -(-self.options.slice_runs * RIGHT // OF)  # rounded up
             good &= self.verdict(
                 f"five-percent, {engine}", right >= wanted and wrong == 0,
                 f"{right} of {self.options.slice_runs} decided with the right sign ({wanted} wanted), {wrong}"

@@ -153,6 +153,8 @@ class Compare(SystemCase):
                 self.assertEqual(set(m["load"]["statuses"]), {"200"})
                 self.check_slices(m)
         self.check_blocks(made)
+        counting = {m["subject"] for m in made["measurements"] if m.get("systemCalls")}
+        self.assertEqual(counting, {"epoll", "io_uring"})
         self.assertIn(made["verdict"]["grade"], ("decided", "likely", "same", "undecided"))
         flat = " ".join(out[out.index("\nVerdict\n"):].split())
         self.assertIn(" ".join(made["verdict"]["headline"].split()), flat)
@@ -171,8 +173,11 @@ class Compare(SystemCase):
             self.assertGreater(each["processSeconds"], 0)
             self.assertGreaterEqual(each["machineSeconds"] + 0.04, each["processSeconds"])
             self.assertEqual(each["latency"], sorted(each["latency"]))
-        for count in ("systemCalls", "completions", "contextSwitches", "wakeUps", "residentBytes"):
+        for count in ("contextSwitches", "wakeUps", "residentBytes"):
             self.assertGreaterEqual(m[count], 0, count)
+        # What Millrace counts itself may be missing where its worker got no CPU to publish it.
+        for count in ("systemCalls", "completions"):
+            self.assertGreaterEqual(m.get(count, 0), 0, count)
 
     def check_blocks(self, made):
         """Each block has every subject once, and a batch's second one the order of its first reversed."""

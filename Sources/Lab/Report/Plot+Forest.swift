@@ -14,7 +14,7 @@ private struct ForestRow {
     }
     return "\(Figure.change(estimate)) (\(Figure.change(low)) to \(Figure.change(high)))"
   }
-  var outcome: String { ratio.grade }
+  var outcome: String { ratio.outcome == .none ? "no ratio" : ratio.outcome.rawValue }
 }
 
 extension Plot {
@@ -128,7 +128,7 @@ extension Plot {
       let estimate = "\(Figure.change(estimate)) \(row.outcome)"
       svg.text(width, y + 12, estimate, .end, "outcome halo \(row.ratio.outcome.rawValue)")
     }
-    let tip = "\(row.label), \(row.ratio.stage): \(row.figures) \(row.outcome)"
+    let tip = "\(row.label), \(row.ratio.stage): \(row.figures) \(row.ratio.grade)"
     let style = "interval \(row.ratio.outcome.rawValue)"
     // An axis draws a little beyond its ends; here the words begin.
     func place(_ ratio: Double) -> Double { min(max(x.position(ratio), x.from), x.to) }
