@@ -115,7 +115,7 @@ bench-load: bootstrap ## compare the load generator with wrk: offered load, CPU 
 	@$(SWIFT) build -c release --product millrace
 	@Benchmarks/load/run $(ARGS)
 
-bench-lab: bootstrap ## validate the lab: a known cost, no difference, a planned rate (half an hour)
+bench-lab: bootstrap ## validate the lab: known costs, a late share, no difference, a planned rate (three hours)
 	@$(SWIFT) build -c release --product millrace
 	@Benchmarks/lab/run $(ARGS)
 

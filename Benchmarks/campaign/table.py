@@ -32,7 +32,7 @@ class Table:
         processors = made["machine"]["proxyProcessors"] + made["machine"]["loadProcessors"]
         busy = ", ".join(map(str, processors))
         lines = [f"### {self.title}", "", "```", self.command, "```", "",
-                 f"{rounds} rounds, {made['workload']['description']}.", "",
+                 f"{self._course(rounds)}, {made['workload']['description']}.", "",
                  f"| | maximum: requests/s | CPU {busy} busy | CPU per request | p99 | memory"
                  " | equal load: p99 | CPU per request | machine per request | system calls per request |",
                  "|---|" + "--:|" * 9]
@@ -45,6 +45,13 @@ class Table:
         if made["findings"]:
             lines += ["", "The machine: " + " ".join(f["text"] + "." for f in made["findings"])]
         return "\n".join(lines) + "\n"
+
+    def _course(self, rounds):
+        course = self.comparison.get("course", {})
+        if course.get("method") != "slices":
+            return f"{rounds} rounds"
+        seconds = self.comparison["workload"]["countedSeconds"]
+        return f"{course['slices']} slices of {seconds * 1000:.0f} ms in {self.comparison['seconds']:.0f} s"
 
     def _measurements(self, subject, kind):
         stages = [s["name"] for s in self.comparison["stages"] if s["kind"] == kind][:1]

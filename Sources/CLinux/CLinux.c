@@ -234,6 +234,15 @@ int clinux_count_tracepoint(uint64_t tracepoint, int thread) {
   return r < 0 ? -errno : (int)r;
 }
 
+int clinux_count_instructions(int thread) {
+  struct perf_event_attr a = {.type = PERF_TYPE_HARDWARE,
+                              .size = sizeof a,
+                              .config = PERF_COUNT_HW_INSTRUCTIONS,
+                              .inherit = 1};
+  long r = syscall(CLINUX_NUMBER(perf_event_open), &a, thread, -1, -1, PERF_FLAG_FD_CLOEXEC);
+  return r < 0 ? -errno : (int)r;
+}
+
 _Static_assert(sizeof(struct sock_filter) == 8, "struct sock_filter");
 
 int clinux_filter_calls(const uint64_t *instructions, uint16_t count) {

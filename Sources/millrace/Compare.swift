@@ -192,10 +192,14 @@ struct CompareWorkloadOptions: ParsableArguments {
 }
 
 struct CompareCourseOptions: ParsableArguments {
-  @Option(help: "Number of rounds (default: as many as fit in five minutes).")
+  @Option(help: "Minutes that the comparison takes at most (default 5).")
+  var minutes: Double?
+
+  @Option(
+    help: "Run one subject after the other, in this many rounds, instead of all side by side.")
   var rounds: Int?
 
-  @Option(help: "Duration of each measurement: seconds, or with a unit.")
+  @Option(help: "Duration of each measurement of a round: seconds, or with a unit.")
   var duration: String?
 
   @Option(
@@ -213,6 +217,9 @@ struct CompareCourseOptions: ParsableArguments {
   @Option(help: "Random seed of the run order and the bootstrap.")
   var seed: UInt64 = 1
 
+  @Flag(help: "Run a process of the same priority on the proxy's CPUs, as in a shared container.")
+  var neighbour = false
+
   @Flag(help: "Run even if the machine fails the fitness checks; the result says so.")
   var force = false
 
@@ -224,6 +231,17 @@ struct CompareCourseOptions: ParsableArguments {
     options.isForced = force
     options.isQuick = quick
     options.rounds = rounds
+    options.minutes = minutes
+    options.hasNeighbour = neighbour
+    if let minutes, !(0.5...1440).contains(minutes) {
+      throw CompareFailure("--minutes is \(minutes)", hint: "write 0.5 to 1440", status: 2)
+    }
+    if rounds != nil || duration != nil, minutes != nil || neighbour {
+      throw CompareFailure(
+        "--rounds and --duration conflict with --minutes and --neighbour",
+        hint: "rounds run one subject after the other; leave them out to run all side by side",
+        status: 2)
+    }
     if let rounds, !(1...1000).contains(rounds) {
       throw CompareFailure("--rounds is \(rounds)", hint: "write 1 to 1000", status: 2)
     }

@@ -42,6 +42,7 @@ struct Load: ParsableCommand {
     let expectations = output.expectations(&problems)
     if Reporting.hasErrors(problems) { throw Reporting.fail(problems) }
     for note in notes { Reporting.print(note) }
+    if let path = pace.slices { return try serveSlices(plan, path) }
     let result = try measure(plan)
     try deliver(result.result, expectations, wasInterrupted: result.wasInterrupted)
   }
@@ -59,6 +60,21 @@ struct Load: ParsableCommand {
       return (result, interruption.hasCome)
     } catch {
       progress.finish()
+      Reporting.print("millrace load: \(error)")
+      throw ExitCode(1)
+    }
+  }
+
+  private func serveSlices(_ plan: LoadPlan, _ path: String) throws {
+    guard let pipes = SlicePipes(path) else {
+      Reporting.print(
+        "millrace load: cannot open \(path).orders: \(String(cString: strerror(errno)))")
+      throw ExitCode(1)
+    }
+    do throws(LoadFailure) {
+      try LoadRun(plan, isSliced: true).runSlices(
+        warn: { Reporting.print("millrace load: \($0)") }, pipes.service)
+    } catch {
       Reporting.print("millrace load: \(error)")
       throw ExitCode(1)
     }

@@ -35,6 +35,10 @@ struct LoadPaceOptions: ParsableArguments {
   @Option(help: "Random seed of intervals and requests.")
   var seed: UInt64 = 1
 
+  /// Slices are ordered by `PATH.orders`: how `millrace compare` uses a load.
+  @Option(help: .hidden)
+  var slices: String?
+
   /// Whether the speed is one that a log can be replayed at; not a number is none.
   var hasSpeed: Bool { speed >= 1e-6 && speed <= 1_000_000 }
 

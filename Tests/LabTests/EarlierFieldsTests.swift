@@ -33,6 +33,8 @@ import Testing
     try isEmptyByDefault(Measurement()) { $0.load.schema = 1 }
     try isEmptyByDefault(Ratio())
     try isEmptyByDefault(Verdict())
+    try isEmptyByDefault(CourseFacts())
+    try isEmptyByDefault(SliceFacts())
     try isEmptyByDefault(RequestResult())
     try isEmptyByDefault(LoadInterval())
     try isEmptyByDefault(LatencySummary())

@@ -374,6 +374,8 @@ int64_t clinux_file_system(const char *path);
 /* Counts a tracepoint of one thread and of those that it starts, perf_event_open(2). A descriptor
  * from which eight bytes are read, or -errno. */
 int clinux_count_tracepoint(uint64_t tracepoint, int thread);
+/* The same for instructions, of user and kernel; -ENOENT where the machine does not count them. */
+int clinux_count_instructions(int thread);
 
 /* fork(2) is hidden from Swift; the probe's child runs only the probe and _exit(2)s. */
 int clinux_fork(void);

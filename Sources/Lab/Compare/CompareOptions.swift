@@ -30,6 +30,10 @@ public struct CompareOptions: Sendable {
   public var measuresTuned = true
   /// nil: as many as fit five minutes.
   public var rounds: Int?
+  /// Minutes that the whole comparison takes; nil: five, or one where it is quick.
+  public var minutes: Double?
+  /// Whether another process runs on the proxy's CPUs all the time.
+  public var hasNeighbour = false
   /// Seconds that one measurement counts; nil: what fits.
   public var duration: Double?
   /// Requests per second of the stages after the maximum; empty: chosen from the maxima.

@@ -10,7 +10,7 @@ extension CompareRun {
     planned.subjects = trials.map(\.facts)
     guard
       let refusal = ComparisonAgainst.refusal(
-        beforehand: planned, rounds: timing.rounds, against: earlier)
+        beforehand: planned, rounds: wantsSlices ? 1000 : timing.rounds, against: earlier)
     else { return }
     throw CompareFailure("\(refusal)", hint: "")
   }

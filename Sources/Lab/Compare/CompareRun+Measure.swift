@@ -27,7 +27,7 @@ private struct Samples {
 
 extension CompareRun {
   /// Seconds that a subject has to accept connections, and to end.
-  private static let waitLimit = 10.0
+  static let waitLimit = 10.0
 
   func measure(
     _ trial: inout Trial, _ turn: Turn, _ stage: StageFacts, _ setup: Setup
@@ -65,7 +65,7 @@ extension CompareRun {
     return measurement
   }
 
-  private static func words(_ what: String, _ process: ChildProcess) -> String {
+  static func words(_ what: String, _ process: ChildProcess) -> String {
     let lines = process.lastLines()
     let end = process.status.map { " (exit status \($0))" } ?? ""
     return what + end
@@ -104,7 +104,7 @@ extension CompareRun {
   }
 
   /// A result as a comparison keeps it: some kilobytes.
-  private static func coarsened(_ result: LoadResult) -> LoadResult {
+  static func coarsened(_ result: LoadResult) -> LoadResult {
     var result = result
     result.latency = result.latency.coarsened()
     // Only figures of these are shown; and of the requests of a mix, the report has no curves.
@@ -188,6 +188,7 @@ extension CompareRun {
       let voluntary = Double(b.voluntary - a.voluntary) * share
       measurement.involuntarySwitches = Int(involuntary)
       measurement.contextSwitches = Int(involuntary + voluntary)
+      measurement.wakeUps = Int(voluntary)
       if let first = a.systemCalls, let second = b.systemCalls {
         measurement.systemCalls = Int(Double(second - first) * share)
       }
@@ -196,7 +197,7 @@ extension CompareRun {
 
   /// Requests that failed make the others' figures those of another load. What a rate left unsent is
   /// no failure: it is what the rate was for.
-  private func judge(_ measurement: inout Measurement) {
+  func judge(_ measurement: inout Measurement) {
     let load = measurement.load
     let failures = load.failures.filter { $0.key != "unsent" && $0.value > 0 }
     let failed = failures.values.reduce(0, +)
@@ -215,7 +216,7 @@ extension CompareRun {
 
   // MARK: Millrace's own figures
 
-  private func fill(_ measurement: inout Measurement, _ trial: inout Trial, _ view: MetricsView) {
+  func fill(_ measurement: inout Measurement, _ trial: inout Trial, _ view: MetricsView) {
     if let engine = view.engine { trial.facts.engine = engine }
     // A variant whose option the kernel refused is another variant.
     for (feature, cause) in view.refused where trial.facts.options[feature] == "true" {

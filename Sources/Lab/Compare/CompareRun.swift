@@ -46,11 +46,52 @@ public struct CompareRun {
     defer { origin?.kill() }
     try prepare(setup)
     try checkEarlier()
-    try runTrials(setup)
-    try runRounds(setup)
+    if !(try sideBySide(setup, origin: origin, begun)) {
+      try runTrials(setup)
+      try runRounds(setup)
+    }
     comparison.seconds = Double(SystemClock.monotonicNanoseconds() - begun) / 1e9
     comparison.conclude()
     return comparison
+  }
+
+  /// All subjects at once, the load moving between them. - Returns: false where rounds are needed.
+  private mutating func sideBySide(
+    _ setup: Setup, origin: ChildProcess?, _ begun: Int64
+  ) throws(CompareFailure) -> Bool {
+    guard wantsSlices else {
+      comparison.course.method = "rounds"
+      comparison.course.reason = "asked for by --rounds, --duration or the earlier run"
+      return false
+    }
+    let bench = try startBench(setup, origin: origin)
+    defer { bench.end(interruptibleWait) }
+    do throws(NotSideBySide) {
+      try checkVariants()
+      try checkRoom()
+    } catch {
+      printProgress("rounds instead of slices: \(error.reason)")
+      for index in trials.indices where bench[trials[index].facts.name] == nil {
+        if trials[index].facts.kind == .variant { trials[index].facts.failure = nil }
+      }
+      comparison.course.method = "rounds"
+      comparison.course.reason = error.reason
+      return false
+    }
+    printProgress(
+      "\(bench.subjects.count) subjects run side by side: \(bench.subjects.map(\.name).joined(separator: ", "))"
+    )
+    try chooseStages(try trySlices(bench))
+    try countCallsInSlices(bench)
+    try checkIdle(bench)
+    let seconds: Double
+    if let repeated = repeatedTiming?.counted {
+      seconds = repeated
+    } else {
+      seconds = try pilot(bench)
+    }
+    try runSlices(bench, seconds: seconds, started: begun)
+    return true
   }
 
   func printProgress(_ text: String) {
@@ -227,6 +268,19 @@ public struct CompareRun {
         rehearsed(measured)
       }
     }
+    try chooseStages(maxima)
+    try countCalls(setup)
+    let peerStages = comparison.stages.count - stagesForVariantsOnly.count
+    chooseTiming(stages: comparison.stages.count, peerStages: peerStages)
+  }
+
+  /// The baseline, and the stages that follow from everybody's maximum.
+  mutating func chooseStages(
+    _ maxima: [(name: String, rate: Double)]
+  ) throws(CompareFailure) {
+    var maximum = StageFacts()
+    maximum.name = "maximum"
+    maximum.reason = "closed loop: each connection sends the next request after the response"
     let variants = names(.variant)
     guard !variants.isEmpty else {
       comparison.subjects = trials.map(\.facts)
@@ -243,9 +297,6 @@ public struct CompareRun {
       printProgress(
         "stage \(stage.name): \(Int(stage.rate ?? 0)) requests per second, \(stage.reason)")
     }
-    try countCalls(setup)
-    let peerStages = comparison.stages.count - stagesForVariantsOnly.count
-    chooseTiming(stages: comparison.stages.count, peerStages: peerStages)
   }
 
   /// Peers do not say how many system calls they make: they are counted once per rate, too.

@@ -17,6 +17,7 @@ public struct Comparison: Codable, Sendable {
   /// What makes this machine less fit to measure on, in words, most serious first.
   public var findings: [MachineFinding] = []
   public var workload = WorkloadFacts()
+  public var course = CourseFacts()
   /// Where the proxy shall run in the end, if that is not here.
   public var target: TargetFacts?
   public var subjects: [SubjectFacts] = []
@@ -85,6 +86,40 @@ public struct WorkloadFacts: Codable, Sendable {
   public init() {}
 }
 
+/// How the time was spent, and what the machine did in it.
+public struct CourseFacts: Codable, Sendable {
+  /// slices: all subjects run at once and the load moves between them; rounds: one after the other,
+  /// also where an older build left it empty.
+  public var method = ""
+  /// Why there were rounds and no slices.
+  public var reason = ""
+  /// Seconds of the slices' course, and what share of the planned time it was when nothing was open.
+  public var seconds = 0.0
+  public var plannedSeconds = 0.0
+  public var slices = 0
+  /// Slices that were left out because more than `stolenBound` of the CPU time was stolen.
+  public var leftOut = 0
+  public var stolenBound = 0.0
+  /// Mean and largest share of the CPU time that was stolen during a slice.
+  public var stolen = 0.0
+  public var stolenMaximum = 0.0
+  /// Mean and largest use of CPUs by what was not started here, during a slice; kernel threads and
+  /// interrupts outside of processes are in it.
+  public var elsewhere = 0.0
+  public var elsewhereMaximum = 0.0
+  /// MHz of the proxy's CPU, lowest and highest; 0: not visible.
+  public var megahertzLowest = 0.0
+  public var megahertzHighest = 0.0
+  /// CPUs that all subjects together used while they were not asked.
+  public var idle = 0.0
+  /// Subjects that were stopped (SIGSTOP) between their slices, because they cost something when idle.
+  public var parked: [String] = []
+  /// CPUs on which another process ran all the time (`--neighbour`).
+  public var neighbours: [Int] = []
+
+  public init() {}
+}
+
 public struct SubjectFacts: Codable, Sendable {
   public enum Kind: String, Codable, Sendable {
     /// Millrace with an engine and options.
@@ -149,6 +184,10 @@ public struct Measurement: Codable, Sendable {
   public var proxyBusy = 0.0
   public var contextSwitches: Int?
   public var involuntarySwitches: Int?
+  /// Times that a thread went on after it had waited: voluntary context switches.
+  public var wakeUps: Int?
+  /// User and kernel, where the machine counts them.
+  public var instructions: Int?
   public var systemCalls: Int?
   public var turns: Int?
   public var completions: Int?
@@ -159,12 +198,38 @@ public struct Measurement: Codable, Sendable {
   public var auditCommits: Int?
   /// Why this measurement must not count (failed requests, the proxy died); nil if it does.
   public var failure: String?
+  /// Of a batch of slices: each of them that counts. Empty where the measurement is one long load.
+  public var slices: [SliceFacts] = []
+  /// The look that the batch came before, 1 to 4; 0 without looks.
+  public var look = 0
 
   public init() {}
 
   /// Good responses that came within the counted part: what its CPU seconds were spent on. At a rate
   /// that was not held, `load.completed` has those too that came later.
   var requestsInTime: Double { load.completedRate * load.seconds }
+}
+
+/// One slice: a short load on one subject, from its first request to its last response.
+public struct SliceFacts: Codable, Sendable {
+  /// Slices of the same block are paired: they follow each other.
+  public var block = 0
+  /// Seconds of the counted part, and good responses in them.
+  public var seconds = 0.0
+  public var completed = 0.0
+  /// Good responses of the whole slice, its lead-in too: what the CPU seconds were spent on.
+  public var responses = 0
+  /// CPU seconds of the subject's processes: exact.
+  public var processSeconds = 0.0
+  /// Busy seconds of the machine, to the tick.
+  public var machineSeconds = 0.0
+  /// p50, p90 and p99 of the counted part, nanoseconds.
+  public var latency: [Int] = []
+  /// Share of the machine's CPU time that was stolen, and CPUs that others used.
+  public var stolen = 0.0
+  public var elsewhere = 0.0
+
+  public init() {}
 }
 
 /// A subject compared with the baseline in one quantity.
@@ -191,6 +256,13 @@ public struct Ratio: Codable, Sendable {
   public var pairs = 0
   public var outcome = Outcome.none
   public var reason: String?
+  /// Of what is undecided: better or worse where the 90% interval excludes 1 and the estimate lies outside
+  /// of the bound; otherwise none.
+  public var likely = Outcome.none
+  /// How probable it is that the truth lies on the estimate's side of 1.
+  public var probability: Double?
+  /// Of what is undecided: the length of a comparison that would decide it, by the observed variance.
+  public var minutes: Double?
 
   public init() {}
 }
@@ -205,6 +277,8 @@ public struct Verdict: Codable, Sendable {
   public var reasons: [String] = []
   /// What could change the verdict; a sentence each.
   public var wouldChange: [String] = []
+  /// decided, likely, same or undecided; empty without a comparison.
+  public var grade = ""
 
   public init() {}
 }

@@ -11,7 +11,7 @@ struct LabTools {
   var processors: [Int]
 
   private var originProcessors: [Int] { Array(processors.prefix(1)) }
-  private var loadProcessors: [Int] {
+  var loadProcessors: [Int] {
     processors.count > 1 ? Array(processors.dropFirst()) : processors
   }
 

@@ -124,7 +124,7 @@ struct ProcessTree {
 
   /// The clock that clock_getcpuclockid(3) gives for a process: every thread, those that ended and
   /// io_uring's workers too. /proc/PID/schedstat knows the first thread only.
-  private static func processNanoseconds(_ pid: Int32) -> Double? {
+  static func processNanoseconds(_ pid: Int32) -> Double? {
     var time = timespec()
     // include/linux/posix-timers.h: the complement of the id, shifted by three, and
     // CPUCLOCK_SCHED (2).

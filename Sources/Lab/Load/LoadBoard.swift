@@ -19,9 +19,12 @@ final class LoadBoard: Sendable {
   /// In words, why a server could not be reached at all, or an engine not be made.
   private let refusal = Mutex<String?>(nil)
   private let course: Mutex<LoadCourse>
+  /// Where slices are ordered; nil: one load from start to end.
+  let desk: SliceDesk?
 
-  init(threads: Int) {
+  init(threads: Int, desk: SliceDesk? = nil) {
     self.threads = threads
+    self.desk = desk
     course = Mutex(LoadCourse(threads: threads))
   }
 

@@ -32,6 +32,7 @@ extension LoadResult {
     planned = tally.planned
     sent = tally.sent
     completed = tally.completed
+    completedWithWarmUp = tally.completedWithWarmUp
     for kind in LoadFailureKind.allCases where tally.failures[kind.rawValue] > 0 {
       failures[kind.name] = tally.failures[kind.rawValue]
     }

@@ -28,6 +28,8 @@ public struct LoadResult: Codable, Sendable {
   public var sent = 0
   /// Good responses: complete, with the expected status and content.
   public var completed = 0
+  /// Of a slice (`--slices`): all good responses, those of its lead-in too; otherwise 0.
+  public var completedWithWarmUp = 0
   /// Those that were not good, by why: connect, tls, reset, closed, timeout, protocol, status,
   /// content, length; and unsent: their moment came, and no connection was free until the end.
   public var failures: [String: Int] = [:]

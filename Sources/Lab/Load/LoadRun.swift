@@ -8,15 +8,16 @@ import TLS
 
 /// A load run.
 public struct LoadRun: Sendable {
-  private let plan: LoadPlan
-  private let board: LoadBoard
+  let plan: LoadPlan
+  let board: LoadBoard
   private let probe: ProbeReport?
   private let options: EngineOptions
   private let epoll: EngineOptions
 
   /// Prepares a run. Tries io_uring in a forked child (some 5 ms) unless the plan says epoll: call it
   /// before the process has other threads.
-  public init(_ plan: LoadPlan) {
+  /// - Parameter isSliced: the run is a sequence of slices, by `runSlices`.
+  public init(_ plan: LoadPlan, isSliced: Bool = false) {
     var plan = plan
     plan.connections = max(1, plan.connections)
     plan.threads = max(1, min(plan.threads, plan.connections))
@@ -31,7 +32,7 @@ public struct LoadRun: Sendable {
       options.features.formIntersection(probe.provenFeatures)
     }
     self.options = options
-    board = LoadBoard(threads: plan.threads)
+    board = LoadBoard(threads: plan.threads, desk: isSliced ? SliceDesk() : nil)
   }
 
   /// Ends the run early, from any thread: what was counted until then is the result.
@@ -47,6 +48,21 @@ public struct LoadRun: Sendable {
   /// - Throws: why there is no result: nothing to ask, no engine, or a server that cannot be reached.
   public func run(
     warn: (String) -> Void = { _ in }, observe: (LoadSnapshot) -> Void
+  ) throws(LoadFailure) -> LoadResult {
+    try runCourse(warn: warn) { _ in watch(observe) }
+  }
+
+  /// Runs slices as they are ordered, until there are no more. - Precondition: made with `isSliced`.
+  /// - Throws: as `run`.
+  public func runSlices(
+    warn: (String) -> Void = { _ in }, _ service: LoadSliceService
+  ) throws(LoadFailure) {
+    guard let desk = board.desk else { preconditionFailure("a run that is not sliced") }
+    _ = try runCourse(warn: warn) { serve(service, desk, $0) }
+  }
+
+  private func runCourse(
+    warn: (String) -> Void, course: (EngineKind) -> Void
   ) throws(LoadFailure) -> LoadResult {
     var attempts = try chooseEngine()
     try check()
@@ -67,7 +83,7 @@ public struct LoadRun: Sendable {
       }
       if let note = attempts.note { warn(note) }
       gate.open()
-      watch(observe)
+      course(attempts.kind)
       for thread in threads { thread.join() }
       if let reason = board.whyRefused { throw LoadFailure(reason) }
       return tallies.result(plan, attempts.kind, board)

@@ -42,6 +42,8 @@ struct LoadTally: ~Copyable, @unchecked Sendable {
   /// Of the counted part by time, whenever they were planned.
   var sentInTime = 0
   var completedInTime = 0
+  /// Of a slice: all good responses, those of its lead-in too.
+  var completedWithWarmUp = 0
   var bytesReceived = 0
   var bytesSent = 0
   var connectionsOpened = 0
@@ -117,6 +119,7 @@ struct LoadTally: ~Copyable, @unchecked Sendable {
     completed += other.completed
     sentInTime += other.sentInTime
     completedInTime += other.completedInTime
+    completedWithWarmUp += other.completedWithWarmUp
     bytesReceived += other.bytesReceived
     bytesSent += other.bytesSent
     connectionsOpened += other.connectionsOpened

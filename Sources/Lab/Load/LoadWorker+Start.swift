@@ -126,17 +126,27 @@ extension LoadWorker where E: ~Copyable {
     _ lane: UnsafeMutablePointer<Lane>, _ parameters: LoadThreadParameters, _ threads: Int
   ) throws(TLSFailure) {
     let server = lane.pointee.server
-    if isOpenLoop && !lane.pointee.isSlow {
-      lane.pointee.pacer = Pacer(parameters.source, thread: parameters.index, of: threads)
-    } else {
-      let weights = parameters.plan.requests.map { $0.server == server ? $0.weight : 0 }
-      lane.pointee.chooser = RequestChooser(
-        weights: weights,
-        seed: parameters.plan.seed &+ UInt64(parameters.index) &* LoadRandom.golden)
-    }
+    setPace(lane, parameters.plan, parameters.source, thread: parameters.index, of: threads)
     if parameters.plan.servers[server].usesTLS {
       lane.pointee.context = try TLSClientContext(
         trust: parameters.plan.trust, alpn: [parameters.plan.version == .http2 ? "h2" : "http/1.1"])
+    }
+  }
+
+  /// Gives a lane its moments, or its choice.
+  func setPace(
+    _ lane: UnsafeMutablePointer<Lane>, _ plan: LoadPlan, _ source: PacingSource, thread: Int,
+    of threads: Int
+  ) {
+    lane.pointee.nextSendTime = .max
+    if plan.pacing.isOpen && !lane.pointee.isSlow {
+      lane.pointee.pacer = Pacer(source, thread: thread, of: threads)
+    } else {
+      let server = lane.pointee.server
+      let weights = plan.requests.map { $0.server == server ? $0.weight : 0 }
+      lane.pointee.pacer = nil
+      lane.pointee.chooser = RequestChooser(
+        weights: weights, seed: plan.seed &+ UInt64(thread) &* LoadRandom.golden)
     }
   }
 

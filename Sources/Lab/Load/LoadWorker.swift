@@ -45,7 +45,7 @@ struct LoadWorker<E: Engine & ~Copyable>: ~Copyable {
   let resumesSessions: Bool
   let timeout: Int64
   let slowBytesPerSecond: Int
-  let isOpenLoop: Bool
+  var isOpenLoop: Bool
   let speaksHTTP2: Bool
 
   let lanes: UnsafeMutableBufferPointer<Lane>
@@ -84,8 +84,8 @@ struct LoadWorker<E: Engine & ~Copyable>: ~Copyable {
   let waitsForAnswers: Bool
 
   // Monotonic nanoseconds.
-  let warmUp: Int64
-  let duration: Int64
+  var warmUp: Int64
+  var duration: Int64
   var start = Int64.max
   var countStart = Int64.max
   var countEnd = Int64.max
@@ -97,6 +97,8 @@ struct LoadWorker<E: Engine & ~Copyable>: ~Copyable {
   var quarterIndex = Int.min
   var nextQuarter = Int64.max
   var isCounting = false
+  /// Of slices: the number of the last order that was taken.
+  var sliceNumber = 0
   var threadClock: Int64 = 0
   var processClock: Int64 = 0
 
@@ -175,7 +177,9 @@ struct LoadWorker<E: Engine & ~Copyable>: ~Copyable {
     if board.stops.load(ordering: .relaxed) { stopEarly(now) }
     switch stage {
     case .settling:
-      if start == .max {
+      if let desk = board.desk {
+        if start == .max { takeSlice(desk) }
+      } else if start == .max {
         let moment = board.startAt.load(ordering: .acquiring)
         if moment > 0 { begin(at: moment) }
       }
@@ -202,6 +206,7 @@ struct LoadWorker<E: Engine & ~Copyable>: ~Copyable {
     case .draining:
       if inAir == 0 || now >= drainEnd {
         forgetUnfinished()
+        if let desk = board.desk, !board.stops.load(ordering: .relaxed) { return endSlice(desk) }
         stage = .ending
         for slot in connections.indices { endForGood(UInt32(slot)) }
       }
@@ -226,6 +231,7 @@ struct LoadWorker<E: Engine & ~Copyable>: ~Copyable {
     if index == 0 {
       tally.processNanoseconds = Self.nanoseconds(CLOCK_PROCESS_CPUTIME_ID) - processClock
     }
+    guard board.desk == nil else { return }
     deliverQuarters(countEnd)
     // The rest of a quarter; after it nothing belongs to the course any more.
     board.deliver(quarterIndex, &quarter)

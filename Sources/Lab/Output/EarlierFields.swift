@@ -19,6 +19,7 @@ extension Dictionary: HasEmptyValue where Key: Decodable, Value: Decodable {
 
 extension MachineFacts: HasEmptyValue { static var empty: Self { Self() } }
 extension WorkloadFacts: HasEmptyValue { static var empty: Self { Self() } }
+extension CourseFacts: HasEmptyValue { static var empty: Self { Self() } }
 extension LatencySummary: HasEmptyValue { static var empty: Self { Self() } }
 extension LoadResult: HasEmptyValue { static var empty: Self { Self() } }
 extension Verdict: HasEmptyValue { static var empty: Self { Self() } }

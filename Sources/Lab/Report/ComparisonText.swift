@@ -74,8 +74,8 @@ public enum ComparisonText {
   /// What a request takes besides time; a subject that reports none of it has no line.
   private static func counts(_ stage: StageFacts, _ data: ReportData) -> String {
     var table = TextTable([
-      "per request", "system calls", "turns", "completions/turn", "switches", "records/commit",
-      "CQ overflows",
+      "per request", "calls", "wake-ups", "switches", "turns", "completions", "per turn",
+      "records/commit", "overflows",
     ])
     var isEmpty = true
     for subject in data.comparison.subjects where subject.failure == nil {
@@ -83,8 +83,9 @@ public enum ComparisonText {
       func cell(_ quantity: Quantity) -> String { row.median(quantity).map(Figure.three) ?? "–" }
       let overflows = row.measurements.compactMap(\.completionQueueOverflows)
       let cells = [
-        cell(.systemCallsPerRequest), cell(.turnsPerRequest), cell(.completionsPerTurn),
-        cell(.switchesPerRequest), cell(.recordsPerCommit),
+        cell(.systemCallsPerRequest), cell(.wakeUpsPerRequest), cell(.switchesPerRequest),
+        cell(.turnsPerRequest), cell(.completionsPerRequest), cell(.completionsPerTurn),
+        cell(.recordsPerCommit),
         subject.engine != "io_uring" || overflows.isEmpty ? "–" : "\(overflows.reduce(0, +))",
       ]
       guard cells.contains(where: { $0 != "–" }) else { continue }
@@ -105,7 +106,7 @@ public enum ComparisonText {
       table.add([
         (data.isDecisive(ratio) ? "* " : "  ") + name, ratio.stage,
         ratio.estimate.map(Figure.change) ?? "–", interval ?? "–", String(ratio.pairs),
-        ratio.outcome == .none ? "no ratio" : ratio.outcome.rawValue,
+        ratio.grade,
       ])
     }
     return TextTable.cut(plain("\(subject) against \(baseline) (* decides)"), to: columns) + "\n"

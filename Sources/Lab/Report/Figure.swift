@@ -84,7 +84,7 @@ enum Figure {
     case .throughput: "\(rate(value))/s"
     case .memory: bytes(value)
     case .systemCallsPerRequest, .turnsPerRequest, .completionsPerTurn, .switchesPerRequest,
-      .recordsPerCommit:
+      .recordsPerCommit, .wakeUpsPerRequest, .completionsPerRequest, .instructionsPerRequest:
       three(value)
     default: seconds(value)
     }

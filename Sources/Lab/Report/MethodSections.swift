@@ -12,21 +12,34 @@ struct MethodSections {
   private var method: String {
     let machine = comparison.machine
     let rounds = Set(comparison.measurements.map(\.round)).count
+    let course = comparison.course
+    let isSliced = course.method == "slices"
     let proxy = machine.proxyProcessors.map(String.init).joined(separator: ", ")
     let load = machine.loadProcessors.map(String.init).joined(separator: ", ")
     var sentences = [
-      "\(rounds) rounds in \(Figure.three(comparison.seconds)) s; in each round every variant ran every"
-        + " stage, in random order (seed \(comparison.seed))." + peers,
+      isSliced
+        ? "All subjects ran at once, and the load moved between them: \(course.slices) slices of"
+          + " \(Figure.seconds(comparison.workload.countedSeconds)) in \(rounds) batches, in random order"
+          + " and its reverse (seed \(comparison.seed)), \(Figure.three(comparison.seconds)) s in all. A"
+          + " slice ends when its last response is there; what a subject used between its first request"
+          + " and that moment is divided by all of its responses." + peers
+        : "\(rounds) rounds in \(Figure.three(comparison.seconds)) s; in each round every variant ran every"
+          + " stage, in random order (seed \(comparison.seed))." + peers,
       "Latency is measured from the planned send time of a request, not from the actual one:"
         + " a stalled server cannot hide it. \u{201c}p99 from sending\u{201d} in the tables is measured from the"
         + " actual send time.",
       "CPU time of the proxy's processes is exact; its split into user and system time is sampled. Busy time"
         + " of the whole machine includes kernel threads, interrupts, the load and the origin.",
-      "Ratios are formed within a round and averaged as logarithms; their 99% intervals use the symmetric"
-        + " bootstrap-t with \(Bootstrap.resamples) resamples.",
+      isSliced
+        ? "Ratios are formed between slices that follow each other, and averaged as logarithms, without the"
+          + " outermost tenth at each end (of percentiles, fifth). The error is that of the means of"
+          + " consecutive slices. \(Looks.count) looks share the error of 1%, so that a run may stop at each."
+        : "Ratios are formed within a round and averaged as logarithms; their 99% intervals use the symmetric"
+          + " bootstrap-t with \(Bootstrap.resamples) resamples.",
       "A difference is declared if the interval, widened for the number of quantities that are judged"
         + " together, excludes equality, and the estimate lies outside ±2%. An interval inside ±2% is called"
-        + " the same. Everything else is undecided.",
+        + " the same. Everything else is undecided; it is called likely if the 90% interval excludes"
+        + " equality and the estimate lies outside ±2%.",
       "What decides: p99 and CPU per request (process and whole machine) at the lowest equal load, and"
         + " throughput at the maximum. A variant is recommended if it is better in at least one of these and"
         + " worse in none.",

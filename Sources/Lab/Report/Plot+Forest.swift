@@ -128,7 +128,7 @@ extension Plot {
       let estimate = "\(Figure.change(estimate)) \(row.outcome)"
       svg.text(width, y + 12, estimate, .end, "outcome halo \(row.ratio.outcome.rawValue)")
     }
-    let tip = "\(row.label), \(row.ratio.stage): \(row.figures) \(row.outcome)"
+    let tip = "\(row.label), \(row.ratio.stage): \(row.figures) \(row.ratio.grade)"
     let style = "interval \(row.ratio.outcome.rawValue)"
     // An axis draws a little beyond its ends; here the words begin.
     func place(_ ratio: Double) -> Double { min(max(x.position(ratio), x.from), x.to) }
@@ -156,7 +156,7 @@ extension Plot {
         .init(ratio.estimate.map(Figure.ratio) ?? "–", key: ratio.estimate), .init(interval ?? "–"),
         .init(String(ratio.pairs), key: Double(ratio.pairs)),
         .init(
-          data.isInformative(ratio) ? "–" : ratio.outcome.rawValue,
+          data.isInformative(ratio) ? "–" : ratio.grade,
           style: "outcome \(ratio.outcome.rawValue)"),
         .init(ratio.reason ?? ""),
       ])

@@ -45,6 +45,10 @@ struct Candidate {
   var losses: [Ratio] { decisive.filter { $0.outcome == .worse } }
   var undecided: [Ratio] { decisive.filter { $0.outcome == .undecided } }
 
+  /// Undecided, and likely better or worse.
+  var likelyGains: [Ratio] { undecided.filter { $0.likely == .better } }
+  var likelyLosses: [Ratio] { undecided.filter { $0.likely == .worse } }
+
   var standing: Standing {
     switch (gains.isEmpty, losses.isEmpty) {
     case (false, true): return .wins
@@ -76,6 +80,12 @@ struct Candidate {
 }
 
 extension Ratio {
+  /// The outcome as a row shows it.
+  var grade: String {
+    if outcome == .none { return "no ratio" }
+    return likely == .none ? outcome.rawValue : "likely \(likely.rawValue)"
+  }
+
   /// What it says in a few words: "p99 −11%", "+18% throughput".
   var inWords: String {
     guard let quantity = Quantity(rawValue: quantity), let estimate else { return self.quantity }

@@ -80,7 +80,9 @@ struct Judge {
     let main = winner ?? leading
     if let main {
       (verdict.headline, verdict.recommended) = headline(main, baseline, sentences)
-      verdict.reasons = sentences.decisive(main) + sentences.costs(main)
+      verdict.grade = grade(main)
+      verdict.reasons = sentences.decisive(main) + sentences.stakes(main) + sentences.certain(main)
+      verdict.reasons += sentences.costs(main)
       verdict.reasons += candidates.filter { $0.subject.name != main.subject.name }
         .map(sentences.summary)
     } else {
@@ -89,8 +91,18 @@ struct Judge {
     }
     verdict.reasons += peers.map(sentences.peer)
     verdict.reasons += sentences.failures() + sentences.targets() + sentences.limits()
+    verdict.reasons += sentences.noise()
     verdict.wouldChange = Prospects(self).sentences(main)
     return verdict
+  }
+
+  private func grade(_ main: Candidate) -> String {
+    switch main.standing {
+    case .wins, .loses, .trades: return "decided"
+    case .same: return "same"
+    case .undecided, .unmeasured:
+      return main.likelyGains.isEmpty && main.likelyLosses.isEmpty ? "undecided" : "likely"
+    }
   }
 
   /// Without a winner: the candidate that the headline speaks of, most telling first.
@@ -118,7 +130,10 @@ struct Judge {
     case .wins:
       let brings = sentences.list(main.gains.headlineOrder.map(\.inWords))
       guard let refusal = refusal(of: main.subject) else {
-        return ("\(name): \(brings) against \(base)\(sentences.whereAllowed(main.subject)).", name)
+        let but = sentences.likelyAgainst(main, isWin: true)
+        return (
+          "\(name): \(brings) against \(base)\(but)\(sentences.whereAllowed(main.subject)).", name
+        )
       }
       return (
         "Stay with \(base): \(name) would give \(brings), but \(sentences.targetName) does not support it"
@@ -129,12 +144,14 @@ struct Judge {
         "Stay with \(base), unless \(sentences.list(main.gains.map(\.label))) matters more than"
           + " \(sentences.list(main.losses.map(\.label))): \(name) gives"
           + " \(sentences.list(main.gains.headlineOrder.map(\.inWords))), and costs"
-          + " \(sentences.list(main.losses.headlineOrder.map(\.inWords))).", base
+          + " \(sentences.list(main.losses.headlineOrder.map(\.inWords)))"
+          + "\(sentences.likelyBesides(main)).", base
       )
     case .loses:
       return (
         "Stay with \(base): with \(name) it is"
-          + " \(sentences.list(main.losses.headlineOrder.map(\.inWords))).", base
+          + " \(sentences.list(main.losses.headlineOrder.map(\.inWords)))"
+          + "\(sentences.likelyAgainst(main, isWin: false)).", base
       )
     case .same:
       let but = sentences.unmeasured(main)
@@ -142,7 +159,11 @@ struct Judge {
         "No relevant difference between \(name) and \(base)\(but): stay with \(base).", nil
       )
     case .undecided:
-      return ("Undecided between \(name) and \(base)\(sentences.moreRounds(main)).", nil)
+      if let likely = sentences.likely(main) { return (likely, nil) }
+      return (
+        "Undecided between \(name) and \(base)\(sentences.moreRounds(main))."
+          + sentences.certainInShort(main), nil
+      )
     case .unmeasured:
       let why = main.decisive.compactMap(\.reason).first ?? "nothing was measured"
       return ("No verdict on \(name) against \(base): \(why).", nil)

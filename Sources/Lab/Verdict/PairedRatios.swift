@@ -75,7 +75,11 @@ struct PairedRatios {
     }
     let decisive = pairs.count { $0.weight == .decisive && $0.reason == nil }
     let secondary = pairs.count { $0.weight == .secondary && $0.reason == nil }
-    return pairs.map { $0.judged(family: $0.weight == .decisive ? decisive : secondary) }
+    return pairs.map {
+      $0.judged(
+        family: $0.weight == .decisive ? decisive : secondary,
+        minutes: comparison.course.seconds / 60)
+    }
   }
 
   private func pair(
@@ -95,94 +99,33 @@ struct PairedRatios {
       {
         pair.losses.append(
           "load-bound: the CPU of \(idle.subject) was only \(Figure.percent(idle.proxyBusy)) busy")
-      } else if let a = quantity.value(ours), let b = quantity.value(theirs) {
+      } else {
         // Not of the quotient, which overflows where no logarithm does.
-        pair.values.append(log(a) - log(b))
+        pair.values += values(quantity, ours, theirs).map { log($0.ours) - log($0.theirs) }
+        pair.look = max(pair.look, ours.look, theirs.look)
+        if !ours.slices.isEmpty { pair.isSliced = true }
       }
     }
     pair.conclude(seed: comparison.seed, resamples: resamples)
     return pair
   }
-}
 
-/// The rounds of one quantity, and their interval.
-private struct Pair {
-  let subject: String
-  let baseline: String
-  let stage: String
-  let quantity: Quantity
-  let weight: Quantity.Weight
-  /// Logarithms of the ratios, one a round.
-  var values: [Double] = []
-  /// Why a round does not count.
-  var losses: [String] = []
-  var interval: LogInterval?
-  /// Why there is no interval.
-  var reason: String?
-
-  mutating func conclude(seed: UInt64, resamples: Int) {
-    let all = values.count + losses.count
-    if Double(losses.count) > PairedRatios.lossesAllowed * Double(all) {
-      let most = losses.max { count($0) < count($1) } ?? ""
-      reason = "\(losses.count) of \(all) rounds are excluded; \(most)"
-      return
+  /// What is paired of two measurements: their slices block by block, or each as a whole.
+  private func values(
+    _ quantity: Quantity, _ ours: Measurement, _ theirs: Measurement
+  ) -> [(ours: Double, theirs: Double)] {
+    if quantity.isOfSlices {
+      let pairs = ours.slices.compactMap { slice -> (ours: Double, theirs: Double)? in
+        guard let other = theirs.slices.first(where: { $0.block == slice.block }),
+          let a = quantity.value(slice), let b = quantity.value(other)
+        else { return nil }
+        return (a, b)
+      }
+      // Where slices are too small for a percentile, the batch has it.
+      if !pairs.isEmpty || !quantity.isLatency && !ours.slices.isEmpty { return pairs }
     }
-    var random = SeededRandom(seed: seed, name: "\(subject)/\(baseline)/\(stage)/\(quantity)")
-    interval = Bootstrap.mean(values, resamples: resamples, random: &random)
-    if interval == nil {
-      reason =
-        values.isEmpty
-        ? "not measured"
-        : "\(values.count) rounds; a 99% interval needs \(Bootstrap.fewestValues) or more"
-    }
-  }
-
-  /// Losses with the same words but other figures count as the same.
-  private func count(_ loss: String) -> Int {
-    losses.count { $0.prefix(12) == loss.prefix(12) }
-  }
-
-  func judged(family: Int) -> Ratio {
-    var ratio = Ratio()
-    ratio.subject = subject
-    ratio.baseline = baseline
-    ratio.stage = stage
-    ratio.quantity = quantity.rawValue
-    ratio.pairs = values.count
-    ratio.reason = reason
-    guard let interval else { return ratio }
-    ratio.estimate = exp(interval.estimate)
-    // One round that is far off among few makes an interval of any width: beyond this it is only wide.
-    let reach = log(PairedRatios.widest)
-    ratio.low = exp(max(interval.low, min(interval.estimate, 0) - reach))
-    ratio.high = exp(min(interval.high, max(interval.estimate, 0) + reach))
-    if weight == .informative {
-      ratio.reason = "for information"
-    } else {
-      (ratio.outcome, ratio.reason) = outcome(interval, family: max(family, 1))
-    }
-    return ratio
-  }
-
-  private func outcome(_ interval: LogInterval, family: Int) -> (Ratio.Outcome, String?) {
-    let bound = log(1 + PairedRatios.bound)
-    let lost =
-      losses.isEmpty ? nil : "\(losses.count) of \(values.count + losses.count) rounds excluded"
-    if interval.low >= -bound && interval.high <= bound { return (.same, lost) }
-    let wide = interval.half * Family.widening(of: family, values: values.count)
-    guard abs(interval.estimate) > bound else {
-      return (.undecided, "the interval crosses the ±2% bound")
-    }
-    guard abs(interval.estimate) > interval.half else {
-      return (.undecided, "the interval contains 1")
-    }
-    guard abs(interval.estimate) > wide else {
-      return (
-        .undecided,
-        "the 99% interval excludes 1, but among \(family) quantities that is not significant"
-      )
-    }
-    return ((interval.estimate > 0) == quantity.prefersMore ? (.better, lost) : (.worse, lost))
+    guard let a = quantity.value(ours), let b = quantity.value(theirs) else { return [] }
+    return [(a, b)]
   }
 }
 
@@ -194,6 +137,20 @@ enum Family {
     let error = 1 - Bootstrap.confidence
     return StudentT.twoSided(1 - error / Double(count), degrees: values - 1)
       / StudentT.twoSided(1 - error, degrees: values - 1)
+  }
+}
+
+/// How much longer a comparison has to be to decide what is undecided.
+enum TimeNeeded {
+  /// How many times as long, by the observed spread; nil where the estimate lies on the bound.
+  static func factor(estimate: Double, half: Double) -> Double? {
+    let bound = log(1 + PairedRatios.bound)
+    let distance = abs(estimate)
+    // Either the interval has to fit inside the bound, or it has to shrink off 1 even when widened
+    // for its family.
+    let room = max(bound - distance, distance > bound ? distance / 1.3 : 0)
+    guard room > bound / 50, half > 0 else { return nil }
+    return max(1, (half / room) * (half / room))
   }
 }
 

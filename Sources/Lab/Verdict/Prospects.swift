@@ -10,7 +10,9 @@ struct Prospects {
   /// - Parameter main: the candidate that the headline speaks of.
   func sentences(_ main: Candidate?) -> [String] {
     var sentences: [String] = []
-    if let main, let more = main.roundsNeeded {
+    if let main, Sentences(judge).isSliced {
+      sentences += Sentences(judge).minutesThatDecide(main)
+    } else if let main, let more = main.roundsNeeded {
       let what = Sentences(judge).list(main.decidable.map(\.label))
       sentences.append("About \(more) more rounds (--rounds) would decide \(what).")
     }

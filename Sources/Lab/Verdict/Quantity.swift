@@ -14,6 +14,9 @@ enum Quantity: String, CaseIterable {
   case turnsPerRequest = "turns_per_request"
   case completionsPerTurn = "completions_per_turn"
   case switchesPerRequest = "context_switches_per_request"
+  case wakeUpsPerRequest = "wake_ups_per_request"
+  case completionsPerRequest = "completions_per_request"
+  case instructionsPerRequest = "instructions_per_request"
   case recordsPerCommit = "audit_records_per_commit"
 
   enum Weight {
@@ -45,6 +48,9 @@ enum Quantity: String, CaseIterable {
     case .turnsPerRequest: "loop turns per request"
     case .completionsPerTurn: "completions per turn"
     case .switchesPerRequest: "context switches per request"
+    case .wakeUpsPerRequest: "wake-ups per request"
+    case .completionsPerRequest: "completions per request"
+    case .instructionsPerRequest: "instructions per request"
     case .recordsPerCommit: "audit records per commit"
     }
   }
@@ -93,6 +99,9 @@ enum Quantity: String, CaseIterable {
     case .systemCallsPerRequest: return perRequest(m.systemCalls)
     case .turnsPerRequest: return perRequest(m.turns)
     case .switchesPerRequest: return perRequest(m.contextSwitches)
+    case .wakeUpsPerRequest: return perRequest(m.wakeUps)
+    case .completionsPerRequest: return perRequest(m.completions)
+    case .instructionsPerRequest: return perRequest(m.instructions)
     case .completionsPerTurn:
       guard let completions = m.completions, let turns = m.turns, turns > 0 else { return nil }
       return Double(completions) / Double(turns)
@@ -102,6 +111,36 @@ enum Quantity: String, CaseIterable {
       }
       return Double(records) / Double(commits)
     }
+  }
+
+  /// Whether slices are paired one by one, and not only their batches: what a slice gives by itself.
+  var isOfSlices: Bool {
+    switch self {
+    case .throughput, .cpuPerRequest, .machinePerRequest, .p50, .p90, .p99: true
+    default: false
+    }
+  }
+
+  /// The quantity of one slice; nil where it has too few requests for it, or no logarithm.
+  func value(_ slice: SliceFacts) -> Double? {
+    let value: Double?
+    switch self {
+    case .throughput: value = slice.seconds > 0 ? slice.completed / slice.seconds : nil
+    case .cpuPerRequest: value = slice.processSeconds / Double(max(1, slice.responses))
+    case .machinePerRequest: value = slice.machineSeconds / Double(max(1, slice.responses))
+    case .p50: value = latency(slice, 0, beyond: 0.5)
+    case .p90: value = latency(slice, 1, beyond: 0.1)
+    case .p99: value = latency(slice, 2, beyond: 0.01)
+    default: value = nil
+    }
+    guard let value, value > 0, value.isFinite, slice.responses > 0 else { return nil }
+    return value
+  }
+
+  /// A percentile of a slice, if at least three of its requests lie beyond it.
+  private func latency(_ slice: SliceFacts, _ place: Int, beyond share: Double) -> Double? {
+    guard slice.latency.count > place, slice.completed * share >= 3 else { return nil }
+    return Double(slice.latency[place]) / 1e9
   }
 
   /// The process's exact CPU seconds, divided in the proportion that the kernel sampled.

@@ -2,8 +2,10 @@
 // interval. A loss is told in the same words as a win.
 
 struct Sentences {
-  private let judge: Judge
-  private var comparison: Comparison { judge.comparison }
+  let judge: Judge
+  var comparison: Comparison { judge.comparison }
+  /// Whether the load moved between subjects in slices.
+  var isSliced: Bool { comparison.course.method == "slices" }
 
   init(_ judge: Judge) { self.judge = judge }
 
@@ -37,7 +39,7 @@ struct Sentences {
       case .better: outcome = "better"
       case .worse: outcome = "worse"
       case .same: outcome = "no relevant difference (inside ±2%)"
-      case .undecided: outcome = "undecided, \(ratio.reason ?? "")"
+      case .undecided: outcome = open(ratio)
       case .none: return "\(place(ratio)): no ratio, \(ratio.reason ?? "not measured")."
       }
       return "\(place(ratio)): \(ratio.withInterval): \(outcome)."
@@ -87,7 +89,8 @@ struct Sentences {
     case .trades: return "\(name) against \(base) is a trade-off: \(gains), but \(losses)."
     case .same:
       return "\(name) shows no relevant difference from \(base)\(unmeasured(candidate))."
-    case .undecided: return "\(name) against \(base) is undecided\(moreRounds(candidate))."
+    case .undecided:
+      return likely(candidate) ?? "\(name) against \(base) is undecided\(moreRounds(candidate))."
     case .unmeasured:
       return "\(name) has no verdict: \(candidate.decisive.compactMap(\.reason).first ?? "")."
     }
@@ -110,7 +113,11 @@ struct Sentences {
     case .trades: return "\(name) against \(peer) is a trade-off: \(gains), but \(losses)\(open)."
     case .same:
       return "No relevant difference between \(name) and \(peer)\(unmeasured(candidate))."
-    case .undecided: return "Undecided between \(name) and \(peer)\(moreRounds(candidate))."
+    case .undecided:
+      guard let likely = likelyPeer(candidate, peer) else {
+        return "Undecided between \(name) and \(peer)\(moreRounds(candidate))."
+      }
+      return likely
     case .unmeasured:
       return "No verdict against \(peer): \(candidate.decisive.compactMap(\.reason).first ?? "")."
     }
@@ -134,6 +141,7 @@ struct Sentences {
   }
 
   func moreRounds(_ candidate: Candidate) -> String {
+    if isSliced { return moreMinutes(candidate) }
     let (near, far) = (candidate.decidable, candidate.undecidable)
     var clauses: [String] = []
     if let more = candidate.roundsNeeded {

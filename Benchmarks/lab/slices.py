@@ -1,0 +1,166 @@
+"""Checks of `millrace compare` as it runs by default, in slices: a cost of 5%, a late share of requests, and
+differences that are not there, on the machine as it is or with a neighbour that burns at random."""
+
+import os
+import random
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from math import nan
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+# Of ten runs: how many have to decide it with the right sign.
+RIGHT, OF = 9, 10
+LATE_EVERY, LATE_MILLISECONDS = 50, 5
+# The neighbour's share of a CPU, and the mean length of its bursts in seconds.
+DISTURBED_SHARE, BURST = 0.3, 0.05
+
+
+def burn(cpu):
+    """Burns for random times with random pauses, on one CPU, until its parent is gone."""
+    os.sched_setaffinity(0, {cpu})
+    parent, numbers = os.getppid(), random.Random(1)
+    while os.getppid() == parent:
+        end = time.monotonic() + numbers.expovariate(1 / BURST)
+        while time.monotonic() < end:
+            pass
+        time.sleep(numbers.expovariate(DISTURBED_SHARE / (1 - DISTURBED_SHARE) / BURST))
+
+
+@contextmanager
+def disturbed(cpus):
+    """A neighbour on each of the CPUs, for as long as a `with` lasts."""
+    neighbours = [subprocess.Popen([sys.executable, __file__, str(cpu)]) for cpu in cpus]
+    try:
+        yield
+    finally:
+        for neighbour in neighbours:
+            neighbour.kill()
+            neighbour.wait()
+
+
+class SliceChecks:
+    """What the checks need of the program that runs them: its options, and how it compares."""
+
+    def __init__(self, options, work, compare, verdict, failed):
+        self.options, self.work = options, work
+        self.compare, self.verdict, self.failed = compare, verdict, failed
+
+    def compiled(self, source, *flags):
+        compiler = os.environ.get("CC") or shutil.which("cc")
+        if not compiler:
+            raise self.failed("no C compiler; scripts/bootstrap installs one")
+        made = self.work / source.replace(".c", "")
+        done = subprocess.run([compiler, "-O2", "-Wall", "-Wextra", "-Werror", *flags, "-o", made, HERE / source,
+                               "-ldl"], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise self.failed(done.stderr)
+        return made
+
+    def program(self, name, environment, arguments=()):
+        """millrace with something set before it, under a name of its own."""
+        made = self.work / name
+        words = " ".join(f"{key}={shlex.quote(str(value))}" for key, value in environment.items())
+        added = " ".join(map(shlex.quote, arguments))
+        run = f'[ "$1" = run ] && exec {shlex.quote(str(self.options.binary))} "$@" {added}\n' if added else ""
+        made.write_text(f"#!/bin/sh\n{'export ' + words if words else ''}\n{run}"
+                        f'exec {shlex.quote(str(self.options.binary))} "$@"\n')
+        made.chmod(0o755)
+        return made
+
+    def course(self):
+        """The words that a comparison in slices gets."""
+        return ["--minutes", self.options.minutes]
+
+    # A cost of 5%
+
+    def five_percent(self):
+        """5% of CPU per request: decided with the right sign in nine of ten runs."""
+        good = True
+        library = self.compiled("burn.c", "-shared", "-fPIC")
+        for engine in self.options.engines:
+            # Both have the library, so that its clock reads are in both; one of them burns besides.
+            plain = self.program("plain", {"LD_PRELOAD": library, "BURN_NANOSECONDS": 0})
+            made = self.compare([f"{engine}@{plain}", f"{engine}@{plain}"], self.options.seed,
+                                ["--minutes", 1])
+            each = 0.05 * cpu(made)
+            burner = self.program("burner", {"LD_PRELOAD": library, "BURN_NANOSECONDS": round(each * 1e9)})
+            right = wrong = covered = 0
+            for number in range(self.options.slice_runs):
+                made = self.compare([f"{engine}@{plain}", f"{engine}@{burner}"],
+                                    self.options.seed + number, self.course())
+                found = ratio(made, "cpu_per_request", "equal")
+                truth = 1 + each / cpu(made)
+                right += found["outcome"] == "worse"
+                wrong += found["outcome"] == "better"
+                covered += found.get("low", nan) <= truth <= found.get("high", nan)
+                print(f"  {engine} {number + 1}/{self.options.slice_runs}: truth {truth - 1:+.1%},"
+                      f" {told(found)}, {made['seconds']:.0f} s", flush=True)
+            wanted = -(-self.options.slice_runs * RIGHT // OF)  # rounded up
+            good &= self.verdict(
+                f"five-percent, {engine}", right >= wanted and wrong == 0,
+                f"{right} of {self.options.slice_runs} decided with the right sign ({wanted} wanted), {wrong}"
+                f" with the wrong one; the interval covers the truth in {covered}")
+        return good
+
+    # One of fifty
+
+    def tail(self):
+        """5 ms more for one of fifty requests: seen in p99, and not in p50."""
+        good = True
+        origin = self.compiled("late.c")
+        ports = [free_port(), free_port()]
+        origins = [subprocess.Popen([origin, str(port), str(nth), str(LATE_MILLISECONDS)],
+                                    preexec_fn=lambda: os.sched_setaffinity(0, {self.options.load_cpu}))
+                   for port, nth in zip(ports, (0, LATE_EVERY))]
+        try:
+            names = [self.program(name, {}, ["--set", f'upstreams.origin.servers=["127.0.0.1:{port}"]'])
+                     for name, port in zip(("prompt", "late-one"), ports)]
+            for engine in self.options.engines:
+                made = self.compare([f"{engine}@{name}" for name in names], self.options.seed,
+                                    [*self.course(), "--rates", self.options.rate])
+                stage = next(s["name"] for s in made["stages"] if s["kind"] == "rate")
+                p99, p50 = ratio(made, "p99", stage), ratio(made, "p50", stage)
+                seen = p99["outcome"] == "worse" or p99.get("likely") == "worse"
+                good &= self.verdict(f"tail, {engine}", seen and p50["outcome"] not in ("better", "worse"),
+                                     f"p99 {told(p99)}; p50 {told(p50)}")
+        finally:
+            for each in origins:
+                each.send_signal(signal.SIGTERM)
+                each.wait()
+        return good
+
+
+def cpu(made):
+    """Seconds of CPU per request of the baseline at the equal load, the median of its batches."""
+    costs = sorted(m["processSeconds"] / (m["load"]["completedRate"] * m["load"]["seconds"])
+                   for m in made["measurements"]
+                   if (m["subject"], m["stage"]) == (made["baseline"], "equal") and not m.get("failure"))
+    return costs[len(costs) // 2] if costs else nan
+
+
+def ratio(made, quantity, stage):
+    return next(r for r in made["ratios"] if (r["quantity"], r["stage"]) == (quantity, stage))
+
+
+def told(found):
+    likely = found.get("likely", "none")
+    grade = found["outcome"] + (f" (likely {likely})" if likely != "none" else "")
+    return (f"{found.get('estimate', nan) - 1:+.1%} ({found.get('low', nan) - 1:+.1%} to"
+            f" {found.get('high', nan) - 1:+.1%}, {found['pairs']} pairs): {grade}")
+
+
+def free_port():
+    with socket.socket() as made:
+        made.bind(("127.0.0.1", 0))
+        return made.getsockname()[1]
+
+
+if __name__ == "__main__":
+    burn(int(sys.argv[1]))

@@ -1,0 +1,130 @@
+// The verdict on a comparison in slices: its four grades in words, with odds, costs and minutes, and what it
+// says that no clock can change.
+
+import Glibc
+import Testing
+
+@testable import Lab
+
+@Suite struct SliceVerdictTests {
+  /// Twenty batches of two blocks; CPU per request of io_uring differs by `ratio`, and each slice is off
+  /// by up to `spread`.
+  private func comparison(
+    _ ratio: Double, spread: Double, batches: Int = 20, look: Int = 4
+  ) -> Comparison {
+    var told = ToldComparison("epoll", "io_uring")
+    told.rounds = batches
+    told.adjust = { m in
+      let isOther = m.subject == "io_uring"
+      m.look = look
+      m.systemCalls = Int(m.requestsInTime * (isOther ? 0.5 : 4))
+      m.wakeUps = Int(m.requestsInTime * 0.25)
+      m.slices = (0..<2).map { number in
+        var slice = SliceFacts()
+        slice.block = m.round * 2 + number
+        slice.seconds = 0.3
+        slice.completed = 3000
+        slice.responses = 3300
+        // A sequence that fills the interval evenly; not the same for both subjects.
+        let place = Double(slice.block + (isOther ? 7 : 0)) * (isOther ? 0.618034 : 0.414214)
+        let off = exp(spread * (2 * (place - place.rounded(.down)) - 1))
+        slice.processSeconds = 3300 * 60e-6 * off * (isOther ? ratio : 1)
+        slice.machineSeconds = 3300 * 90e-6
+        slice.latency = [400_000, 700_000, 1_500_000]
+        return slice
+      }
+    }
+    var comparison = told.make()
+    comparison.course.method = "slices"
+    comparison.course.seconds = 240
+    comparison.course.plannedSeconds = 240
+    comparison.course.slices = 80
+    comparison.course.leftOut = 2
+    comparison.course.stolenBound = SliceRule.stolen
+    comparison.conclude()
+    return comparison
+  }
+
+  private func cpu(_ comparison: Comparison) -> Ratio? {
+    comparison.ratios.one(.cpuPerRequest, "equal")
+  }
+
+  @Test func aClearDifferenceIsDecidedAndSaysWhatBeingWrongCosts() throws {
+    let made = comparison(0.9, spread: 0.03)
+    let ratio = try #require(cpu(made))
+    #expect(ratio.outcome == .better && ratio.pairs == 40 && ratio.likely == .none)
+    #expect(abs(ratio.estimate! - 0.9) < 0.01)
+    #expect(made.verdict.grade == "decided" && made.verdict.recommended == "io_uring")
+    let text = made.verdict.reasons.joined(separator: "\n")
+    #expect(
+      text.contains("If this is wrong (one time in a hundred), io_uring costs nothing"), "\(text)")
+  }
+
+  @Test func aDifferenceThatIsOnlyLikelyIsSaidWithItsOdds() throws {
+    for spread in stride(from: 0.08, to: 0.4, by: 0.01) {
+      let made = comparison(0.95, spread: spread)
+      let ratio = try #require(cpu(made))
+      guard ratio.likely == .better, ratio.high! > 1 else { continue }
+      #expect(ratio.outcome == .undecided && ratio.probability! > 0.9)
+      #expect(made.verdict.grade == "likely" && made.verdict.recommended == nil)
+      #expect(
+        made.verdict.headline.hasPrefix("Likely io_uring, not yet decided: CPU per request −"))
+      #expect(made.verdict.headline.contains(" to 1) against epoll"))
+      #expect(
+        made.verdict.headline.contains("If that is wrong, it costs at most CPU per request +"))
+      #expect(ratio.minutes! > 4)
+      #expect(made.verdict.wouldChange[0].hasPrefix("A longer run: --minutes "))
+      #expect(ComparisonText.render(made).contains("likely better"))
+      return
+    }
+    Issue.record("no spread was likely")
+  }
+
+  @Test func noDifferenceIsTheSame() {
+    let made = comparison(1.002, spread: 0.01)
+    #expect(cpu(made)?.outcome == .same && made.verdict.grade == "same")
+    #expect(made.verdict.recommended == nil)
+    #expect(made.verdict.headline.hasPrefix("No relevant difference between io_uring and epoll"))
+  }
+
+  @Test func whatIsUndecidedSaysHowManyMinutesAndWhatIsCertain() throws {
+    let made = comparison(1.0, spread: 0.4)
+    let ratio = try #require(cpu(made))
+    #expect(ratio.outcome == .undecided && ratio.likely == .none)
+    #expect(made.verdict.grade == "undecided")
+    let headline = made.verdict.headline
+    #expect(headline.contains(" would decide CPU per request"), "\(headline)")
+    #expect(headline.contains("Certain, whatever the clock says: io_uring has −88% system calls"))
+    #expect(!headline.contains("wake-ups"))
+    let text = made.verdict.reasons.joined(separator: "\n")
+    #expect(text.contains("a request takes io_uring (epoll) 0.50 system calls (4.00)"), "\(text)")
+    #expect(text.contains("2 slices (2.5%)") && text.contains("steal"))
+  }
+
+  /// What a look may spend makes its interval wider than the last one's.
+  @Test func anEarlyLookHasAWiderInterval() throws {
+    let (early, last) = (
+      try #require(cpu(comparison(0.9, spread: 0.03, look: 1))),
+      try #require(cpu(comparison(0.9, spread: 0.03)))
+    )
+    #expect(early.estimate == last.estimate && early.high! > last.high! && early.low! < last.low!)
+  }
+
+  @Test func slicesWithTooFewRequestsLeaveAPercentileToTheBatch() {
+    var slice = SliceFacts()
+    (slice.responses, slice.latency) = (299, [1, 2, 3])
+    slice.completed = 299
+    #expect(Quantity.p99.value(slice) == nil && Quantity.p90.value(slice) != nil)
+    slice.completed = 300
+    #expect(Quantity.p99.value(slice) == 3e-9)
+    slice.responses = 0
+    #expect(Quantity.p99.value(slice) == nil && Quantity.memory.value(slice) == nil)
+  }
+
+  @Test(arguments: [(0.0, 0.01, 1.0), (0.0, 0.0396, 4.0), (0.1, 0.2, 6.76)])
+  func timeFollowsFromTheSpread(_ estimate: Double, _ half: Double, _ factor: Double) throws {
+    let found = try #require(TimeNeeded.factor(estimate: estimate, half: half))
+    #expect(abs(found / factor - 1) < 0.02, "\(found)")
+    #expect(TimeNeeded.factor(estimate: log(1.02), half: half) == nil)
+  }
+}
