@@ -312,6 +312,30 @@ class Control(SystemCase):
         self.assertEqual(code, 2)
         self.assertIn("cannot connect", errors)
 
+    def test_a_reload_says_what_came_of_it(self):
+        origin = self.start_origin()
+        config = self.settings_for(origin.port)
+        admin = with_admin(self, config)
+        proxy = self.start_proxy(config)
+        code, out, _ = self.ctl(admin, "reload")
+        self.assertEqual((code, out.strip()), (0, "nothing has changed"))
+        config["via"] = "off"
+        proxy.file.write_text(configuration.render(config) + "\n", encoding="utf-8")
+        code, out, _ = self.ctl(admin, "reload", "--json")
+        answer = json.loads(out)
+        self.assertEqual(
+            (code, answer["result"], answer["generation"], answer["problems"]), (0, "installed", 2, []))
+        self.assertIn("via", " ".join(answer["changes"]))
+        self.assertEqual(admin.json("/status")["generation"], 2)
+        self.assertEqual(admin.json("/config")["via"], "off")
+        proxy.file.write_text("engine: nothing\n", encoding="utf-8")
+        code, _, errors = self.ctl(admin, "reload")
+        self.assertEqual(code, 1)
+        self.assertIn("generation 2 stays in force", errors)
+        self.assertIn("engine", errors)
+        self.assertEqual(admin.json("/status")["generation"], 2)
+        self.assertEqual(self.fetch(proxy).status, 200)
+
     def test_an_address_that_is_none(self):
         code, _, errors = self.ctl("nowhere", "status")
         self.assertEqual(code, 2)

@@ -3,6 +3,7 @@
 // puts in its place, and a link that is turned to another folder (as Kubernetes does with `..data`) are all
 // seen; what others do in the same folders is not reported.
 
+import CLinux
 import Glibc
 
 /// The places on the way of a path where it may change.

@@ -1,6 +1,7 @@
 // What a service manager is told of the process, in the protocol of sd_notify(3): one datagram of
 // assignments to the UNIX socket that it has named in the environment.
 
+import CLinux
 import Glibc
 
 /// The way to the service manager.

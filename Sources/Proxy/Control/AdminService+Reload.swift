@@ -7,7 +7,7 @@ import Synchronization
 
 extension AdminService {
   /// How long an answer waits: names are resolved and files read meanwhile. Beyond it the reload goes on.
-  private static let waitMilliseconds = 15_000
+  private static let waitMilliseconds = 8_000
 
   private typealias Member = JSONValue.Member
 
@@ -46,13 +46,17 @@ extension AdminService {
         ("rejected", 409, "refused; generation \(outcome.generation) stays in force")
       case .stopped: ("stopped", 409, "the process is stopping")
       }
-    return .json(
-      .object([
-        Member("result", .text(result)), Member("message", .text(message)),
-        Member("generation", .count(outcome.generation)),
-        Member("changes", .array(changes.map { .text($0) })),
-        Member("problems", .array(outcome.problems.map { .text($0.description) })),
-      ]), status: status)
+    var members = [
+      Member("result", .text(result)), Member("message", .text(message)),
+      Member("generation", .count(outcome.generation)),
+      Member("changes", .array(changes.map { .text($0) })),
+      Member("problems", .array(outcome.problems.map { .text($0.description) })),
+    ]
+    if status >= 400 {
+      let lines = [message] + outcome.problems.map(\.description)
+      members.append(Member("error", .text(lines.joined(separator: "\n"))))
+    }
+    return .json(.object(members), status: status)
   }
 
   private static func note(
