@@ -45,9 +45,12 @@ public struct Preflight: Sendable {
   }
 
   /// The same for a process that serves already.
-  /// - Parameter own: addresses that it listens on, which are left alone.
+  /// - Parameters:
+  ///   - own: addresses that it listens on, which are left alone.
+  ///   - isServing: it has the address of its admin server, which no reload changes.
   static func run(
-    _ configuration: ProxyConfiguration, binding: Bool, own: [SocketAddress]
+    _ configuration: ProxyConfiguration, binding: Bool, own: [SocketAddress],
+    isServing: Bool = false
   ) -> (preflight: Preflight?, problems: [Problem]) {
     var problems: [Problem] = []
     var addresses: [SocketAddress] = []
@@ -69,7 +72,7 @@ public struct Preflight: Sendable {
         upstream.servers.map { resolve($0.address, $0.location, false, &problems) })
     }
     if let audit = configuration.audit { check(audit, &problems) }
-    if let admin = configuration.admin { check(admin, binding, &problems) }
+    if let admin = configuration.admin { check(admin, binding && !isServing, &problems) }
     if problems.contains(where: { $0.severity == .error }) { return (nil, problems) }
     return (
       Preflight(

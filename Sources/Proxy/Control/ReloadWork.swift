@@ -73,7 +73,7 @@ struct ReloadWork: ~Copyable {
     defer { if Self.hasErrors(problems) { followFiles(alsoOf: wanted) } }
     problems += fixedSettings(wanted)
     let (checked, findings) = Preflight.run(
-      wanted, binding: true, own: preflight.listenerAddresses)
+      wanted, binding: true, own: preflight.listenerAddresses, isServing: true)
     problems += findings
     if let problem = AuditRoom.problem(wanted) { problems.append(problem) }
     if users.contains(where: \.isFull) { problems.append(Self.tooManyGenerations) }
