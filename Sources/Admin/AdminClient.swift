@@ -17,7 +17,7 @@ package struct AdminClient: Sendable {
   package init(_ address: SocketAddress) { self.address = address }
 
   /// In milliseconds, for each call: a drain or a status takes none of it.
-  private static let patience = 10_000
+  private static let waitMilliseconds = 10_000
   /// In bytes: more than a thousand servers need.
   private static let responseMaximum = 64 << 20
 
@@ -36,7 +36,7 @@ package struct AdminClient: Sendable {
   ) throws(AdminClientFailure) -> AdminResponse {
     let descriptor: Int32
     do throws(SystemFailure) {
-      descriptor = try ControlSockets.connect(address, milliseconds: Self.patience)
+      descriptor = try ControlSockets.connect(address, milliseconds: Self.waitMilliseconds)
     } catch {
       throw AdminClientFailure(
         description: "cannot connect to \(address): \(String(cString: strerror(error.code)))")

@@ -68,7 +68,10 @@ package final class AdminServer: Sendable {
           connections.remove(at: i)
         }
       }
-      if ready.last ?? 0 != 0 { accept(&connections, now) }
+      if ready.last ?? 0 != 0 {
+        // An answer may have taken its time.
+        accept(&connections, SystemClock.monotonicNanoseconds())
+      }
     }
     for connection in connections { close(connection.descriptor) }
     close(listener)
@@ -90,8 +93,11 @@ package final class AdminServer: Sendable {
   private func accept(_ connections: inout [AdminConnection], _ now: Int64) {
     let descriptor = ControlSockets.accept(listener)
     guard descriptor >= 0 else {
-      // Out of descriptors: the connection stays in the queue, and must not keep the thread busy.
-      if errno == EMFILE || errno == ENFILE { Pause.microseconds(100_000) }
+      // Out of descriptors or memory: the connection stays in the queue, and must not keep the thread busy.
+      switch errno {
+      case EAGAIN, EINTR, ECONNABORTED: break
+      default: Pause.microseconds(100_000)
+      }
       return
     }
     guard isTCP || ControlSockets.isTrusted(descriptor, group: group) else {

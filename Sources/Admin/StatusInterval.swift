@@ -62,21 +62,27 @@ package struct StatusInterval: Sendable {
   /// Responses per second of a class, of all listeners.
   package func responses(_ name: String) -> Double {
     let old = before["listeners"]?.items ?? []
-    return (status["listeners"]?.items ?? []).enumerated().reduce(0) { sum, pair in
-      sum
-        + grown(
-          pair.element, pair.offset < old.count ? old[pair.offset] : nil, ["responses", name])
+    return (status["listeners"]?.items ?? []).reduce(0) { sum, listener in
+      // One that has come with a reload brings what it had before it went.
+      let earlier = old.first { $0["address"] == listener["address"] }
+      guard earlier != nil || before == .null else { return sum }
+      return sum + grown(listener, earlier, ["responses", name])
     } / seconds
   }
 
   // MARK: Latency
 
-  private static func counts(_ status: JSONValue, _ name: String) -> [Double] {
+  /// By how much the buckets of all upstreams have grown, each one's by itself.
+  private func growth(_ name: String) -> [Double] {
     var sums: [Double] = []
+    let old = before["upstreams"]?.items ?? []
     for upstream in status["upstreams"]?.items ?? [] {
+      let earlier = old.first { $0["name"] == upstream["name"] }
+      guard earlier != nil || before == .null else { continue }
+      let counts = earlier?[name]?["counts"]?.items ?? []
       for (i, count) in (upstream[name]?["counts"]?.items ?? []).enumerated() {
         if i == sums.count { sums.append(0) }
-        sums[i] += count.double ?? 0
+        sums[i] += max(0, (count.double ?? 0) - (i < counts.count ? counts[i].double ?? 0 : 0))
       }
     }
     return sums
@@ -84,7 +90,7 @@ package struct StatusInterval: Sendable {
 
   /// A percentile, in seconds, of what all upstreams took; nil without a request.
   package func percentile(_ share: Double, of name: String = "duration") -> Double? {
-    percentile(share, Self.counts(status, name), Self.counts(before, name))
+    percentile(share, growth(name), [])
   }
 
   /// The same of the audit log's commits.

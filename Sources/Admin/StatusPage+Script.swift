@@ -103,9 +103,12 @@ extension StatusPage {
       return bounds[bounds.length - 1];
     };
     const difference = (now, old) => now.map((value, i) => grown(value, old && old[i]));
-    const together = (status, name) => {
+    const together = (status, old, name) => {
       const counts = [];
-      for (const upstream of status.upstreams) upstream[name].counts.forEach((n, i) => counts[i] = (counts[i] || 0) + n);
+      for (const upstream of status.upstreams) {
+        const before = old.upstreams.find(other => other.name === upstream.name);
+        if (before) difference(upstream[name].counts, before[name].counts).forEach((n, i) => counts[i] = (counts[i] || 0) + n);
+      }
       return counts;
     };
     const answers = responses => sum(CLASSES.map(name => responses[name]));
@@ -143,11 +146,14 @@ extension StatusPage {
     function figures(s, span, old) {
       const rate = name => grown(s.totals[name], old.totals[name]) / span;
       const bounds = s.latency_bounds_seconds;
-      const counts = difference(together(s, "duration"), together(old, "duration"));
-      const first = difference(together(s, "first_byte"), together(old, "first_byte"));
+      const counts = together(s, old, "duration");
+      const first = together(s, old, "first_byte");
       const classes = {};
       for (const name of CLASSES) {
-        classes[name] = sum(s.listeners.map((l, i) => grown(l.responses[name], old.listeners[i] && old.listeners[i].responses[name]))) / span;
+        classes[name] = sum(s.listeners.map(l => {
+          const before = old.listeners.find(other => other.address === l.address);
+          return before ? grown(l.responses[name], before.responses[name]) : 0;
+        })) / span;
       }
       const p50 = quantile(0.5, counts, bounds), p99 = quantile(0.99, counts, bounds);
       plots.rate.add({requests: rate("requests"), retries: rate("retries")});

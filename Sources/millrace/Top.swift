@@ -35,6 +35,8 @@ struct Top: ParsableCommand {
   }
 
   mutating func run() throws {
+    // Who reads along may have read enough.
+    signal(SIGPIPE, SIG_IGN)
     let client = try place.client()
     var before = try status(client)
     let terminal = isatty(1) == 1 && isatty(0) == 1 ? Terminal() : nil

@@ -56,6 +56,14 @@ struct TopViewTests {
     #expect(StatusInterval(from: nil, to: .null).percentile(0.5) == nil)
   }
 
+  @Test("what a reload brings back has not grown by all that it had before")
+  func broughtBack() {
+    let found = StatusInterval(
+      from: status(1_000_000_000, requests: 0, name: "other"),
+      to: status(2_000_000_000, requests: 100, counts: "[100,0,0]", name: "web"))
+    #expect(found.percentile(0.5) == nil)
+  }
+
   @Test("percentiles lie within their bucket, and beyond the last bound at it")
   func percentiles() throws {
     #expect(try #require(interval.percentile(0.5)) == 0.001)

@@ -15,6 +15,7 @@ import unittest
 from harness import configuration, ports, settings, wire
 from harness.admin import Admin, with_admin
 from harness.case import SystemCase, on_both_engines
+from harness.http2server import Server, answer_all
 from harness.proxy import run_to_end
 
 
@@ -129,6 +130,21 @@ class AdminServer(SystemCase):
         proxy.settle({"upstream_idle": 1, "exchanges": 0})
         admin.post("/server", {"server": name, "state": "maintenance"})
         proxy.settle({"upstream_idle": 0, "upstream_connections": 0})
+
+    def test_maintenance_ends_connections_that_are_shared(self):
+        server = Server(answer_all)
+        self.addCleanup(server.close)
+        proxy, admin = self.started(
+            server.port, upstream={"protocol": "h2c", "timeouts": {"idle": "60s"}})
+        name = f"origin/127.0.0.1:{server.port}"
+        for connections in (1, 2):
+            self.assertEqual(self.fetch(proxy).status, 200)
+            proxy.settle({"upstream_connections": 1, "exchanges": 0})
+            admin.post("/server", {"server": name, "state": "maintenance"})
+            proxy.settle({"upstream_connections": 0})
+            self.assertEqual(self.fetch(proxy).status, 503)
+            admin.post("/server", {"server": name, "state": "up"})
+            self.assertEqual(server.connections, connections)
 
     def test_a_server_that_cannot_be_reached_is_shown_as_down(self):
         origin, gone = self.start_origin(), ports.free_port()

@@ -6,8 +6,9 @@ import MillraceEngine
 import Synchronization
 
 extension AdminService {
-  /// How long an answer waits: names are resolved and files read meanwhile. Beyond it the reload goes on.
-  private static let waitMilliseconds = 8_000
+  /// How long an answer waits; others wait behind it. Beyond it the reload goes on: names may take long to be
+  /// resolved.
+  private static let waitMilliseconds = 1_000
 
   private typealias Member = JSONValue.Member
 

@@ -27,6 +27,7 @@ extension ProxyConfiguration {
     members += [
       Member("limits", limits.document), Member("via", viaDocument),
       Member("drain", .object([Member("deadline", duration(drain.deadlineNanoseconds))])),
+      Member("reload", .object([Member("watch", .boolean(reload.watch))])),
     ]
     return .object(members)
   }

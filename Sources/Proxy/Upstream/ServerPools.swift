@@ -67,7 +67,8 @@ private struct ServerIdentity: Hashable {
     self.upstream = Array(upstream.name.raw)
     self.server = Array(server.text.raw)
     origin = upstream.origin.map { "\($0)" } ?? ""
-    addresses = server.addresses.map { "\($0)" }.joined(separator: " ")
+    // In no order: a resolver gives them in another one each time.
+    addresses = server.addresses.map { "\($0)" }.sorted().joined(separator: " ")
     tls = upstream.tls.map { Int(bitPattern: $0.toOpaque()) } ?? 0
     name = upstream.tls == nil ? [] : Array(server.host.raw)
   }

@@ -88,6 +88,14 @@ extension Upstreams {
       let server = upstream.pointee.servers[Int(state.pointee.place)]
       guard server.admission.admission == .maintenance else { continue }
       while state.pointee.idleHead >= 0 { close(self[UInt32(state.pointee.idleHead)], &loop) }
+      // Shared ones end with their last stream.
+      var slot = state.pointee.sharedHead
+      while slot >= 0 {
+        let u = self[UInt32(slot)]
+        slot = u.pointee.idleNext
+        unlinkShared(u)
+        retire(u, &loop)
+      }
     }
   }
 

@@ -79,10 +79,10 @@ extension Worker where E: ~Copyable {
     counters[.auditRecords] = Int(truncatingIfNeeded: log.records)
     counters[.auditCommits] = Int(truncatingIfNeeded: log.commits)
     counters[.tunnelsOpen] = relay.openTunnels
+    publishServers()
     counters[.publishedResponses] = counters.responses
     counters[.publishedAt] = Int(truncatingIfNeeded: relay.loop.engine.now)
     counters.block.endPublication()
-    publishServers()
   }
 
   /// What the servers of the current plan are doing. Two of one name share their figures.
@@ -90,12 +90,14 @@ extension Worker where E: ~Copyable {
     let counters = relay.loop.counters
     let states = relay.upstreams.pools.states(relay.loop.plan.window)
     for state in states {
-      counters[server: state.pointee.row, .active] = 0
-      counters[server: state.pointee.row, .idle] = 0
-    }
-    for state in states {
-      counters[server: state.pointee.row, .active] += state.pointee.active
-      counters[server: state.pointee.row, .idle] += state.pointee.idleCount
+      // Whoever reads meanwhile shall not see a part of a sum.
+      var (active, idle) = (0, 0)
+      for other in states where other.pointee.row == state.pointee.row {
+        active += other.pointee.active
+        idle += other.pointee.idleCount
+      }
+      counters[server: state.pointee.row, .active] = active
+      counters[server: state.pointee.row, .idle] = idle
     }
   }
 
