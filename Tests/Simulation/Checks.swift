@@ -186,7 +186,8 @@ extension ProxyRun {
     }
     guard script.outcome == .served || script.isSettled else { return nil }
     if !entry.hasExchange && !(entry.hasBegin && entry.hasEnd) {
-      return "the client of \(script.id) saw a whole response whose end no record tells of"
+      return "the client of \(script.id) saw a whole response whose end no record tells of: "
+        + "begin=\(entry.hasBegin) abort=\(entry.hasAbort) ending=\(entry.ending)"
     }
     if entry.status != script.status {
       return "\(script.id) was answered \(script.status), its record says \(entry.status)"

@@ -16,6 +16,7 @@ from harness import certificates, configuration, http2, ports, settings, wire
 from harness.auditlog import AuditLog
 from harness.case import SystemCase, on_both_engines
 from harness.crowd import Askers
+from harness.http2server import Server
 from harness.proxy import is_listening, run_to_end
 from test_37_tunnels import websocket
 
@@ -146,6 +147,78 @@ class Connections(ReloadCase):
         for connection in tunnels:
             connection.close()
         proxy.settle({"plans": 1})
+
+
+class SlowToGreet(Server):
+    """Its handshakes wait."""
+
+    def __init__(self, **options):
+        self.greets_now = threading.Event()
+        super().__init__(**options)
+
+    def _serve(self, sock):
+        self.greets_now.wait(settings.HANG)
+        super()._serve(sock)
+
+
+@on_both_engines
+class SharedConnections(ReloadCase):
+    """Connections of HTTP/2 to servers outlive the exchange that they were made for, and its plan."""
+
+    def setUp(self):
+        super().setUp()
+        self.server = SlowToGreet(tls=True)
+        self.addCleanup(self.server.close)
+        self.addCleanup(self.server.greets_now.set)
+        self.config = self.settings_for(self.server.port, upstream={
+            "protocol": "auto",
+            "tls": {"ca": str(certificates.authority().certificate), "server_name": "site.test"}})
+
+    def begin(self, proxy, count=1):
+        """Requests whose connection is still being made."""
+        started = [self.connect(proxy).send(wire.get()) for _ in range(count)]
+        proxy.settle({"exchanges": count})
+        return started
+
+    def finish(self, proxy, started):
+        self.server.greets_now.set()
+        for connection in started:
+            self.assertEqual(connection.response().status, 200)
+        return started
+
+    def test_a_connection_that_is_made_while_the_plan_changes_serves_the_next_ones(self):
+        proxy = self.start_proxy(self.config)
+        started = self.begin(proxy, 3)
+        self.config["via"] = "one"
+        self.reload(proxy, self.config)
+        kept = self.finish(proxy, started)
+        for number in range(8):
+            for connection in kept:
+                self.assertEqual(connection.send(wire.get()).response().status, 200)
+            # The plan that the connection was made on is gone, and others take its place.
+            self.config["via"] = f"other-{number}"
+            self.reload(proxy, self.config)
+        for connection in kept:
+            connection.close()
+        proxy.settle({"exchanges": 0, "connections": 0, "plans": 1})
+        origin = self.start_origin()
+        self.config["upstreams"]["origin"] = configuration.upstream(origin.port)
+        self.reload(proxy, self.config)
+        self.assertEqual(self.fetch(proxy).status, 200)
+        proxy.settle({"exchanges": 0, "upstream_connections": 1})
+
+    def test_a_server_that_is_gone_when_its_connection_is_made(self):
+        proxy = self.start_proxy(self.config)
+        started = self.begin(proxy, 2)
+        origin = self.start_origin()
+        self.config["upstreams"]["origin"] = configuration.upstream(origin.port)
+        self.reload(proxy, self.config)
+        kept = self.finish(proxy, started)
+        for connection in kept:
+            self.assertEqual(connection.send(wire.get()).response().status, 200)
+            connection.close()
+        # It ends with the requests that it was made for.
+        proxy.settle({"exchanges": 0, "connections": 0, "upstream_connections": 1, "plans": 1})
 
 
 @on_both_engines
@@ -282,6 +355,19 @@ class Listeners(ReloadCase):
         lasting.close()
         self.assertEqual(self.fetch(proxy, port=stays).body, b"new")
         proxy.settle({"connections": 0, "plans": 1})
+
+    def test_a_listener_that_goes_lets_its_plan_go_where_connections_are_placed_by_queue(self):
+        origin = self.start_origin()
+        config = self.settings_for(origin.port, workers=2)
+        config["placement"] = "queue"
+        first = list(config["listeners"])
+        config["listeners"] = [*first, configuration.listener(ports.free_port(), name="second")]
+        proxy = self.start_proxy(config)
+        self.assertEqual(self.fetch(proxy).status, 200)
+        config["listeners"] = first
+        self.reload(proxy, config)
+        proxy.settle({"plans": 2, "connections": 0})
+        self.assertEqual(self.fetch(proxy).status, 200)
 
     def test_tls_is_added_to_a_port_and_taken_away(self):
         proxy = self.two_origins()

@@ -59,6 +59,7 @@ struct ReloadWork: ~Copyable {
     let result = reload(for: reloader, &problems)
     let outcome = ReloadOutcome(result, generation: maker.generation, problems: problems)
     log(outcome, reason)
+    if case .stopped = result { return outcome }
     notifier?.send("READY=1", "STATUS=\(outcome.status)")
     return outcome
   }
@@ -106,11 +107,14 @@ struct ReloadWork: ~Copyable {
         wanted, checked.listenerAddresses, known: known, workers: board.count,
         limit: descriptorLimit, &problems)
     else { return .rejected }
+    let opened = ListenerSockets(sockets)
+    // The drain has begun meanwhile.
+    if reloader.isStopping { return .stopped }
     // Slots are made for as many.
     var fitted = wanted
     fitted.limits.connections = min(wanted.limits.connections, started.limits.connections)
     let generation = maker.make(
-      fitted, checked, contexts, sockets: ListenerSockets(sockets))
+      fitted, checked, contexts, sockets: opened)
     board.install(generation)
     reloader.note(generation.number, checked.listenerAddresses)
     announce(wanted, checked, known)

@@ -149,6 +149,7 @@ extension Relay where E: ~Copyable {
     t.pointee.unsent.clear()
     u.pointee.outgoing.clear()
     guard perform(x, x.pointee.state.requestSendFailed()) else { return }
+    if x.pointee.bulk.isDraining { beginPassing(x) }
     if let channel = t.pointee.tls, channel.pointee.isStalled {
       // Nothing more is said on it; what the server has sent is still read.
       resumeDecrypting(u, channel)

@@ -48,6 +48,9 @@ extension Upstreams {
     loop.counters[server: state.pointee.row, .requests] += 1
     if !anew, let u = takeIdle(state, &loop) {
       state.pointee.active += 1
+      // It may be of a newer plan than the exchange, which is the one that holds its own until `release`.
+      u.pointee.group = group
+      u.pointee.server = server
       u.pointee.phase = .assigned
       u.pointee.exchange = Int32(bitPattern: exchange)
       u.pointee.transport.deadline = .max

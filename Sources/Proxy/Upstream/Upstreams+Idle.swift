@@ -111,8 +111,17 @@ extension Upstreams {
 extension Upstreams {
   // MARK: The shared connections of a server
 
+  /// Makes a connection known to those that ask for its server. From here on it is of the newest plan that has
+  /// the server, as `adoptShared` keeps it: it may outlive the exchange that it was made for, and so the plan
+  /// of that. Of a server that no plan has any more it ends with its last stream.
   mutating func linkShared(_ u: UpstreamPointer) {
     let state = server(of: u)
+    guard state.pointee.group >= 0 else {
+      http2[u.pointee.slot].pointee.isEnding = true
+      return
+    }
+    u.pointee.group = state.pointee.group
+    u.pointee.server = state.pointee.place
     let slot = Int32(u.pointee.slot)
     u.pointee.idlePrevious = -1
     u.pointee.idleNext = state.pointee.sharedHead

@@ -98,14 +98,15 @@ extension Upstreams {
     http2[u.pointee.slot].pointee.ping.heard(loop.engine.now)
     detach(u)
     u.pointee.kind = .http2
+    // Its stream is of the plan that the exchange is on.
+    let (group, server) = (u.pointee.group, u.pointee.server)
     linkShared(u)
-    server(of: u).pointee.choosesHTTP2 = true
+    pools.server(group, server).pointee.choosesHTTP2 = true
     u.transport.pointee.deadline = .max
     guard flushShared(u, &loop) else {
       noteLost(u)
       return nil
     }
-    let (group, server) = (u.pointee.group, u.pointee.server)
     let made =
       asksTunnel
       ? awaitSettings(exchange, group, server, on: u, &loop)

@@ -127,7 +127,10 @@ struct Listeners: ~Copyable {
   /// Lets listeners accept again that have rested for long enough.
   @inline(__always)
   mutating func retry<E: Engine & ~Copyable>(now: Int64, _ engine: inout E) {
-    for i in 0..<count where listeners[i].retryAt <= now { startAccepting(i, &engine) }
+    // One that has ended waits for `takeEnded`.
+    for i in 0..<count where listeners[i].retryAt <= now && listeners[i].held == nil {
+      startAccepting(i, &engine)
+    }
   }
 
   /// The index in `LivePlan` of the listener that a connection came by.
@@ -218,7 +221,7 @@ struct Listeners: ~Copyable {
   /// Accepts no more, apart from what the kernel has accepted already.
   mutating func stop() {
     isStopped = true
-    for i in 0..<count { listeners[i].retryAt = .max }
+    for i in 0..<count where listeners[i].held == nil { listeners[i].retryAt = .max }
   }
 
   /// Ends a listener's accept; behind `stop` or `beginEnd`.
