@@ -623,3 +623,27 @@ class Audited(HTTP2Case):
 
 if __name__ == "__main__":
     unittest.main()
+
+
+@on_both_engines
+class Surplus(SystemCase):
+    def test_bytes_behind_a_response_wait_for_no_window(self):
+        """A client that has closed its window gets the whole of what has no content, and so does the record."""
+        log = AuditLog(self.folder / "audit")
+
+        def script(served):
+            served.request()
+            served.send(b"HTTP/1.1 204 No Content\r\n\r\nsurplus")
+            served.socket.recv(1)
+
+        origin = self.start_origin(script)
+        config = self.settings_for(
+            origin.port, audit={"directory": str(log.directory), "durability": "before_response"})
+        config["listeners"][0]["http_versions"] = ["h2", "http/1.1"]
+        proxy = self.start_proxy(config)
+        with Client(proxy.port, window=0) as client:
+            stream = client.open("/surplus")
+            self.assertEqual(client.response(stream).status, 204)
+        proxy.settle({"exchanges": 0, "connections": 0})
+        proxy.stop()
+        self.assertIn(log.ending_of("/surplus"), (["exchange"], ["begin", "end"]))

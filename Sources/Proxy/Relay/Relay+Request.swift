@@ -124,7 +124,7 @@ extension Relay where E: ~Copyable {
     while true {
       // With all bytes used the decoder is still asked: it may know that this was the end.
       guard loop.prepare(&u.pointee.outgoing),
-        offset == slice.count
+        offset == slice.count || x.pointee.request.body.isComplete
           || (u.pointee.outgoing.hasRoomForChunk() && x.pointee.state.requestFlow.hasRoom)
       else {
         slice.dropPrefix(offset)
@@ -134,7 +134,7 @@ extension Relay where E: ~Copyable {
         return isWanted ? .blocked : .failed
       }
       var end = slice.count
-      if offset < end {
+      if offset < end && !x.pointee.request.body.isComplete {
         let limit = upstreams.contentLimit(u)
         if limit == 0 {
           slice.dropPrefix(offset)

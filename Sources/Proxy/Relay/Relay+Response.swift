@@ -165,7 +165,8 @@ extension Relay where E: ~Copyable {
     reading: while x.pointee.state.response == .relaying {
       // With all bytes used the decoder is still asked: it may know that this was the end.
       var end = slice.count
-      if offset < slice.count {
+      // What stands behind the end waits for no window and no room: the response is whole.
+      if offset < slice.count && !x.pointee.response.body.isComplete {
         let limit = downstreams.contentLimit(x.pointee.downstream, x.pointee.request)
         if limit == 0 {
           slice.dropPrefix(offset)
