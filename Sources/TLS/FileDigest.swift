@@ -2,7 +2,6 @@
 // an inode says so of a file that was copied over, or that a link leads to.
 
 import COpenSSL
-import Glibc
 
 /// Digests of files.
 public enum FileDigest {
@@ -10,16 +9,21 @@ public enum FileDigest {
   public static func of(_ path: String) -> [UInt8] {
     guard OpenSSLLibrary.isReady, let context = EVP_MD_CTX_new() else { return [] }
     defer { EVP_MD_CTX_free(context) }
-    // O_NONBLOCK: opening a FIFO would wait for a writer, open(2).
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-    guard descriptor >= 0, EVP_DigestInit_ex(context, EVP_sha256(), nil) == 1 else { return [] }
-    defer { close(descriptor) }
+    guard let file = BIO_new_file(path, "rb"), EVP_DigestInit_ex(context, EVP_sha256(), nil) == 1
+    else {
+      ERR_clear_error()
+      return []
+    }
+    defer { BIO_free(file) }
     var room = [UInt8](repeating: 0, count: 1 << 16)
     while true {
-      let got = room.withUnsafeMutableBytes { read(descriptor, $0.baseAddress, $0.count) }
-      if got < 0 { return [] }
+      let got = BIO_read(file, &room, Int32(room.count))
+      if got < 0 {
+        ERR_clear_error()
+        return []
+      }
       if got == 0 { break }
-      guard EVP_DigestUpdate(context, room, got) == 1 else { return [] }
+      guard EVP_DigestUpdate(context, room, Int(got)) == 1 else { return [] }
     }
     var digest = [UInt8](repeating: 0, count: Int(EVP_MAX_MD_SIZE))
     var count: UInt32 = 0
