@@ -72,6 +72,25 @@ struct ServerFloodTests {
     #expect(server.session.failure == nil)
   }
 
+  @Test(
+    "A window that has come to pieces is no flood while content goes through it; tiny pieces alone are",
+    arguments: [(5_000, true), (0, false)])
+  func windowInPieces(large: Int, lives: Bool) {
+    var server = ServerHarness()
+    server.hear(ServerHarness.hello + postFrame(1))
+    let stream = server.places[1]!
+    server.session.takeWindow(stream, server.session.window(stream))
+    // A client that gives back what it has read, frame by frame: what was a small piece once stays one.
+    for _ in 0..<5_000 {
+      for piece in [large, 30, 30, 30] where piece > 0 && server.session.failure == nil {
+        let increment = number(UInt32(piece))
+        server.hear(frame(8, increment) + frame(8, stream: 1, increment))
+        if server.session.failure == nil { server.session.takeWindow(stream, piece) }
+      }
+    }
+    #expect((server.session.failure == nil) == lives)
+  }
+
   @Test("A client that does not read what it is owed is not read either")
   func unreadAcknowledgements() {
     var server = ServerHarness()

@@ -162,6 +162,7 @@ extension HTTP2Endpoint {
     sendWindow -= count
     // A piece that uses a window up is as large as its peer wants it to be.
     if count >= Self.usefulPiece || window(stream) > 0 { budget.earn(.content) }
+    budget.earn(bytes: count)
   }
 
   /// DATA that was taken out of the window will not be sent: the connection's bytes are free again.
