@@ -26,6 +26,8 @@ struct AuditReading {
   private(set) var losses = 0
   /// Records of exchanges that do not say whose they were.
   private(set) var nameless = 0
+  /// Exchanges without a path, whose request was not understood, by status.
+  private(set) var pathless: [Int: Int] = [:]
   /// Entries of one run that are finished.
   private var finishedByRun: [String: Int] = [:]
 
@@ -41,6 +43,7 @@ struct AuditReading {
     }
     for (key, entry) in entries where entry.isFinished {
       finishedByRun[String(key.prefix { $0 != "/" }), default: 0] += 1
+      if entry.hasExchange && entry.path.isEmpty { pathless[entry.status, default: 0] += 1 }
     }
   }
 

@@ -147,9 +147,19 @@ extension ProxyRun {
     }
     guard audit.durability == .beforeResponse else { return }
     var missing: [String] = []
+    var pathless = log.pathless
     for script in scripts where !script.isRaw {
       let path = String(script.target.prefix { $0 != "?" })
       let entry = log.entry(path: path)
+      // More fields than are read: the record does not say of what.
+      if entry == nil, script.sawHead, script.outcome == .refused(label: "too_many_fields") {
+        pathless[script.status, default: 0] -= 1
+        if pathless[script.status]! < 0 {
+          missing.append(
+            "the client of \(script.id) saw \(script.status), and no record tells of it")
+        }
+        continue
+      }
       if let text = contradiction(script, entry) { missing.append(text) }
     }
     // `when_full: drop` may have let some go unrecorded, which are counted.
