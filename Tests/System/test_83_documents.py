@@ -84,6 +84,10 @@ class Reference(unittest.TestCase):
             self.assertEqual(len(row), 5, row)
             self.assertTrue(all(row), row)
 
+    def test_the_guide_repeats_no_table_of_keys(self):
+        text = (DOCS / "configuration.md").read_text("utf-8")
+        self.assertEqual(rows(text, ["key", "type and range", "default", "meaning"]), [])
+
     def test_a_key_without_a_description_is_an_error(self):
         del self.schema["properties"]["workers"]["description"]
         with self.assertRaisesRegex(self.module.SchemaError, "workers: has no description"):
