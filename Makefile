@@ -9,7 +9,7 @@ TOOLS := .build/test-tools
 FORMATTED = $(wildcard Package.swift Sources Tests Examples/Package.swift Examples/Sources)
 
 .PHONY: help bootstrap demo demo-refused test test-unit test-system test-features test-refused clients test-steady test-snippets test-teardown test-instructions test-sanitizers check build \
-  release examples docs format lint bench bench-forwarder bench-engine bench-features bench-load bench-lab simulate clean
+  release examples docs reference format lint bench bench-forwarder bench-engine bench-features bench-load bench-lab simulate clean
 
 help: ## list the targets
 	@printf 'Millrace: make TARGET\n\n'
@@ -83,6 +83,9 @@ release: ## optimised build of the proxy, Swift's libraries in it; prints where 
 examples: ## build the examples of the library (Examples/)
 	@rm -f Examples/.build/debug.yaml # or files that are new in the library would not be seen
 	@$(SWIFT) build --package-path Examples
+
+reference: ## write docs/configuration-reference.md from the JSON Schema
+	@scripts/configuration-reference
 
 docs: ## the documentation of the library, as a site in .build/docs
 	@scripts/docs

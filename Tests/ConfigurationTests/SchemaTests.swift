@@ -191,7 +191,7 @@ struct DocumentationTests {
 
   @Test("every key has its row with its default and its range, and there is no other row")
   func tables() throws {
-    let text = try content("docs/configuration.md")
+    let text = try content("docs/configuration-reference.md")
     for ((shape, _), heading) in zip(allShapes, Self.headings) {
       let rows = Self.rows(heading, in: text)
       #expect(rows.map { $0[0] } == shape.keys.map { "`\($0.name)`" }, "\(heading)")

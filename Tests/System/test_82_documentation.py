@@ -28,10 +28,10 @@ class Documented(SystemCase):
 
     def setUp(self):
         super().setUp()
-        self.port, self.server_port = ports.free_port(), ports.free_port()
+        self.port, self.server_port, self.admin_port = (ports.free_port() for _ in range(3))
         self.shell = documentation.Shell(self.folder, [
             (r"\b8443\b", str(self.port)), (r"\b8080\b", str(self.port)),
-            (r"\b3000\b", str(self.server_port)),
+            (r"\b3000\b", str(self.server_port)), (r"\b9901\b", str(self.admin_port)),
             (r"/var/log/millrace", str(self.folder / "audit")),
             (r"/etc/millrace|/run(?=/)", str(self.folder)),
             # Names that only the reader's network has.
@@ -52,15 +52,17 @@ class Documented(SystemCase):
 
 @on_both_engines
 class FirstMinute(Documented):
-    """README.md from its first configuration to its proof, before a server of each kind."""
+    """docs/getting-started.md from its first configuration to its proof, before a server of each kind; and README.md."""
+
+    FILE = "docs/getting-started.md"
 
     def blocks(self):
-        found = [b for b in documentation.blocks("sh") if b.file == "README.md"]
+        found = [b for b in documentation.blocks("sh") if b.file == self.FILE]
         commands = {block.name: block.commands() for block in found}
         making = next(lines for lines in commands.values() if "openssl" in lines[0])
         trying = next(lines for lines in commands.values() if "millrace run millrace.yaml" in lines)
         without = next(lines for lines in commands.values() if "--from" in lines[0])
-        (file,) = [b for b in documentation.blocks("yaml") if b.file == "README.md"]
+        (file,) = [b for b in documentation.blocks("yaml") if b.file == self.FILE]
         return making, trying, without, file.text
 
     def follow(self, start_server, path="/"):
@@ -103,6 +105,38 @@ class FirstMinute(Documented):
             self.shell.replacements.insert(0, (r"\b3000\b", str(nginx.port)))
 
         self.follow(instead)
+
+    def test_looking_at_it(self):
+        """The lines that ask the admin server, in order, to the last one, which ends the proxy."""
+        making, _, _, text = self.blocks()
+        for line in making:
+            self.shell.start_server(line, self.server_port) if line.startswith(PYTHON) else self.shell.run(line)
+        (self.folder / "millrace.yaml").write_text(
+            f"engine: {self.engine}\n" + self.shell.adapt(text), encoding="utf-8")
+        running = self.shell.start_server("millrace run millrace.yaml", self.port)
+        (block,) = [
+            b for b in documentation.blocks("sh") if b.file == self.FILE and "millrace ctl" in b.text]
+        shown = {line.split(" #")[0].strip(): self.shell.run(line.replace("curl ", "curl -sSf "))
+                 for line in block.commands()}
+        self.assertIn("millrace_requests_total", "".join(shown.values()))
+        self.assertIn(self.engine, next(text for line, text in shown.items() if "ctl status" in line))
+        self.assertEqual(running.wait(settings.HANG), 0, self.shell.logs())
+
+    def test_the_front_page(self):
+        """README.md: its first lines, in order."""
+        (block,) = [
+            b for b in documentation.blocks("sh") if b.file == "README.md" and PYTHON in b.text]
+        running, shown = None, ""
+        for line in block.commands():
+            if line.startswith(PYTHON):
+                self.shell.start_server(line, self.server_port)
+            elif line.startswith("millrace run"):
+                running = self.shell.start_server(f"{line} --engine {self.engine}", self.port)
+            else:
+                shown = self.shell.run(line.replace("curl ", "curl -sSf "))
+        record = json.loads(shown)
+        self.assertEqual((record["method"], record["path"], record["status"]), ("GET", "/", 200))
+        self.assertEqual(self.shell.stop(running), 0, self.shell.logs())
 
 
 class Configurations(Documented):
