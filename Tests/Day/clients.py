@@ -81,14 +81,14 @@ def has_ended(connection):
 class HTTP1(Client):
     """HTTP/1.1, on a connection that is kept, or on a new one for each request."""
 
-    def __init__(self, name, ledger, interval, port, tls=False, keeps=True, obeys_once=False):
+    def __init__(self, name, ledger, interval, port, tls=False, keeps=True, obeys_once=False, is_slow=False):
         super().__init__(name, ledger, interval)
         self.port = port
         self.context = certificates.authority().client() if tls else None
         self.keeps = keeps
         # Goes for good when it is told to leave.
         self.obeys_once = obeys_once
-        self.requests = Requests(name, has_slow=not obeys_once)
+        self.requests = Requests(name, is_slow=is_slow)
         self.connection = None
 
     def turn(self):
@@ -127,10 +127,10 @@ class HTTP2(Client):
 
     BATCH = 4
 
-    def __init__(self, name, ledger, interval, port):
+    def __init__(self, name, ledger, interval, port, is_slow=False):
         super().__init__(name, ledger, interval)
         self.port = port
-        self.requests = Requests(name)
+        self.requests = Requests(name, is_slow=is_slow)
         self.client = None
 
     def turn(self):
@@ -292,6 +292,14 @@ class StreamWire:
             raise wire.Truncated(f"the stream ended, reset {self.stream.reset}, GOAWAY {self.client.goaway}")
         return data
 
+    def rest(self):
+        self.client.until(lambda: self.stream.is_over)
+        assert self.stream.ended, f"reset {self.stream.reset}"
+        return self.stream.content
+
+    def finish_sending(self):
+        self.client.send(http2.frame(http2.DATA, http2.END_STREAM, self.number))
+
     def close(self):
         self.client.close()
 
@@ -336,6 +344,9 @@ class Tunnel(Client):
             if self.is_open:
                 self.websocket.send(CLOSE, b"\x03\xe8")
                 assert self.websocket.receive() == (CLOSE, b"\x03\xe8")
+                # In order: what is cut off would be an `abort` in the audit log.
+                assert self.wire.rest() == b""
+                self.wire.finish_sending()
         except FAULTS as error:
             self.ledger.fail(f"tunnel {self.name}", f"at its end: {error!r}")
         self.wire.close()

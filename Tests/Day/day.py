@@ -13,7 +13,8 @@ import exchanges
 import measures
 from clients import HTTP1, HTTP2, Curl, Tunnel
 from harness import certificates, configuration, ports, settings, wire
-from harness.admin import Admin, series
+from harness.admin import Admin
+from harness.admin import series as metrics_series
 from harness.auditlog import AuditLog
 from harness.proxy import Proxy
 from ledger import Ledger
@@ -131,6 +132,9 @@ class Day:
             HTTP1("seldom", ledger, 1.5, self.port),
             HTTP2("h2-a", ledger, pace * HTTP2.BATCH, self.tls_port),
             HTTP2("h2-b", ledger, pace * HTTP2.BATCH, self.tls_port),
+            # Responses that take a second: some are always in progress.
+            HTTP1("slow", ledger, 1.2, self.port, is_slow=True),
+            HTTP2("slow-h2", ledger, 1.2, self.tls_port, is_slow=True),
             Curl("curl", ledger, 3, self.tls_port),
         ]
         for client in self.clients:
@@ -175,14 +179,17 @@ class Day:
 
     def probe(self, upstream="steady", tls=False, port=None):
         """One request of the campaign's own. - Returns: the response."""
-        self.probes += 1
-        path = f"/{upstream}/probe/{self.probes}/get/100"
-        began = time.monotonic()
         context = certificates.authority().client() if tls else None
         with wire.Wire.connect(
             port or (self.tls_port if tls else self.port), tls=context, name="site.test" if tls else None
         ) as connection:
-            response = connection.send(wire.get(path)).response()
+            return self.exchange(connection, upstream)
+
+    def exchange(self, connection, upstream="steady"):
+        self.probes += 1
+        path = f"/{upstream}/probe/{self.probes}/get/100"
+        began = time.monotonic()
+        response = connection.send(wire.get(path)).response()
         assert (response.status, response.body) == (200, exchanges.content(path)), response
         self.ledger.answer("probe", path, time.monotonic() - began)
         return response
@@ -232,8 +239,9 @@ class Day:
             process.ended_by_test = True
             self.require(code == 0, f"process {process.pid}: exit {code}")
             self.require(process.find("stopped"), f"process {process.pid} did not say that it stopped")
-            done = process.find("upgrade done")
-            behind = process.lines()[process.lines().index(done[0]):] if done else []
+            lines = process.lines()
+            drains = [at for at, line in enumerate(lines) if line.matches("draining", {"reason": "upgrade"})]
+            behind = lines[drains[0]:] if drains else []
             self.require(
                 not [line for line in behind if line.message.startswith("configuration")],
                 f"process {process.pid} reads its configuration though another one serves")
@@ -243,8 +251,9 @@ class Day:
         kinds = {kind: (self.at_rest[kind], now[kind]) for kind in {*now, *self.at_rest} - {"segments"}}
         grown = {kind: pair for kind, pair in kinds.items() if pair[0] != pair[1]}
         self.require(not grown, f"descriptors at rest, before and after: {grown}")
-        self.notes.append(f"descriptors at rest: {sum(self.at_rest.values())}, then {sum(now.values())}")
-        figures = series(self.admin.metrics()[1])
+        self.notes.append(f"descriptors at rest, but for segments of the audit log: {sum(self.at_rest.values()) - self.at_rest['segments']}, "
+            f"then {sum(now.values()) - now['segments']}")
+        figures = metrics_series(self.admin.metrics()[1])
         plans = [value for (name, *_), value in figures.items() if name == "millrace_plans"]
         self.require(set(plans) == {1}, f"configurations in use, by worker: {plans}")
         status = self.admin.json("/status")
@@ -256,6 +265,8 @@ class Day:
         for process in self.processes:
             pid, since = process.pid, self.serving_since[process.pid]
             until = self.replaced_at.get(pid, ended)
+            series = [f"{at - since:.0f}:{size / 2**20:.1f}" for at, size, _ in self.sampler.taken[pid]]
+            self.ledger.write(f"memory of process {pid}, seconds:MiB: {' '.join(series[::5])}")
             first = self.sampler.memory(pid, since + warm, since + 2 * warm)
             last = self.sampler.memory(pid, until - warm, until)
             if first is None or last is None or until - since < 3 * warm:
@@ -287,12 +298,22 @@ class Day:
             code, told = log.verify(*arguments)
             self.require(code == 0, f"audit verify {arguments}: exit {code}: {told}")
         self.notes.append("audit verify: " + " ".join(told.split())[:200])
-        recorded, begun = collections.Counter(), {}
+        recorded, open_records, endings = collections.Counter(), {}, collections.Counter()
         for entry in log.entries():
-            if entry["kind"] in ("exchange", "begin"):
+            kind = entry["kind"]
+            if kind in ("exchange", "begin"):
                 recorded[entry.get("path")] += 1
-            if entry["kind"] == "begin":
-                begun[(entry.get("run") or entry["id"], entry["id"], entry.get("path"))] = None
+            if kind == "segment":
+                run = entry["run"]
+            elif kind == "begin":
+                open_records[(run, entry["id"])] = entry.get("path")
+            elif kind == "end":
+                open_records.pop((run, entry["id"]), None)
+            if kind in ("exchange", "end", "abort", "loss", "recovery"):
+                endings[(kind, entry.get("ending"))] += 1
+        self.require(not open_records, f"{len(open_records)} records have no end: {list(open_records.values())[:5]}")
+        odd = {key: count for key, count in endings.items() if key not in (("exchange", "complete"), ("end", "complete"))}
+        self.require(not odd, f"endings in the audit log: {odd}")
         answered = self.ledger.paths
         tunnels = {tunnel.path: 1 for tunnel in self.tunnels}
         missing = [path for path in {**answered, **tunnels} if recorded[path] == 0]

@@ -33,10 +33,10 @@ class Requests:
 
     SIZES = (0, 1, 128, 1500, 4096, 16_384, 20_000, 100_000)
 
-    def __init__(self, client, has_uploads=True, has_slow=True):
+    def __init__(self, client, has_uploads=True, is_slow=False):
         self.client = client
         self.has_uploads = has_uploads
-        self.has_slow = has_slow
+        self.is_slow = is_slow
         self.numbers = itertools.count()
 
     def __iter__(self):
@@ -45,14 +45,14 @@ class Requests:
     def __next__(self):
         number = next(self.numbers)
         size = self.SIZES[number % len(self.SIZES)]
+        if self.is_slow:
+            path = f"/steady/{self.client}/{number}/slow/{size}"
+            return "GET", path, b"", content(path)
         # What is not safe to repeat goes to servers that nobody kills.
         if self.has_uploads and number % 10 == 3:
             path = f"/steady/{self.client}/{number}/post/{size}"
             return "POST", path, upload(path), upload(path)[::-1]
-        if self.has_slow and number % 25 == 7:
-            path = f"/steady/{self.client}/{number}/slow/{size}"
-        else:
-            path = f"/{'fragile' if number % 3 == 0 else 'steady'}/{self.client}/{number}/get/{size}"
+        path = f"/{'fragile' if number % 3 == 0 else 'steady'}/{self.client}/{number}/get/{size}"
         return "GET", path, b"", content(path)
 
 

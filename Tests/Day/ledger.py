@@ -36,7 +36,8 @@ class Ledger:
         with self.lock:
             self.answered[client] += 1
             self.paths[path] = self.paths.get(path, 0) + 1
-            self.latencies.append(seconds)
+            if "/slow/" not in path:
+                self.latencies.append(seconds)
 
     def repeat(self, client, reason):
         """A request that HTTP allows to be sent again, because the peer says that it has not read it."""

@@ -9,7 +9,8 @@ import traceback
 
 import measures
 from clients import HTTP1
-from harness import configuration, settings, wire
+from harness import certificates, configuration, ports, settings, wire
+from harness.auditlog import AuditLog
 from harness.proxy import Proxy, is_listening, run_to_end
 
 CHANGES = (
@@ -18,14 +19,17 @@ CHANGES = (
 BROKEN = ("syntax", "unknown_key", "missing_upstream", "fixed_key", "certificate", "port_in_use")
 TRIGGERS = ("sighup", "ctl", "watch")
 EVERY_BROKEN = 5
+VERIFICATIONS = 3
+"""Of the audit log while it is written."""
 
 
 def planned(options):
     """[(fraction of the day, step, number)], evenly spread."""
     counts = {
-        "reload": options.reloads, "rotate": options.rotations, "drain": options.drains, "kill": options.kills}
+        "reload": options.reloads, "rotate": options.rotations, "drain": options.drains, "kill": options.kills,
+        "verify": VERIFICATIONS}
     # Beside each other rather than at the same time.
-    offsets = {"reload": 0.5, "rotate": 0.3, "drain": 0.65, "kill": 0.8}
+    offsets = {"reload": 0.5, "rotate": 0.3, "drain": 0.65, "kill": 0.8, "verify": 0.9}
     steps = [
         ((number + offsets[step]) / count, step, number)
         for step, count in counts.items() for number in range(count)]
@@ -47,8 +51,9 @@ class Steps:
         try:
             told = getattr(self, step)(number)
         except Exception as error:  # noqa: BLE001 - all of them are failures
-            self.day.ledger.write(traceback.format_exc())
-            self.day.ledger.fail(f"step {step} {number + 1}", " ".join(str(error).split())[:1500] or repr(error), began)
+            self.day.ledger.write(traceback.format_exc().partition("--- end of the proxy's log")[0])
+            told = str(error).partition("--- end of the proxy's log")[0] or repr(error)
+            self.day.ledger.fail(f"step {step} {number + 1}", " ".join(told.split())[:1500], began)
             return
         self.day.figures[f"{step}s"] += 1
         self.day.ledger.event(f"{step} {number + 1} done after {time.monotonic() - began:.2f} s{told or ''}")
@@ -143,7 +148,6 @@ class Steps:
     # What comes and goes with a reload. Each returns what is to be checked once it is in force.
 
     def listener_added(self, config):
-        from harness import ports
         port = ports.free_port()
         name = f"guest-{self.good}"
         config["listeners"].append(configuration.listener(port, name=name))
@@ -257,6 +261,13 @@ class Steps:
         server.start()
         server.wait_for(lambda state: state["answered"] > 0, "a server that is there again gets nothing")
 
+    # The audit log
+
+    def verify(self, _):
+        """While it is written, its end may be without a seal (3)."""
+        code, told = AuditLog(self.day.audit).verify()
+        assert code in (0, 3), f"exit {code}: {told}"
+
     # Upgrades
 
     def upgrade(self, number):
@@ -269,7 +280,7 @@ class Steps:
         began = time.monotonic()
         new = day.start_process(["run", str(day.file), "--upgrade"], day.options.upgrade_to)
         new.wait_for("upgrade done")
-        old.wait_for("upgrade done")
+        old.wait_for("draining", reason="upgrade")
         seconds = time.monotonic() - began
         assert day.admin.json("/status")["pid"] == new.pid, "the admin socket is not the new process's"
         with day.secure_connection(context, session) as client:
@@ -282,12 +293,10 @@ class Steps:
 
     def session(self):
         """A session of the process that serves."""
-        from harness import certificates
         context = certificates.authority().client()
         with self.day.secure_connection(context) as client:
-            connection = wire.Wire(client)
             # TLS 1.3: the ticket comes behind the handshake.
-            connection.send(wire.get("/steady/session/0/get/0")).response()
+            self.day.exchange(wire.Wire(client))
             return context, client.session
 
     def upgrade_that_fails(self, old):
