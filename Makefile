@@ -8,7 +8,7 @@ SWIFT ?= swift
 TOOLS := .build/test-tools
 FORMATTED = $(wildcard Package.swift Sources Tests Examples/Package.swift Examples/Sources)
 
-.PHONY: help bootstrap demo demo-refused test test-unit test-system test-features test-refused clients test-steady test-snippets test-teardown test-instructions test-sanitizers check build \
+.PHONY: help bootstrap demo demo-refused test test-unit test-system test-features test-refused clients test-steady test-snippets test-teardown test-instructions test-sanitizers test-day check build \
   release examples docs reference format lint bench bench-forwarder bench-engine bench-features bench-load bench-lab simulate clean
 
 help: ## list the targets
@@ -47,6 +47,10 @@ test-refused: bootstrap ## system tests with engine auto, io_uring refused by EP
 clients: ## real clients and servers on both engines, FOLDER=… keeps their packages (needs a network)
 	@$(SWIFT) build -c release --product millrace
 	@Tests/Clients/run $(if $(FOLDER),--folder "$(FOLDER)") $(ARGS)
+
+test-day: ## a day in ten minutes, on each engine: load while all that can be changed is changed; ARGS
+	@$(SWIFT) build -c release --product millrace
+	@Tests/Day/run $(ARGS)
 
 simulate: ## run the proxy in seeded simulations: SEED=1 COUNT=1000; SEED=n COUNT=1 VERBOSE=1 replays one
 	@scripts/simulate "$(or $(SEED),1)" "$(or $(COUNT),1000)" $(VERBOSE)

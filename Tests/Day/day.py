@@ -117,7 +117,8 @@ class Day:
         self.processes.append(process)
         self.serving_since[process.pid] = time.monotonic()
         self.sampler.watch(process.pid)
-        assert process.engine == self.engine, process.tail()
+        expected = settings.EXPECTED_ENGINE if self.engine == "auto" else self.engine
+        assert process.engine == expected, f"{process.engine} instead of {expected}"
         return process
 
     def start_clients(self):
