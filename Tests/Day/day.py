@@ -195,8 +195,8 @@ class Day:
         self.ledger.answer("probe", path, time.monotonic() - began)
         return response
 
-    def wait(self, condition, what):
-        deadline = time.monotonic() + settings.HANG
+    def wait(self, condition, what, limit=settings.HANG):
+        deadline = time.monotonic() + limit
         while not condition():
             assert time.monotonic() < deadline, what
             time.sleep(0.02)
@@ -247,6 +247,9 @@ class Day:
                 not [line for line in behind if line.message.startswith("configuration")],
                 f"process {process.pid} reads its configuration though another one serves")
         now = self.rest()
+        ours = {self.port, self.tls_port, *(server.port for server in self.servers)}
+        left = measures.open_connections(ours)
+        self.require(not left, f"connections at rest, by state: {left}")
         limit = SEGMENTS_OF_WORKER * self.config["workers"]
         self.require(now["segments"] <= limit, f"{now['segments']} segments of the audit log are open")
         kinds = {kind: (self.at_rest[kind], now[kind]) for kind in {*now, *self.at_rest} - {"segments"}}

@@ -3,6 +3,7 @@
 import collections
 import os
 import re
+import signal
 import statistics
 import threading
 import time
@@ -61,8 +62,49 @@ def descriptors(pid, audit):
     return kinds
 
 
-def listening_ports():
-    """Ports on which a socket of this network namespace listens on an IPv4 address."""
+STATES = {1: "ESTABLISHED", 4: "FIN_WAIT1", 5: "FIN_WAIT2", 8: "CLOSE_WAIT", 9: "LAST_ACK", 10: "LISTEN"}
+"""Of include/net/tcp_states.h, those that a socket of a process can be in for long."""
+
+
+def sockets():
+    """(state, local port, remote port) of the TCP sockets over IPv4 in this network namespace. Other than
+    /proc/PID/fd it has those that an io_uring holds as direct descriptors."""
     with open("/proc/net/tcp", encoding="ascii") as table:
-        rows = [line.split() for line in table.readlines()[1:]]
-    return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"}
+        for line in table.readlines()[1:]:
+            _, local, remote, state = line.split()[:4]
+            yield int(state, 16), *(int(end.rpartition(":")[2], 16) for end in (local, remote))
+
+
+def listening_ports():
+    return {local for state, local, _ in sockets() if STATES.get(state) == "LISTEN"}
+
+
+def open_connections(ports):
+    """How many there are with one of these ports at either end, by state."""
+    return dict(collections.Counter(
+        STATES[state] for state, *ends in sockets()
+        if ports & {*ends} and STATES.get(state, "LISTEN") != "LISTEN"))
+
+
+def connections(process):
+    """Of a proxy whose workers may have ended, by one line of counters for each worker that has not; -1: not all of
+    them have answered."""
+    tasks = os.listdir(f"/proc/{process.pid}/task")
+    names = [_name(process.pid, task) for task in tasks]
+    workers = sum(re.fullmatch(r"millrace-\d+", name) is not None for name in names)
+    before = len(process.find("counters"))
+    process.signal(signal.SIGUSR1)
+    deadline = time.monotonic() + 1
+    while len(lines := process.find("counters")[before:]) < workers:
+        if time.monotonic() > deadline:
+            return -1
+        time.sleep(0.02)
+    return sum(int(line["connections"]) for line in lines)
+
+
+def _name(pid, task):
+    try:
+        with open(f"/proc/{pid}/task/{task}/comm", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""

@@ -287,7 +287,8 @@ class Steps:
             assert client.session_reused, "a session of the old process is not resumed"
         day.probe()
         day.ledger.event(f"upgrade {number + 1}: the new process serves; the old one drains")
-        old.settle({"connections": count, "exchanges": count}, limit=60)
+        # Its workers end one by one.
+        day.wait(lambda: measures.connections(old) == count, f"the old process has more than its {count} tunnels", 60)
         day.open_tunnel(("plain", "h2", "tls")[number % 3])
         return f", which serves after {seconds:.2f} s; the old one has {count} tunnels"
 
