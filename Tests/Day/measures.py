@@ -89,6 +89,8 @@ def open_connections(ports):
 def connections(process):
     """Of a proxy whose workers may have ended, by one line of counters for each worker that has not; -1: not all of
     them have answered."""
+    if not process.is_running:
+        return 0
     tasks = os.listdir(f"/proc/{process.pid}/task")
     names = [_name(process.pid, task) for task in tasks]
     workers = sum(re.fullmatch(r"millrace-\d+", name) is not None for name in names)

@@ -13,7 +13,7 @@ from harness import settings
 from harness.case import on_both_engines
 
 DAY = settings.REPOSITORY / "Tests/Day/run"
-SHORT = "--together --minutes 0.5 --reloads 5 --rotations 2 --drains 1 --kills 1".split()
+SHORT = "--together --minutes 0.5 --warm-up 4 --reloads 5 --rotations 2 --drains 1 --kills 1".split()
 
 
 @functools.cache
