@@ -49,14 +49,14 @@ struct ControlOptions: ParsableArguments {
       if json { print(String(decoding: response.content, as: UTF8.self), terminator: "") }
       let error = answer?["error"]?.string ?? "status \(response.status)"
       let hint = answer?["hint"]?.string.map { "; \($0)" } ?? ""
-      Reporting.print("millrace ctl: \(error)\(hint)")
+      Reporting.print("millrace ctl: \(HarmlessText.line(error + hint))")
       throw ExitCode(1)
     }
     guard !json, let answer else {
       print(String(decoding: response.content, as: UTF8.self), terminator: "")
       return
     }
-    print(text(answer))
+    print(HarmlessText.lines(text(answer)))
   }
 }
 
