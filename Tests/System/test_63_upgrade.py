@@ -96,10 +96,12 @@ class UpgradeCase(SystemCase):
     def upgrade(self, old, config=None, **options):
         new = self.spawn(config, **options)
         new.workers = int(new.wait_for("ready")["workers"])
-        line = new.wait_for("upgrade done")
-        self.assertEqual(int(line["replaced"]), old.pid)
-        self.assertEqual(int(old.wait_for("upgrade done")["process"]), new.pid)
+        self.assertEqual(int(new.wait_for("upgrade done")["process"]), old.pid)
+        self.assertEqual(int(old.wait_for("replaced")["process"]), new.pid)
         self.check_engine(new)
+        # It ends when it likes from here on; see assertEnded.
+        old.ended_by_test = True
+        self.addCleanup(old.check_log)
         return new
 
     def assertEnded(self, proxy):
@@ -152,7 +154,7 @@ class Load(UpgradeCase):
                 fresh.wait_until(lambda a: len(a.answered) > before[0] + 50, settings.HANG), fresh.lost)
             self.assertTrue(kept.wait_until(lambda a: len(a.answered) > before[1] + 50, settings.HANG), kept.lost)
             self.assertEcho(tunnel)
-            self.assertEqual(self.admin.json("/status")["process"]["pid"], proxies[-1].pid)
+            self.assertEqual(self.admin.json("/status")["pid"], proxies[-1].pid)
         for old in proxies[1:3]:
             self.assertEnded(old)
         self.assertTrue(first.is_running)
@@ -165,7 +167,7 @@ class Load(UpgradeCase):
             self.assertEqual(requests.finish(), [])
             self.assertGreater(requests.count, 0)
         streams.close()
-        self.assertEqual(streams.connections, 4)
+        self.assertGreaterEqual(streams.connections, 4)
         self.assertEqual(os.stat(local).st_ino, inode)
         self.assertEcho(tunnel, b"to the end")
         tunnel.close()
@@ -282,10 +284,10 @@ class Ends(UpgradeCase):
         proxy = self.begin()
         tunnel = self.open_tunnel(proxy)
         new = self.upgrade(proxy)
-        proxy.signal(signal.SIGTERM)
-        proxy.signal(signal.SIGTERM)
-        proxy.wait()
-        proxy.ended_by_test = True
+        for count in (1, 2):
+            proxy.signal(signal.SIGTERM)
+            proxy.wait_for("draining" if count == 1 else "forced exit", reason="SIGTERM")
+        self.assertEqual(proxy.wait(), 130)
         tunnel.close()
         self.assertServes(new)
         self.assertServes(self.upgrade(new))
@@ -401,9 +403,9 @@ class Failures(UpgradeCase):
             client.close()
             proxy.wait_for("upgrade failed", count=count)
             self.assertServes(proxy)
-        stopped = self.spawn()
-        stopped.kill()
-        self.assertServes(self.upgrade(proxy) if proxy.is_running else stopped)
+        new = self.upgrade(proxy)
+        self.assertEnded(proxy)
+        self.assertServes(new)
 
     def test_what_is_not_a_message_is_refused(self):
         proxy = self.begin()
@@ -444,8 +446,7 @@ class Failures(UpgradeCase):
         program = (
             "import os, socket, sys; os.setgid(65534); os.setuid(65534);"
             "s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.settimeout(20);"
-            "s.connect(sys.argv[1]); s.send(b'MRUP' + bytes([1, 0, 1, 0, 0, 0, 0, 0]));"
-            "sys.stdout.buffer.write(s.recv(65536))")
+            "s.connect(sys.argv[1]); sys.stdout.buffer.write(s.recv(65536))")
         done = subprocess.run(
             [sys.executable, "-c", program, self.path], capture_output=True, timeout=settings.HANG, check=False)
         self.assertIn(b"only root and user 0", done.stdout, done.stderr)

@@ -17,8 +17,19 @@ final class HandoverConversation: Sendable {
     do throws(SystemFailure) {
       try connection.transmit(message.bytes, descriptors)
     } catch {
+      // It may have said why before it went.
+      if error.code == EPIPE, let told = told() { throw told }
       throw HandoverFault("cannot send to the other process: \(error.reason)")
     }
+  }
+
+  private func told() -> HandoverFault? {
+    while let packet = try? connection.receive(limit: HandoverMessage.packetMaximum) {
+      packet.discard()
+      guard let message = try? HandoverMessage(parsing: packet.bytes) else { return nil }
+      if message.kind == .failed { return HandoverFault(message.reason, isTold: true) }
+    }
+    return nil
   }
 
   /// Tells the other side, which may have gone.

@@ -154,7 +154,7 @@ final class HandoverServer: Sendable {
     do throws(HandoverFault) {
       try conversation.transmit(HandoverMessage(.released))
       parts.logger.notice(
-        "upgrade done process=\(process) effect=\"it accepts connections; this process drains\"")
+        "replaced process=\(process) effect=\"it accepts connections; this one drains\"")
     } catch {
       parts.logger.critical(
         """

@@ -64,7 +64,7 @@ extension Supervisor {
           """)
       } else {
         let adopted = upgrade.adopted.prefix(count).count { $0 }
-        logger.notice("upgrade done replaced=\(running.process) sockets=\(adopted)")
+        logger.notice("upgrade done process=\(running.process) sockets=\(adopted)")
       }
       opening.open()
       return true
