@@ -114,11 +114,12 @@ struct Run: ParsableCommand {
     do throws(HandoverFault) {
       return try RunningProcess.ask(configuration)
     } catch {
-      throw Reporting.fail([
+      Reporting.write([
         Reporting.flag(
           "--upgrade", "cannot take the place of the process that runs: \(error)",
           "that process goes on serving, if there is one; its log says more")
       ])
+      throw ExitCode(1)
     }
   }
 
