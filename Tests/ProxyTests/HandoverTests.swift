@@ -192,6 +192,30 @@ struct HandoverTests {
     for number in all { ListeningSocket.close(number) }
   }
 
+  @Test(
+    "a worker has as many sockets as it has room for, and no more",
+    arguments: [
+      Listeners.socketsMaximum - 1, Listeners.socketsMaximum, Listeners.socketsMaximum + 1,
+    ])
+  func room(count: Int) throws {
+    _ = DescriptorLimit.raise()
+    let (address, handed) = try handedOver(count)
+    let preflight = preflight([address], handed)
+    do throws(SystemFailure) {
+      let start = try ListenerOpening.start(preflight, workers: 1, limit: 1 << 20, copies: nil)
+      #expect(count <= Listeners.socketsMaximum)
+      var taken = 0
+      while let number = start?.sockets.take(0, worker: 0) {
+        ListeningSocket.close(number)
+        taken += 1
+      }
+      #expect(taken == count)
+    } catch {
+      #expect(count > Listeners.socketsMaximum && error.code == ENOBUFS)
+      for socket in handed { ListeningSocket.close(socket.number) }
+    }
+  }
+
   @Test("a service manager's socket is shared, and what nobody asks for is closed and told")
   func foreign() throws {
     let own = InheritedSockets.received([try ListeningSocket.open(try Self.loopback())])

@@ -21,7 +21,7 @@ from harness.auditlog import AuditLog
 from harness.case import SystemCase, on_both_engines
 from harness.crowd import Askers
 from harness.proxy import Proxy, is_listening
-from test_37_tunnels import websocket
+from test_37_tunnels import accept, echo, websocket
 from test_62_reload import says
 from test_64_systemd import Manager
 
@@ -225,6 +225,22 @@ class Load(UpgradeCase):
             self.assertEnded(proxy)
             proxy = new
 
+    def test_no_descriptor_is_left_behind(self):
+        proxy = self.begin(workers=2, audit={"directory": str(self.folder / "audit")})
+
+        def own():
+            """But for those of kept connections to the server, of which each worker may have one."""
+            rest = self.warm(proxy)
+            return rest["descriptors"] - rest["upstream_connections"]
+
+        found = [own()]
+        for _ in range(3):
+            new = self.upgrade(proxy)
+            self.assertEnded(proxy)
+            proxy = new
+            found.append(own())
+        self.assertEqual(found, found[:1] * 4)
+
     def test_the_other_engine_takes_over(self):
         proxy = self.begin(workers=2)
         others = [engine for engine in settings.ENGINES if engine != self.engine]
@@ -320,8 +336,9 @@ class Ends(UpgradeCase):
         self.assertTrue(manager.wait_for("STOPPING"))
 
 
-@on_both_engines
-class Failures(UpgradeCase):
+class Speaker(UpgradeCase):
+    """One side of the conversation, by hand."""
+
     def connect_as_new(self):
         client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         client.settimeout(settings.HANG)
@@ -362,6 +379,9 @@ class Failures(UpgradeCase):
             self.assertEqual(len(payload), len(numbers))
             sockets += len(numbers)
 
+
+@on_both_engines
+class Failures(Speaker):
     def test_a_new_one_with_a_bad_configuration(self):
         proxy = self.begin()
         broken = self.spawn(configuration.render(self.config).replace("/", "nowhere", 1) + "\nlistenres: []\n")
@@ -452,3 +472,118 @@ class Failures(UpgradeCase):
         self.assertIn(b"only root and user 0", done.stdout, done.stderr)
         self.assertEqual(proxy.wait_for("upgrade refused")["user"], "65534")
         self.assertServes(proxy)
+
+
+@on_both_engines
+class OldProcesses(Speaker):
+    """A new process, and an old one that does not do its part."""
+
+    def offered(self, then, sockets=1):
+        """A new process that was offered a socket; `then(connection)` plays on after it is ready."""
+        origin = self.start_origin(says(b"here"))
+        self.config = self.settings_for(origin.port)
+        self.admin = with_admin(self, self.config)
+        self.path = self.admin.address.removeprefix("unix:") + ".upgrade"
+        port = int(self.config["listeners"][0]["address"].rpartition(":")[2])
+        with socket.socket() as held, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as old:
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            held.bind(("127.0.0.1", port))
+            held.listen()
+            # Waits in the queue before the new process has the socket.
+            early = self.connect(None, port=port).send(wire.get("/early"))
+            old.bind(self.path)
+            self.addCleanup(pathlib.Path(self.path).unlink, missing_ok=True)
+            old.listen()
+            old.settimeout(settings.HANG)
+            new = self.spawn()
+            connection, _ = old.accept()
+            with connection:
+                connection.settimeout(settings.HANG)
+                self.assertEqual(self.receive(connection)[0], REQUEST)
+                socket.send_fds(connection, [self.message(SOCKETS, b"\0")], [held.fileno()])
+                keys = struct.pack("<q", 0) + os.urandom(80)
+                connection.send(self.message(OFFER, struct.pack("<IIBH", sockets, 1, 0, len(keys)) + keys))
+                then(connection)
+        return new, early
+
+    def await_ready(self, connection):
+        kind, payload, _ = self.receive(connection)
+        self.assertEqual((kind, payload), (READY, b"\1"))
+
+    def test_one_that_is_gone_before_it_lets_go_is_replaced(self):
+        new, early = self.offered(self.await_ready)
+        new.wait_for("ready")
+        new.wait_for("upgrade not confirmed")
+        self.assertEqual(early.response().body, b"here")
+        self.assertServes(new)
+
+    def test_one_that_lets_go_is_replaced(self):
+        def let_go(connection):
+            self.await_ready(connection)
+            connection.send(self.message(RELEASED))
+
+        new, early = self.offered(let_go)
+        new.wait_for("upgrade done")
+        self.assertEqual(early.response().body, b"here")
+        self.assertServes(new)
+
+    def assertGivesUp(self, then, why, **options):
+        new, early = self.offered(then, **options)
+        self.assertEqual(new.wait(), 1)
+        new.ended_by_test = True
+        self.assertIn(why, new.log_path.read_text())
+        early.close()
+        folder = pathlib.Path(self.path).parent
+        self.assertEqual([file.name for file in folder.iterdir() if "next" in file.name], [])
+
+    def test_one_that_goes_on_serving_is_left_alone(self):
+        def refuse(connection):
+            self.await_ready(connection)
+            connection.send(self.message(FAILED, b"the process is draining"))
+
+        self.assertGivesUp(refuse, "the process is draining")
+
+    def test_one_that_offers_what_it_has_not_sent(self):
+        def hear(connection):
+            kind, payload, _ = self.receive(connection)
+            self.assertEqual(kind, FAILED)
+            self.assertIn(b"missing", payload)
+
+        self.assertGivesUp(hear, "descriptors of the offer are missing", sockets=2)
+
+
+@on_both_engines
+class Multiplexed(UpgradeCase):
+    def test_a_tunnel_in_a_stream_outlives_the_drain_and_other_streams_do_not(self):
+        gate = threading.Event()
+        self.addCleanup(gate.set)
+
+        def script(served):
+            while message := served.request():
+                if key := message.get("sec-websocket-key"):
+                    served.send(
+                        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                        b"Sec-WebSocket-Accept: " + accept(key).encode() + b"\r\n\r\n")
+                    return echo(served)
+                if message.target == "/held":
+                    gate.wait(settings.HANG)
+                served.answer(b"here")
+
+        config = self.settings_for(self.start_origin(script).port, drain={"deadline": "0s"})
+        config["listeners"][0]["http_versions"] = ["h2", "http/1.1"]
+        proxy = self.begin(config)
+        with http2.Client(proxy.port) as client:
+            tunnel = client.open(
+                "/", method="CONNECT", ends=False,
+                fields=[(":protocol", "websocket"), ("sec-websocket-version", "13")])
+            client.until(lambda: client.streams[tunnel].status, "no answer")
+            self.assertEqual(client.streams[tunnel].status, 200)
+            held = client.open("/held")
+            client.fetch("/")
+            self.upgrade(proxy)
+            client.until(lambda: client.streams[held].is_over, "the stream goes on")
+            for text in (b"still ", b"there"):
+                client.send(client.pieces(tunnel, text, ends=False))
+            client.until(lambda: bytes(client.streams[tunnel].content) == b"still there", "no echo")
+            self.assertTrue(proxy.is_running)
+        self.assertEnded(proxy)

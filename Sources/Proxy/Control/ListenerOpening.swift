@@ -59,6 +59,15 @@ enum ListenerOpening {
       }
       numbers.append(dealt)
     }
+    for worker in 0..<workers {
+      let count = numbers.reduce(0) { $0 + ($1.count > worker ? $1[worker].count : 0) }
+      guard count <= Listeners.socketsMaximum else {
+        throw SystemFailure(
+          code: ENOBUFS,
+          operation: "serve \(count) sockets with one worker (at most \(Listeners.socketsMaximum); "
+            + "the process before this one had more workers)")
+      }
+    }
     for (socket, isAdopted) in zip(inherited, start.adopted) where !isAdopted {
       ListeningSocket.close(socket.number)
       let isServed = preflight.listenerAddresses.contains {

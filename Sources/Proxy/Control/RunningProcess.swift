@@ -9,7 +9,8 @@ import Synchronization
 
 /// A process that serves, and that this one is to take the place of.
 public final class RunningProcess: Sendable {
-  private let conversation: HandoverConversation
+  /// nil: it is over.
+  private let conversation: Mutex<HandoverConversation?>
   private let offer: HandoverOffer
   /// Its sockets, in the order in which they came; they are this process's as well.
   public let sockets: [InheritedSocket]
@@ -23,7 +24,8 @@ public final class RunningProcess: Sendable {
     _ conversation: HandoverConversation, _ offer: HandoverOffer, _ sockets: [InheritedSocket],
     _ auditLock: Int32?
   ) {
-    self.conversation = conversation
+    self.conversation = Mutex(conversation)
+    process = conversation.peerProcess
     self.offer = offer
     self.sockets = sockets
     self.auditLock = Mutex(auditLock)
@@ -39,7 +41,7 @@ public final class RunningProcess: Sendable {
     }
   }
 
-  public var process: Int64 { conversation.peerProcess }
+  public let process: Int64
   /// Of `TicketKeys`.
   var ticketKeys: [UInt8] { offer.ticketKeys }
 
@@ -113,14 +115,24 @@ public final class RunningProcess: Sendable {
     }
   }
 
+  private func takeConversation() -> HandoverConversation? {
+    conversation.withLock { conversation in
+      defer { conversation = nil }
+      return conversation
+    }
+  }
+
   /// Tells it that it goes on serving.
-  public func fail(_ reason: String) { conversation.fail(reason) }
+  public func fail(_ reason: String) { takeConversation()?.fail(reason) }
 
   /// Says that all is ready, and waits until it accepts no more.
   /// - Parameter adopted: for each of `sockets`, whether it is served on.
   /// - Returns: nil, or why it has not said so; it may be gone, so that this process must serve.
   /// - Throws: it goes on serving.
   func takeOver(_ adopted: [Bool]) throws(HandoverFault) -> String? {
+    guard let conversation = takeConversation() else {
+      throw HandoverFault("the conversation is over")
+    }
     try conversation.transmit(HandoverMessage(.ready, adopted.map { $0 ? 1 : 0 }))
     conversation.limitWaiting(milliseconds: Self.releaseMilliseconds)
     do throws(HandoverFault) {

@@ -46,6 +46,9 @@ struct Listeners: ~Copyable {
   /// Those of a plan, and those of the plans before that are still ending.
   private static var capacity: Int { 4 * LivePlan.listenersPerWindow }
 
+  /// Of a worker at its start: the rest is room for the listeners of later plans.
+  static var socketsMaximum: Int { capacity / 2 }
+
   private let listeners: UnsafeMutableBufferPointer<Listener>
   /// Slots that were ever in use are below.
   private(set) var count = 0
