@@ -76,6 +76,45 @@ extension Contract {
       }
     }
 
+    /// Another process may have the same socket: what comes to it concerns this engine no more.
+    @Test(arguments: completeKernelEngines)
+    func aListenerThatIsClosedWhileOthersHaveItIsQuiet(_ kind: EngineKind) throws {
+      try withHarness(kind, isComparable: false) { harness in
+        let address = try SocketAddress.resolve(host: "127.0.0.1", port: 0)[0]
+        let opened = try ListeningSocket.open(address)
+        let other = try ListeningSocket.duplicate(opened)
+        defer { ListeningSocket.close(other) }
+        let listener = try harness.engine.adoptListener(opened)
+        let accept = harness.token()
+        harness.engine.accept(listener, accept)
+        harness.turn()
+        harness.engine.stopAccepting(listener)
+        try harness.expect(accept, -ECANCELED)
+        harness.engine.close(listener)
+        // One that takes the number, and would be woken in place of the listener.
+        let next = try harness.engine.adoptListener(
+          try ListeningSocket.open(try SocketAddress.resolve(host: "127.0.0.1", port: 0)[0]))
+        #expect(next.rawValue == opened)
+        let second = harness.token()
+        harness.engine.accept(next, second)
+        let again = try harness.engine.adoptListener(try ListeningSocket.duplicate(other))
+        let peer = try harness.peer(to: again)
+        for _ in 0..<3 { harness.turn() }
+        #expect(harness[second].results.isEmpty)
+        // It waits for whoever accepts next.
+        let third = harness.token()
+        harness.engine.accept(again, third)
+        try harness.turn(until: { harness[third].results.count == 1 }, "accept")
+        for (socket, token) in [(next, second), (again, third)] {
+          harness.engine.stopAccepting(socket)
+          try harness.turn(until: { harness[token].results.last == -ECANCELED }, "end")
+          harness.engine.close(socket)
+        }
+        harness.engine.close(Descriptor(rawValue: harness[third].results[0]))
+        withExtendedLifetime(peer) {}
+      }
+    }
+
     @Test(arguments: completeKernelEngines)
     func whatDoesNotListenIsRefusedAndClosed(_ kind: EngineKind) throws {
       try withHarness(kind, isComparable: false) { harness in

@@ -76,10 +76,12 @@ extension Reader {
       configuration.connectionsAreConfigured = entries.contains { $0.key == "connections" }
     }
     if let value = fields["drain"],
-      let drain = self.fields(value, Shapes.drain, example: "drain: {deadline: 30s}"),
-      let deadline = duration(drain, "deadline")
+      let drain = self.fields(value, Shapes.drain, example: "drain: {deadline: 30s}")
     {
-      configuration.drain.deadlineNanoseconds = deadline
+      if let deadline = duration(drain, "deadline") {
+        configuration.drain.deadlineNanoseconds = deadline
+      }
+      configuration.drain.tunnelsNanoseconds = duration(drain, "tunnels")
     }
     if let value = fields["reload"],
       let reload = self.fields(value, Shapes.reload, example: "reload: {watch: true}"),

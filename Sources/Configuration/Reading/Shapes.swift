@@ -331,5 +331,9 @@ package enum Shapes {
     "the reload", [KeyShape("watch", .boolean, default: "false")])
 
   package static let drain = MappingShape(
-    "the drain", [KeyShape("deadline", .duration(0...(24 * DurationUnit.hour)), default: "30s")])
+    "the drain",
+    [
+      KeyShape("deadline", .duration(0...(24 * DurationUnit.hour)), default: "30s"),
+      KeyShape("tunnels", .duration(0...(720 * DurationUnit.hour))),
+    ])
 }

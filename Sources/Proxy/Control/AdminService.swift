@@ -40,8 +40,9 @@ final class AdminService: AdminHandler, @unchecked Sendable {
   // MARK: The server
 
   /// Listens and serves, where the configuration says so.
+  /// - Parameter isUnpublished: under another name, until `publish`.
   /// - Returns: false if it cannot, which is logged.
-  func start() -> Bool {
+  func start(isUnpublished: Bool = false) -> Bool {
     guard let admin = life.configuration.admin else { return true }
     do {
       var address: SocketAddress?
@@ -50,14 +51,15 @@ final class AdminService: AdminHandler, @unchecked Sendable {
         address = SocketAddress(unixPath: path)
         address?.unixMode = AdminConfiguration.socketMode
         // A socket that nobody serves: what a crash leaves behind. The check before the start has looked.
-        if UnixPathTrial.look(path) == .stale { _ = UnixPathTrial.remove(path) }
+        let bound = isUnpublished ? path + UnixSocketFile.unpublished : path
+        if UnixPathTrial.look(bound) == .stale { _ = UnixPathTrial.remove(bound) }
       case .ip(let host, let port):
         address = try SocketAddress.resolve(host: host, port: port, passive: true).first
       }
       guard let address else {
         throw SystemFailure(code: EINVAL, operation: "admin address \(admin.address)")
       }
-      let made = try AdminServer(address, self)
+      let made = try AdminServer(address, self, isUnpublished: isUnpublished)
       _ = try made.start()
       server.server.withLock { $0 = made }
       let port = made.port == 0 ? "" : " port=\(made.port)"
@@ -71,6 +73,13 @@ final class AdminService: AdminHandler, @unchecked Sendable {
         """)
       return false
     }
+  }
+
+  /// Takes the place of another process's admin server.
+  func publish() throws(SystemFailure) {
+    guard case .unix(let path)? = life.configuration.admin?.address else { return }
+    let made = server.server.withLock { $0 }
+    try made?.publish(as: path)
   }
 
   /// At the end of the process.

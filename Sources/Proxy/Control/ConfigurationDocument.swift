@@ -26,7 +26,11 @@ extension ProxyConfiguration {
     }
     members += [
       Member("limits", limits.document), Member("via", viaDocument),
-      Member("drain", .object([Member("deadline", duration(drain.deadlineNanoseconds))])),
+      Member(
+        "drain",
+        .object(
+          [Member("deadline", duration(drain.deadlineNanoseconds))]
+            + (drain.tunnelsNanoseconds.map { [Member("tunnels", duration($0))] } ?? []))),
       Member("reload", .object([Member("watch", .boolean(reload.watch))])),
     ]
     return .object(members)

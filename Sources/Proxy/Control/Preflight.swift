@@ -34,12 +34,16 @@ public struct Preflight: Sendable {
   }
 
   /// The same for a process that is about to start.
-  /// - Parameter inherited: listening sockets that were handed to it, which need not be bound.
+  /// - Parameters:
+  ///   - inherited: listening sockets that were handed to it, which need not be bound.
+  ///   - running: whose place it takes, with its sockets and its admin server's address.
   public static func run(
-    _ configuration: ProxyConfiguration, inherited: [InheritedSocket]
+    _ configuration: ProxyConfiguration, inherited: [InheritedSocket],
+    replacing running: RunningProcess? = nil
   ) -> (preflight: Preflight?, problems: [Problem]) {
+    let inherited = (running?.sockets ?? []) + inherited
     var (preflight, problems) = run(
-      configuration, binding: true, own: inherited.map(\.address))
+      configuration, binding: true, own: inherited.map(\.address), isServing: running != nil)
     preflight?.inherited = inherited
     return (preflight, problems)
   }

@@ -128,6 +128,8 @@ struct Plan: @unchecked Sendable {
   /// The pseudonym in Via (RFC 9110 7.6.3); empty: no Via is written.
   let via: PlanBytes
   let drainDeadline: Int64
+  /// Of tunnels, when another process has taken this one's place; Int64.max: none.
+  let tunnelDeadline: Int64
   let audit: AuditConfiguration?
   /// Timers are looked at as often as the shortest timeout asks for.
   let shortestTimeout: Int64
@@ -236,6 +238,7 @@ struct Plan: @unchecked Sendable {
       case .pseudonym(let text): PlanBytes(text, &memory)
       }
     drainDeadline = configuration.drain.deadlineNanoseconds
+    tunnelDeadline = configuration.drain.tunnelsNanoseconds ?? .max
     audit = configuration.audit
     shortestTimeout = shortest
     let stalls =

@@ -21,6 +21,7 @@ extension Worker where E: ~Copyable {
       control.pointee.hasTurned.store(true, ordering: .releasing)
     }
     if requests & WorkerRequest.plan != 0 { takePlan() }
+    if requests & WorkerRequest.drainReplaced != 0 { beginDrain(isReplaced: true) }
     if requests & WorkerRequest.drain != 0 { beginDrain() }
     if requests & WorkerRequest.report != 0 { report() }
     if requests & WorkerRequest.anchor != 0 { logAnchor() }

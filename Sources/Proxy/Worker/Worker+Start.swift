@@ -33,6 +33,8 @@ struct WorkerParameters: @unchecked Sendable {
   var passingFrom = BulkFlow.standardThreshold
   /// Where it counts the connections of each plan.
   var users = PlanUsers()
+  /// Where it waits, prepared, until it may listen; nil: it need not.
+  var opening: OpeningGate?
 }
 
 /// A worker that could not start.
@@ -104,6 +106,12 @@ private func runWorker<E: Engine & ~Copyable>(_ parameters: WorkerParameters, _ 
   var worker = Worker<E>(parameters, engine: engine)
   worker.prepareAudit()
   do {
+    if let opening = parameters.opening {
+      parameters.control.pointee.state.store(WorkerControl.prepared, ordering: .releasing)
+      guard opening.pass() else {
+        throw WorkerFailure(description: "the process that runs goes on serving")
+      }
+    }
     try worker.listen(parameters.generation.sockets)
   } catch {
     parameters.logger.critical("cannot start worker worker=\(parameters.index) error=\"\(error)\"")
