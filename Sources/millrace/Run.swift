@@ -18,7 +18,7 @@ struct Run: ParsableCommand {
       SIGTERM, SIGINT or SIGQUIT drains: listeners close, exchanges finish, then it \
       exits with 0; a second one forces an immediate exit. SIGHUP reads the configuration \
       and its certificates again; one with errors is logged and changes nothing. \
-      SIGUSR1 logs the counters of each worker.
+      SIGUSR1 logs the counters of each worker and reopens the access log.
 
       Exit status: 0 drained and stopped, 1 start failed, 2 invalid configuration, 64 \
       invalid command-line arguments, 130 forced exit by a second signal.

@@ -26,6 +26,8 @@ struct Supervisor {
   /// How often ticket keys are looked at and anchors are written while nothing happens.
   private static let housekeepingNanoseconds: Int64 = 60_000_000_000
   private static let endingPollNanoseconds: Int64 = 10_000_000
+  /// How long the last lines of the access log may take once the workers have ended.
+  private static let logEndMilliseconds = 2_000
 
   /// Serves until a signal ends it.
   /// - Parameters:
@@ -44,6 +46,8 @@ struct Supervisor {
     let board = ControlBoard(count: count)
     let users = (0..<count).map { _ in PlanUsers() }
     let life = ProcessLife(configuration)
+    guard let accessLog = startAccessLog() else { return 1 }
+    life.attach(accessLog)
     guard let admin = startAdmin(life, board) else { return 1 }
     defer { admin.end() }
     let threads = startWorkers(choice, board) { i, options, gate in
@@ -52,7 +56,7 @@ struct Supervisor {
         generation: generation, index: i, workerCount: count, options: options,
         control: board.controls + i, connectionCount: connections, logger: logger,
         journal: journals.isEmpty ? nil : journals[i], cpu: cpu, board: queues, gate: gate,
-        counters: metrics.counters(i), users: users[i])
+        counters: metrics.counters(i), accessLog: accessLog.feed.source(i), users: users[i])
     }
     guard let threads else { return 1 }
     guard board.allReady() else {
@@ -73,6 +77,7 @@ struct Supervisor {
     let status = supervise(board, tickets, signals, life, reloader)
     if status == 0 {
       for thread in threads { thread.join() }
+      accessLog.stop(milliseconds: Self.logEndMilliseconds)
       if let reloader { reloader.removeFiles() } else { for file in files { file.remove() } }
       logger.info("stopped")
     }
@@ -90,6 +95,17 @@ struct Supervisor {
     } catch {
       logger.error(
         "cannot start the reload thread error=\"\(error)\" effect=\"SIGHUP is ignored\"")
+      return nil
+    }
+  }
+
+  /// Also without an access log: a reload may bring one. - Returns: nil if it cannot be made, which is logged.
+  private func startAccessLog() -> AccessLog? {
+    do {
+      return try AccessLog(
+        workers: count, try AccessDestination(configuration.accessLog), logger)
+    } catch {
+      logger.critical("cannot set up access log error=\"\(error)\" hint=\"check access_log\"")
       return nil
     }
   }
@@ -195,7 +211,7 @@ struct Supervisor {
     board.request(WorkerRequest.drain)
   }
 
-  /// Waits for signals. SIGHUP reloads. The first SIGTERM, SIGINT or SIGQUIT drains, a second one exits immediately.
+  /// Waits for signals. SIGHUP reloads; it and SIGUSR1 open the access log's file anew. The first SIGTERM, SIGINT or SIGQUIT drains, a second one exits immediately.
   private func supervise(
     _ board: ControlBoard, _ tickets: TicketKeys, _ signals: SignalWaiter, _ life: ProcessLife,
     _ reloader: Reloader?
@@ -217,8 +233,12 @@ struct Supervisor {
         draining
         ? Self.endingPollNanoseconds : max(1, min(nextHousekeeping, watchdog.nextLook) - now)
       switch signals.wait(nanoseconds: patience) {
-      case SIGUSR1: board.request(WorkerRequest.report)
-      case SIGHUP: reloader?.request(reason: "SIGHUP")
+      case SIGUSR1:
+        life.accessLog?.reopen()
+        board.request(WorkerRequest.report)
+      case SIGHUP:
+        life.accessLog?.reopen()
+        reloader?.request(reason: "SIGHUP")
       case let signal? where [SIGTERM, SIGINT, SIGQUIT].contains(signal):
         let name = signal == SIGTERM ? "SIGTERM" : signal == SIGINT ? "SIGINT" : "SIGQUIT"
         if draining {
