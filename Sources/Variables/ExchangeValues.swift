@@ -104,6 +104,8 @@ public struct ExchangeValues {
   public var responseBytes: UInt64 = 0
   public var termination: StaticString = "complete"
   public var rejection: StaticString?
+  /// It ended as it should.
+  public var isComplete = true
   /// Wall clock at the start.
   public var startMicroseconds: Int64 = 0
   // Microseconds from the start on; negative: it did not come to that.

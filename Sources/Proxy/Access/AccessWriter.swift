@@ -89,7 +89,7 @@ struct AccessWriter: ~Copyable {
     guard wanted.number != orders.number else { return }
     let isElsewhere = wanted.destination != orders.destination
     // What was written for the old place goes there, as far as it takes it at once.
-    if isElsewhere, sink != nil { finish() }
+    if isElsewhere { finish(before: wanted.destination) }
     if isElsewhere || wanted.reopenings != orders.reopenings {
       sink = nil
       isMissing = false
@@ -99,9 +99,11 @@ struct AccessWriter: ~Copyable {
     orders = wanted
   }
 
-  private mutating func finish() {
+  /// What could not be written at all goes to the next place, if that takes whole lines as they are.
+  private mutating func finish(before next: AccessDestination?) {
     let end = SystemClock.monotonicNanoseconds() + Self.endNanoseconds
     while !isIdle && failure == nil && SystemClock.monotonicNanoseconds() < end { _ = turn() }
+    if let next, next.syslog == nil, written == 0 { return }
     countLost(linesInBuffer)
     (filled, written, linesInBuffer) = (0, 0, 0)
   }

@@ -48,6 +48,15 @@ struct Supervisor {
     let life = ProcessLife(configuration)
     guard let accessLog = startAccessLog() else { return 1 }
     life.attach(accessLog)
+    let traces: TraceExport?
+    do throws(SystemFailure) {
+      traces = try configuration.tracing.map { tracing throws(SystemFailure) in
+        try TraceExport(workers: count, tracing, logger)
+      }
+    } catch {
+      logger.critical("cannot set up tracing error=\"\(error)\"")
+      return 1
+    }
     guard let admin = startAdmin(life, board) else { return 1 }
     defer { admin.end() }
     let threads = startWorkers(choice, board) { i, options, gate in
@@ -56,7 +65,8 @@ struct Supervisor {
         generation: generation, index: i, workerCount: count, options: options,
         control: board.controls + i, connectionCount: connections, logger: logger,
         journal: journals.isEmpty ? nil : journals[i], cpu: cpu, board: queues, gate: gate,
-        counters: metrics.counters(i), accessLog: accessLog.feed.source(i), users: users[i])
+        counters: metrics.counters(i), accessLog: accessLog.feed.source(i),
+        traces: traces?.parameters(i), users: users[i])
     }
     guard let threads else { return 1 }
     guard board.allReady() else {
@@ -77,6 +87,7 @@ struct Supervisor {
     let status = supervise(board, tickets, signals, life, reloader)
     if status == 0 {
       for thread in threads { thread.join() }
+      traces?.stop(milliseconds: Self.logEndMilliseconds)
       accessLog.stop(milliseconds: Self.logEndMilliseconds)
       if let reloader { reloader.removeFiles() } else { for file in files { file.remove() } }
       logger.info("stopped")

@@ -1,4 +1,4 @@
-// The access log's lines: what is kept of a request's head, and the facts of an exchange at its end.
+// The access log's lines and spans: what is kept of a request's head, and the facts of an exchange at its end.
 
 import Exchange
 import Glibc
@@ -8,7 +8,7 @@ import TLS
 import Transport
 import Variables
 
-/// The access log's part of an exchange.
+/// The part of the access log and of tracing in an exchange.
 struct ExchangeAccess: ~Copyable {
   /// Bytes of the request's texts; 0: none were kept.
   var textLength = 0
@@ -20,13 +20,13 @@ struct ExchangeAccess: ~Copyable {
 }
 
 extension Relay where E: ~Copyable {
-  /// Keeps what lines say of a request. - Parameter name: that a connection asks for which is passed on as
+  /// Keeps what lines and spans say of a request, and decides whether it is traced. - Parameter name: that a connection asks for which is passed on as
   /// it is.
   @inline(__always)
   mutating func noteRequest(
     _ x: ExchangePointer, _ request: RequestView?, name: UnsafeRawBufferPointer? = nil
   ) {
-    if access.isOn { keepTexts(x, request, name) }
+    if access.isOn || traces.isOn { keepTexts(x, request, name) }
   }
 
   @inline(never)
@@ -47,6 +47,8 @@ extension Relay where E: ~Copyable {
         x.pointee.record.access.trace = TraceContext(parsing: request.slice(line.value))
       }
     }
+    if request != nil { traces.begin(&x.pointee.record.access.trace) }
+    guard access.isOn || x.pointee.record.access.trace.span != 0 else { return }
     if let name { texts.serverName = name }
     let length = texts.byteCount
     let memory = access.memory(x.pointee.slot)
@@ -69,24 +71,28 @@ extension Relay where E: ~Copyable {
 
   // MARK: The end
 
-  /// Writes the line of an exchange that ends, if it has one.
+  /// Writes the line and the spans of an exchange that ends, if it has any.
   @inline(__always)
-  mutating func logAccess(_ x: ExchangePointer, _ actions: Actions) {
-    guard access.isOn else { return }
+  mutating func tellEnd(_ x: ExchangePointer, _ actions: Actions) {
+    guard access.isOn || x.pointee.record.access.trace.span != 0 else { return }
+    writeEnd(x, isCut: actions.has(.cut))
+  }
+
+  /// How lines look on the plan of an exchange; nil: it has none.
+  private mutating func line(of x: ExchangePointer, isCut: Bool) -> UnsafePointer<AccessPlan>? {
     let listener = loop.plan.listeners + Int(downstream(of: x).pointee.listener)
-    guard let plan = listener.pointee.access else { return }
-    if let route = x.pointee.record.access.route, !route.pointee.logsAccess { return }
-    writeLine(x, plan, isCut: actions.has(.cut))
+    guard access.isOn, let plan = listener.pointee.access else { return nil }
+    if let route = x.pointee.record.access.route, !route.pointee.logsAccess { return nil }
+    let status = x.pointee.state.status
+    let isError = isCut || status >= 500 || status == 0 && !x.pointee.upgrade.isConnection
+    return plan.pointee.samples(x.pointee.id, isError: isError) ? plan : nil
   }
 
   @inline(never)
-  private mutating func writeLine(
-    _ x: ExchangePointer, _ plan: UnsafePointer<AccessPlan>, isCut: Bool
-  ) {
-    let isError =
-      isCut || x.pointee.state.status >= 500
-      || x.pointee.state.status == 0 && !x.pointee.upgrade.isConnection
-    guard plan.pointee.samples(x.pointee.id, isError: isError) else { return }
+  private mutating func writeEnd(_ x: ExchangePointer, isCut: Bool) {
+    let plan = line(of: x, isCut: isCut)
+    let isTraced = x.pointee.record.access.trace.span != 0
+    guard plan != nil || isTraced else { return }
     var values = ExchangeValues()
     fillConnection(downstream(of: x), &values)
     fillExchange(x, &values)
@@ -97,8 +103,16 @@ extension Relay where E: ~Copyable {
         reading: kept <= AccessDriver.textBytes
           ? UnsafeRawBufferPointer(access.memory(x.pointee.slot)) : Self.bytes(of: cold))
     }
-    values.redactsQuery = plan.pointee.redactsQuery
-    access.write(plan.pointee, &values, now: loop.engine.wallMicroseconds)
+    let now = loop.engine.wallMicroseconds
+    if let plan {
+      values.redactsQuery = plan.pointee.redactsQuery
+      access.write(plan.pointee, &values, now: now)
+    }
+    if isTraced {
+      let group = x.pointee.group
+      let isSecure = group >= 0 && loop.plan.upstreams[Int(group)].tls != nil
+      traces.write(&values, isSecureUpstream: isSecure, now: now)
+    }
     _ = consume cold
   }
 
@@ -150,6 +164,7 @@ extension Relay where E: ~Copyable {
     values.responseBytes = state.responseBytes
     values.termination = Failure(state.ending).label
     values.rejection = x.pointee.replyLabel
+    values.isComplete = state.ending == .complete
     let times = x.pointee.times
     let total = (loop.engine.now - times.started) / 1000
     values.startMicroseconds = loop.engine.wallMicroseconds - total

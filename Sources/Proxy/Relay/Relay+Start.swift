@@ -211,7 +211,8 @@ extension Relay where E: ~Copyable {
     let forwarding = RequestForwarding(
       request, client: downstreams.client(d), isSecure: d.pointee.isTLS,
       defaultAuthority: loop.plan.upstreams[Int(x.pointee.group)].defaultHost.raw,
-      pseudonym: loop.plan.via.raw)
+      pseudonym: loop.plan.via.raw,
+      traceparent: traces.field(of: x.pointee.record.access.trace))
     let isWritten =
       x.pointee.upgrade.place < 0
       ? upstreams.request(u, forwarding) : requestUpgrade(u, x, forwarding)

@@ -9,7 +9,7 @@
 //     Relay+Response   bytes from the server: heads, then content, and their end
 //     Relay+Actions    what the state asks for: send, pause, record, reply, retry, finish
 //     Relay+Tunnel     where the server has switched to another protocol: both directions as they come
-//     Relay+Access     the line of the access log
+//     Relay+Access     the line of the access log, and spans
 //     Relay+Passing    tunnels through which so much goes that their bytes are left to the kernel
 //
 // Beside them stand the completions and timeouts of both kinds of connection (Relay+Downstream,
@@ -31,6 +31,7 @@ struct Relay<E: Engine & ~Copyable>: ~Copyable {
   var upstreams: Upstreams
   var audit: AuditDriver
   var access: AccessDriver
+  var traces: TraceDriver
   var exchanges: Exchanges
   /// What a request that changes its connection takes along: the unsent bytes, or a copy.
   var carried = SendBuffer()
@@ -43,7 +44,8 @@ struct Relay<E: Engine & ~Copyable>: ~Copyable {
 
   init(
     _ loop: consuming Loop<E>, downstreams: consuming Downstreams, upstreams: consuming Upstreams,
-    audit: consuming AuditDriver, access: consuming AccessDriver, streams: Int, passingFrom: Int
+    audit: consuming AuditDriver, access: consuming AccessDriver, traces: consuming TraceDriver,
+    streams: Int, passingFrom: Int
   ) {
     exchanges = Exchanges(capacity: streams, worker: loop.worker)
     self.loop = loop
@@ -51,6 +53,7 @@ struct Relay<E: Engine & ~Copyable>: ~Copyable {
     self.upstreams = upstreams
     self.audit = audit
     self.access = access
+    self.traces = traces
     self.passingFrom = passingFrom
   }
 

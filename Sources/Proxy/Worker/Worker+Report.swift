@@ -82,6 +82,9 @@ extension Worker where E: ~Copyable {
     let access = relay.access.totals
     counters[.accessLogLines] = access.lines
     counters[.accessLogDropped] = access.missing
+    let traces = relay.traces.totals
+    counters[.traces] = traces.exchanges
+    counters[.tracesDropped] = traces.lost
     publishServers()
     counters[.publishedResponses] = counters.responses
     counters[.publishedAt] = Int(truncatingIfNeeded: relay.loop.engine.now)

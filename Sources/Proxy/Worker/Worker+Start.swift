@@ -33,6 +33,8 @@ struct WorkerParameters: @unchecked Sendable {
   var passingFrom = BulkFlow.standardThreshold
   /// Where lines of the access log go; nil: nowhere.
   var accessLog: LineSource?
+  /// Where spans go; nil: there is no tracing.
+  var traces: TraceParameters?
   /// Where it counts the connections of each plan.
   var users = PlanUsers()
 }
@@ -58,7 +60,8 @@ extension Worker where E: ~Copyable {
       audit: AuditDriver(
         parameters.journal, plan.audit, exchanges: streams, worker: parameters.index,
         tokenKind: TokenKind.journal.rawValue, logger: parameters.logger),
-      access: AccessDriver(parameters.accessLog, exchanges: streams), streams: streams,
+      access: AccessDriver(parameters.accessLog, exchanges: streams),
+      traces: TraceDriver(parameters.traces), streams: streams,
       passingFrom: parameters.passingFrom)
     listeners = Listeners(worker: parameters.index, board: parameters.board)
     workerCount = parameters.workerCount
