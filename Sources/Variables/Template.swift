@@ -10,6 +10,22 @@ public struct Template: Sendable, Equatable {
 
   public let parts: [Part]
 
+  /// The text that it was made from, or one that means the same.
+  public var source: String {
+    parts.map { part in
+      switch part {
+      case .variable(let variable): return "{\(variable.name)}"
+      case .text(let text):
+        var doubled = ""
+        for character in text {
+          doubled.append(character)
+          if character == "{" || character == "}" { doubled.append(character) }
+        }
+        return doubled
+      }
+    }.joined()
+  }
+
   /// Bytes of a template, so that a line always has room for its text.
   public static let textMaximum = 4096
   /// Variables of a template, so that a line always has room for their values (`LineWriter`).

@@ -39,6 +39,11 @@ struct TemplateTests {
     #expect(throws: error) { try Template(source) }
   }
 
+  @Test("a template tells what it was made from", arguments: ["{{a}} {status}{path}", "", "x}}"])
+  func source(_ text: String) throws {
+    #expect(try Template(text).source == text)
+  }
+
   @Test("limits of text and variables")
   func limits() throws {
     let most = Template.textMaximum

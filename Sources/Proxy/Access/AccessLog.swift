@@ -82,7 +82,9 @@ final class AccessLog: Sendable {
   }
 
   private func start() {
-    guard !isStarted.exchange(true, ordering: .acquiringAndReleasing) else { return }
+    let (isFirst, _) = isStarted.compareExchange(
+      expected: false, desired: true, ordering: .acquiringAndReleasing)
+    guard isFirst else { return }
     do throws(SystemFailure) {
       _ = try WorkerThread.start(name: "millrace-access", cpu: nil) { [self] in
         var writer = AccessWriter(self, logger)

@@ -13,11 +13,7 @@ struct AccessWriter: ~Copyable {
   private let logger: Logger
   private var orders = AccessLog.Orders()
   private var sink: LogSink?
-  /// Lines that left the rings: from `written` to `filled` they are to be written.
-  private let buffer: UnsafeMutableRawBufferPointer
-  private var filled = 0
-  private var written = 0
-  private var linesInBuffer = 0
+  private var batch = LineBatch(capacity: bufferBytes)
   /// Why it does not go on; nil: it does.
   private var failure: String?
   private var retryAt: Int64 = 0
@@ -45,12 +41,9 @@ struct AccessWriter: ~Copyable {
     self.log = log
     self.logger = logger
     feed = log.feed
-    buffer = .allocate(byteCount: Self.bufferBytes, alignment: 64)
   }
 
-  deinit { buffer.deallocate() }
-
-  private var isIdle: Bool { filled == 0 && feed.isEmpty }
+  private var isIdle: Bool { batch.isEmpty && feed.isEmpty }
 
   mutating func run() {
     var end = Int64.max
@@ -78,7 +71,7 @@ struct AccessWriter: ~Copyable {
       }
     }
     while takeLost() {}
-    countLost(linesInBuffer)
+    countLost(batch.lines)
     report(.max)
   }
 
@@ -103,9 +96,9 @@ struct AccessWriter: ~Copyable {
   private mutating func finish(before next: AccessDestination?) {
     let end = SystemClock.monotonicNanoseconds() + Self.endNanoseconds
     while !isIdle && failure == nil && SystemClock.monotonicNanoseconds() < end { _ = turn() }
-    if let next, next.syslog == nil, written == 0 { return }
-    countLost(linesInBuffer)
-    (filled, written, linesInBuffer) = (0, 0, 0)
+    if let next, next.syslog == nil, batch.written == 0 { return }
+    countLost(batch.lines)
+    batch.clear()
   }
 
   // MARK: Writing
@@ -115,8 +108,8 @@ struct AccessWriter: ~Copyable {
     guard let destination = orders.destination else { return takeLost() }
     guard open(destination) else { return false }
     if destination.syslog != nil { return sendMessages(destination) }
-    if filled == 0 { fill() }
-    guard filled > 0 else { return false }
+    if batch.isEmpty { fill() }
+    guard !batch.isEmpty else { return false }
     return writeBuffer()
   }
 
@@ -151,12 +144,7 @@ struct AccessWriter: ~Copyable {
     while isMore {
       isMore = false
       for worker in 0..<feed.count {
-        guard let entry = feed[worker].pointee.peek(),
-          entry.bytes.count <= buffer.count - filled
-        else { continue }
-        UnsafeMutableRawBufferPointer(rebasing: buffer[filled...]).copyMemory(from: entry.bytes)
-        filled += entry.bytes.count
-        linesInBuffer += 1
+        guard let entry = feed[worker].pointee.peek(), batch.append(entry.bytes) else { continue }
         feed[worker].pointee.release(entry)
         isMore = true
       }
@@ -164,11 +152,10 @@ struct AccessWriter: ~Copyable {
   }
 
   private mutating func writeBuffer() -> Bool {
-    let count = write(UnsafeRawBufferPointer(rebasing: buffer[written..<filled]))
+    let count = write(batch.unwritten)
     guard count >= 0 else { return false }
     recovered()
-    written += count
-    if written == filled { (filled, written, linesInBuffer) = (0, 0, 0) }
+    batch.advance(count)
     return true
   }
 
@@ -195,9 +182,9 @@ struct AccessWriter: ~Copyable {
     var sent = false
     for worker in 0..<feed.count {
       while let entry = feed[worker].pointee.peek() {
-        let length = header.write(entry.bytes, microseconds: entry.microseconds, into: buffer)
+        let length = header.write(entry.bytes, microseconds: entry.microseconds, into: batch.memory)
         let result =
-          sink?.write(UnsafeRawBufferPointer(rebasing: buffer[..<length])) ?? -Int(EBADF)
+          sink?.write(UnsafeRawBufferPointer(rebasing: batch.memory[..<length])) ?? -Int(EBADF)
         switch -result {
         case Int(EAGAIN), Int(ENOBUFS):
           _ = sink?.hasRoom(milliseconds: Self.roomMilliseconds)
