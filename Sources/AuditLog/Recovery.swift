@@ -14,6 +14,7 @@
 
 internal import Glibc
 public import MillraceEngine
+internal import Text
 
 /// What recovery found of one torn tail.
 public struct TornTail: Equatable, Sendable {

@@ -18,6 +18,7 @@ struct Control: ParsableCommand {
     version: Version.text,
     subcommands: [
       ControlStatus.self, ControlServer.self, ControlDrain.self, ControlReload.self,
+      ControlReopenLogs.self,
       ControlLogLevel.self, ControlConfiguration.self, ControlMetrics.self,
     ])
 }
@@ -133,6 +134,20 @@ struct ControlReload: ParsableCommand {
   mutating func run() throws {
     try options.run({ client throws(AdminClientFailure) in try client.post("/reload") }) {
       answer in answer["message"]?.string ?? answer.text
+    }
+  }
+}
+
+struct ControlReopenLogs: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "reopen-logs",
+    abstract: "Opens the access log's file anew, after it was moved (as SIGUSR1 does).")
+
+  @OptionGroup var options: ControlOptions
+
+  mutating func run() throws {
+    try options.run({ client throws(AdminClientFailure) in try client.post("/reopen-logs") }) {
+      _ in "reopened"
     }
   }
 }

@@ -18,7 +18,7 @@ struct Run: ParsableCommand {
       SIGTERM, SIGINT or SIGQUIT drains: listeners close, exchanges finish, then it \
       exits with 0; a second one forces an immediate exit. SIGHUP reads the configuration \
       and its certificates again; one with errors is logged and changes nothing. \
-      SIGUSR1 logs the counters of each worker.
+      SIGUSR1 logs the counters of each worker and reopens the access log.
 
       With --upgrade it takes the place of the process that serves the same admin socket \
       (`admin.address: unix:…`): it takes over that one's listening sockets, and once it is \

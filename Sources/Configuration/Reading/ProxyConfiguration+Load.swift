@@ -90,6 +90,8 @@ extension Reader {
       configuration.reload.watch = watch
     }
     if let value = fields["audit"] { configuration.audit = audit(value) }
+    if let value = fields["access_log"] { configuration.accessLog = accessLog(value) }
+    if let value = fields["tracing"] { configuration.tracing = tracing(value) }
 
     var listeners = self.listeners(fields)
     if let value = fields["admin"] { configuration.admin = admin(value, listeners: listeners) }

@@ -94,13 +94,14 @@ final class AdminService: AdminHandler, @unchecked Sendable {
     switch request.path {
     case "/", "/index.html", "/metrics", "/status", "/status.json", "/health", "/ready", "/config":
       return isReading ? read(request) : .notAllowed("GET")
-    case "/drain", "/server", "/log-level", "/reload":
+    case "/drain", "/server", "/log-level", "/reload", "/reopen-logs":
       return request.method == "POST" ? change(request) : .notAllowed("POST")
     default:
       return .problem(
         404, "there is no \(request.path)",
         hint:
-          "GET / /metrics /status /health /ready /config; POST /drain /server /log-level /reload")
+          "GET / /metrics /status /health /ready /config; POST /drain /server /log-level /reload /reopen-logs"
+      )
     }
   }
 
@@ -130,6 +131,11 @@ final class AdminService: AdminHandler, @unchecked Sendable {
       return .json(.object([.init("phase", .text("draining"))]), status: 202)
     case "/server": return setServer(JSONValue(parsing: request.content))
     case "/log-level": return setLogLevel(JSONValue(parsing: request.content))
+    case "/reopen-logs":
+      guard life.accessLog?.reopen() == true else {
+        return .problem(409, "there is no access log", hint: "add access_log, and reload")
+      }
+      return .json(.object([.init("reopened", .text("access_log"))]))
     default: return reload()
     }
   }

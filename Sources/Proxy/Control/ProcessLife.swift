@@ -30,6 +30,7 @@ final class ProcessLife: Sendable {
     var generation = 1
     var wantedDrain: DrainRequest?
     var reloader: Reloader?
+    var accessLog: AccessLog?
   }
 
   private let state: Mutex<State>
@@ -55,6 +56,10 @@ final class ProcessLife: Sendable {
   /// Who reads the configuration again; nil: it cannot be.
   var reloader: Reloader? { state.withLock { $0.reloader } }
   func attach(_ reloader: Reloader) { state.withLock { $0.reloader = reloader } }
+
+  /// Where the lines of the access log go; nil: it could not be made.
+  var accessLog: AccessLog? { state.withLock { $0.accessLog } }
+  func attach(_ accessLog: AccessLog) { state.withLock { $0.accessLog = accessLog } }
 
   /// Another configuration is in force. - Parameter generation: its number.
   func installed(_ configuration: ProxyConfiguration, generation: Int) {

@@ -114,6 +114,16 @@ struct ReloadWork: ~Copyable {
       return .rejected
     }
     let opened = ListenerSockets(sockets)
+    let access: AccessDestination?
+    do {
+      access = try AccessDestination(wanted.accessLog)
+    } catch {
+      problems.append(
+        Problem(
+          location: SourceLocation(file: source.path ?? "", keyPath: "access_log.syslog.address"),
+          message: "cannot be resolved: \(error)", hint: "check the name, or write an IP address"))
+      return .rejected
+    }
     // The drain has begun meanwhile.
     if reloader.isStopping { return .stopped }
     // Slots are made for as many.
@@ -124,6 +134,7 @@ struct ReloadWork: ~Copyable {
     // Before the workers close theirs.
     copies?.keepOnly(Set(checked.listenerAddresses.map(\.description)))
     board.install(generation)
+    life?.accessLog?.direct(to: access)
     reloader.note(generation.number, checked.listenerAddresses)
     announce(wanted, checked, known)
     (running, preflight) = (wanted, checked)

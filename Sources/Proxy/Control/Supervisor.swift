@@ -28,6 +28,8 @@ struct Supervisor {
   /// How often ticket keys are looked at and anchors are written while nothing happens.
   private static let housekeepingNanoseconds: Int64 = 60_000_000_000
   private static let endingPollNanoseconds: Int64 = 10_000_000
+  /// How long the last lines of the access log may take once the workers have ended.
+  private static let logEndMilliseconds = 2_000
 
   /// Serves until a signal ends it.
   /// - Parameters:
@@ -48,6 +50,17 @@ struct Supervisor {
     let board = ControlBoard(count: count)
     let users = (0..<count).map { _ in PlanUsers() }
     let life = ProcessLife(configuration)
+    guard let accessLog = startAccessLog() else { return 1 }
+    life.attach(accessLog)
+    let traces: TraceExport?
+    do throws(SystemFailure) {
+      traces = try configuration.tracing.map { tracing throws(SystemFailure) in
+        try TraceExport(workers: count, tracing, logger)
+      }
+    } catch {
+      logger.critical("cannot set up tracing error=\"\(error)\"")
+      return 1
+    }
     guard let admin = startAdmin(life, board) else { return 1 }
     let successors = upgrade.copies.flatMap { copies in
       startUpgrades(
@@ -67,7 +80,8 @@ struct Supervisor {
         generation: generation, index: i, workerCount: count, options: options,
         control: board.controls + i, connectionCount: connections, logger: logger,
         journal: journals.isEmpty ? nil : journals[i], cpu: cpu, board: queues, gate: gate,
-        counters: metrics.counters(i), users: users[i], opening: opening)
+        counters: metrics.counters(i), accessLog: accessLog.feed.source(i),
+        traces: traces?.parameters(i), users: users[i], opening: opening)
     }
     guard let threads else { return 1 }
     if let opening, !takePlace(board, opening) { opening.close() }
@@ -91,6 +105,8 @@ struct Supervisor {
     let status = supervise(end, tickets, signals)
     if status == 0 {
       for thread in threads { thread.join() }
+      traces?.stop(milliseconds: Self.logEndMilliseconds)
+      accessLog.stop(milliseconds: Self.logEndMilliseconds)
       removeFiles(reloader, files, except: successors?.adopted ?? [])
       logger.info("stopped")
     }
@@ -108,6 +124,17 @@ struct Supervisor {
     } catch {
       logger.error(
         "cannot start the reload thread error=\"\(error)\" effect=\"SIGHUP is ignored\"")
+      return nil
+    }
+  }
+
+  /// Also without an access log: a reload may bring one. - Returns: nil if it cannot be made, which is logged.
+  private func startAccessLog() -> AccessLog? {
+    do {
+      return try AccessLog(
+        workers: count, try AccessDestination(configuration.accessLog), logger)
+    } catch {
+      logger.critical("cannot set up access log error=\"\(error)\" hint=\"check access_log\"")
       return nil
     }
   }
@@ -223,7 +250,7 @@ struct Supervisor {
     end.board.request(WorkerRequest.drainReplaced)
   }
 
-  /// Waits for signals. SIGHUP reloads. The first SIGTERM, SIGINT or SIGQUIT drains, a second one exits immediately.
+  /// Waits for signals. SIGHUP reloads; it and SIGUSR1 open the access log's file anew. The first SIGTERM, SIGINT or SIGQUIT drains, a second one exits immediately.
   private func supervise(
     _ end: ProcessEnd, _ tickets: TicketKeys, _ signals: SignalWaiter
   ) -> Int32 {
@@ -246,8 +273,12 @@ struct Supervisor {
         draining
         ? Self.endingPollNanoseconds : max(1, min(nextHousekeeping, watchdog.nextLook) - now)
       switch signals.wait(nanoseconds: patience) {
-      case SIGUSR1: board.request(WorkerRequest.report)
-      case SIGHUP: end.reloader?.request(reason: "SIGHUP")
+      case SIGUSR1:
+        end.life.accessLog?.reopen()
+        end.board.request(WorkerRequest.report)
+      case SIGHUP:
+        end.life.accessLog?.reopen()
+        end.reloader?.request(reason: "SIGHUP")
       case let signal? where [SIGTERM, SIGINT, SIGQUIT].contains(signal):
         let name = signal == SIGTERM ? "SIGTERM" : signal == SIGINT ? "SIGINT" : "SIGQUIT"
         if isStopping {

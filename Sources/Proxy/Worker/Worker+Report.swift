@@ -80,6 +80,12 @@ extension Worker where E: ~Copyable {
     counters[.auditRecords] = Int(truncatingIfNeeded: log.records)
     counters[.auditCommits] = Int(truncatingIfNeeded: log.commits)
     counters[.tunnelsOpen] = relay.openTunnels
+    let access = relay.access.totals
+    counters[.accessLogLines] = access.lines
+    counters[.accessLogDropped] = access.missing
+    let traces = relay.traces.totals
+    counters[.traces] = traces.exchanges
+    counters[.tracesDropped] = traces.lost
     publishServers()
     counters[.publishedResponses] = counters.responses
     counters[.publishedAt] = Int(truncatingIfNeeded: relay.loop.engine.now)

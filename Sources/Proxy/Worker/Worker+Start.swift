@@ -31,6 +31,10 @@ struct WorkerParameters: @unchecked Sendable {
   let counters: WorkerCounters
   /// Bytes in a second from which on a direction of a tunnel is left to the kernel.
   var passingFrom = BulkFlow.standardThreshold
+  /// Where lines of the access log go; nil: nowhere.
+  var accessLog: LineSource?
+  /// Where spans go; nil: there is no tracing.
+  var traces: TraceParameters?
   /// Where it counts the connections of each plan.
   var users = PlanUsers()
   /// Where it waits, prepared, until it may listen; nil: it need not.
@@ -58,7 +62,9 @@ extension Worker where E: ~Copyable {
       audit: AuditDriver(
         parameters.journal, plan.audit, exchanges: streams, worker: parameters.index,
         tokenKind: TokenKind.journal.rawValue, logger: parameters.logger),
-      streams: streams, passingFrom: parameters.passingFrom)
+      access: AccessDriver(parameters.accessLog, exchanges: streams),
+      traces: TraceDriver(parameters.traces), streams: streams,
+      passingFrom: parameters.passingFrom)
     listeners = Listeners(worker: parameters.index, board: parameters.board)
     workerCount = parameters.workerCount
     control = parameters.control
