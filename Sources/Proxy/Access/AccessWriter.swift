@@ -83,7 +83,9 @@ struct AccessWriter: ~Copyable {
     let isElsewhere = wanted.destination != orders.destination
     // What was written for the old place goes there, as far as it takes it at once.
     if isElsewhere { finish(before: wanted.destination) }
-    if isElsewhere || wanted.reopenings != orders.reopenings {
+    // A socket is made anew when it fails, and knows of the failure of its last message until then.
+    let isMoved = wanted.reopenings != orders.reopenings && wanted.destination?.syslog == nil
+    if isElsewhere || isMoved {
       sink = nil
       isMissing = false
       failure = nil
