@@ -20,7 +20,7 @@ from harness.admin import with_admin
 from harness.auditlog import AuditLog
 from harness.case import SystemCase, on_both_engines
 from harness.crowd import Askers
-from harness.proxy import Proxy, is_listening
+from harness.proxy import Proxy, is_listening, run_to_end
 from test_37_tunnels import accept, echo, websocket
 from test_62_reload import says
 from test_64_systemd import Manager
@@ -229,9 +229,10 @@ class Load(UpgradeCase):
         proxy = self.begin(workers=2, audit={"directory": str(self.folder / "audit")})
 
         def own():
-            """But for those of kept connections to the server, of which each worker may have one."""
+            """But for kept connections to the server and files of the log, of which there are now more, now fewer."""
             rest = self.warm(proxy)
-            return rest["descriptors"] - rest["upstream_connections"]
+            links = [os.readlink(link) for link in pathlib.Path(f"/proc/{proxy.pid}/fd").iterdir()]
+            return len([link for link in links if "/audit/w" not in link]) - rest["upstream_connections"]
 
         found = [own()]
         for _ in range(3):
@@ -307,6 +308,13 @@ class Ends(UpgradeCase):
         tunnel.close()
         self.assertServes(new)
         self.assertServes(self.upgrade(new))
+
+    def test_without_an_admin_socket_it_says_what_is_missing(self):
+        origin = self.start_origin(says(b"here"))
+        code, _, errors = run_to_end(
+            ["run", "--upgrade", "--from", f"127.0.0.1:{ports.free_port()}", "--to", f"127.0.0.1:{origin.port}"])
+        self.assertEqual(code, 1)
+        self.assertIn("admin: {address: unix:/run/millrace/admin.sock}", errors)
 
     def test_without_a_process_it_starts_as_usual(self):
         self.origin = self.start_origin(says(b"here"))
