@@ -177,6 +177,9 @@ class Load(UpgradeCase):
         self.assertFalse(os.path.exists(self.path))
         code, text = log.verify()
         self.assertEqual(code, 0, text)
+        for proxy in proxies:
+            code, text = log.verify("--anchor", proxy.log_path)
+            self.assertEqual(code, 0, text)
         answered = len(fresh.answered) + len(kept.answered) + shared.count + through_file.count
         self.assertEqual(len(log.requests()), answered + 1)
         runs = {entry["run"] for entry in log.of_kind("segment")}
@@ -434,6 +437,19 @@ class Failures(Speaker):
         new = self.upgrade(proxy)
         self.assertEnded(proxy)
         self.assertServes(new)
+
+    def test_one_that_does_not_become_ready(self):
+        proxy = self.begin()
+        silent = self.connect_as_new()
+        self.assertIn("in time", proxy.wait_for("upgrade failed")["reason"])
+        self.assertEqual(self.receive(silent)[0], FAILED)
+        slow = self.connect_as_new()
+        self.take_offer(slow)
+        self.assertServes(proxy)
+        self.assertIn("in time", proxy.wait_for("upgrade failed", count=2)["reason"])
+        self.assertEqual(self.receive(slow)[0], FAILED)
+        self.assertServes(proxy)
+        self.assertServes(self.upgrade(proxy))
 
     def test_what_is_not_a_message_is_refused(self):
         proxy = self.begin()
