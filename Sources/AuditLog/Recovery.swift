@@ -109,7 +109,7 @@ public struct Recovery: Sendable {
     guard log.numbers.count == workers else {
       throw Errno(
         code: EBUSY, operation: "open", path: lease.directory,
-        detail: "other runs have so many of its \(Self.chainsMaximum) chains that \(workers) are not free")
+        detail: "fewer than \(workers) of its \(Self.chainsMaximum) chains are free of other runs")
     }
     for number in own where !log.numbers.contains(number) { try lease.leave(number: number) }
     log.living = living.sorted()

@@ -83,7 +83,8 @@ struct Run: ParsableCommand {
     let handed = InheritedSockets.take()
     let running = try upgrade ? askRunning(configuration) : nil
     let (preflight, findings) = Preflight.run(
-      configuration, inherited: handed.sockets, replacing: running)
+      configuration, inherited: (running?.sockets ?? []) + handed.sockets,
+      isUpgrade: running != nil)
     problems += handed.others.map { number in
       Problem(
         location: Reporting.location("LISTEN_FDS"),

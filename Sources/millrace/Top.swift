@@ -175,7 +175,8 @@ private final class Terminal {
     let (width, height) = size
     let lines = view.lines(interval, width: width, height: height)
     // Each line is cleared to its end, so that nothing flickers.
-    put("\u{1B}[H" + lines.map { HarmlessText.line($0) + "\u{1B}[K" }.joined(separator: "\r\n") + "\u{1B}[J")
+    let text = lines.map { HarmlessText.line($0) + "\u{1B}[K" }.joined(separator: "\r\n")
+    put("\u{1B}[H" + text + "\u{1B}[J")
   }
 
   /// The next key; nil when the time is over. The end of the input is a q.

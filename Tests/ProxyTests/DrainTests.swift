@@ -43,7 +43,7 @@ struct DrainTests {
     #expect(drain.isFinished && drain.nextLook == .max)
   }
 
-  @Test("tunnels have a time of their own, which the end of the process may shorten and not lengthen")
+  @Test("tunnels have a time of their own, which a stop may shorten and not lengthen")
   func tunnels() {
     var drain = Drain()
     _ = drain.begin(now: 10, time: second, tunnelTime: .max)

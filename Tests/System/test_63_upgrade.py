@@ -20,7 +20,7 @@ from harness.admin import with_admin
 from harness.auditlog import AuditLog
 from harness.case import SystemCase, on_both_engines
 from harness.crowd import Askers
-from harness.proxy import Proxy, is_listening
+from harness.proxy import Proxy, is_listening, run_to_end
 from test_37_tunnels import accept, echo, websocket
 from test_62_reload import says
 from test_64_systemd import Manager
@@ -177,6 +177,9 @@ class Load(UpgradeCase):
         self.assertFalse(os.path.exists(self.path))
         code, text = log.verify()
         self.assertEqual(code, 0, text)
+        for proxy in proxies:
+            code, text = log.verify("--anchor", proxy.log_path)
+            self.assertEqual(code, 0, text)
         answered = len(fresh.answered) + len(kept.answered) + shared.count + through_file.count
         self.assertEqual(len(log.requests()), answered + 1)
         runs = {entry["run"] for entry in log.of_kind("segment")}
@@ -229,9 +232,10 @@ class Load(UpgradeCase):
         proxy = self.begin(workers=2, audit={"directory": str(self.folder / "audit")})
 
         def own():
-            """But for those of kept connections to the server, of which each worker may have one."""
+            """But for kept connections to the server and files of the log, of which there are now more, now fewer."""
             rest = self.warm(proxy)
-            return rest["descriptors"] - rest["upstream_connections"]
+            links = [os.readlink(link) for link in pathlib.Path(f"/proc/{proxy.pid}/fd").iterdir()]
+            return len([link for link in links if "/audit/w" not in link]) - rest["upstream_connections"]
 
         found = [own()]
         for _ in range(3):
@@ -307,6 +311,13 @@ class Ends(UpgradeCase):
         tunnel.close()
         self.assertServes(new)
         self.assertServes(self.upgrade(new))
+
+    def test_without_an_admin_socket_it_says_what_is_missing(self):
+        origin = self.start_origin(says(b"here"))
+        code, _, errors = run_to_end(
+            ["run", "--upgrade", "--from", f"127.0.0.1:{ports.free_port()}", "--to", f"127.0.0.1:{origin.port}"])
+        self.assertEqual(code, 1)
+        self.assertIn("admin: {address: unix:/run/millrace/admin.sock}", errors)
 
     def test_without_a_process_it_starts_as_usual(self):
         self.origin = self.start_origin(says(b"here"))
@@ -426,6 +437,19 @@ class Failures(Speaker):
         new = self.upgrade(proxy)
         self.assertEnded(proxy)
         self.assertServes(new)
+
+    def test_one_that_does_not_become_ready(self):
+        proxy = self.begin()
+        silent = self.connect_as_new()
+        self.assertIn("in time", proxy.wait_for("upgrade failed")["reason"])
+        self.assertEqual(self.receive(silent)[0], FAILED)
+        slow = self.connect_as_new()
+        self.take_offer(slow)
+        self.assertServes(proxy)
+        self.assertIn("in time", proxy.wait_for("upgrade failed", count=2)["reason"])
+        self.assertEqual(self.receive(slow)[0], FAILED)
+        self.assertServes(proxy)
+        self.assertServes(self.upgrade(proxy))
 
     def test_what_is_not_a_message_is_refused(self):
         proxy = self.begin()

@@ -7,6 +7,9 @@ import MillraceEngine
 final class HandoverConversation: Sendable {
   private let connection: HandoverConnection
 
+  /// How long either side may take for a message.
+  static let messageMilliseconds = 5_000
+
   init(_ connection: HandoverConnection) { self.connection = connection }
 
   var peerProcess: Int64 { connection.peerProcess }

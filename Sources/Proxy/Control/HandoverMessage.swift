@@ -129,7 +129,8 @@ struct HandoverOffer: Equatable, Sendable {
       let lock = reader.take(1)?.first, let length = reader.number(UInt16.self)
     else { throw HandoverFault("the offer is cut short") }
     guard sockets <= HandoverMessage.socketsMaximum else {
-      throw HandoverFault("\(sockets) sockets are offered, more than \(HandoverMessage.socketsMaximum)")
+      throw HandoverFault(
+        "\(sockets) sockets are offered, more than \(HandoverMessage.socketsMaximum)")
     }
     guard lock <= 1 else { throw HandoverFault("the offer has an unknown flag") }
     guard length <= Self.ticketKeysMaximum else {

@@ -4,7 +4,6 @@
 // session tickets, which the group that may ask the admin server is not to have; and a new process may take its
 // time, in which the admin server has others to answer.
 
-public import Configuration
 import Glibc
 import Logging
 import MillraceEngine
@@ -34,9 +33,8 @@ final class HandoverServer: Sendable {
   private let file: UnixSocketFile?
   private let outcome = Mutex(Outcome.serving)
 
-  /// How long a new process may take for a message, and from the offer until it is ready.
-  static let messageMilliseconds = 5_000
-  static let readyMilliseconds = 15_000
+  /// How long a new process may take from the offer until it is ready.
+  private static let readyMilliseconds = 15_000
   /// How long the workers may take until they accept no more; each needs a turn or two.
   private static let releaseNanoseconds: Int64 = 5_000_000_000
 
@@ -89,7 +87,7 @@ final class HandoverServer: Sendable {
       return false
     }
     do throws(HandoverFault) {
-      conversation.limitWaiting(milliseconds: Self.messageMilliseconds)
+      conversation.limitWaiting(milliseconds: HandoverConversation.messageMilliseconds)
       _ = try conversation.receive(.request)
       logger.notice("upgrade requested process=\(process)")
       let addresses = try offer(conversation)
@@ -163,16 +161,5 @@ final class HandoverServer: Sendable {
         hint="start millrace again if nothing answers"
         """)
     }
-  }
-}
-
-extension ProxyConfiguration {
-  /// Where a running process is asked for its sockets; nil: the admin server has no UNIX socket, or one with
-  /// too long a path.
-  public var upgradePath: String? {
-    guard case .unix(let path)? = admin?.address else { return nil }
-    // sun_path has 107 bytes, unix(7), and a name for the time until it is published takes some.
-    let name = path + ".upgrade"
-    return name.utf8.count + UnixSocketFile.unpublished.utf8.count <= 107 ? name : nil
   }
 }

@@ -17,8 +17,8 @@ enum ListenerOpening {
   }
 
   /// Takes the sockets that were handed to the process, by address, and where copies are kept opens the others.
-  /// A service manager's socket is shared by all workers, with its one queue. Those of a process before this one
-  /// are dealt out to the workers, also where one gets several: in each connections may wait.
+  /// A service manager's socket is shared by all workers, with its one queue. Those of a process before this
+  /// one are dealt out to the workers, also where one gets several: in each connections may wait.
   /// - Parameter copies: where a copy of each is kept for the next process; nil: none is.
   /// - Returns: nil where each worker opens its own.
   static func start(
@@ -26,8 +26,9 @@ enum ListenerOpening {
   ) throws(SystemFailure) -> Start? {
     guard copies != nil || !preflight.inherited.isEmpty else { return nil }
     let inherited = preflight.inherited
+    let nothing: [[Int32]] = []
     var start = Start(
-      sockets: ListenerSockets([[Int32]]()), adopted: Array(repeating: false, count: inherited.count))
+      sockets: ListenerSockets(nothing), adopted: inherited.map { _ in false })
     var numbers: [[[Int32]]] = []
     var shared: Set<Int> = []
     for (place, address) in preflight.listenerAddresses.enumerated() {

@@ -36,14 +36,13 @@ public struct Preflight: Sendable {
   /// The same for a process that is about to start.
   /// - Parameters:
   ///   - inherited: listening sockets that were handed to it, which need not be bound.
-  ///   - running: whose place it takes, with its sockets and its admin server's address.
+  ///   - isUpgrade: it takes the place of a process that has the address of its admin server.
   public static func run(
     _ configuration: ProxyConfiguration, inherited: [InheritedSocket],
-    replacing running: RunningProcess? = nil
+    isUpgrade: Bool = false
   ) -> (preflight: Preflight?, problems: [Problem]) {
-    let inherited = (running?.sockets ?? []) + inherited
     var (preflight, problems) = run(
-      configuration, binding: true, own: inherited.map(\.address), isServing: running != nil)
+      configuration, binding: true, own: inherited.map(\.address), isServing: isUpgrade)
     preflight?.inherited = inherited
     return (preflight, problems)
   }

@@ -61,7 +61,7 @@ public final class RunningProcess: Sendable {
     let connection: HandoverConnection
     do throws(SystemFailure) {
       connection = try HandoverConnection(
-        path: path, milliseconds: HandoverServer.messageMilliseconds)
+        path: path, milliseconds: HandoverConversation.messageMilliseconds)
     } catch {
       if error.code == ENOENT || error.code == ECONNREFUSED { return nil }
       throw HandoverFault("cannot ask the process that runs: \(error)")
