@@ -9,7 +9,7 @@ TOOLS := .build/test-tools
 FORMATTED = $(wildcard Package.swift Sources Tests Examples/Package.swift Examples/Sources)
 
 .PHONY: help bootstrap demo demo-refused test test-unit test-system test-features test-refused clients test-steady test-snippets test-teardown test-instructions test-sanitizers test-day check build \
-  release examples docs reference format lint bench bench-forwarder bench-engine bench-features bench-load bench-lab simulate clean
+  release install uninstall deb test-deb examples docs reference format lint bench bench-forwarder bench-engine bench-features bench-load bench-lab simulate clean
 
 help: ## list the targets
 	@printf 'Millrace: make TARGET\n\n'
@@ -83,6 +83,21 @@ release: ## optimised build of the proxy, Swift's libraries in it; prints where 
 	@$(SWIFT) build -c release --product millrace $(RELEASE)
 	@printf '%s/millrace\n' "$$($(SWIFT) build -c release $(RELEASE) --show-bin-path)"
 	@printf 'It requires OpenSSL 3, libyaml and libnghttp2 at run time, and no Swift.\n'
+
+install: release ## install the proxy below PREFIX (/usr/local): binary, man pages, completions, service
+	@PREFIX="$(or $(PREFIX),/usr/local)" DESTDIR="$(DESTDIR)" scripts/install "$$($(SWIFT) build -c release $(RELEASE) --show-bin-path)/millrace"
+
+uninstall: ## remove what make install installed, but no configuration
+	@PREFIX="$(or $(PREFIX),/usr/local)" DESTDIR="$(DESTDIR)" scripts/install --remove
+
+deb: release ## build the Debian package, in .build/packages
+	@scripts/deb "$$($(SWIFT) build -c release $(RELEASE) --show-bin-path)/millrace"
+
+test-deb: release ## the package in a Debian of its own: install, start, reload, upgrade, purge (needs root and a network)
+	@scripts/bootstrap --package
+	@binary="$$($(SWIFT) build -c release $(RELEASE) --show-bin-path)/millrace"; \
+	  first=$$(scripts/deb "$$binary") && next=$$(MILLRACE_PACKAGE_REVISION=2 scripts/deb "$$binary") \
+	  && Tests/Package/run "$$first" "$$next"
 
 examples: ## build the examples of the library (Examples/)
 	@rm -f Examples/.build/debug.yaml # or files that are new in the library would not be seen

@@ -36,9 +36,13 @@ let package = Package(
     .target(name: "Exchange", swiftSettings: settings),
     .target(name: "HTTP1", dependencies: ["HTTP"], swiftSettings: settings),
     .target(name: "HTTP2", dependencies: ["HTTP", "CNghttp2"], swiftSettings: settings),
+    .target(name: "Text", swiftSettings: settings),
+    .target(name: "Variables", dependencies: ["Text"], swiftSettings: settings),
     .target(
-      name: "AuditLog", dependencies: ["MillraceEngine", "COpenSSL"], swiftSettings: settings),
-    .target(name: "Configuration", dependencies: ["CYAML"], swiftSettings: settings),
+      name: "AuditLog", dependencies: ["MillraceEngine", "COpenSSL", "Text"],
+      swiftSettings: settings),
+    .target(
+      name: "Configuration", dependencies: ["CYAML", "Variables"], swiftSettings: settings),
     .target(
       name: "Admin", dependencies: ["MillraceEngine", "HTTP", "HTTP1"], swiftSettings: settings),
     .target(
@@ -46,7 +50,7 @@ let package = Package(
       dependencies: [
         "Admin",
         "MillraceEngine", "TLS", "Transport", "HTTP", "HTTP1", "HTTP2", "Exchange", "AuditLog",
-        "Configuration", "Metrics",
+        "Configuration", "Metrics", "Text", "Variables",
         .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: settings),
@@ -113,15 +117,18 @@ let package = Package(
       ],
       swiftSettings: settings),
     .testTarget(
-      name: "AuditLogTests", dependencies: ["AuditLog", "MillraceEngine"],
+      name: "AuditLogTests", dependencies: ["AuditLog", "MillraceEngine", "Text"],
       swiftSettings: settings),
     .testTarget(
-      name: "ConfigurationTests", dependencies: ["Configuration"], swiftSettings: settings),
+      name: "VariablesTests", dependencies: ["Variables", "Text"], swiftSettings: settings),
+    .testTarget(
+      name: "ConfigurationTests", dependencies: ["Configuration", "Variables"],
+      swiftSettings: settings),
     .testTarget(
       name: "ProxyTests",
       dependencies: [
         "Proxy", "Admin", "Transport", "TLS", "Exchange", "AuditLog", "Configuration",
-        "MillraceEngine", "Metrics", "HTTP", "HTTP2",
+        "MillraceEngine", "Metrics", "HTTP", "HTTP2", "Text", "Variables",
         .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: settings),

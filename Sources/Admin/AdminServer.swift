@@ -17,7 +17,7 @@ package final class AdminServer: Sendable {
   private let isTCP: Bool
   /// Who may connect to a UNIX socket besides its owner and root.
   private let group: UInt32
-  private let file: UnixSocketFile?
+  private let file: Mutex<UnixSocketFile?>
   private let handler: any AdminHandler
   private let isStopping = Atomic<Bool>(false)
   /// Connections that were refused for whose they were.
@@ -26,11 +26,16 @@ package final class AdminServer: Sendable {
   package let port: UInt16
 
   /// Begins to listen.
-  package init(_ address: SocketAddress, _ handler: any AdminHandler) throws(SystemFailure) {
-    listener = try ControlSockets.listen(address)
-    isTCP = !address.isUnix
-    group = address.unixPath.flatMap { ControlSockets.group(of: $0) } ?? getegid()
-    file = address.unixPath.flatMap { UnixSocketFile($0) }
+  /// - Parameter isUnpublished: at a UNIX socket that has another name for now, since another process may still
+  ///   answer at its own; see `publish`.
+  package init(
+    _ address: SocketAddress, _ handler: any AdminHandler, isUnpublished: Bool = false
+  ) throws(SystemFailure) {
+    let bound = isUnpublished ? address.unpublished : address
+    listener = try ControlSockets.listen(bound)
+    isTCP = !bound.isUnix
+    group = bound.unixPath.flatMap { ControlSockets.group(of: $0) } ?? getegid()
+    file = Mutex(bound.unixPath.flatMap { UnixSocketFile($0) })
     port = ControlSockets.port(listener)
     self.handler = handler
   }
@@ -48,8 +53,15 @@ package final class AdminServer: Sendable {
     removeFile()
   }
 
+  /// Gives the socket its own name, in place of what has that: whoever connects finds the one or the other.
+  package func publish(as path: String) throws(SystemFailure) {
+    guard let unpublished = file.withLock({ $0 }) else { return }
+    try unpublished.move(to: path)
+    file.withLock { $0 = unpublished.moved(to: path) }
+  }
+
   /// Removes the socket's file if it is still this one's. At the end of the process.
-  package func removeFile() { file?.remove() }
+  package func removeFile() { file.withLock { $0?.remove() } }
 
   package var refusedPeers: Int { refusals.load(ordering: .relaxed) }
 

@@ -2,6 +2,8 @@
 // run had this seal at this sequence. Compared with the chain later it proves that nothing was cut
 // off.
 
+internal import Text
+
 /// Where a chain stood at some time.
 public struct Anchor: Equatable, Sendable {
   public var run: RunIdentity

@@ -2,6 +2,8 @@
 // `end` or `abort` comes, in bounded memory: past the bound the oldest one is given out as it is. It
 // refuses to join over runs, because identifiers are unique within one.
 
+internal import Text
+
 /// One line for a reader of the log.
 public struct LogLine: Equatable, Sendable {
   /// The worker whose chain it is from.

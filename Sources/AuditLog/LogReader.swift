@@ -3,6 +3,7 @@
 // batch per chain and the open exchanges. It proves nothing; that is Verification's work.
 
 public import MillraceEngine
+internal import Text
 
 /// The records of a log in order of time.
 public final class LogReader {

@@ -1,6 +1,8 @@
 // RecordLine is the part of a record that readers of the chain need: its sequence, kind and
 // exchange. It refuses lines whose opening members are not exactly as RecordWriter writes them.
 
+internal import Text
+
 struct RecordLine {
   var sequence: UInt64
   var kind: RecordKind

@@ -2,6 +2,8 @@
 // connection's memory when the head has been read, the rest into the journal's batch. It owns the
 // member names and their order; it refuses to know of batches, seals and files.
 
+internal import Text
+
 /// The serialisation of records. Every function is pure and writes into memory that is lent to it.
 public enum RecordWriter {
   /// Bytes of an upstream address that a record keeps, as escaped: a unix(7) path has 108.

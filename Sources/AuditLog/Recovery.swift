@@ -14,6 +14,7 @@
 
 internal import Glibc
 public import MillraceEngine
+internal import Text
 
 /// What recovery found of one torn tail.
 public struct TornTail: Equatable, Sendable {
@@ -31,14 +32,21 @@ public struct RecoveredLog: Equatable, Sendable {
   public internal(set) var chains: [ChainState] = []
   /// Tails for which a recovery record was written in this run.
   public internal(set) var tornTails: [TornTail] = []
+  /// The numbers of the chains that are this run's, by worker; empty: each worker's own number.
+  public internal(set) var numbers: [Int] = []
+  /// The numbers of chains that other runs write, which were left alone.
+  public internal(set) var living: [Int] = []
 
   /// A log that has nothing in it.
   public init() {}
 
-  /// Where a worker's chain stands; a new chain for a worker that had none.
+  /// Where a chain stands, by its number; a new one where there was none.
   public func chain(worker: Int) -> ChainState {
     chains.first { $0.worker == worker } ?? ChainState(worker: worker)
   }
+
+  /// The number of a worker's chain.
+  public func number(worker: Int) -> Int { numbers.isEmpty ? worker : numbers[worker] }
 }
 
 /// The recovery of a log's directory at start.
@@ -59,22 +67,61 @@ public struct Recovery: Sendable {
     self.files = files
   }
 
-  /// Recovers every chain in the directory, also those of workers that this run will not have.
+  /// Recovers every chain in the directory that no other run writes, also those of workers that this run will
+  /// not have. Then takes chains for this run: the lowest numbers that no other run has.
+  /// - Parameter workers: how many chains this run will have.
   /// - Throws: the file call that failed; the directory is then still recoverable.
-  public func recover(_ lease: borrowing DirectoryLease) throws(Errno) -> RecoveredLog {
+  public func recover(
+    _ lease: borrowing DirectoryLease, workers: Int = 1
+  ) throws(Errno) -> RecoveredLog {
     // From here on the directory is the one that is held, whatever its path leads to.
     if let own = lease.files {
       return try Recovery(run: run, wallMicroseconds: wallMicroseconds, files: own)
-        .recover(lease.directory)
+        .recover(holding: lease, workers)
     }
-    return try recover(lease.directory)
+    return try recover(holding: lease, workers)
   }
 
-  private func recover(_ directory: String) throws(Errno) -> RecoveredLog {
+  /// A segment's name has three digits for the chain.
+  private static let chainsMaximum = 1000
+
+  private func recover(
+    holding lease: borrowing DirectoryLease, _ workers: Int
+  ) throws(Errno) -> RecoveredLog {
+    // Locked before it is looked at: a run may end while it is.
+    var own: Set<Int> = []
+    var living: Set<Int> = []
+    for entry in try files.list(lease.directory) {
+      guard let number = SegmentName.parse(entry)?.name.worker, !own.contains(number),
+        !living.contains(number)
+      else { continue }
+      if try lease.take(number: number) { own.insert(number) } else { living.insert(number) }
+    }
+    var log = try recover(lease.directory, chains: own)
+    for number in 0..<Self.chainsMaximum where log.numbers.count < workers {
+      if living.contains(number) { continue }
+      if !own.contains(number), try !lease.take(number: number) {
+        living.insert(number)
+      } else {
+        log.numbers.append(number)
+      }
+    }
+    guard log.numbers.count == workers else {
+      throw Errno(
+        code: EBUSY, operation: "open", path: lease.directory,
+        detail: "fewer than \(workers) of its \(Self.chainsMaximum) chains are free of other runs")
+    }
+    for number in own where !log.numbers.contains(number) { try lease.leave(number: number) }
+    log.living = living.sorted()
+    return log
+  }
+
+  private func recover(_ directory: String, chains: Set<Int>) throws(Errno) -> RecoveredLog {
     var segments: [SegmentName] = []
     var torn: [SegmentName] = []
     for entry in try files.list(directory) {
-      guard let (name, companion) = SegmentName.parse(entry) else { continue }
+      guard let (name, companion) = SegmentName.parse(entry), chains.contains(name.worker)
+      else { continue }
       switch companion {
       case .segment:
         try files.requireOwnFile(directory + "/" + entry)

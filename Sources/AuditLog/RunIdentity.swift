@@ -1,6 +1,8 @@
 // RunIdentity names one run of the proxy. The sixteen bytes are random and come from the caller,
 // since nothing here draws randomness; exchange identifiers are unique within a run.
 
+internal import Text
+
 /// Sixteen random bytes that name one run of the proxy.
 public struct RunIdentity: Equatable, Sendable {
   public let high: UInt64

@@ -2,6 +2,8 @@
 // the previous seal's hash and the batch's exact bytes; its other members repeat what a reader can
 // count, and a reader that counts otherwise refuses the batch.
 
+internal import Text
+
 struct Seal: Equatable {
   /// The longest seal line in bytes, with room for an Ed25519 signature in hexadecimal:
   /// names and hashes 263, three numbers of 20, signature 143.

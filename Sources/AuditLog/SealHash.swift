@@ -1,6 +1,8 @@
 // SealHash is one link of the chain: a SHA-256 value as a plain, trivially copyable value with its
 // hexadecimal form. It refuses anything but 64 lower-case digits, so that a hash has one spelling.
 
+internal import Text
+
 /// A SHA-256 value.
 public struct SealHash: Equatable, Sendable {
   var words: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)

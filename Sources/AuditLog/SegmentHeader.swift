@@ -2,6 +2,8 @@
 // which seal it follows and which sequences a failed commit lost before it; the seal of the first
 // batch covers it.
 
+internal import Text
+
 struct SegmentHeader: Equatable {
   /// The longest header line in bytes (369), rounded up.
   static let maximum = 384

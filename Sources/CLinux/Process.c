@@ -234,3 +234,65 @@ int clinux_peer_is_trusted(int fd, unsigned uid, unsigned gid) {
 int clinux_may_write(const char *directory) {
   return faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) == 0 ? 0 : -errno;
 }
+
+/* MARK: Descriptors between processes */
+
+int64_t clinux_peer_pid(int fd) {
+  struct ucred peer;
+  socklen_t length = sizeof peer;
+  return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 ? (int64_t)peer.pid : -errno;
+}
+
+ssize_t clinux_send_descriptors(
+    int fd, const void *bytes, size_t length, const int *descriptors, unsigned count) {
+  if (count > CLINUX_DESCRIPTORS_MAXIMUM) return -EINVAL;
+  struct iovec part = {.iov_base = (void *)bytes, .iov_len = length};
+  union {
+    struct cmsghdr header;
+    char room[CMSG_SPACE(CLINUX_DESCRIPTORS_MAXIMUM * sizeof(int))];
+  } control;
+  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+  if (count > 0) {
+    memset(&control, 0, sizeof control);
+    message.msg_control = &control;
+    message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(count * sizeof(int));
+    memcpy(CMSG_DATA(header), descriptors, count * sizeof(int));
+  }
+  ssize_t sent = sendmsg(fd, &message, MSG_NOSIGNAL);
+  return sent < 0 ? -errno : sent;
+}
+
+ssize_t clinux_receive_descriptors(
+    int fd, void *bytes, size_t room, int *descriptors, unsigned *count) {
+  struct iovec part = {.iov_base = bytes, .iov_len = room};
+  union {
+    struct cmsghdr header;
+    char room[CMSG_SPACE(CLINUX_DESCRIPTORS_MAXIMUM * sizeof(int))];
+  } control;
+  struct msghdr message = {
+      .msg_iov = &part,
+      .msg_iovlen = 1,
+      .msg_control = &control,
+      .msg_controllen = sizeof control,
+  };
+  *count = 0;
+  ssize_t received = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+  if (received < 0) return -errno;
+  for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    unsigned found = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (unsigned i = 0; i < found && *count < CLINUX_DESCRIPTORS_MAXIMUM; i++)
+      memcpy(&descriptors[(*count)++], CMSG_DATA(header) + i * sizeof(int), sizeof(int));
+  }
+  return message.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ? -EMSGSIZE : received;
+}
+
+int clinux_lock_byte(int fd, int64_t place, int isWanted) {
+  struct flock lock = {
+      .l_type = isWanted ? F_WRLCK : F_UNLCK, .l_whence = SEEK_SET, .l_start = place, .l_len = 1};
+  return fcntl(fd, F_OFD_SETLK, &lock) == 0 ? 0 : -errno;
+}

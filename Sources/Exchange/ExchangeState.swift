@@ -212,7 +212,7 @@ extension ExchangeState {
   public var hasEnded: Bool { stage == .ended }
 
   @inlinable @inline(__always)
-  var isTunnel: Bool { mode == .tunnel }
+  public var isTunnel: Bool { mode == .tunnel }
 
   /// Whether request content may be given to the upstream's buffer now.
   @inlinable @inline(__always)

@@ -12,6 +12,8 @@ public struct RequestForwarding {
   public let isSecure: Bool
   @usableFromInline let defaultAuthority: UnsafeRawBufferPointer
   @usableFromInline let pseudonym: UnsafeRawBufferPointer
+  /// Traceparent as the next hop gets it; empty: the line, if any, goes on as it came.
+  @usableFromInline let traceparent: UnsafeRawBufferPointer
   /// The lines that do not go on as they came, by name.
   public let replaced: FieldSet
   /// Max-Forwards as the next hop gets it, or nil if the line, if any, goes on as it came.
@@ -20,22 +22,26 @@ public struct RequestForwarding {
   /// - Parameters:
   ///   - defaultAuthority: for a request of HTTP/1.0 that names none.
   ///   - pseudonym: this proxy's name in Via; empty: no Via is added.
+  ///   - traceparent: takes the place of the request's, where it is not empty.
   @inlinable @inline(__always)
   public init(
     _ request: RequestView, client: UnsafeRawBufferPointer, isSecure: Bool,
-    defaultAuthority: UnsafeRawBufferPointer, pseudonym: UnsafeRawBufferPointer
+    defaultAuthority: UnsafeRawBufferPointer, pseudonym: UnsafeRawBufferPointer,
+    traceparent: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
   ) {
     self.request = request
     self.client = client
     self.isSecure = isSecure
     self.defaultAuthority = defaultAuthority
     self.pseudonym = pseudonym
+    self.traceparent = traceparent
     var replaced = Self.rewritten
     var maxForwards: UInt32?
     if request.presentFields.has(.maxForwards) {
       maxForwards = Self.nextMaxForwards(request)
       if maxForwards != nil { replaced.insert(.maxForwards) }
     }
+    if traceparent.count > 0 { replaced.insert(.traceparent) }
     self.replaced = replaced
     self.maxForwards = maxForwards
   }
@@ -101,6 +107,7 @@ public struct RequestForwarding {
     }
     let authority = request.authority
     if authority.count > 0 { sink.field("X-Forwarded-Host", authority) }
+    if traceparent.count > 0 { sink.field("traceparent", traceparent) }
     if pseudonym.count > 0 { sink.viaField(request.version, pseudonym) }
   }
 }

@@ -9,12 +9,15 @@ public enum FileDigest {
   public static func of(_ path: String) -> [UInt8] {
     guard OpenSSLLibrary.isReady, let context = EVP_MD_CTX_new() else { return [] }
     defer { EVP_MD_CTX_free(context) }
-    guard let file = BIO_new_file(path, "rb"), EVP_DigestInit_ex(context, EVP_sha256(), nil) == 1
-    else {
+    guard let file = BIO_new_file(path, "rb") else {
       ERR_clear_error()
       return []
     }
     defer { BIO_free(file) }
+    guard EVP_DigestInit_ex(context, EVP_sha256(), nil) == 1 else {
+      ERR_clear_error()
+      return []
+    }
     var room = [UInt8](repeating: 0, count: 1 << 16)
     while true {
       let got = BIO_read(file, &room, Int32(room.count))

@@ -59,6 +59,59 @@ public final class TicketKeys: Sendable {
       Generations(newest: Self.makeKey(randomBytes), newestBornSeconds: now))
   }
 
+  /// Takes the keys of another process on this machine, whose clock is the same.
+  ///
+  /// - Parameters:
+  ///   - copied: as `copied` made it there.
+  ///   - randomBytes: as for the first key.
+  /// - Returns: nil for bytes that are not keys.
+  public init?(
+    copied: [UInt8], randomBytes: @escaping @Sendable (UnsafeMutableRawBufferPointer) -> Void,
+    rotationSeconds: Int64 = 12 * 3600
+  ) {
+    // TRAP: our own constant.
+    precondition(rotationSeconds >= 1, "a rotation takes at least one second")
+    let keys = (copied.count - 8) / Self.keyBytes
+    guard (1...3).contains(keys), copied.count == 8 + keys * Self.keyBytes else { return nil }
+    let born = copied[..<8].reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+    let found = (0..<3).map { i in
+      i < keys ? Self.key(copied[(8 + i * Self.keyBytes)...].prefix(Self.keyBytes)) : nil
+    }
+    guard let newest = found[0] else { return nil }
+    self.randomBytes = randomBytes
+    self.rotationSeconds = rotationSeconds
+    generations = Mutex(
+      Generations(
+        newest: newest, previous: found[1], oldest: found[2],
+        newestBornSeconds: Int64(bitPattern: born)))
+  }
+
+  /// The keys, for the process that takes this one's place: the birth of the newest in seconds, 8 bytes
+  /// little-endian, then 80 bytes for each key, the newest first. A secret, as the keys are.
+  public var copied: [UInt8] {
+    generations.withLock { state in
+      var bytes: [UInt8] = []
+      withUnsafeBytes(of: state.newestBornSeconds.littleEndian) { bytes += $0 }
+      for key in [state.newest, state.previous, state.oldest] {
+        guard let key else { continue }
+        withUnsafeBytes(of: key.name) { bytes += $0 }
+        withUnsafeBytes(of: key.cipher) { bytes += $0 }
+        withUnsafeBytes(of: key.mac) { bytes += $0 }
+      }
+      return bytes
+    }
+  }
+
+  private static let keyBytes = 80
+
+  private static func key(_ bytes: ArraySlice<UInt8>) -> Key {
+    var key = Key()
+    withUnsafeMutableBytes(of: &key.name) { $0.copyBytes(from: bytes.prefix(16)) }
+    withUnsafeMutableBytes(of: &key.cipher) { $0.copyBytes(from: bytes.dropFirst(16).prefix(32)) }
+    withUnsafeMutableBytes(of: &key.mac) { $0.copyBytes(from: bytes.dropFirst(48)) }
+    return key
+  }
+
   deinit {
     generations.withLock { Self.wipe(&$0) }
   }

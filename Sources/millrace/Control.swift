@@ -18,6 +18,7 @@ struct Control: ParsableCommand {
     version: Version.text,
     subcommands: [
       ControlStatus.self, ControlServer.self, ControlDrain.self, ControlReload.self,
+      ControlReopenLogs.self,
       ControlLogLevel.self, ControlConfiguration.self, ControlMetrics.self,
     ])
 }
@@ -49,14 +50,14 @@ struct ControlOptions: ParsableArguments {
       if json { print(String(decoding: response.content, as: UTF8.self), terminator: "") }
       let error = answer?["error"]?.string ?? "status \(response.status)"
       let hint = answer?["hint"]?.string.map { "; \($0)" } ?? ""
-      Reporting.print("millrace ctl: \(error)\(hint)")
+      Reporting.print("millrace ctl: \(HarmlessText.line(error + hint))")
       throw ExitCode(1)
     }
     guard !json, let answer else {
       print(String(decoding: response.content, as: UTF8.self), terminator: "")
       return
     }
-    print(text(answer))
+    print(HarmlessText.lines(text(answer)))
   }
 }
 
@@ -133,6 +134,20 @@ struct ControlReload: ParsableCommand {
   mutating func run() throws {
     try options.run({ client throws(AdminClientFailure) in try client.post("/reload") }) {
       answer in answer["message"]?.string ?? answer.text
+    }
+  }
+}
+
+struct ControlReopenLogs: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "reopen-logs",
+    abstract: "Opens the access log's file anew, after it was moved (as SIGUSR1 does).")
+
+  @OptionGroup var options: ControlOptions
+
+  mutating func run() throws {
+    try options.run({ client throws(AdminClientFailure) in try client.post("/reopen-logs") }) {
+      _ in "reopened"
     }
   }
 }

@@ -47,31 +47,7 @@ struct LineLogHandler: LogHandler {
   init(writer: LineWriter) { self.writer = writer }
 
   private static func line(_ level: Logger.Level, _ message: String) -> [UInt8] {
-    Array("\(timestamp()) \(level.rawValue) \(harmless(message))\n".utf8)
-  }
-
-  /// A message as one line that no terminal takes for commands. Parts of some come from outside, such
-  /// as the path of a peer's Unix socket or an OpenSSL text: a control character, a separator of lines
-  /// or a bidirectional control in them is written by its number.
-  private static func harmless(_ message: String) -> String {
-    func isHarmless(_ value: UInt32) -> Bool {
-      switch value {
-      case 0..<0x20, 0x7F...0x9F, 0x061C, 0x200E, 0x200F, 0x2028...0x202E, 0x2066...0x2069, 0xFEFF:
-        false
-      default: true
-      }
-    }
-    if message.unicodeScalars.allSatisfy({ isHarmless($0.value) }) { return message }
-    var text = ""
-    for scalar in message.unicodeScalars {
-      if isHarmless(scalar.value) {
-        text.unicodeScalars.append(scalar)
-      } else {
-        let digits = String(scalar.value, radix: 16)
-        text += "\\u" + String(repeating: "0", count: max(0, 4 - digits.count)) + digits
-      }
-    }
-    return text
+    Array("\(timestamp()) \(level.rawValue) \(HarmlessText.line(message))\n".utf8)
   }
 
   /// What the log says once its reader reads again.

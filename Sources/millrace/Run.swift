@@ -18,7 +18,12 @@ struct Run: ParsableCommand {
       SIGTERM, SIGINT or SIGQUIT drains: listeners close, exchanges finish, then it \
       exits with 0; a second one forces an immediate exit. SIGHUP reads the configuration \
       and its certificates again; one with errors is logged and changes nothing. \
-      SIGUSR1 logs the counters of each worker.
+      SIGUSR1 logs the counters of each worker and reopens the access log.
+
+      With --upgrade it takes the place of the process that serves the same admin socket \
+      (`admin.address: unix:…`): it takes over that one's listening sockets, and once it is \
+      ready the other one drains. Whatever goes wrong before leaves the other one serving. \
+      Without such a process it starts as usual.
 
       Exit status: 0 drained and stopped, 1 start failed, 2 invalid configuration, 64 \
       invalid command-line arguments, 130 forced exit by a second signal.
@@ -61,6 +66,9 @@ struct Run: ParsableCommand {
       valueName: "path=yaml"))
   var overrides: [String] = []
 
+  @Flag(help: "Take the place of the process that runs, without a refused connection.")
+  var upgrade = false
+
   @Option(help: "Minimum log level: trace, debug, info, notice, warning, error or critical.")
   var logLevel: String = "info"
 
@@ -73,7 +81,10 @@ struct Run: ParsableCommand {
     var problems: [Problem] = []
     guard let configuration = read(&problems) else { throw Reporting.fail(problems) }
     let handed = InheritedSockets.take()
-    let (preflight, findings) = Preflight.run(configuration, inherited: handed.sockets)
+    let running = try upgrade ? askRunning(configuration) : nil
+    let (preflight, findings) = Preflight.run(
+      configuration, inherited: (running?.sockets ?? []) + handed.sockets,
+      isUpgrade: running != nil)
     problems += handed.others.map { number in
       Problem(
         location: Reporting.location("LISTEN_FDS"),
@@ -81,19 +92,36 @@ struct Run: ParsableCommand {
         hint: "remove it from the socket unit", severity: .warning)
     }
     problems += findings
-    guard let preflight else { throw Reporting.fail(problems) }
+    guard let preflight else {
+      running?.fail("its configuration has errors, which it has reported")
+      throw Reporting.fail(problems)
+    }
     Reporting.write(problems)
     let writer = LineWriter(descriptor: 2, lossLine: LineLogHandler.lossLine)
     var logger = Logger(label: "millrace") { _ in LineLogHandler(writer: writer) }
     logger.logLevel = level
     let server = Server(
       configuration, preflight, logger: logger, source: source(),
-      metricsDescriptor: metricsDescriptor())
+      metricsDescriptor: metricsDescriptor(), replacing: running)
     // The probe forks; the log's thread starts after it.
     let status = server.run(afterProbe: { writer.start() })
     writer.drain(milliseconds: 1000)
     // Not exit(3): threads may still run, and everything durable has been made so.
     _exit(status)
+  }
+
+  /// The process that is to be replaced; nil: there is none.
+  private func askRunning(_ configuration: ProxyConfiguration) throws -> RunningProcess? {
+    do throws(HandoverFault) {
+      return try RunningProcess.ask(configuration)
+    } catch {
+      Reporting.write([
+        Reporting.flag(
+          "--upgrade", "cannot take the place of the process that runs: \(error)",
+          "that process goes on serving, if there is one; its log says more")
+      ])
+      throw ExitCode(1)
+    }
   }
 
   /// Everything that says how to run, from the file or the flags. - Returns: nil after an error.

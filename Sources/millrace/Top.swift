@@ -35,8 +35,8 @@ struct Top: ParsableCommand {
   }
 
   mutating func run() throws {
-    // Who reads along may have read enough.
-    signal(SIGPIPE, SIG_IGN)
+    // The terminal is put back as it was found, however this ends; who reads along may have read enough.
+    let signals = SignalWaiter(blocking: [SIGINT, SIGTERM, SIGHUP, SIGQUIT])
     let client = try place.client()
     var before = try status(client)
     let terminal = isatty(1) == 1 && isatty(0) == 1 ? Terminal() : nil
@@ -46,8 +46,11 @@ struct Top: ParsableCommand {
     var left = count ?? .max
     while left > 0 {
       terminal?.show(view, shown)
-      if let terminal, !wait(terminal, &view, shown) { return }
-      if terminal == nil { Pause.microseconds(UInt32(min(interval * 1e6, 3.6e9))) }
+      if let terminal {
+        guard wait(terminal, signals, &view, shown) else { return }
+      } else if signals.wait(nanoseconds: Int64(interval * 1e9)) != nil {
+        return
+      }
       if view.isPaused { continue }
       let now: JSONValue
       do {
@@ -77,12 +80,17 @@ struct Top: ParsableCommand {
   }
 
   /// Waits for the interval, and does what keys ask for. - Returns: false to quit.
-  private func wait(_ terminal: Terminal, _ view: inout TopView, _ shown: StatusInterval) -> Bool {
+  private func wait(
+    _ terminal: Terminal, _ signals: SignalWaiter, _ view: inout TopView, _ shown: StatusInterval
+  ) -> Bool {
     let end = SystemClock.monotonicNanoseconds() + Int64(interval * 1e9)
     while true {
       let left = end - SystemClock.monotonicNanoseconds()
       guard left > 0 else { return true }
-      guard let key = terminal.key(milliseconds: Int32(clamping: left / 1_000_000 + 1)) else {
+      if signals.wait(nanoseconds: 0) != nil { return false }
+      // A signal is noticed within this time.
+      guard let key = terminal.key(milliseconds: min(100, Int32(clamping: left / 1_000_000 + 1)))
+      else {
         continue
       }
       guard press(key, &view) else { return false }
@@ -118,7 +126,7 @@ struct Top: ParsableCommand {
 
   /// - Returns: false once nobody reads.
   private func printLine(_ line: String) -> Bool {
-    let bytes = Array((line + "\n").utf8)
+    let bytes = Array((HarmlessText.line(line) + "\n").utf8)
     return bytes.withUnsafeBytes { write(1, $0.baseAddress, $0.count) } == bytes.count
   }
 
@@ -167,7 +175,8 @@ private final class Terminal {
     let (width, height) = size
     let lines = view.lines(interval, width: width, height: height)
     // Each line is cleared to its end, so that nothing flickers.
-    put("\u{1B}[H" + lines.map { $0 + "\u{1B}[K" }.joined(separator: "\r\n") + "\u{1B}[J")
+    let text = lines.map { HarmlessText.line($0) + "\u{1B}[K" }.joined(separator: "\r\n")
+    put("\u{1B}[H" + text + "\u{1B}[J")
   }
 
   /// The next key; nil when the time is over. The end of the input is a q.

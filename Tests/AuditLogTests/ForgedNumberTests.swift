@@ -2,6 +2,7 @@
 // sum that is formed of them overflows.
 
 import Testing
+import Text
 
 @testable import AuditLog
 

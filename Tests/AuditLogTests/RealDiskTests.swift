@@ -30,7 +30,7 @@ private func perform(_ operation: consuming JournalOperation) -> Answer {
   }
 }
 
-private final class RealWorld {
+final class RealWorld {
   var journal: Journal
   var now: Int64 = 1
 

@@ -2,6 +2,7 @@
 // its number.
 
 import Testing
+import Text
 
 @testable import AuditLog
 

@@ -16,7 +16,9 @@ import Testing
     }
   }
 
-  @Test(arguments: ["w000-0000000001.jsonl", "w000-0000000001.jsonl.torn", "millrace.lock"])
+  @Test(arguments: [
+    "w000-0000000001.jsonl", "w000-0000000001.jsonl.torn", "millrace.lock", "millrace.chains",
+  ])
   func aSymbolicLinkIsRefusedAndItsTargetLeftAlone(name: String) throws {
     let folder = Folder()
     let elsewhere = Folder()
@@ -36,7 +38,9 @@ import Testing
     #expect(access(folder.path + "-target", F_OK) != 0)
   }
 
-  @Test(arguments: ["w000-0000000001.jsonl", "w001-0000000007.jsonl.torn", "millrace.lock"])
+  @Test(arguments: [
+    "w000-0000000001.jsonl", "w001-0000000007.jsonl.torn", "millrace.lock", "millrace.chains",
+  ])
   func aFIFOIsRefusedAndNothingWaits(name: String) throws {
     let folder = Folder()
     #expect(mkfifo(folder.path + "/" + name, 0o600) == 0)

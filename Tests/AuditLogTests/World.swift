@@ -202,7 +202,7 @@ final class Folder {
   }
 
   func read() throws -> [(name: String, content: [UInt8])] {
-    try BlockingFiles.list(path).filter { $0 != "millrace.lock" }.map { name in
+    try BlockingFiles.list(path).filter { !$0.hasPrefix("millrace.") }.map { name in
       (name, try content(name))
     }
   }

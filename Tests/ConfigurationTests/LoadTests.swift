@@ -41,6 +41,7 @@ struct LoadTests {
     #expect(configuration.limits.requestTarget == 8192)
     #expect(configuration.limits.requestFields == 100)
     #expect(configuration.drain.deadlineNanoseconds == 30_000_000_000)
+    #expect(configuration.drain.tunnelsNanoseconds == nil)
     #expect(configuration.routes.count == 1)
     #expect(configuration.routes[0].listener == nil)
     #expect(configuration.routes[0].host == nil)
@@ -92,7 +93,7 @@ struct LoadTests {
       segment: {size: 128MiB, age: 2h}
       redact_query: true
     limits: {connections: 10, request_head: 16KiB, request_target: 4096, request_fields: 50}
-    drain: {deadline: 5s}
+    drain: {deadline: 5s, tunnels: 6h}
     reload: {watch: true}
     placement: cpu
     """
@@ -149,6 +150,7 @@ struct LoadTests {
         == LimitsConfiguration(
           connections: 10, requestHead: 16384, requestTarget: 4096, requestFields: 50))
     #expect(it.drain.deadlineNanoseconds == 5_000_000_000)
+    #expect(it.drain.tunnelsNanoseconds == 21_600_000_000_000)
     let audit = try #require(it.audit)
     #expect(audit.directory == "/var/log/millrace")
     #expect(audit.durability == .interval)

@@ -65,7 +65,7 @@ struct ProblemTests {
       (
         "xyzzy: {}",
         "xyzzy (m.yaml:3:1): is not a key of a configuration; known: engine, workers, pin,"
-          + " placement, listeners, routes, upstreams, audit, admin, limits, via, drain, reload"
+          + " placement, listeners, routes, upstreams, audit, access_log, tracing, admin, limits, via, drain, reload"
       ),
       (
         "admin: {address: ':9901'}",

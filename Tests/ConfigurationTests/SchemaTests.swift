@@ -4,6 +4,7 @@
 import Configuration
 import Foundation
 import Testing
+import Variables
 
 /// Every mapping of the configuration with its definition in the schema ("" is the root).
 let allShapes: [(shape: MappingShape, definition: String)] = [
@@ -13,7 +14,9 @@ let allShapes: [(shape: MappingShape, definition: String)] = [
   (Shapes.route, "route"), (Shapes.match, "match"), (Shapes.upstream, "upstream"),
   (Shapes.server, "server"), (Shapes.upstreamTLS, "upstreamTLS"), (Shapes.retries, "retries"),
   (Shapes.upstreamTimeouts, "upstreamTimeouts"), (Shapes.audit, "audit"),
-  (Shapes.segment, "segment"), (Shapes.admin, "admin"), (Shapes.limits, "limits"),
+  (Shapes.segment, "segment"), (Shapes.accessLog, "accessLog"),
+  (Shapes.syslog, "syslog"), (Shapes.tracing, "tracing"), (Shapes.admin, "admin"),
+  (Shapes.limits, "limits"),
   (Shapes.drain, "drain"), (Shapes.reload, "reload"),
 ]
 
@@ -125,6 +128,9 @@ struct SchemaTests {
       #expect(property["maxProperties"] as? Int == count.upperBound, "\(name)")
     case .text(let maximum, _):
       #expect(parts.contains { $0["maxLength"] as? Int == maximum }, "\(name)")
+    case .fraction:
+      #expect(
+        parts.contains { $0["minimum"] as? Int == 0 && $0["maximum"] as? Int == 1 }, "\(name)")
     case .boolean:
       #expect(parts.contains { $0["type"] as? String == "boolean" }, "\(name)")
     case .address, .fileMode:
@@ -168,7 +174,8 @@ struct DocumentationTests {
     "`listeners[].tls.certificates[]`", "`listeners[].timeouts`", "`routes[]`", "`routes[].match`",
     "`upstreams.NAME`", "`upstreams.NAME.servers[]`", "`upstreams.NAME.tls`",
     "`upstreams.NAME.retries`",
-    "`upstreams.NAME.timeouts`", "`audit`", "`audit.segment`", "`admin`", "`limits`", "`drain`",
+    "`upstreams.NAME.timeouts`", "`audit`", "`audit.segment`", "`access_log`",
+    "`access_log.syslog`", "`tracing`", "`admin`", "`limits`", "`drain`",
     "`reload`",
   ]
 
@@ -218,8 +225,21 @@ struct DocumentationTests {
     case .either(let values): values.flatMap(words)
     case .address: ["address"]
     case .fileMode: ["octal"]
+    case .fraction: ["0 to 1"]
     case .mapping: ["mapping"]
     }
+  }
+
+  @Test("every variable has its row, and there is no other one")
+  func variables() throws {
+    let text = try content("docs/configuration.md")
+    let rows = Self.rows("Variables", in: text).map { Array($0.prefix(3)) }
+    #expect(
+      rows
+        == Variable.allCases.map { variable in
+          let entry = variable.entry
+          return ["`\(entry.name)`", entry.kind == .number ? "number" : "text", entry.meaning]
+        })
   }
 
   @Test("every example of the documentation loads without a problem")
@@ -265,6 +285,8 @@ struct DocumentationTests {
         w: {servers: [{address: "a.b:1", \(written(Shapes.server))}], \(written(Shapes.upstream)),
             tls: {\(written(Shapes.upstreamTLS))},
             retries: {\(written(Shapes.retries))}, timeouts: {\(written(Shapes.upstreamTimeouts))}}
+      access_log: {to: stdout, \(written(Shapes.accessLog)), syslog: {\(written(Shapes.syslog))}}
+      tracing: {endpoint: "http://a.b", \(written(Shapes.tracing))}
       audit: {directory: d, \(written(Shapes.audit)), segment: {\(written(Shapes.segment))}}
       admin: {\(written(Shapes.admin))}
       limits: {\(written(Shapes.limits))}
@@ -274,6 +296,8 @@ struct DocumentationTests {
       listeners: [{name: e, address: ":1", \(tls)}}]
       upstreams: {w: {servers: ["a.b:1"], tls: {}}}
       audit: {directory: d}
+      access_log: {to: stdout}
+      tracing: {endpoint: "http://a.b"}
       admin: {}
       """
     let full = load(explicit)
@@ -298,6 +322,8 @@ struct DocumentationTests {
     #expect(one.drain == other.drain)
     #expect(one.admin?.address == other.admin?.address)
     #expect(one.admin != nil)
+    #expect(one.accessLog != nil && one.accessLog == other.accessLog)
+    #expect(one.tracing != nil && one.tracing == other.tracing)
     var audit = try #require(one.audit)
     audit.directoryLocation = try #require(other.audit).directoryLocation
     #expect(audit == other.audit)

@@ -76,6 +76,44 @@ extension Contract {
       }
     }
 
+    /// Whether some epoll instance of this process watches a file, proc_pid_fdinfo(5).
+    private static func isWatched(_ number: Int32) throws -> Bool {
+      var facts = stat()
+      guard fstat(number, &facts) == 0 else { return false }
+      let wanted = " ino:" + String(facts.st_ino, radix: 16) + " "
+      for name in try BlockingFiles.list("/proc/self/fdinfo") {
+        // Other tests open and close descriptors meanwhile.
+        guard let file = try? BlockingFiles.open("/proc/self/fdinfo/" + name, .read)
+        else { continue }
+        var text = [UInt8](repeating: 0, count: 65_536)
+        let count = text.withUnsafeMutableBytes { (try? file.read(into: $0, at: 0)) ?? 0 }
+        let lines = String(decoding: text[..<count], as: UTF8.self).split(separator: "\n")
+        if lines.contains(where: { $0.hasPrefix("tfd:") && $0.contains(wanted) }) { return true }
+      }
+      return false
+    }
+
+    /// Another process may have the same socket, and the kernel watches it for as long: what comes to it
+    /// concerns this engine no more.
+    @Test(arguments: completeKernelEngines)
+    func aListenerThatIsClosedWhileOthersHaveItIsWatchedNoMore(_ kind: EngineKind) throws {
+      try withHarness(kind, isComparable: false) { harness in
+        let address = try SocketAddress.resolve(host: "127.0.0.1", port: 0)[0]
+        let opened = try ListeningSocket.open(address)
+        let other = try ListeningSocket.duplicate(opened)
+        defer { ListeningSocket.close(other) }
+        let listener = try harness.engine.adoptListener(opened)
+        let accept = harness.token()
+        harness.engine.accept(listener, accept)
+        harness.turn()
+        #expect(try Self.isWatched(other) == (kind == .epoll))
+        harness.engine.stopAccepting(listener)
+        try harness.expect(accept, -ECANCELED)
+        harness.engine.close(listener)
+        #expect(try !Self.isWatched(other))
+      }
+    }
+
     @Test(arguments: completeKernelEngines)
     func whatDoesNotListenIsRefusedAndClosed(_ kind: EngineKind) throws {
       try withHarness(kind, isComparable: false) { harness in

@@ -11,10 +11,10 @@ struct DrainTests {
   @Test("an idle connection has half of the time, and two seconds at most")
   func grace() {
     var short = Drain()
-    let half = short.begin(now: 0, time: second)
+    let half = short.begin(now: 0, time: second, tunnelTime: second)
     #expect(half == second / 2)
     var long = Drain()
-    let most = long.begin(now: 0, time: 60 * second)
+    let most = long.begin(now: 0, time: 60 * second, tunnelTime: 60 * second)
     #expect(most == 2 * second)
     #expect(!long.isServing && !long.isFinished)
   }
@@ -23,7 +23,7 @@ struct DrainTests {
   func looks() {
     var drain = Drain()
     var looks = [drain.isDue(now: 100)]
-    _ = drain.begin(now: 100, time: second)
+    _ = drain.begin(now: 100, time: second, tunnelTime: second)
     looks.append(drain.isDue(now: 100))
     looks.append(drain.isDue(now: 100))
     #expect(drain.nextLook == 50_000_100)
@@ -35,12 +35,23 @@ struct DrainTests {
   @Test("each step has a deadline of its own")
   func deadlines() {
     var drain = Drain()
-    _ = drain.begin(now: 0, time: second)
+    _ = drain.begin(now: 0, time: second, tunnelTime: second)
     #expect(!drain.isOverdue(now: second - 1) && drain.isOverdue(now: second))
     drain.closeLog(now: second)
     #expect(!drain.isOverdue(now: 11 * second - 1) && drain.isOverdue(now: 11 * second))
     drain.finish()
     #expect(drain.isFinished && drain.nextLook == .max)
+  }
+
+  @Test("tunnels have a time of their own, which a stop may shorten and not lengthen")
+  func tunnels() {
+    var drain = Drain()
+    _ = drain.begin(now: 10, time: second, tunnelTime: .max)
+    #expect(drain.isOverdue(now: 2 * second) && drain.sparesTunnels(now: .max - 1))
+    drain.limitTunnels(now: 2 * second, time: second)
+    #expect(drain.sparesTunnels(now: 3 * second - 1) && !drain.sparesTunnels(now: 3 * second))
+    drain.limitTunnels(now: 2 * second, time: 5 * second)
+    #expect(!drain.sparesTunnels(now: 3 * second))
   }
 
   @Test("before it has begun a closed connection is nothing to look at")

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Runs the system tests and tells what happened, one line per test and one line at the end.
 
-Without a pattern three lanes run at once: one of tests that wait more than they work, and two of the others, by
-file. What measures, and what needs the whole machine, comes after them and alone.
+Without a pattern four lanes run at once, each taking one class of tests after the other: tests wait more than they
+work. What measures, and what needs the whole machine, comes after them and alone.
 
 The last line, `system tests: ran=… passed=… failed=… skipped=… seconds=…`, is what
 scripts/test reads. The exit code is 0 only if at least one test ran and none failed.
@@ -20,8 +20,10 @@ import unittest
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-# Of one of test_40_timeouts' seconds the machine works a few milliseconds; lane and rest take as long.
-WAITING = ("test_14_", "test_22_", "test_40_", "test_41_", "test_42_", "test_43_", "test_44_")
+LANES = "abde"
+# Taken first, so that none of them is what all wait for in the end. They wait: of one of test_40_timeouts' seconds the
+# machine works a few milliseconds.
+LONG = ("test_36_", "test_37_", "test_40_", "test_41_", "test_42_", "test_43_", "test_44_", "test_14_", "test_22_")
 ALONE = ("test_13_", "test_9")
 
 from harness import ports, settings  # noqa: E402 - the path comes first
@@ -127,33 +129,29 @@ def cases(suite):
             yield part
 
 
-def lanes_of(suite):
-    """Those that may run beside each other, in lanes, and those that run alone."""
-    waiting, working, alone = [], {}, []
+def groups_of(suite):
+    """Tests that may run beside others, by class, so that what a class shares is made once; and those that run alone."""
+    beside, alone = {}, []
     for case in cases(suite):
-        name = case.id()
-        if name.startswith(ALONE):
+        if case.id().startswith(ALONE):
             alone.append(case)
-        elif name.startswith(WAITING):
-            waiting.append(case)
         else:
-            working.setdefault(name.partition(".")[0], []).append(case)
-    # One file after the other, so that what a class shares is made once.
-    files = list(working.values())
-    halves = [[case for file in files[first::2] for case in file] for first in (0, 1)]
-    return [lane for lane in (halves[0], waiting, halves[1]) if lane], alone
+            beside.setdefault(case.id().rpartition(".")[0], []).append(case)
+    long = [name for prefix in LONG for name in beside if name.startswith(prefix)]
+    rest = [name for name in beside if name not in long]
+    return [beside[name] for name in long + rest], alone
 
 
 class Interrupted(Exception):
     """The run ends, and what the current test holds has been given back."""
 
 
-def run_here(tests, lane=""):
-    """Runs tests in this process."""
-    suite = unittest.TestSuite(tests)
-    report = Report(len(tests), lane)
+def run_here(groups, total, lane=""):
+    """Runs tests in this process, one group after the other."""
+    report = Report(total, lane)
     try:
-        suite.run(report)
+        for tests in groups:
+            unittest.TestSuite(tests).run(report)
     except KeyboardInterrupt:
         # unittest runs no clean-ups then; processes and mounted disks must not be left behind.
         signal.alarm(0)
@@ -165,7 +163,13 @@ def run_here(tests, lane=""):
     return report.outcome()
 
 
-def run_beside(tests, lane, part, parts):
+def taken(groups, numbers):
+    """The groups whose numbers this process gets out of the pipe, before others do."""
+    while token := os.read(numbers, 2):
+        yield groups[int.from_bytes(token, "big")]
+
+
+def run_beside(groups, numbers, part):
     """Runs tests in a process of their own: its pid, and the pipe that tells how they went. Its ports begin at
     this part of all."""
     reading, writing = os.pipe()
@@ -177,13 +181,15 @@ def run_beside(tests, lane, part, parts):
     status = 1
     try:
         os.close(reading)
-        ports.start_elsewhere(part, parts)
-        outcome = json.dumps(run_here(tests, lane)).encode()
+        ports.start_elsewhere(part, len(LANES))
+        outcome = run_here(taken(groups, numbers), sum(map(len, groups)), LANES[part])
         with os.fdopen(writing, "wb") as pipe:
-            pipe.write(outcome)
+            pipe.write(json.dumps(outcome).encode())
         status = 0
     except Interrupted:
         status = 130
+    except BaseException:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         os._exit(status)
@@ -191,26 +197,27 @@ def run_beside(tests, lane, part, parts):
 
 def run_lanes(suite):
     """Everything: the lanes, then what runs alone."""
-    lanes, alone = lanes_of(suite)
-    if len(lanes) < 2:
-        return [run_here(list(cases(suite)))]
-    beside = [
-        (name, *run_beside(tests, name, part, len(lanes)))
-        for part, (name, tests) in enumerate(zip("abd", lanes)) if part > 0]
+    groups, alone = groups_of(suite)
+    numbers, filling = os.pipe()
+    # All of them fit into the pipe; a read of one is never cut.
+    os.write(filling, b"".join(number.to_bytes(2, "big") for number in range(len(groups))))
+    os.close(filling)
+    beside = [run_beside(groups, numbers, part) for part in range(len(LANES))]
+    outcomes = []
     try:
-        outcomes = [run_here(lanes[0], "a")]
-        for name, _, pipe in beside:
+        for lane, (_, pipe) in zip(LANES, beside):
             with os.fdopen(pipe, "rb") as told:
-                outcomes.append(json.loads(
-                    told.read() or '{"ran": 0, "bad": ["lane %s died"], "skips": []}' % name))
+                died = json.dumps({"ran": 0, "bad": [f"lane {lane} died"], "skips": []})
+                outcomes.append(json.loads(told.read() or died))
     except (Interrupted, KeyboardInterrupt):
-        for _, pid, _ in beside:
+        for pid, _ in beside:
             os.kill(pid, signal.SIGTERM)
         raise Interrupted from None
     finally:
-        for _, pid, _ in beside:
+        for pid, _ in beside:
             os.waitpid(pid, 0)
-    return [*outcomes, run_here(alone, "c")]
+        os.close(numbers)
+    return [*outcomes, run_here([alone], len(alone), "c")]
 
 
 def main():
@@ -227,7 +234,7 @@ def main():
     print(f"descriptors {descriptors}; {suite.countTestCases()} tests", flush=True)
     started = time.monotonic()
     try:
-        outcomes = [run_here(list(cases(suite)))] if pattern else run_lanes(suite)
+        outcomes = [run_here([suite], suite.countTestCases())] if pattern else run_lanes(suite)
     except Interrupted:
         return 130
     seconds = time.monotonic() - started

@@ -1,13 +1,17 @@
 """Layer 6: `millrace top`: a line per interval on a pipe, a screen with keys in a terminal of 80 by 24."""
 
 import fcntl
+import json
 import os
 import pty
 import re
 import select
+import signal
+import socket
 import struct
 import subprocess
 import termios
+import threading
 import time
 import unittest
 
@@ -121,6 +125,61 @@ class Top(SystemCase):
             if len(screen.output) == before:
                 break
         self.assertIn(b"\x1b[?1049l", screen.output)
+
+    def test_a_signal_leaves_the_terminal_as_it_was(self):
+        proxy, admin, _ = self.started()
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            with self.subTest(number.name):
+                screen = Screen(self, "top", "-a", admin.address, "-i", "3600")
+                screen.until(self, lambda lines: any("serving" in line for line in lines))
+                self.assertFalse(termios.tcgetattr(screen.parent)[3] & termios.ECHO)
+                screen.process.send_signal(number)
+                self.assertEqual(screen.process.wait(settings.HANG), 0)
+                screen.read()
+                self.assertTrue(screen.output.endswith(b"\x1b[?25h\x1b[?1049l"), screen.output[-40:])
+                self.assertTrue(termios.tcgetattr(screen.parent)[3] & termios.ECHO)
+        on_a_pipe = subprocess.Popen(
+            [settings.BINARY, "top", "-a", admin.address, "-i", "0.1"], stdout=subprocess.PIPE)
+        self.assertTrue(on_a_pipe.stdout.readline())
+        on_a_pipe.send_signal(signal.SIGTERM)
+        on_a_pipe.stdout.read()
+        self.assertEqual(on_a_pipe.wait(settings.HANG), 0)
+
+    def test_text_of_an_answer_never_commands_the_terminal(self):
+        hostile = "a\x1b[2J\x07b\u202e\nc"
+        path = self.folder / "hostile.sock"
+        answers = {
+            "/status": (200, {"version": hostile, "phase": hostile, "log_level": hostile,
+                              "upstreams": [{"name": hostile, "servers": [{"address": hostile, "state": hostile}]}]}),
+            "/reload": (409, {"error": hostile, "hint": hostile}),
+            "/log-level": (200, {"level": hostile}),
+        }
+
+        def serve(listener):
+            while True:
+                try:
+                    peer, _ = listener.accept()
+                except OSError:
+                    return
+                with peer:
+                    target = peer.recv(65_536).split(b" ")[1].decode()
+                    status, content = answers[target]
+                    body = json.dumps(content).encode()
+                    peer.sendall(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b"
+                                 % (status, len(body), body))
+
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(path))
+        listener.listen()
+        self.addCleanup(listener.close)
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        seen = ""
+        for words in (["ctl", "status"], ["ctl", "reload"], ["ctl", "log-level", "debug"], ["top", "-n", "1", "-i", "0.1"]):
+            code, out, errors = run_to_end([*words, "-a", f"unix:{path}"], limit=settings.HANG)
+            seen += out + errors
+            for character in ("\x1b", "\x07", "\u202e"):
+                self.assertNotIn(character, out + errors, words)
+        self.assertIn("a\\u001b[2J\\u0007b", seen)
 
     def test_without_a_proxy_it_says_so(self):
         code, _, errors = run_to_end(

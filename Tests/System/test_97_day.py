@@ -13,22 +13,15 @@ from harness import settings
 from harness.case import on_both_engines
 
 DAY = settings.REPOSITORY / "Tests/Day/run"
-SHORT = "--together --minutes 0.5 --warm-up 4 --reloads 5 --rotations 2 --drains 1 --kills 1".split()
-
-
-@functools.cache
-def can_upgrade():
-    done = subprocess.run([settings.BINARY, "run", "--help"], capture_output=True, text=True, check=False)
-    return "--upgrade" in done.stdout
+SHORT = "--together --minutes 0.5 --warm-up 4 --reloads 5 --rotations 2 --drains 1 --kills 1 --upgrades 1".split()
 
 
 @functools.cache
 def pass_the_day():
     """What it says, once for all engines."""
     done = subprocess.run(
-        [sys.executable, DAY, *SHORT, "--upgrades", "1" if can_upgrade() else "0"],
-        env={**os.environ, "MILLRACE_BINARY": str(settings.BINARY)}, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, check=False)
+        [sys.executable, DAY, *SHORT], env={**os.environ, "MILLRACE_BINARY": str(settings.BINARY)},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     return done.stdout
 
 
@@ -41,9 +34,3 @@ class Day(unittest.TestCase):
     def test_no_request_fails_while_everything_is_changed(self):
         told = pass_the_day()
         self.assertIn(f"[{self.engine}] PASSED on {self.engine}\n", told, told)
-
-    def test_the_binary_is_upgraded_meanwhile(self):
-        if not can_upgrade():
-            self.skipTest("the day has no upgrade: this binary has no `run --upgrade`")
-        lines = [line for line in pass_the_day().splitlines() if line.startswith(f"[{self.engine}] reloads: ")]
-        self.assertIn("upgrades: 1 of 1", "\n".join(lines))

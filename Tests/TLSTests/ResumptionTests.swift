@@ -97,6 +97,44 @@ import Testing
     #expect(server.serverName == Array("shop.example".utf8))
   }
 
+  @Test(arguments: [TLS1_2_VERSION, TLS1_3_VERSION], [0, 1, 2])
+  func aTicketResumesWithACopyOfItsKeys(version: Int32, rotations: Int64) throws {
+    let tickets = makeTickets(now: 0, rotationSeconds: 100)
+    let first = try makeContext(tickets: tickets)
+    let (_, client) = connect(first, PlainPeer.Settings(version: version))
+    let session = try #require(client.makeSession())
+    defer { SSL_SESSION_free(session) }
+    for step in 0..<rotations { #expect(tickets.rotate(now: (step + 1) * 100) == 1) }
+    let bytes = tickets.copied
+    #expect(bytes.count == 8 + 80 * Int(rotations + 1))
+    let copied = TicketKeys(
+      copied: bytes, randomBytes: { for i in $0.indices { $0[i] = 1 } }, rotationSeconds: 100)
+    let copy = try #require(copied)
+    #expect(copy.copied == bytes)
+    let again = connect(
+      try makeContext(tickets: copy), PlainPeer.Settings(version: version, session: session))
+    #expect(again.client.isConnected && again.server.isResumed)
+    // It rotates when the first would.
+    #expect(copy.rotate(now: rotations * 100 + 99) == 0)
+    #expect(copy.rotate(now: rotations * 100 + 100) == 1)
+  }
+
+  @Test func whatAreNotKeysAreNotTaken() {
+    for count in [0, 7, 8, 87, 89, 167, 169, 247, 249, 328] {
+      let bytes = [UInt8](repeating: 0xFF, count: count)
+      let keys = TicketKeys(copied: bytes, randomBytes: { _ in })
+      #expect(keys == nil, "\(count)")
+    }
+    for count in [88, 168, 248] {
+      let bytes = [UInt8](repeating: 0xFF, count: count)
+      let keys = TicketKeys(copied: bytes, randomBytes: { _ in })
+      #expect(keys != nil, "\(count)")
+    }
+    // A birth that is no time of this clock rotates nothing, and traps nothing.
+    let keys = TicketKeys(copied: [UInt8](repeating: 0x80, count: 88), randomBytes: { _ in })
+    #expect(keys?.rotate(now: .max) == 0)
+  }
+
   @Test func aFullHandshakeGivesOneTicket() throws {
     let server = ServerSide(try makeContext())
     let client = PlainPeer()

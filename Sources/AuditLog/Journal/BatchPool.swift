@@ -8,6 +8,7 @@
 
 internal import Glibc
 internal import MillraceEngine
+internal import Text
 
 /// What is known of one batch.
 struct Batch {

@@ -5,6 +5,7 @@
 // TRAP: (file) a batch keeps room for its header and its seal (BatchPool).
 
 internal import Glibc
+internal import Text
 
 /// A batch as it is written.
 struct SealedBatch {

@@ -3,6 +3,7 @@
 // after its creation.
 
 internal import Glibc
+internal import Text
 
 struct JournalPaths: ~Copyable {
   private let memory: UnsafeMutablePointer<CChar>

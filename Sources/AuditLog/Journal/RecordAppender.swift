@@ -1,6 +1,8 @@
 // RecordAppender owns the order of the records: it numbers them and writes them into the batch that
 // gathers. It refuses to know of reservations, seals and files.
 
+internal import Text
+
 struct RecordAppender {
   private(set) var nextSequence: UInt64
   /// UTC, since 1970, of the last record.

@@ -406,6 +406,19 @@ int64_t clinux_peer_uid(int fd);
 /* Whether the peer of a UNIX socket is root, this user, or in this group, be it by its own or by its other
  * groups (SO_PEERCRED; SO_PEERGROUPS, Linux 4.13). */
 int clinux_peer_is_trusted(int fd, unsigned uid, unsigned gid);
+/* The process at the other end of a UNIX socket, or -errno; 0 where it is in another PID namespace. */
+int64_t clinux_peer_pid(int fd);
+/* Descriptors in one message, unix(7): the kernel's SCM_MAX_FD is 253. */
+#define CLINUX_DESCRIPTORS_MAXIMUM 128
+/* sendmsg(2) with descriptors (SCM_RIGHTS): bytes sent, or -errno. */
+ssize_t clinux_send_descriptors(
+    int fd, const void *bytes, size_t length, const int *descriptors, unsigned count);
+/* recvmsg(2) of one message, with room for CLINUX_DESCRIPTORS_MAXIMUM descriptors: bytes received, or -errno;
+ * -EMSGSIZE for one that does not fit. What is in `descriptors` then is the caller's to close all the same. */
+ssize_t clinux_receive_descriptors(
+    int fd, void *bytes, size_t room, int *descriptors, unsigned *count);
+/* Takes or gives up a lock of the open file on one byte (F_OFD_SETLK, fcntl(2)): 0 or -errno. */
+int clinux_lock_byte(int fd, int64_t place, int isWanted);
 /* Whether a file can be made in the directory by the effective user, faccessat(2): 0 or -errno. */
 int clinux_may_write(const char *directory);
 

@@ -41,9 +41,14 @@ public struct LimitsConfiguration: Sendable, Equatable {
 public struct DrainConfiguration: Sendable, Equatable {
   /// 0…24 h from the signal to the end of whatever is still running; 0 waits for nothing.
   public var deadlineNanoseconds: Int64
+  /// How long tunnels may go on after another process has taken this one's place; nil: as long as they like.
+  public var tunnelsNanoseconds: Int64?
 
-  public init(deadlineNanoseconds: Int64 = 30 * DurationUnit.second) {
+  public init(
+    deadlineNanoseconds: Int64 = 30 * DurationUnit.second, tunnelsNanoseconds: Int64? = nil
+  ) {
     self.deadlineNanoseconds = deadlineNanoseconds
+    self.tunnelsNanoseconds = tunnelsNanoseconds
   }
 }
 

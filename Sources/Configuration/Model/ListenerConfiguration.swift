@@ -17,6 +17,8 @@ public struct ListenerConfiguration: Sendable, Equatable {
   /// What its clients may speak: with TLS by ALPN, most preferred first; without, HTTP/2 by prior
   /// knowledge.
   public var httpVersions: [HTTPVersionChoice] = [.http11]
+  /// Its exchanges have lines in the access log.
+  public var logsAccess = true
   /// Its connections are passed on as they are (`protocol: relay`); nil: they are HTTP.
   public var relay: RelayConfiguration?
 

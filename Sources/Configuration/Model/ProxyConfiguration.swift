@@ -69,6 +69,10 @@ public struct ProxyConfiguration: Sendable, Equatable {
   public var upstreams: [UpstreamConfiguration]
   /// nil: no audit log is written.
   public var audit: AuditConfiguration?
+  /// nil: no access log is written.
+  public var accessLog: AccessLogConfiguration?
+  /// nil: no exchange is traced.
+  public var tracing: TracingConfiguration?
   /// nil: there is no admin server.
   public var admin: AdminConfiguration?
   public var limits: LimitsConfiguration

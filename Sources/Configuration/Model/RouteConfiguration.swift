@@ -24,6 +24,8 @@ public struct RouteConfiguration: Sendable, Equatable {
   /// Index into `ProxyConfiguration.upstreams`.
   public var upstream: Int
   public var location: SourceLocation
+  /// Its exchanges have lines in the access log.
+  public var logsAccess = true
 
   public init(
     listener: Int? = nil,

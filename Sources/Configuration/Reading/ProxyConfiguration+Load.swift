@@ -76,10 +76,12 @@ extension Reader {
       configuration.connectionsAreConfigured = entries.contains { $0.key == "connections" }
     }
     if let value = fields["drain"],
-      let drain = self.fields(value, Shapes.drain, example: "drain: {deadline: 30s}"),
-      let deadline = duration(drain, "deadline")
+      let drain = self.fields(value, Shapes.drain, example: "drain: {deadline: 30s}")
     {
-      configuration.drain.deadlineNanoseconds = deadline
+      if let deadline = duration(drain, "deadline") {
+        configuration.drain.deadlineNanoseconds = deadline
+      }
+      configuration.drain.tunnelsNanoseconds = duration(drain, "tunnels")
     }
     if let value = fields["reload"],
       let reload = self.fields(value, Shapes.reload, example: "reload: {watch: true}"),
@@ -88,6 +90,8 @@ extension Reader {
       configuration.reload.watch = watch
     }
     if let value = fields["audit"] { configuration.audit = audit(value) }
+    if let value = fields["access_log"] { configuration.accessLog = accessLog(value) }
+    if let value = fields["tracing"] { configuration.tracing = tracing(value) }
 
     var listeners = self.listeners(fields)
     if let value = fields["admin"] { configuration.admin = admin(value, listeners: listeners) }

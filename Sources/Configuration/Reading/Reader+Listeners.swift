@@ -49,6 +49,7 @@ extension Reader {
         name: nameText, address: $0, addressLocation: location(place ?? value), tls: tls,
         timeouts: timeouts, underscores: underscores ?? .pass)
     }
+    if let logs = accessLogSwitch(fields) { configuration?.logsAccess = logs }
     if let mode = fileMode(fields, "mode") { configuration?.mode = mode }
     if let versions, !versions.isEmpty {
       configuration?.httpVersions = versions

@@ -42,6 +42,7 @@ extension Reader {
           hintForUnknown(name.text, among: upstreams.map(\.name), none: "add it to upstreams"))
       }
     }
+    if let logs = accessLogSwitch(fields) { route.logsAccess = logs }
     guard let match = fields["match"],
       let parts = self.fields(match, Shapes.match, example: "match: {path: /api}")
     else { return route }

@@ -227,6 +227,7 @@ extension ValueShape {
     case .duration: "30s"
     case .size(let range): range.contains(8 << 10) ? "8KiB" : "64MiB"
     case .boolean: "true"
+    case .fraction: "0.1"
     case .fileMode: "\"0660\""
     case .choice(let choice): quotedIfNumber(choice.words.last ?? "")
     case .mapping(let shape):

@@ -13,6 +13,8 @@ package indirect enum ValueShape: Sendable {
   /// Bytes.
   case size(ClosedRange<Int>)
   case boolean
+  /// A share from 0 to 1, with at most six digits behind the point.
+  case fraction
   /// The permissions of a file, in octal.
   case fileMode
   case choice(Choice)
@@ -124,6 +126,7 @@ extension ValueShape {
     case .size(let range):
       "a size from \(sizeText(range.lowerBound)) to \(sizeText(range.upperBound))"
     case .boolean: "true or false"
+    case .fraction: "a number from 0 to 1"
     case .fileMode: "an octal file mode from 0 to 0777"
     case .choice(let choice): alternatives(choice.words)
     case .mapping(let shape): "a mapping (\(shape.noun))"

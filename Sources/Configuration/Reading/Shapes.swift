@@ -10,7 +10,7 @@ package enum Shapes {
   private static let interval = ValueShape.duration(0...(24 * DurationUnit.hour))
   private static let name = ValueShape.text(maximum: 128, example: "edge")
   /// PATH_MAX without its terminating zero (linux/limits.h).
-  private static let filePath = 4095
+  static let filePath = 4095
 
   package static let root = MappingShape(
     "a configuration",
@@ -28,6 +28,8 @@ package enum Shapes {
       KeyShape("routes", .list(.mapping(route), count: 1...1024)),
       KeyShape("upstreams", .named(upstream, count: 1...1024), required: true),
       KeyShape("audit", .mapping(audit)),
+      KeyShape("access_log", .mapping(accessLog)),
+      KeyShape("tracing", .mapping(tracing)),
       KeyShape("admin", .mapping(admin)),
       KeyShape("limits", .mapping(limits)),
       KeyShape(
@@ -93,6 +95,7 @@ package enum Shapes {
         "underscores",
         .choice(Choice("an underscore policy", UnderscorePolicy.allCases.map(\.rawValue))),
         default: "pass"),
+      KeyShape("access_log", .choice(accessLogSwitch), default: "on"),
       KeyShape("timeouts", .mapping(downstreamTimeouts)),
     ])
 
@@ -141,6 +144,7 @@ package enum Shapes {
     [
       KeyShape("match", .mapping(match)),
       KeyShape("upstream", .text(maximum: 128, example: "web"), required: true),
+      KeyShape("access_log", .choice(accessLogSwitch), default: "on"),
     ],
     unavailable: ["redirect", "respond", "files"].map {
       Unavailable(
@@ -331,5 +335,9 @@ package enum Shapes {
     "the reload", [KeyShape("watch", .boolean, default: "false")])
 
   package static let drain = MappingShape(
-    "the drain", [KeyShape("deadline", .duration(0...(24 * DurationUnit.hour)), default: "30s")])
+    "the drain",
+    [
+      KeyShape("deadline", .duration(0...(24 * DurationUnit.hour)), default: "30s"),
+      KeyShape("tunnels", .duration(0...(720 * DurationUnit.hour))),
+    ])
 }

@@ -18,6 +18,7 @@ extension Epoll {
     let socket = try Sockets.listen(
       address, backlog: backlog, reusePort: reusePort, nonblocking: true)
     try adopt(socket, interest: CLINUX_EPOLLIN | CLINUX_EPOLLET)
+    sockets[socket].pointee.state.insert(.listening)
     return Descriptor(rawValue: socket)
   }
 
@@ -244,8 +245,13 @@ extension Epoll {
     Sockets.resetOnClose(target(socket.rawValue))
   }
 
-  /// close(2) removes the registration as well: no other descriptor refers to the socket.
+  /// close(2) removes the registration as well where no other descriptor refers to the socket, which may be
+  /// so for a listener.
   public mutating func close(_ descriptor: Descriptor) {
+    if sockets[descriptor.rawValue].pointee.state.contains(.listening) {
+      statistics.systemCalls += 1
+      _ = epoll_ctl(self.descriptor, EPOLL_CTL_DEL, descriptor.rawValue, nil)
+    }
     _ = closeNow(descriptor.rawValue)
   }
 

@@ -37,6 +37,7 @@ extension Epoll {
     sockets.requireForeign(number)
     _ = try Sockets.prepareListener(number, limit: sockets.limit, nonblocking: true)
     try adopt(number, interest: CLINUX_EPOLLIN | CLINUX_EPOLLET)
+    sockets[number].pointee.state.insert(.listening)
     return Descriptor(rawValue: number)
   }
 }

@@ -4,6 +4,7 @@
 //
 // TRAP: (file) inside the loop `done` is below the count, so that there is memory.
 
+import CLinux
 import Glibc
 
 /// A failed file call: what was tried, on what, and the kernel's answer.
@@ -138,11 +139,16 @@ public struct BlockingFile: ~Copyable, Sendable {
   }
 }
 
-/// Proof that this process alone uses a directory; the kernel drops it when the process ends.
+/// Proof that this process may use a directory: alone, but for processes before it that still finish what they
+/// have begun. Files that belong together, of one number, are one process's. The kernel drops all of it when the
+/// process ends.
 public struct DirectoryLease: ~Copyable, Sendable {
   /// The directory that is held.
   public let directory: String
-  private let file: BlockingFile
+  /// Locked as a whole by the process that serves; nil where another one does.
+  private var file: BlockingFile?
+  /// One byte is locked for each number; nil where no other process can reach the directory.
+  private let numbers: BlockingFile?
   /// The directory itself, open, so that names in it are looked up in it and nowhere else; nil where
   /// it is not the machine's.
   private let opened: BlockingFile?
@@ -151,15 +157,51 @@ public struct DirectoryLease: ~Copyable, Sendable {
   /// kept open.
   public init(directory: String, file: consuming BlockingFile) {
     self.directory = directory
-    self.file = file
+    self.file = consume file
+    numbers = nil
     opened = nil
   }
 
-  init(directory: String, opened: consuming BlockingFile, lock: consuming BlockingFile) {
+  init(
+    directory: String, opened: consuming BlockingFile, lock: consuming BlockingFile?,
+    numbers: consuming BlockingFile
+  ) {
     self.directory = directory
-    self.file = lock
+    self.file = consume lock
+    self.numbers = consume numbers
     self.opened = consume opened
   }
+
+  /// Takes the files of a number for this lease. - Returns: false if another process has them.
+  public func take(number: Int) throws(Errno) -> Bool { try lock(number, isWanted: true) }
+
+  /// Leaves them to others.
+  public func leave(number: Int) throws(Errno) { _ = try lock(number, isWanted: false) }
+
+  private func lock(_ number: Int, isWanted: Bool) throws(Errno) -> Bool {
+    switch numbers {
+    case .none: return true
+    case .some(let numbers):
+      let code = clinux_lock_byte(numbers.descriptor, Int64(number), isWanted ? 1 : 0)
+      if code == 0 { return true }
+      if code == -EAGAIN || code == -EACCES { return false }
+      throw Errno(code: -code, operation: "fcntl F_OFD_SETLK", path: numbers.path)
+    }
+  }
+
+  /// Another descriptor of the lock on the whole directory: a process that has it holds the directory beside
+  /// this one. The caller's; nil where there is none.
+  public func copyOfLock() -> Int32? {
+    switch file {
+    case .none: return nil
+    case .some(let file):
+      let copy = fcntl(file.descriptor, F_DUPFD_CLOEXEC, 3)
+      return copy < 0 ? nil : copy
+    }
+  }
+
+  /// From here on another process may hold the directory; the numbers stay this one's.
+  public mutating func leaveDirectory() { file = nil }
 
   /// What is in the directory, for as long as the lease is held: regular files of this user only, and
   /// no link is followed. nil where the directory is not the machine's.
@@ -269,19 +311,52 @@ public enum BlockingFiles {
     return names
   }
 
+  /// Whether a process takes a directory as a whole.
+  public enum Hold: Sendable {
+    /// No other process may have it.
+    case whole
+    /// With the lock of the process that has it, of which this is a copy; as `whole` where it is another
+    /// directory's.
+    case besides(lock: Int32)
+    /// Only files of numbers, of which no other process has any.
+    case numbers
+  }
+
   /// Takes the directory for this process (flock on `millrace.lock` inside it).
   /// - Throws: EWOULDBLOCK when another process holds it.
-  public static func lease(directory: String) throws(Errno) -> DirectoryLease {
+  public static func lease(
+    directory: String, _ hold: Hold = .whole
+  ) throws(Errno) -> DirectoryLease {
     let opened = BlockingFile(
       descriptor: try descriptor(directory, O_RDONLY | O_DIRECTORY), path: directory)
     let files = DirectoryFiles(descriptor: opened.descriptor, directory: directory)
     let path = directory + "/millrace.lock"
-    let lock = try files.open(path, .lock)
-    while flock(lock.descriptor, LOCK_EX | LOCK_NB) < 0 {
-      if errno == EINTR { continue }
-      throw Errno(code: errno, operation: "flock", path: path)
+    let numbers = try files.open(directory + "/millrace.chains", .lock)
+    if case .numbers = hold {
+      return DirectoryLease(directory: directory, opened: opened, lock: nil, numbers: numbers)
     }
-    return DirectoryLease(directory: directory, opened: opened, lock: lock)
+    let lock = try lock(try files.open(path, .lock), hold)
+    return DirectoryLease(directory: directory, opened: opened, lock: lock, numbers: numbers)
+  }
+
+  private static func lock(
+    _ file: consuming BlockingFile, _ hold: Hold
+  ) throws(Errno) -> BlockingFile {
+    if case .besides(let number) = hold {
+      var (ours, theirs) = (stat(), stat())
+      if fstat(file.descriptor, &ours) == 0, fstat(number, &theirs) == 0,
+        ours.st_dev == theirs.st_dev, ours.st_ino == theirs.st_ino
+      {
+        // Of one open file: the lock lasts until the last descriptor is closed, flock(2).
+        let copy = fcntl(number, F_DUPFD_CLOEXEC, 3)
+        if copy >= 0 { return BlockingFile(descriptor: copy, path: file.path) }
+      }
+    }
+    while flock(file.descriptor, LOCK_EX | LOCK_NB) < 0 {
+      if errno == EINTR { continue }
+      throw Errno(code: errno, operation: "flock", path: file.path)
+    }
+    return file
   }
 
   static func descriptor(_ path: String, _ flags: Int32) throws(Errno) -> Int32 {

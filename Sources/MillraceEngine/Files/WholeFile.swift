@@ -1,6 +1,7 @@
 // Reads what a person named on the command line from its beginning to its end: a file, or what comes
 // through a pipe (/dev/stdin, <(command), a FIFO). It never waits for ever.
 
+import CLinux
 import Glibc
 
 /// The whole content of a file or of a pipe.

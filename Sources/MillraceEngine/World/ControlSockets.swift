@@ -4,6 +4,17 @@
 import CLinux
 import Glibc
 
+extension SocketAddress {
+  /// Where a UNIX socket is bound until it takes the place of another; an IP address is the same.
+  package var unpublished: SocketAddress {
+    guard let path = unixPath,
+      var other = SocketAddress(unixPath: path + UnixSocketFile.unpublished)
+    else { return self }
+    other.unixMode = unixMode
+    return other
+  }
+}
+
 package enum ControlSockets {
   /// A listening socket, whose calls do not block. The mode of a UNIX socket's file is set before anybody can connect.
   package static func listen(_ address: SocketAddress) throws(SystemFailure) -> Int32 {

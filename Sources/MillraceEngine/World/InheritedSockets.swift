@@ -9,6 +9,23 @@ public struct InheritedSocket: Sendable {
   public let number: Int32
   /// What it is bound to.
   public let address: SocketAddress
+  /// It comes from another process of this program, which will serve on it no more.
+  public private(set) var isHandedOver = false
+  /// Its file, if it has one, is a service manager's.
+  public private(set) var isForeign = true
+
+  init(number: Int32, address: SocketAddress) {
+    self.number = number
+    self.address = address
+  }
+
+  /// The same, from another process of this program.
+  package func handedOver(isForeign: Bool) -> InheritedSocket {
+    var socket = self
+    socket.isHandedOver = true
+    socket.isForeign = isForeign
+    return socket
+  }
 }
 
 /// What the process was started with.
@@ -30,6 +47,17 @@ public enum InheritedSockets {
     return look(at: first..<(first + min(found, countMaximum)))
   }
 
+  /// Those of descriptors that are listening sockets; the others are closed.
+  package static func received(_ numbers: [Int32]) -> [InheritedSocket] {
+    numbers.compactMap { number in
+      guard Sockets.isListener(number), let address = Sockets.local(number) else {
+        Glibc.close(number)
+        return nil
+      }
+      return InheritedSocket(number: number, address: address)
+    }
+  }
+
   static func look(at numbers: Range<Int32>) -> (sockets: [InheritedSocket], others: [Int32]) {
     var sockets: [InheritedSocket] = []
     var others: [Int32] = []
@@ -46,6 +74,13 @@ public enum InheritedSockets {
 }
 
 extension ListeningSocket {
+  /// Whether more sockets may be bound to its address, to have part of its connections (SO_REUSEPORT).
+  package static func sharesAddress(_ number: Int32) -> Bool {
+    var value: Int32 = 0
+    var length = socklen_t(MemoryLayout<Int32>.size)
+    return getsockopt(number, SOL_SOCKET, SO_REUSEPORT, &value, &length) == 0 && value != 0
+  }
+
   /// Another descriptor of the same socket, for another worker. - Throws: EMFILE.
   public static func duplicate(_ number: Int32) throws(SystemFailure) -> Int32 {
     let copy = fcntl(number, F_DUPFD_CLOEXEC, 3)

@@ -85,6 +85,25 @@ public struct UnixSocketFile: Sendable {
     inode = UInt(facts.st_ino)
   }
 
+  private init(_ other: UnixSocketFile, at path: String) {
+    self.path = path
+    device = other.device
+    inode = other.inode
+  }
+
+  /// What the name of a file ends with that is not yet to be found.
+  public static let unpublished = ".next"
+
+  /// Gives the file another name, in place of what has it: at no time there is none, rename(2).
+  public func move(to path: String) throws(SystemFailure) {
+    guard rename(self.path, path) == 0 else {
+      throw SystemFailure(code: errno, operation: "rename \(self.path) to \(path)")
+    }
+  }
+
+  /// The same file under the name that it was given since.
+  public func moved(to path: String) -> UnixSocketFile { UnixSocketFile(self, at: path) }
+
   /// Removes the file if it is still the same one.
   public func remove() {
     guard let now = UnixSocketFile(path), now.device == device, now.inode == inode else { return }

@@ -11,6 +11,8 @@ import Synchronization
 final class AuditDirectory: Sendable {
   private struct Held: ~Copyable {
     var lease: DirectoryLease?
+    /// Another process holds the directory as a whole; this one finishes its chains.
+    var isReplaced = false
 
     /// True if the path still leads to what is held.
     borrowing func isThere() throws(Errno) -> Bool {
@@ -22,10 +24,13 @@ final class AuditDirectory: Sendable {
   }
 
   private let path: String
+  /// The numbers of this run's chains.
+  private let numbers: [Int]
   private let held: Mutex<Held>
 
-  init(_ lease: consuming DirectoryLease) {
+  init(_ lease: consuming DirectoryLease, numbers: [Int] = []) {
     path = lease.directory
+    self.numbers = numbers
     held = Mutex(Held(lease: consume lease))
   }
 
@@ -34,7 +39,14 @@ final class AuditDirectory: Sendable {
   func takeAgain() -> String? {
     held.withLock { held in
       do {
-        if try !held.isThere() { held.lease = try BlockingFiles.lease(directory: path) }
+        if try !held.isThere() {
+          let lease = try BlockingFiles.lease(
+            directory: path, held.isReplaced ? .numbers : .whole)
+          for number in numbers where try !lease.take(number: number) {
+            return "another process has chain \(number) in \(path)"
+          }
+          held.lease = consume lease
+        }
         return nil
       } catch {
         return "\(error)"
@@ -44,6 +56,24 @@ final class AuditDirectory: Sendable {
 
   /// Gives the directory free for another process.
   func release() { held.withLock { $0.lease = nil } }
+
+  /// The lock on the whole directory, for the process that takes this one's place. The caller's.
+  func copyOfLock() -> Int32? {
+    held.withLock { held in
+      switch held.lease {
+      case .some(let lease): lease.copyOfLock()
+      case .none: nil
+      }
+    }
+  }
+
+  /// Another process holds the directory from here on; what is this run's stays so.
+  func leaveToSuccessor() {
+    held.withLock { held in
+      held.isReplaced = true
+      held.lease?.leaveDirectory()
+    }
+  }
 }
 
 /// What a configuration leaves room for in the audit log.

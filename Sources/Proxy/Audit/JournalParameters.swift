@@ -15,7 +15,8 @@ struct JournalParameters: Sendable {
     _ audit: AuditConfiguration, worker: Int, exchanges: Int, run: RunIdentity,
     recovered: RecoveredLog
   ) {
-    configuration = JournalConfiguration(directory: audit.directory, worker: worker, run: run)
+    let number = recovered.number(worker: worker)
+    configuration = JournalConfiguration(directory: audit.directory, worker: number, run: run)
     switch audit.durability {
     case .beforeResponse: configuration.durability = .beforeResponse
     case .interval: configuration.durability = .interval
@@ -26,7 +27,7 @@ struct JournalParameters: Sendable {
     configuration.firstSegmentSize = min(configuration.firstSegmentSize, audit.segmentSize)
     configuration.segmentAgeNanoseconds = audit.segmentAgeNanoseconds
     configuration.fit(exchanges: exchanges)
-    self.recovered = recovered.chain(worker: worker)
+    self.recovered = recovered.chain(worker: number)
   }
 
   /// The same, with the directory that this process holds.

@@ -40,8 +40,9 @@ final class AdminService: AdminHandler, @unchecked Sendable {
   // MARK: The server
 
   /// Listens and serves, where the configuration says so.
+  /// - Parameter isUnpublished: under another name, until `publish`.
   /// - Returns: false if it cannot, which is logged.
-  func start() -> Bool {
+  func start(isUnpublished: Bool = false) -> Bool {
     guard let admin = life.configuration.admin else { return true }
     do {
       var address: SocketAddress?
@@ -50,14 +51,15 @@ final class AdminService: AdminHandler, @unchecked Sendable {
         address = SocketAddress(unixPath: path)
         address?.unixMode = AdminConfiguration.socketMode
         // A socket that nobody serves: what a crash leaves behind. The check before the start has looked.
-        if UnixPathTrial.look(path) == .stale { _ = UnixPathTrial.remove(path) }
+        let bound = isUnpublished ? path + UnixSocketFile.unpublished : path
+        if UnixPathTrial.look(bound) == .stale { _ = UnixPathTrial.remove(bound) }
       case .ip(let host, let port):
         address = try SocketAddress.resolve(host: host, port: port, passive: true).first
       }
       guard let address else {
         throw SystemFailure(code: EINVAL, operation: "admin address \(admin.address)")
       }
-      let made = try AdminServer(address, self)
+      let made = try AdminServer(address, self, isUnpublished: isUnpublished)
       _ = try made.start()
       server.server.withLock { $0 = made }
       let port = made.port == 0 ? "" : " port=\(made.port)"
@@ -73,6 +75,13 @@ final class AdminService: AdminHandler, @unchecked Sendable {
     }
   }
 
+  /// Takes the place of another process's admin server.
+  func publish() throws(SystemFailure) {
+    guard case .unix(let path)? = life.configuration.admin?.address else { return }
+    let made = server.server.withLock { $0 }
+    try made?.publish(as: path)
+  }
+
   /// At the end of the process.
   func end() { server.server.withLock { $0?.removeFile() } }
 
@@ -85,13 +94,14 @@ final class AdminService: AdminHandler, @unchecked Sendable {
     switch request.path {
     case "/", "/index.html", "/metrics", "/status", "/status.json", "/health", "/ready", "/config":
       return isReading ? read(request) : .notAllowed("GET")
-    case "/drain", "/server", "/log-level", "/reload":
+    case "/drain", "/server", "/log-level", "/reload", "/reopen-logs":
       return request.method == "POST" ? change(request) : .notAllowed("POST")
     default:
       return .problem(
         404, "there is no \(request.path)",
         hint:
-          "GET / /metrics /status /health /ready /config; POST /drain /server /log-level /reload")
+          "GET / /metrics /status /health /ready /config; POST /drain /server /log-level /reload /reopen-logs"
+      )
     }
   }
 
@@ -121,6 +131,11 @@ final class AdminService: AdminHandler, @unchecked Sendable {
       return .json(.object([.init("phase", .text("draining"))]), status: 202)
     case "/server": return setServer(JSONValue(parsing: request.content))
     case "/log-level": return setLogLevel(JSONValue(parsing: request.content))
+    case "/reopen-logs":
+      guard life.accessLog?.reopen() == true else {
+        return .problem(409, "there is no access log", hint: "add access_log, and reload")
+      }
+      return .json(.object([.init("reopened", .text("access_log"))]))
     default: return reload()
     }
   }

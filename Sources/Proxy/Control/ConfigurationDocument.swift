@@ -20,13 +20,19 @@ extension ProxyConfiguration {
       Member("upstreams", .object(upstreams.map { Member($0.name, $0.document) })),
     ]
     if let audit { members.append(Member("audit", audit.document)) }
+    if let accessLog { members.append(Member("access_log", accessLog.document)) }
+    if let tracing { members.append(Member("tracing", tracing.document)) }
     if let admin {
       members.append(
         Member("admin", .object([Member("address", .text(admin.address.description))])))
     }
     members += [
       Member("limits", limits.document), Member("via", viaDocument),
-      Member("drain", .object([Member("deadline", duration(drain.deadlineNanoseconds))])),
+      Member(
+        "drain",
+        .object(
+          [Member("deadline", duration(drain.deadlineNanoseconds))]
+            + (drain.tunnelsNanoseconds.map { [Member("tunnels", duration($0))] } ?? []))),
       Member("reload", .object([Member("watch", .boolean(reload.watch))])),
     ]
     return .object(members)
@@ -105,6 +111,7 @@ extension ProxyConfiguration {
     let timeouts = listener.timeouts
     members += [
       Member("underscores", .text(listener.underscores.rawValue)),
+      Member("access_log", .text(listener.logsAccess ? "on" : "off")),
       Member(
         "timeouts",
         .object([
@@ -131,6 +138,7 @@ extension ProxyConfiguration {
     }
     return .object([
       Member("match", .object(match)), Member("upstream", name(ofUpstream: route.upstream)),
+      Member("access_log", .text(route.logsAccess ? "on" : "off")),
     ])
   }
 }

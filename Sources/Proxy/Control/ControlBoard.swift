@@ -65,15 +65,28 @@ struct ControlBoard: @unchecked Sendable {
     (0..<count).allSatisfy { controls[$0].finished.load(ordering: .acquiring) }
   }
 
+  /// Whether no worker will accept another connection. After a drain has begun.
+  var haveStoppedAccepting: Bool {
+    (0..<count).allSatisfy {
+      controls[$0].hasStoppedAccepting.load(ordering: .acquiring)
+        || controls[$0].finished.load(ordering: .acquiring)
+    }
+  }
+
   /// Waits until each worker is ready or has failed. - Returns: true if all are ready.
   func allReady() -> Bool {
+    wait(for: WorkerControl.ready, beyond: [WorkerControl.starting, WorkerControl.prepared])
+  }
+
+  /// Waits until each worker is ready but for its listeners. - Returns: false if one has failed.
+  func allPrepared() -> Bool { wait(for: WorkerControl.prepared, beyond: [WorkerControl.starting]) }
+
+  private func wait(for wanted: Int, beyond passing: [Int]) -> Bool {
     for i in 0..<count {
-      while controls[i].state.load(ordering: .acquiring) == WorkerControl.starting {
+      while passing.contains(controls[i].state.load(ordering: .acquiring)) {
         Pause.microseconds(200)
       }
     }
-    return (0..<count).allSatisfy {
-      controls[$0].state.load(ordering: .acquiring) == WorkerControl.ready
-    }
+    return (0..<count).allSatisfy { controls[$0].state.load(ordering: .acquiring) == wanted }
   }
 }

@@ -35,6 +35,7 @@ enum FixedSettings {
       compare("audit.segment.size", old.segmentSize, new.segmentSize)
       compare("audit.segment.age", old.segmentAgeNanoseconds, new.segmentAgeNanoseconds)
     }
+    compare("tracing", running.tracing, wanted.tracing)
     compare("admin", running.admin?.address, wanted.admin?.address)
     // Slots are made for as many as there were at the start; fewer may be used.
     if wanted.limits.connections > running.limits.connections { keys.append("limits.connections") }

@@ -5,30 +5,95 @@ import Glibc
 import MillraceEngine
 
 enum ListenerOpening {
-  /// Takes the sockets that were handed to the process, by address: one for each worker, all of the same socket
-  /// and its one queue. What no listener asks for is closed.
-  /// - Returns: nil without any.
-  static func inherit(
-    _ preflight: Preflight, workers: Int
-  ) throws(SystemFailure) -> (sockets: ListenerSockets, unused: [SocketAddress])? {
-    guard !preflight.inherited.isEmpty else { return nil }
-    var numbers: [[Int32]] = Array(repeating: [], count: preflight.listenerAddresses.count)
+  /// The sockets that a process starts with.
+  struct Start {
+    var sockets: ListenerSockets
+    /// Addresses of a service manager's sockets that no listener asks for.
     var unused: [SocketAddress] = []
-    for socket in preflight.inherited {
-      defer { ListeningSocket.close(socket.number) }
-      let text = socket.address.description
-      guard
-        let place = preflight.listenerAddresses.firstIndex(where: { $0.description == text }),
-        numbers[place].isEmpty
-      else {
-        unused.append(socket.address)
-        continue
+    /// For each socket that was handed to the process, whether it is served on.
+    var adopted: [Bool]
+    /// Paths whose files are not this process's.
+    var foreignPaths: Set<String> = []
+  }
+
+  /// Takes the sockets that were handed to the process, by address, and where copies are kept opens the others.
+  /// A service manager's socket is shared by all workers, with its one queue. Those of a process before this
+  /// one are dealt out to the workers, also where one gets several: in each connections may wait.
+  /// - Parameter copies: where a copy of each is kept for the next process; nil: none is.
+  /// - Returns: nil where each worker opens its own.
+  static func start(
+    _ preflight: Preflight, workers: Int, limit: Int, copies: SocketCopies?
+  ) throws(SystemFailure) -> Start? {
+    guard copies != nil || !preflight.inherited.isEmpty else { return nil }
+    let inherited = preflight.inherited
+    let nothing: [[Int32]] = []
+    var start = Start(
+      sockets: ListenerSockets(nothing), adopted: inherited.map { _ in false })
+    var numbers: [[[Int32]]] = []
+    var shared: Set<Int> = []
+    for (place, address) in preflight.listenerAddresses.enumerated() {
+      let count = address.isUnix ? 1 : workers
+      let found = places(of: address, in: inherited)
+      for index in found { start.adopted[index] = true }
+      let sockets = found.map { inherited[$0] }
+      var own: [Int32] = []
+      if let first = sockets.first {
+        if first.isForeign || !ListeningSocket.sharesAddress(first.number) { shared.insert(place) }
+        if first.isForeign, let path = address.unixPath { start.foreignPaths.insert(path) }
+        own = sockets.map(\.number)
+        for socket in sockets {
+          try copies?.keep(address, socket.number, isForeign: socket.isForeign)
+        }
       }
-      for _ in 0..<(socket.address.isUnix ? 1 : workers) {
-        numbers[place].append(try ListeningSocket.duplicate(socket.number))
+      var dealt = deal(own, to: count)
+      for worker in 0..<count where dealt[worker].isEmpty {
+        if let first = own.first, shared.contains(place) {
+          dealt[worker] = [try ListeningSocket.duplicate(first)]
+        } else if copies != nil || !own.isEmpty {
+          let number = try ListeningSocket.open(address)
+          dealt[worker] = [number]
+          try copies?.keep(address, number)
+        }
+      }
+      guard dealt.joined().allSatisfy({ $0 < limit }) else {
+        throw SystemFailure(code: EMFILE, operation: "listen \(address)")
+      }
+      numbers.append(dealt)
+    }
+    for worker in 0..<workers {
+      let count = numbers.reduce(0) { $0 + ($1.count > worker ? $1[worker].count : 0) }
+      guard count <= Listeners.socketsMaximum else {
+        throw SystemFailure(
+          code: ENOBUFS,
+          operation: "serve \(count) sockets with one worker (at most \(Listeners.socketsMaximum); "
+            + "the process before this one had more workers)")
       }
     }
-    return (ListenerSockets(numbers, areShared: true), unused)
+    for (socket, isAdopted) in zip(inherited, start.adopted) where !isAdopted {
+      ListeningSocket.close(socket.number)
+      let isServed = preflight.listenerAddresses.contains {
+        $0.description == socket.address.description
+      }
+      if socket.isForeign && !isServed { start.unused.append(socket.address) }
+    }
+    start.sockets = ListenerSockets(numbers, shared: shared)
+    return start
+  }
+
+  /// The sockets of an address: all that a process before this one had, or the first of a service manager's.
+  private static func places(
+    of address: SocketAddress, in sockets: [InheritedSocket]
+  ) -> [Int] {
+    let text = address.description
+    let all = sockets.indices.filter { sockets[$0].address.description == text }
+    let handedOver = all.filter { sockets[$0].isHandedOver }
+    return handedOver.isEmpty ? Array(all.prefix(1)) : handedOver
+  }
+
+  private static func deal(_ numbers: [Int32], to workers: Int) -> [[Int32]] {
+    var dealt: [[Int32]] = Array(repeating: [], count: workers)
+    for (i, number) in numbers.enumerated() { dealt[i % workers].append(number) }
+    return dealt
   }
 
   /// Opens what the listeners beside `known` need.

@@ -34,12 +34,15 @@ public struct Preflight: Sendable {
   }
 
   /// The same for a process that is about to start.
-  /// - Parameter inherited: listening sockets that were handed to it, which need not be bound.
+  /// - Parameters:
+  ///   - inherited: listening sockets that were handed to it, which need not be bound.
+  ///   - isUpgrade: it takes the place of a process that has the address of its admin server.
   public static func run(
-    _ configuration: ProxyConfiguration, inherited: [InheritedSocket]
+    _ configuration: ProxyConfiguration, inherited: [InheritedSocket],
+    isUpgrade: Bool = false
   ) -> (preflight: Preflight?, problems: [Problem]) {
     var (preflight, problems) = run(
-      configuration, binding: true, own: inherited.map(\.address))
+      configuration, binding: true, own: inherited.map(\.address), isServing: isUpgrade)
     preflight?.inherited = inherited
     return (preflight, problems)
   }

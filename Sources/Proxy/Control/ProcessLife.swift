@@ -15,14 +15,22 @@ enum ProcessPhase: String, Sendable {
   case draining
 }
 
+/// Who asks for the end.
+enum DrainRequest: Equatable, Sendable {
+  case admin
+  /// A process that has taken this one's place.
+  case upgrade(process: Int64)
+}
+
 /// Shared by both threads.
 final class ProcessLife: Sendable {
   private struct State {
     var phase = ProcessPhase.starting
     var configuration: ProxyConfiguration
     var generation = 1
-    var isDrainWanted = false
+    var wantedDrain: DrainRequest?
     var reloader: Reloader?
+    var accessLog: AccessLog?
   }
 
   private let state: Mutex<State>
@@ -49,6 +57,10 @@ final class ProcessLife: Sendable {
   var reloader: Reloader? { state.withLock { $0.reloader } }
   func attach(_ reloader: Reloader) { state.withLock { $0.reloader = reloader } }
 
+  /// Where the lines of the access log go; nil: it could not be made.
+  var accessLog: AccessLog? { state.withLock { $0.accessLog } }
+  func attach(_ accessLog: AccessLog) { state.withLock { $0.accessLog = accessLog } }
+
   /// Another configuration is in force. - Parameter generation: its number.
   func installed(_ configuration: ProxyConfiguration, generation: Int) {
     state.withLock {
@@ -58,22 +70,22 @@ final class ProcessLife: Sendable {
   }
 
   /// Asks the process's own thread to drain. - Returns: false if it does so already, or has not started.
-  func askToDrain() -> Bool {
+  func askToDrain(for request: DrainRequest = .admin) -> Bool {
     let isNew = state.withLock { state in
-      guard state.phase == .serving, !state.isDrainWanted else { return false }
-      state.isDrainWanted = true
+      guard state.phase == .serving, state.wantedDrain == nil else { return false }
+      state.wantedDrain = request
       return true
     }
     if isNew { kill(getpid(), Self.wakeSignal) }
     return isNew
   }
 
-  /// Whether a drain was asked for that has not begun. It is told once.
-  func takeDrainRequest() -> Bool {
+  /// The drain that was asked for and has not begun. It is told once.
+  func takeDrainRequest() -> DrainRequest? {
     state.withLock { state in
-      guard state.isDrainWanted, state.phase == .serving else { return false }
-      state.isDrainWanted = false
-      return true
+      guard state.phase == .serving else { return nil }
+      defer { state.wantedDrain = nil }
+      return state.wantedDrain
     }
   }
 }

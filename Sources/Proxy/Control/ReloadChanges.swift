@@ -37,6 +37,7 @@ enum ReloadChanges {
     if old.drain != new.drain { settings.append("drain") }
     if old.reload != new.reload { settings.append("reload") }
     if old.audit?.redactQuery != new.audit?.redactQuery { settings.append("audit") }
+    if old.accessLog != new.accessLog { settings.append("access_log") }
     add("settings", settings)
     return changes
   }
@@ -71,7 +72,8 @@ enum ReloadChanges {
     configuration.routes.map { route in
       RouteKey(
         listener: route.listener.map { configuration.listeners[$0].name }, host: route.host,
-        path: route.path, upstream: configuration.upstreams[route.upstream].name)
+        path: route.path, upstream: configuration.upstreams[route.upstream].name,
+        logsAccess: route.logsAccess)
     }
   }
 
@@ -80,6 +82,7 @@ enum ReloadChanges {
     let host: String?
     let path: PathMatch
     let upstream: String
+    let logsAccess: Bool
   }
 }
 

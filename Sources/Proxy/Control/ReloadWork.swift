@@ -18,6 +18,7 @@ struct ReloadWork: ~Copyable {
   private let users: [PlanUsers]
   private let notifier: ServiceNotifier?
   private let life: ProcessLife?
+  private let copies: SocketCopies?
   /// What is in force, as it was read.
   private var running: ProxyConfiguration
   private var preflight: Preflight
@@ -36,6 +37,7 @@ struct ReloadWork: ~Copyable {
     users = parts.users
     notifier = parts.notifier
     life = parts.life
+    copies = parts.copies
     running = parts.configuration
     preflight = parts.preflight
   }
@@ -107,7 +109,21 @@ struct ReloadWork: ~Copyable {
         wanted, checked.listenerAddresses, known: known, workers: board.count,
         limit: descriptorLimit, &problems)
     else { return .rejected }
+    if let failure = keepCopies(sockets, checked.listenerAddresses) {
+      problems.append(failure)
+      return .rejected
+    }
     let opened = ListenerSockets(sockets)
+    let access: AccessDestination?
+    do {
+      access = try AccessDestination(wanted.accessLog)
+    } catch {
+      problems.append(
+        Problem(
+          location: SourceLocation(file: source.path ?? "", keyPath: "access_log.syslog.address"),
+          message: "cannot be resolved: \(error)", hint: "check the name, or write an IP address"))
+      return .rejected
+    }
     // The drain has begun meanwhile.
     if reloader.isStopping { return .stopped }
     // Slots are made for as many.
@@ -115,7 +131,10 @@ struct ReloadWork: ~Copyable {
     fitted.limits.connections = min(wanted.limits.connections, started.limits.connections)
     let generation = maker.make(
       fitted, checked, contexts, sockets: opened)
+    // Before the workers close theirs.
+    copies?.keepOnly(Set(checked.listenerAddresses.map(\.description)))
     board.install(generation)
+    life?.accessLog?.direct(to: access)
     reloader.note(generation.number, checked.listenerAddresses)
     announce(wanted, checked, known)
     (running, preflight) = (wanted, checked)
@@ -123,6 +142,23 @@ struct ReloadWork: ~Copyable {
     followFiles()
     return waitForWorkers(generation.number, reloader)
       ? .installed(changes: changes) : .pending(changes: changes)
+  }
+
+  /// - Returns: why not all could be copied; they are closed then.
+  private func keepCopies(_ sockets: [[Int32]], _ addresses: [SocketAddress]) -> Problem? {
+    guard let copies else { return nil }
+    do throws(SystemFailure) {
+      for (address, numbers) in zip(addresses, sockets) {
+        for number in numbers { try copies.keep(address, number) }
+      }
+      return nil
+    } catch {
+      copies.keepOnly(Set(preflight.listenerAddresses.map(\.description)))
+      _ = ListenerSockets(sockets)
+      return Problem(
+        location: SourceLocation(keyPath: "listeners"), message: "cannot be opened: \(error)",
+        hint: "raise the limit of descriptors (ulimit -n, LimitNOFILE=)")
+    }
   }
 
   // MARK: Checks

@@ -27,6 +27,10 @@ struct ReloadParts {
   let notifier: ServiceNotifier?
   /// Told of each configuration that is in force.
   var life: ProcessLife?
+  /// Copies of the sockets, for the next process; nil: none are kept.
+  var copies: SocketCopies?
+  /// Paths of sockets whose files are not this process's.
+  var foreignPaths: Set<String> = []
 }
 
 /// Gives a running process its next configurations.
@@ -50,7 +54,7 @@ package final class Reloader: Sendable {
   /// Starts the thread.
   init(_ parts: ReloadParts) throws(SystemFailure) {
     users = parts.users
-    foreignPaths = Set(parts.preflight.inherited.compactMap(\.address.unixPath))
+    foreignPaths = parts.foreignPaths
     signal = try ThreadSignal()
     requests = Mutex(Requests())
     noteFiles(parts.preflight.listenerAddresses)
@@ -100,9 +104,10 @@ package final class Reloader: Sendable {
   }
 
   /// Removes the files of the UNIX sockets that the process listens on. At its end.
-  func removeFiles() {
+  /// - Parameter addresses: of sockets that another process serves on now, whose files are its.
+  func removeFiles(except addresses: Set<String> = []) {
     requests.withLock { requests in
-      for file in requests.files.values { file.remove() }
+      for (path, file) in requests.files where !addresses.contains("unix:" + path) { file.remove() }
       requests.files = [:]
     }
   }

@@ -19,12 +19,16 @@ public struct Server {
   private let metricsDescriptor: Int32?
   /// Where the configuration is read again; nil: it is not.
   private let source: ConfigurationSource?
+  /// Whose place it takes; nil: nobody's.
+  private let running: RunningProcess?
 
   public init(
     _ configuration: ProxyConfiguration, _ preflight: Preflight, logger: Logger,
-    source: ConfigurationSource? = nil, metricsDescriptor: Int32? = nil
+    source: ConfigurationSource? = nil, metricsDescriptor: Int32? = nil,
+    replacing running: RunningProcess? = nil
   ) {
     self.source = source
+    self.running = running
     self.metricsDescriptor = metricsDescriptor
     self.configuration = configuration
     self.preflight = preflight
@@ -56,33 +60,50 @@ public struct Server {
     warnOfUnverified(configuration)
     guard let metrics = makeMetrics(configuration, workers: count) else { return 1 }
     let maker = PlanMaker(tickets: tickets, metrics: metrics)
-    guard let generation = makePlan(configuration, maker, workers: count) else { return 1 }
+    let copies = configuration.upgradePath == nil ? nil : SocketCopies()
+    let limit = options.descriptorLimit
+    guard let contexts = makeContexts(configuration, maker) else { return 1 }
+    let opened: ListenerOpening.Start?
+    do throws(SystemFailure) {
+      opened = try openSockets(workers: count, limit: limit, copies)
+    } catch {
+      logger.critical("cannot open listeners error=\"\(error)\"")
+      return 1
+    }
+    let generation = maker.make(configuration, preflight, contexts, sockets: opened?.sockets)
     let notifier = ServiceNotifier()
     let started = configuration
-    let limit = options.descriptorLimit
+    let foreignPaths = opened?.foreignPaths ?? []
     let supervisor = Supervisor(
       configuration: configuration, logger: logger, processors: processors, metrics: metrics,
       count: count, notifier: notifier,
+      upgrade: HandoverSides(
+        running: running, adopted: opened?.adopted ?? [], copies: copies,
+        foreignPaths: foreignPaths),
       reloading: source.map { source in
         { board, users in
           ReloadParts(
             source: source, configuration: self.configuration, started: started,
             preflight: preflight, maker: maker, board: board, logger: logger,
-            descriptorLimit: limit, users: users, notifier: notifier)
+            descriptorLimit: limit, users: users, notifier: notifier, copies: copies,
+            foreignPaths: foreignPaths)
         }
       })
-    let serve = { (journals: [JournalParameters]) in
-      supervisor.serve(generation, choice, journals, tickets, signals) { preflight.lock?.release() }
+    let serve = { (journals: [JournalParameters], directory: AuditDirectory?) in
+      supervisor.serve(generation, choice, journals, directory, tickets, signals) {
+        preflight.lock?.release()
+      }
     }
     do {
-      guard let audit = configuration.audit else { return serve([]) }
-      let lease = try BlockingFiles.lease(directory: audit.directory)
-      let parameters = try recover(audit, lease, count, configuration.limits)
+      guard let audit = configuration.audit else { return serve([], nil) }
+      let lease = try lease(audit)
+      let (parameters, numbers) = try recover(audit, lease, count, configuration.limits)
       // It holds the directory until here.
-      let directory = AuditDirectory(consume lease)
+      let directory = AuditDirectory(consume lease, numbers: numbers)
       defer { directory.release() }
-      return serve(parameters.map { $0.using(directory) })
+      return serve(parameters.map { $0.using(directory) }, directory)
     } catch {
+      running?.fail("it cannot open the audit log")
       logger.critical(
         """
         cannot open audit log error="\(Self.words(error, audit: configuration.audit))" \
@@ -160,48 +181,75 @@ public struct Server {
   }
 
   private func makeTicketKeys() -> TicketKeys {
-    TicketKeys(
+    // Those of the process before, so that its clients' sessions resume here.
+    if let running {
+      if let keys = TicketKeys(
+        copied: running.ticketKeys, randomBytes: { SystemRandomness.fill($0) })
+      {
+        return keys
+      }
+      logger.warning(
+        "ticket keys not taken over effect=\"clients of the process before make full handshakes\"")
+    }
+    return TicketKeys(
       randomBytes: { SystemRandomness.fill($0) },
       now: SystemClock.monotonicNanoseconds() / 1_000_000_000)
   }
 
   /// - Returns: nil where a context cannot be made, which is logged.
-  private func makePlan(
-    _ configuration: ProxyConfiguration, _ maker: PlanMaker, workers: Int
-  ) -> PlanGeneration? {
-    let contexts: TLSContexts
+  private func makeContexts(
+    _ configuration: ProxyConfiguration, _ maker: PlanMaker
+  ) -> TLSContexts? {
     do throws(TLSFailure) {
-      contexts = try maker.makeContexts(configuration, preflight)
+      return try maker.makeContexts(configuration, preflight)
     } catch {
       logger.critical("cannot set up TLS error=\"\(error)\"")
       return nil
     }
-    do throws(SystemFailure) {
-      let inherited = try ListenerOpening.inherit(preflight, workers: workers)
-      for address in inherited?.unused ?? [] {
-        logger.warning(
-          """
-          inherited socket not used address=\(address) \
-          hint="add a listener with this address, or remove it from the socket unit"
-          """)
-      }
-      return maker.make(configuration, preflight, contexts, sockets: inherited?.sockets)
-    } catch {
-      logger.critical("cannot take inherited sockets error=\"\(error)\"")
-      return nil
+  }
+
+  /// Takes the sockets that were handed to the process, and opens the others where copies are kept.
+  /// - Returns: nil where the workers open their own.
+  private func openSockets(
+    workers: Int, limit: Int, _ copies: SocketCopies?
+  ) throws(SystemFailure) -> ListenerOpening.Start? {
+    let start = try ListenerOpening.start(
+      preflight, workers: workers, limit: limit, copies: copies)
+    for address in start?.unused ?? [] {
+      logger.warning(
+        """
+        inherited socket not used address=\(address) \
+        hint="add a listener with this address, or remove it from the socket unit"
+        """)
     }
+    return start
+  }
+
+  private func lease(_ audit: AuditConfiguration) throws -> DirectoryLease {
+    let lock = running?.takeAuditLock()
+    // The lease has one of its own.
+    defer { if let lock { ListeningSocket.close(lock) } }
+    return try BlockingFiles.lease(
+      directory: audit.directory, lock.map { .besides(lock: $0) } ?? .whole)
   }
 
   private func recover(
     _ audit: AuditConfiguration, _ lease: borrowing DirectoryLease, _ workers: Int,
     _ limits: LimitsConfiguration
-  ) throws -> [JournalParameters] {
+  ) throws -> (parameters: [JournalParameters], numbers: [Int]) {
     var words: (UInt64, UInt64) = (0, 0)
     withUnsafeMutableBytes(of: &words) { SystemRandomness.fill($0) }
     let run = RunIdentity(high: words.0, low: words.1)
     let recovered = try Recovery(
       run: run, wallMicroseconds: SystemClock.wallMicroseconds()
-    ).recover(lease)
+    ).recover(lease, workers: workers)
+    if !recovered.living.isEmpty {
+      logger.info(
+        """
+        audit chains of another run left alone \
+        chains="\(recovered.living.map(String.init).joined(separator: " "))"
+        """)
+    }
     for tail in recovered.tornTails {
       logger.warning(
         """
@@ -216,10 +264,11 @@ public struct Server {
         hint="set audit.segment.size to \(least)MiB or more, or \(limits.exchangesKey) to \(served)"
         """)
     }
-    return (0..<workers).map {
+    let parameters = (0..<workers).map {
       JournalParameters(
         audit, worker: $0, exchanges: limits.exchanges, run: run, recovered: recovered)
     }
+    return (parameters, recovered.numbers)
   }
 
   // MARK: Serving

@@ -137,7 +137,8 @@ enum PublishedMetric: Int, CaseIterable {
   case coldBytes, records, queues, plans, heldResponses, turns, systemCalls, completions,
     receivesStarved
   case sendsShort, framesEvacuated, submissionQueueFull, completionQueueOverflows, auditRecords
-  case auditCommits, tunnelsOpen
+  case auditCommits, tunnelsOpen, accessLogLines, accessLogDropped, traces,
+    tracesDropped
   /// Beside the others, so that they can be set against it.
   case publishedResponses
   case publishedAt
@@ -181,6 +182,17 @@ enum PublishedMetric: Int, CaseIterable {
       .init("cq_overflows", "events", "Completion queue overflows; should stay 0.")
     case .auditRecords: .init("audit_records", "records", "Records committed to the audit log.")
     case .auditCommits: .init("audit_commits", "batches", "Batches committed to the audit log.")
+    case .accessLogLines:
+      .init("access_log_lines", "lines", "Lines passed to the access log's writer.")
+    case .accessLogDropped:
+      .init(
+        "access_log_dropped", "lines",
+        "Access log lines lost: no room in the worker's buffer, or the destination refused them.")
+    case .traces: .init("traces", "exchanges", "Exchanges traced.")
+    case .tracesDropped:
+      .init(
+        "traces_dropped", "exchanges",
+        "Traced exchanges whose spans were lost: no room, or the collector did not take them.")
     case .tunnelsOpen: gauge("tunnels_open", "tunnels", "Open tunnels.")
     case .publishedResponses:
       .init(

@@ -77,6 +77,7 @@ struct LivePlan: ~Copyable {
   @inline(__always) var via: PlanBytes { current.via }
   var audit: AuditConfiguration? { current.audit }
   var drainDeadline: Int64 { current.drainDeadline }
+  var tunnelDeadline: Int64 { current.tunnelDeadline }
   @inline(__always) var shortestTimeout: Int64 { current.shortestTimeout }
   @inline(__always) var lookInterval: Int64 { current.lookInterval }
 

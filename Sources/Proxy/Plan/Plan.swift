@@ -48,6 +48,8 @@ struct ListenerPlan {
   let relayNames: UnsafeBufferPointer<RelayNamePlan>
   /// Where its figures are in each worker's block of metrics: the same in every plan that has it.
   let row: Int32
+  /// How the lines of its exchanges look in the access log; nil: they have none.
+  let access: UnsafePointer<AccessPlan>?
   /// What makes it the same listener as one of another plan (`ListenerIdentity`).
   let identity: ListenerIdentity
   /// No request is waited for on its connections any more. A worker's copy alone says so.
@@ -74,6 +76,10 @@ struct RoutePlan {
   let upstream: Int32
   /// Where its figures are in each worker's block of metrics.
   let row: Int32
+  /// What it matches, as metrics say it.
+  let label: PlanBytes
+  /// Its exchanges have lines in the access log.
+  let logsAccess: Bool
 }
 
 struct ServerPlan {
@@ -128,6 +134,8 @@ struct Plan: @unchecked Sendable {
   /// The pseudonym in Via (RFC 9110 7.6.3); empty: no Via is written.
   let via: PlanBytes
   let drainDeadline: Int64
+  /// Of tunnels, when another process has taken this one's place; Int64.max: none.
+  let tunnelDeadline: Int64
   let audit: AuditConfiguration?
   /// Timers are looked at as often as the shortest timeout asks for.
   let shortestTimeout: Int64
@@ -159,6 +167,9 @@ struct Plan: @unchecked Sendable {
       return PingRules(
         interval: interval, answerLimit: answerLimit, growsRare: growsRare)
     }
+    let access = configuration.accessLog.flatMap { access in
+      memory.keep([AccessPlan(access, &memory)]).baseAddress
+    }
     listeners = memory.keep(
       configuration.listeners.enumerated().map { index, listener in
         ListenerPlan(
@@ -183,13 +194,15 @@ struct Plan: @unchecked Sendable {
                 upstream: Int32(name.upstream))
             }),
           row: metrics.row(listener: listenerAddresses[index].description),
+          access: listener.logsAccess ? access : nil,
           identity: index < identities.count
             ? identities[index] : ListenerIdentity(socket: Int32(index), listener))
       })
     routes = memory.keep(
       configuration.routes.map { route in
         RoutePlan(
-          route, row: metrics.row(route: route, of: configuration), &memory)
+          route, row: metrics.row(route: route, of: configuration),
+          label: route.label(in: configuration), &memory)
       })
     upstreams = memory.keep(
       configuration.upstreams.enumerated().map { index, upstream in
@@ -236,6 +249,7 @@ struct Plan: @unchecked Sendable {
       case .pseudonym(let text): PlanBytes(text, &memory)
       }
     drainDeadline = configuration.drain.deadlineNanoseconds
+    tunnelDeadline = configuration.drain.tunnelsNanoseconds ?? .max
     audit = configuration.audit
     shortestTimeout = shortest
     let stalls =
@@ -274,8 +288,12 @@ private func reachable(
 }
 
 extension RoutePlan {
-  init(_ route: RouteConfiguration, row: Int32, _ memory: inout PlanMemory) {
+  init(
+    _ route: RouteConfiguration, row: Int32, label: String = "", _ memory: inout PlanMemory
+  ) {
     self.row = row
+    self.label = PlanBytes(label, &memory)
+    logsAccess = route.logsAccess
     listener = Int32(route.listener ?? -1)
     switch route.host {
     case nil:
@@ -312,14 +330,18 @@ extension ProxyMetrics {
     let upstream =
       configuration.upstreams.indices.contains(route.upstream)
       ? configuration.upstreams[route.upstream].name : ""
-    let listener = route.listener.flatMap {
-      configuration.listeners.indices.contains($0) ? configuration.listeners[$0].name : nil
-    }
-    return row(route: route.label(listener: listener), upstream: upstream)
+    return row(route: route.label(in: configuration), upstream: upstream)
   }
 }
 
 extension RouteConfiguration {
+  fileprivate func label(in configuration: ProxyConfiguration) -> String {
+    label(
+      listener: listener.flatMap {
+        configuration.listeners.indices.contains($0) ? configuration.listeners[$0].name : nil
+      })
+  }
+
   /// What it matches, in one word: `shop.example/api/*`, `edge:*`.
   package func label(listener: String?) -> String {
     let path =

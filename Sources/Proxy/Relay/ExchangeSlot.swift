@@ -54,8 +54,9 @@ struct ExchangeSlot: ~Copyable {
   }
 }
 
-/// The audit log's part of an exchange.
+/// What is kept of an exchange for the audit log and the access log.
 struct ExchangeRecord: ~Copyable {
+  var access = ExchangeAccess()
   /// Bytes of the request's part of the record in the exchange's scratch memory.
   var requestPartLength = 0
   /// The request part when it does not fit the scratch memory.

@@ -175,6 +175,7 @@ extension Relay where E: ~Copyable {
     let isLarge = x.pointee.state.requestBytes > Watermark.largeBody
     if actions.has(.releaseRoom) { audit.release(&x.pointee.record.reservation) }
     if !actions.has(.close) { countEnd(x) }
+    tellEnd(x, actions)
     if x.pointee.state.mode == .tunnel { countTunnelEnd(x, isCut: actions.has(.cut)) }
     if actions.has(.cut) {
       let isPeers =

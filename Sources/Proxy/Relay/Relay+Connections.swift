@@ -73,12 +73,13 @@ extension Relay where E: ~Copyable {
     x.pointee.upgrade.isConnection = true
     x.pointee.group = loop.plan.upstream(place, ofPlanOf: d.pointee.listener)
     var actions = x.pointee.state.connectionTaken()
+    var text = name ?? ""
+    text.withUTF8 {
+      let name = name == nil ? nil : UnsafeRawBufferPointer($0)
+      noteRequest(x, nil, name: name)
+      if actions.has(.claimRoom) { writeRequestPart(x, d, nil, name: name) }
+    }
     if actions.has(.claimRoom) {
-      if var name {
-        name.withUTF8 { writeRequestPart(x, d, nil, name: UnsafeRawBufferPointer($0)) }
-      } else {
-        writeRequestPart(x, d, nil)
-      }
       actions = claimRoom(x)
       // There is no request that could wait.
       if actions.has(.waitForRoom) { actions = x.pointee.state.roomRefused() }

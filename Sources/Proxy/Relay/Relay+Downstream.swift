@@ -209,10 +209,11 @@ extension Relay where E: ~Copyable {
     }
   }
 
-  /// The time of all connections is over.
-  mutating func drainEnded(_ d: DownstreamPointer) {
-    if d.pointee.isHTTP2 { return http2DrainEnded(d) }
+  /// The time of all connections is over. - Parameter sparesTunnels: that of tunnels is not.
+  mutating func drainEnded(_ d: DownstreamPointer, sparesTunnels: Bool) {
+    if d.pointee.isHTTP2 { return http2DrainEnded(d, sparesTunnels: sparesTunnels) }
     if let x = exchange(of: d) {
+      if sparesTunnels && x.pointee.state.isTunnel { return }
       _ = perform(x, x.pointee.state.drainDeadline())
     } else {
       downstreams.join(d, resets: true, &loop)

@@ -166,7 +166,7 @@ extension Relay where E: ~Copyable {
   /// Answers a request beyond `limits.streams`, which gets no exchange and so no record, and ends
   /// the connection.
   mutating func refuseStream(_ d: DownstreamPointer, isHead: Bool) {
-    noteRefusedStream(d)
+    noteRefusedStream(d, status: 503)
     let stream = StreamReference(connection: d.pointee.slot, stream: 0)
     downstreams.announceLast(stream)
     // What TLS has said goes first.
@@ -182,9 +182,10 @@ extension Relay where E: ~Copyable {
     downstreams.finish(stream, &message, linger: true, isLarge: false, &loop)
   }
 
-  /// Counts and logs a request beyond `limits.streams`.
-  mutating func noteRefusedStream(_ d: DownstreamPointer) {
+  /// Counts and logs a request beyond `limits.streams`. - Parameter status: of the reply; 0: there is none.
+  mutating func noteRefusedStream(_ d: DownstreamPointer, status: UInt16 = 0) {
     loop.counters.streamsRefused += 1
+    logRefused(d, status: status)
     let (admitted, suppressed) = failureLog.admit(now: loop.engine.now)
     if admitted {
       loop.logger.warning(

@@ -181,6 +181,7 @@ extension Relay where E: ~Copyable {
       x.pointee.request.droppedFields = downstreams.http2.head.markAmbiguousFields(
         of: head, underscores: drops)
     }
+    noteRequest(x, request)
     var actions = x.pointee.state.requestHead()
     if actions.has(.claimRoom) {
       writeRequestPart(x, d, request)

@@ -181,6 +181,20 @@ extension Relay where E: ~Copyable {
     }
   }
 
+  /// - Returns: true if tunnels are left, or the connection has ended.
+  private mutating func endExchangesBesideTunnels(_ d: DownstreamPointer) -> Bool {
+    let c = http2(d)
+    var index = c.pointee.exchanges.count - 1
+    while index >= 0 {
+      if index < c.pointee.exchanges.count {
+        let x = exchanges[c.pointee.exchanges[index]]
+        if !x.pointee.state.isTunnel, perform(x, x.pointee.state.drainDeadline()) { return true }
+      }
+      index -= 1
+    }
+    return !c.pointee.exchanges.isEmpty
+  }
+
   mutating func http2Due(_ d: DownstreamPointer) {
     let t = d.transport
     let c = http2(d)
@@ -276,7 +290,8 @@ extension Relay where E: ~Copyable {
     loop.wheel.arm(Int(d.pointee.slot), at: c.pointee.refusesAt)
   }
 
-  mutating func http2DrainEnded(_ d: DownstreamPointer) {
+  mutating func http2DrainEnded(_ d: DownstreamPointer, sparesTunnels: Bool) {
+    if sparesTunnels, endExchangesBesideTunnels(d) { return }
     endExchanges(d) { $0.drainDeadline() }
     downstreams.join(d, resets: true, &loop)
   }

@@ -35,6 +35,7 @@ extension Relay where E: ~Copyable {
     }
     downstreams.http1.settleFields(
       bytes, &x.pointee.request, dropsUnderscores: listener.pointee.dropsUnderscores)
+    noteRequest(x, request)
     var actions = x.pointee.state.requestHead()
     if actions.has(.claimRoom) {
       writeRequestPart(x, d, request)
@@ -164,6 +165,7 @@ extension Relay where E: ~Copyable {
         authority: request.authority, path: Self.path(request))
     else { return x.pointee.state.replyLocally(.noRoute) }
     x.pointee.route = route.pointee.row
+    x.pointee.record.access.route = route
     x.pointee.group = loop.plan.upstream(route.pointee.upstream, ofPlanOf: d.pointee.listener)
     let upstream = loop.plan.upstreams + Int(x.pointee.group)
     let budget = RetryBudget(
@@ -209,7 +211,8 @@ extension Relay where E: ~Copyable {
     let forwarding = RequestForwarding(
       request, client: downstreams.client(d), isSecure: d.pointee.isTLS,
       defaultAuthority: loop.plan.upstreams[Int(x.pointee.group)].defaultHost.raw,
-      pseudonym: loop.plan.via.raw)
+      pseudonym: loop.plan.via.raw,
+      traceparent: traces.field(of: x.pointee.record.access.trace))
     let isWritten =
       x.pointee.upgrade.place < 0
       ? upstreams.request(u, forwarding) : requestUpgrade(u, x, forwarding)

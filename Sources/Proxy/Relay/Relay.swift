@@ -9,6 +9,7 @@
 //     Relay+Response   bytes from the server: heads, then content, and their end
 //     Relay+Actions    what the state asks for: send, pause, record, reply, retry, finish
 //     Relay+Tunnel     where the server has switched to another protocol: both directions as they come
+//     Relay+Access     the line of the access log, and spans
 //     Relay+Passing    tunnels through which so much goes that their bytes are left to the kernel
 //
 // Beside them stand the completions and timeouts of both kinds of connection (Relay+Downstream,
@@ -29,6 +30,8 @@ struct Relay<E: Engine & ~Copyable>: ~Copyable {
   var downstreams: Downstreams
   var upstreams: Upstreams
   var audit: AuditDriver
+  var access: AccessDriver
+  var traces: TraceDriver
   var exchanges: Exchanges
   /// What a request that changes its connection takes along: the unsent bytes, or a copy.
   var carried = SendBuffer()
@@ -41,13 +44,16 @@ struct Relay<E: Engine & ~Copyable>: ~Copyable {
 
   init(
     _ loop: consuming Loop<E>, downstreams: consuming Downstreams, upstreams: consuming Upstreams,
-    audit: consuming AuditDriver, streams: Int, passingFrom: Int
+    audit: consuming AuditDriver, access: consuming AccessDriver, traces: consuming TraceDriver,
+    streams: Int, passingFrom: Int
   ) {
     exchanges = Exchanges(capacity: streams, worker: loop.worker)
     self.loop = loop
     self.downstreams = downstreams
     self.upstreams = upstreams
     self.audit = audit
+    self.access = access
+    self.traces = traces
     self.passingFrom = passingFrom
   }
 

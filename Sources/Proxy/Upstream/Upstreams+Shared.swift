@@ -66,6 +66,11 @@ extension Upstreams {
     if u.pointee.phase == .busy { closeWhenSent(u, &loop) } else { close(u, &loop) }
   }
 
+  /// Whether exchanges are under way on a connection.
+  mutating func hasStreams(_ u: UpstreamPointer) -> Bool {
+    !http2[u.pointee.slot].pointee.exchanges.isEmpty
+  }
+
   /// Closes a connection once its GOAWAY has left, or when a server takes nothing of it for too long.
   mutating func closeWhenSent<E: Engine & ~Copyable>(
     _ u: UpstreamPointer, _ loop: inout Loop<E>

@@ -15,6 +15,7 @@ enum DrainStep: UInt8 {
 struct Drain {
   private(set) var step = DrainStep.serving
   private var deadline = Int64.max
+  private var tunnelDeadline = Int64.max
   /// When the worker has to look; Int64.max: not at all.
   private(set) var nextLook = Int64.max
 
@@ -28,11 +29,14 @@ struct Drain {
   var isServing: Bool { step == .serving }
   var isFinished: Bool { step == .finished }
 
-  /// - Parameter time: that all connections together have, in nanoseconds.
+  /// - Parameters:
+  ///   - time: that all connections together have, in nanoseconds.
+  ///   - tunnelTime: that tunnels have; Int64.max: as long as they like.
   /// - Returns: how long an idle connection may still bring a request.
-  mutating func begin(now: Int64, time: Int64) -> Int64 {
+  mutating func begin(now: Int64, time: Int64, tunnelTime: Int64) -> Int64 {
     step = .draining
     deadline = now + time
+    tunnelDeadline = Self.sum(now, tunnelTime)
     nextLook = now
     return min(Self.graceNanoseconds, time / 2)
   }
@@ -44,7 +48,18 @@ struct Drain {
     return true
   }
 
+  /// The process is to end while tunnels have more time: they have this much from now on.
+  mutating func limitTunnels(now: Int64, time: Int64) {
+    tunnelDeadline = min(tunnelDeadline, Self.sum(now, time))
+  }
+
+  private static func sum(_ now: Int64, _ time: Int64) -> Int64 {
+    time > .max - now ? .max : now + time
+  }
+
   func isOverdue(now: Int64) -> Bool { now >= deadline }
+  /// Whether tunnels go on though other connections have no time left.
+  func sparesTunnels(now: Int64) -> Bool { now < tunnelDeadline }
 
   /// A connection was closed: it may have been the last one.
   mutating func lookSoon(now: Int64) {

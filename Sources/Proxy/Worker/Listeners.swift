@@ -46,6 +46,9 @@ struct Listeners: ~Copyable {
   /// Those of a plan, and those of the plans before that are still ending.
   private static var capacity: Int { 4 * LivePlan.listenersPerWindow }
 
+  /// Of a worker at its start: the rest is room for the listeners of later plans.
+  static var socketsMaximum: Int { capacity / 2 }
+
   private let listeners: UnsafeMutableBufferPointer<Listener>
   /// Slots that were ever in use are below.
   private(set) var count = 0
@@ -172,17 +175,17 @@ struct Listeners: ~Copyable {
     var missing: [Int] = []
     var kept: Set<Int> = []
     for (place, listener) in plan.current.listeners.enumerated() {
-      let same = (0..<count).first { slot in
+      // More than one where a process before this one had more workers.
+      let same = (0..<count).filter { slot in
         listeners[slot].socket.isValid && listeners[slot].held == nil
           && listeners[slot].identity.socket == listener.identity.socket
       }
-      guard let slot = same else {
-        missing.append(place)
-        continue
+      if same.isEmpty { missing.append(place) }
+      for slot in same {
+        listeners[slot].index = plan.listener(place)
+        listeners[slot].identity = listener.identity
+        kept.insert(slot)
       }
-      listeners[slot].index = plan.listener(place)
-      listeners[slot].identity = listener.identity
-      kept.insert(slot)
     }
     let gone = (0..<count).filter { slot in
       listeners[slot].socket.isValid && listeners[slot].held == nil && !kept.contains(slot)

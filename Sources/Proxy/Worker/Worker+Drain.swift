@@ -6,15 +6,21 @@ import Exchange
 import Glibc
 import Logging
 import MillraceEngine
+import Synchronization
 import Transport
 
 extension Worker where E: ~Copyable {
-  mutating func beginDrain() {
-    guard drain.isServing else { return }
+  /// - Parameter isReplaced: another process serves from now on, and tunnels have a time of their own.
+  mutating func beginDrain(isReplaced: Bool = false) {
+    let (now, time) = (relay.loop.engine.now, relay.loop.plan.drainDeadline)
+    guard drain.isServing else {
+      if !isReplaced { drain.limitTunnels(now: now, time: time) }
+      return
+    }
     relay.loop.isServing = false
     relay.loop.plan.endListeners()
     relay.loop.grace = drain.begin(
-      now: relay.loop.engine.now, time: relay.loop.plan.drainDeadline)
+      now: now, time: time, tunnelTime: isReplaced ? relay.loop.plan.tunnelDeadline : time)
     listeners.stop()
     for i in 0..<listeners.count where listeners.stopAccepting(i, &relay.loop.engine) {
       emptyListener(i)
@@ -27,11 +33,12 @@ extension Worker where E: ~Copyable {
   /// One step of the drain; called every turn once it has begun.
   mutating func advanceDrain() {
     let now = relay.loop.engine.now
+    if listeners.isClosed { control.pointee.hasStoppedAccepting.store(true, ordering: .releasing) }
     guard drain.isDue(now: now) else { return }
     switch drain.step {
     case .serving, .finished: break
     case .draining:
-      sweep(isOverdue: drain.isOverdue(now: now))
+      sweep(isOverdue: drain.isOverdue(now: now), sparesTunnels: drain.sparesTunnels(now: now))
       guard relay.downstreams.inUse == 0, relay.upstreams.inUse == 0, listeners.isClosed
       else { return }
       // Connections that other workers pass on come in messages: those that were sent are served
@@ -51,10 +58,10 @@ extension Worker where E: ~Copyable {
     }
   }
 
-  private mutating func sweep(isOverdue: Bool) {
+  private mutating func sweep(isOverdue: Bool, sparesTunnels: Bool) {
     if isOverdue {
       for slot in 0..<relay.downstreams.touched where relay.downstreams.isActive(slot) {
-        relay.drainEnded(relay.downstreams[slot])
+        relay.drainEnded(relay.downstreams[slot], sparesTunnels: sparesTunnels)
       }
     }
     for slot in 0..<relay.upstreams.touched where relay.upstreams.isActive(slot) {
@@ -62,7 +69,7 @@ extension Worker where E: ~Copyable {
       guard u.pointee.exchange < 0 else { continue }
       if u.pointee.kind == .http2 {
         relay.upstreams.drainShared(u, &relay.loop)
-        if !isOverdue { continue }
+        if !isOverdue || sparesTunnels && relay.upstreams.hasStreams(u) { continue }
       }
       relay.upstreams.close(u, &relay.loop)
       // Without its goodbye.

@@ -64,16 +64,20 @@ extension Worker where E: ~Copyable {
   ) throws(SystemFailure) {
     let plan = relay.loop.plan.current
     let listener = plan.listeners[place]
-    let inherited = sockets?.take(place, worker: relay.loop.worker)
+    var inherited = sockets?.take(place, worker: relay.loop.worker)
     // A UNIX socket has one queue: one worker serves it.
     if listener.address.isUnix && relay.loop.worker > 0 && inherited == nil { return }
     // A socket that all share has no CPU of its own.
-    let isShared = inherited != nil && sockets?.areShared == true
+    let isShared = inherited != nil && sockets?.isShared(place) == true
     let placedBy = plan.placesByCPU && !listener.address.isUnix && !isShared ? cpu : nil
-    let code = try listeners.open(
-      relay.loop.plan.listener(place), listener.identity, listener.address, inherited: inherited,
-      cpu: placedBy, &relay.loop.engine)
-    if code < 0 { logUnplaced(listener, code) }
+    repeat {
+      let code = try listeners.open(
+        relay.loop.plan.listener(place), listener.identity, listener.address, inherited: inherited,
+        cpu: placedBy, &relay.loop.engine)
+      if code < 0 { logUnplaced(listener, code) }
+      // A process before this one may have had more workers: connections wait in the sockets of all.
+      inherited = inherited == nil ? nil : sockets?.take(place, worker: relay.loop.worker)
+    } while inherited != nil
   }
 
   private func logUnplaced(_ listener: ListenerPlan, _ code: Int32) {

@@ -21,6 +21,7 @@ extension Worker where E: ~Copyable {
       control.pointee.hasTurned.store(true, ordering: .releasing)
     }
     if requests & WorkerRequest.plan != 0 { takePlan() }
+    if requests & WorkerRequest.drainReplaced != 0 { beginDrain(isReplaced: true) }
     if requests & WorkerRequest.drain != 0 { beginDrain() }
     if requests & WorkerRequest.report != 0 { report() }
     if requests & WorkerRequest.anchor != 0 { logAnchor() }
@@ -79,6 +80,12 @@ extension Worker where E: ~Copyable {
     counters[.auditRecords] = Int(truncatingIfNeeded: log.records)
     counters[.auditCommits] = Int(truncatingIfNeeded: log.commits)
     counters[.tunnelsOpen] = relay.openTunnels
+    let access = relay.access.totals
+    counters[.accessLogLines] = access.lines
+    counters[.accessLogDropped] = access.missing
+    let traces = relay.traces.totals
+    counters[.traces] = traces.exchanges
+    counters[.tracesDropped] = traces.lost
     publishServers()
     counters[.publishedResponses] = counters.responses
     counters[.publishedAt] = Int(truncatingIfNeeded: relay.loop.engine.now)

@@ -31,8 +31,14 @@ struct WorkerParameters: @unchecked Sendable {
   let counters: WorkerCounters
   /// Bytes in a second from which on a direction of a tunnel is left to the kernel.
   var passingFrom = BulkFlow.standardThreshold
+  /// Where lines of the access log go; nil: nowhere.
+  var accessLog: LineSource?
+  /// Where spans go; nil: there is no tracing.
+  var traces: TraceParameters?
   /// Where it counts the connections of each plan.
   var users = PlanUsers()
+  /// Where it waits, prepared, until it may listen; nil: it need not.
+  var opening: OpeningGate?
 }
 
 /// A worker that could not start.
@@ -56,7 +62,9 @@ extension Worker where E: ~Copyable {
       audit: AuditDriver(
         parameters.journal, plan.audit, exchanges: streams, worker: parameters.index,
         tokenKind: TokenKind.journal.rawValue, logger: parameters.logger),
-      streams: streams, passingFrom: parameters.passingFrom)
+      access: AccessDriver(parameters.accessLog, exchanges: streams),
+      traces: TraceDriver(parameters.traces), streams: streams,
+      passingFrom: parameters.passingFrom)
     listeners = Listeners(worker: parameters.index, board: parameters.board)
     workerCount = parameters.workerCount
     control = parameters.control
@@ -104,6 +112,12 @@ private func runWorker<E: Engine & ~Copyable>(_ parameters: WorkerParameters, _ 
   var worker = Worker<E>(parameters, engine: engine)
   worker.prepareAudit()
   do {
+    if let opening = parameters.opening {
+      parameters.control.pointee.state.store(WorkerControl.prepared, ordering: .releasing)
+      guard opening.pass() else {
+        throw WorkerFailure(description: "the process that runs goes on serving")
+      }
+    }
     try worker.listen(parameters.generation.sockets)
   } catch {
     parameters.logger.critical("cannot start worker worker=\(parameters.index) error=\"\(error)\"")

@@ -19,6 +19,8 @@ struct WorkerRequest {
   static let publish: UInt32 = 256
   /// Look at servers that an operator has taken out.
   static let servers: UInt32 = 512
+  /// Drain, since another process has taken this one's place.
+  static let drainReplaced: UInt32 = 1024
 }
 
 /// One worker's control block, on cache lines of its own.
@@ -27,10 +29,14 @@ struct WorkerControl: ~Copyable {
   static let starting = 0
   static let ready = 1
   static let failed = 2
+  /// All that is missing are its listeners.
+  static let prepared = 3
   let state = Atomic<Int>(0)
   let finished = Atomic<Bool>(false)
   /// It has turned since it was called.
   let hasTurned = Atomic<Bool>(false)
+  /// Its listeners are closed, at the end.
+  let hasStoppedAccepting = Atomic<Bool>(false)
   /// A `PlanGeneration` that the worker has not taken yet, retained; nil: none.
   let plan = Atomic<UnsafeMutableRawPointer?>(nil)
   /// Plans that the worker has installed since its start.

@@ -2,47 +2,51 @@
 // the end it goes on counting without writing, so that one pass tells how much room is needed. It
 // refuses to allocate, and it keeps the JSON string escaping that docs/audit-log.md promises.
 
-internal import Glibc
+package import Glibc
 
-struct ByteCursor {
-  let base: UnsafeMutableRawPointer
-  let capacity: Int
+package struct ByteCursor {
+  package let base: UnsafeMutableRawPointer
+  package let capacity: Int
   /// Bytes written, or that would have been written had there been room.
-  private(set) var position = 0
+  package var position = 0
 
-  @inline(__always)
-  init(base: UnsafeMutableRawPointer, capacity: Int) {
+  @inlinable @inline(__always)
+  package init(base: UnsafeMutableRawPointer, capacity: Int) {
     self.base = base
     self.capacity = capacity
   }
 
-  @inline(__always)
-  var overflowed: Bool { position > capacity }
+  @inlinable @inline(__always)
+  package var overflowed: Bool { position > capacity }
 
-  @inline(__always)
-  mutating func byte(_ value: UInt8) {
+  @inlinable @inline(__always)
+  package mutating func byte(_ value: UInt8) {
     if position < capacity { base.storeBytes(of: value, toByteOffset: position, as: UInt8.self) }
     position &+= 1
   }
 
-  @inline(__always)
-  mutating func literal(_ text: StaticString) {
+  @inlinable @inline(__always)
+  package mutating func literal(_ text: StaticString) {
     raw(text.utf8Start, text.utf8CodeUnitCount)
   }
 
-  @inline(__always)
-  mutating func raw(_ start: UnsafeRawPointer, _ count: Int) {
+  @inlinable @inline(__always)
+  package mutating func raw(_ start: UnsafeRawPointer, _ count: Int) {
     // SAFETY: the copy happens only when all of it lies inside the lent memory.
     if position &+ count <= capacity { memcpy(base + position, start, count) }
     position &+= count
   }
 
-  @inline(__always)
-  mutating func raw(_ bytes: UnsafeRawBufferPointer) {
+  @inlinable @inline(__always)
+  package mutating func raw(_ bytes: UnsafeRawBufferPointer) {
     if let start = bytes.baseAddress { raw(start, bytes.count) }
   }
 
-  mutating func decimal(_ value: UInt64) {
+  /// Takes back what was written behind a position.
+  package mutating func rewind(to earlier: Int) { position = min(position, earlier) }
+
+  @inlinable
+  package mutating func decimal(_ value: UInt64) {
     var digits: (UInt64, UInt64, UInt64) = (0, 0, 0)
     withUnsafeMutableBytes(of: &digits) { scratch in
       var rest = value
@@ -59,8 +63,8 @@ struct ByteCursor {
   }
 
   /// Decimal digits with leading zeros to `width`.
-  @inline(__always)
-  mutating func padded(_ value: Int, _ width: Int) {
+  @inlinable @inline(__always)
+  package mutating func padded(_ value: Int, _ width: Int) {
     var divisor = 1
     for _ in 1..<width { divisor &*= 10 }
     while divisor > 0 {
@@ -69,14 +73,15 @@ struct ByteCursor {
     }
   }
 
-  @inline(__always)
-  mutating func hex(_ value: UInt8) {
+  @inlinable @inline(__always)
+  package mutating func hex(_ value: UInt8) {
     byte(Self.hexDigit(value >> 4))
     byte(Self.hexDigit(value & 15))
   }
 
   /// Sixteen lower-case hexadecimal digits.
-  mutating func hex(_ value: UInt64) {
+  @inlinable
+  package mutating func hex(_ value: UInt64) {
     var shift: UInt64 = 64
     while shift > 0 {
       shift &-= 8
@@ -84,8 +89,8 @@ struct ByteCursor {
     }
   }
 
-  @inline(__always)
-  static func hexDigit(_ value: UInt8) -> UInt8 {
+  @inlinable @inline(__always)
+  package static func hexDigit(_ value: UInt8) -> UInt8 {
     value < 10 ? 0x30 &+ value : 0x57 &+ value
   }
 
@@ -95,7 +100,7 @@ struct ByteCursor {
   /// code point with the byte as its low half. Those code points (U+F780…U+F7FF) are themselves
   /// treated as three such bytes when they occur, so the mapping has one inverse. Characters that
   /// could drive a terminal or hide text are written by their number, which any JSON parser undoes.
-  mutating func escaped(_ bytes: UnsafeRawBufferPointer) {
+  package mutating func escaped(_ bytes: UnsafeRawBufferPointer) {
     guard let start = bytes.baseAddress else { return }
     let count = bytes.count
     var index = 0
@@ -135,7 +140,7 @@ struct ByteCursor {
 
   /// The most bytes at the front of `bytes` whose escaped form has at most `maximum` bytes. No
   /// character and no escape is split.
-  static func prefix(of bytes: UnsafeRawBufferPointer, escapedMaximum maximum: Int) -> Int {
+  package static func prefix(of bytes: UnsafeRawBufferPointer, escapedMaximum maximum: Int) -> Int {
     // No byte takes more than six.
     guard bytes.count > maximum / 6, let start = bytes.baseAddress else { return bytes.count }
     var index = 0
