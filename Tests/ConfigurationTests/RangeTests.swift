@@ -98,6 +98,7 @@ struct RangeTests {
     number("limits", "request_target", 256, 64 << 10) { $0.limits.requestTarget },
     number("limits", "request_fields", 8, 1000) { $0.limits.requestFields },
     milliseconds("drain", "deadline", 0, day) { $0.drain.deadlineNanoseconds },
+    milliseconds("drain", "tunnels", 0, 30 * day) { $0.drain.tunnelsNanoseconds ?? -1 },
   ]
 
   @Test("the edges and their inner neighbours are taken as they are", arguments: edges)
