@@ -83,8 +83,8 @@ extension Contract {
       let wanted = " ino:" + String(facts.st_ino, radix: 16) + " "
       for name in try BlockingFiles.list("/proc/self/fdinfo") {
         // Other tests open and close descriptors meanwhile.
-        guard let file = try? BlockingFiles.open("/proc/self/fdinfo/" + name, .read)
-        else { continue }
+        let path = "/proc/self/fdinfo/" + name
+        guard let file = try? BlockingFiles.open(path, .read) else { continue }
         var text = [UInt8](repeating: 0, count: 65_536)
         let count = text.withUnsafeMutableBytes { (try? file.read(into: $0, at: 0)) ?? 0 }
         let lines = String(decoding: text[..<count], as: UTF8.self).split(separator: "\n")
