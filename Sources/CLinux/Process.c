@@ -296,3 +296,12 @@ int clinux_lock_byte(int fd, int64_t place, int isWanted) {
       .l_type = isWanted ? F_WRLCK : F_UNLCK, .l_whence = SEEK_SET, .l_start = place, .l_len = 1};
   return fcntl(fd, F_OFD_SETLK, &lock) == 0 ? 0 : -errno;
 }
+
+void clinux_close_all_but(int kept) {
+#ifdef SYS_close_range
+  if (kept > 3) syscall(SYS_close_range, 3u, (unsigned)kept - 1, 0u);
+  syscall(SYS_close_range, (unsigned)kept + 1, ~0u, 0u);
+#else
+  (void)kept;
+#endif
+}

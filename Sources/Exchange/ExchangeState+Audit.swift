@@ -90,6 +90,7 @@ extension ExchangeState {
   public mutating func roomTimedOut() -> Actions {
     // TRAP: a timer that is set by `.waitForRoom`.
     precondition(stage == .waiting, "a wait that was not begun")
+    ending = .auditFull
     return close()
   }
 

@@ -18,7 +18,10 @@ extension ExchangeState {
   public mutating func downstreamGone(_ kind: Failure.Kind = .downstreamReset) -> Actions {
     expectDownstream()
     // Its request was never begun.
-    if stage == .waiting { return close() }
+    if stage == .waiting {
+      ending = kind
+      return close()
+    }
     return cut(kind, .count)
   }
 

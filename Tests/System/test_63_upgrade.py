@@ -28,6 +28,12 @@ from test_64_systemd import Manager
 REQUEST, SOCKETS, OFFER, READY, RELEASED, FAILED = range(1, 7)
 
 
+def listening_sockets(port):
+    """How many sockets listen on a port of 127.0.0.1."""
+    rows = [line.split() for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[1] == f"0100007F:{port:04X}" and row[3] == "0A" for row in rows)
+
+
 class Requests:
     """One thread that calls `ask` again and again; what it raises is a lost request."""
 
@@ -198,13 +204,15 @@ class Load(UpgradeCase):
     def test_workers_become_fewer_and_more(self):
         proxy = self.begin(workers=3)
         fresh = Askers(proxy.port, 6, lambda i, n: ((i, n), wire.get(Connection="close"))).start()
-        for count in (1, 2, 3):
+        for count in (1, 2, 4):
             self.config["workers"] = count
             before = len(fresh.answered)
             new = self.upgrade(proxy)
             self.assertEqual(new.workers, count)
             self.assertTrue(
                 fresh.wait_until(lambda a: len(a.answered) > before + 100, settings.HANG), fresh.lost)
+            # Another one would get connections as soon as it listens, and lose them if the new process failed.
+            self.assertEqual(listening_sockets(proxy.port), 3)
             # A reload keeps all sockets of a worker that has several.
             self.config["via"] = f"edge-{count}"
             new.file.write_text(configuration.render(self.config) + "\n")
@@ -280,6 +288,32 @@ class Ends(UpgradeCase):
         self.assertFalse(path.exists())
         self.assertServes(new)
         self.assertEqual(self.fetch(new, port=comes).body, b"here")
+
+    def test_the_mode_of_a_socket_is_that_of_the_new_configuration(self):
+        path = self.folder / "local.sock"
+        config = self.settings_for(self.start_origin(says(b"here")).port)
+        config["listeners"].append({"name": "local", "address": f"unix:{path}"})
+        proxy = self.begin(config)
+        self.assertEqual(path.stat().st_mode & 0o777, 0o666)
+        config["listeners"][1]["mode"] = "0660"
+        self.upgrade(proxy)
+        self.assertEqual(path.stat().st_mode & 0o777, 0o660)
+        self.assertEnded(proxy)
+
+    def test_the_audit_log_may_be_given_up_and_taken_up_again(self):
+        log = AuditLog(self.folder / "audit")
+        proxy = self.begin(audit={"directory": str(log.directory)})
+        self.assertServes(proxy)
+        audit = self.config.pop("audit")
+        for wanted in (None, audit):
+            if wanted:
+                self.config["audit"] = wanted
+            new = self.upgrade(proxy)
+            self.assertServes(new)
+            self.assertEnded(proxy)
+            proxy = new
+        proxy.stop()
+        self.assertEqual(len(log.of_kind("exchange")), 2)
 
     def test_a_tunnel_has_its_own_deadline(self):
         proxy = self.begin(drain={"deadline": "0s", "tunnels": "1s"})

@@ -133,6 +133,20 @@ class Formats(AccessCase):
         self.fetch(proxy, asks("/p?secret=1"))
         self.assertEqual(self.lines(2)[1], '{"status":200,"path":"/p","query":"secret=1"}\n')
 
+    def test_a_query_without_a_path_is_redacted_too(self):
+        audit = self.folder / "audit"
+        proxy = self.serve(
+            self.start_origin().port, log={"format": "{path}|{query}|{target}|{request}", "redact_query": True},
+            audit={"directory": str(audit), "redact_query": True})
+        for target in ("http://site.test?token=secret", "http://site.test/?token=secret"):
+            answer = self.fetch(proxy, f"GET {target} HTTP/1.1\r\nHost: site.test\r\n\r\n".encode())
+            self.assertEqual(answer.status, 200)
+        self.assertEqual(self.lines(2), ["/|-|/|GET / HTTP/1.1\n"] * 2)
+        proxy.stop()
+        records = b"".join(file.read_bytes() for file in audit.iterdir() if file.suffix == ".jsonl")
+        self.assertEqual(records.count(b'"path":"/"'), 2)
+        self.assertNotIn(b"secret", records)
+
     def test_what_is_refused_before_a_route_has_a_line_too(self):
         proxy = self.serve(
             self.start_origin().port, log={"format": "{status} {termination} {rejection} {path}"},
@@ -379,6 +393,50 @@ class Unwritable(AccessCase):
             self.assertIn(line, (self.path, "/last"))
         proxy.wait_for("access log lines dropped")
 
+    def test_who_else_writes_to_a_pipe_does_so_between_lines(self):
+        fifo = self.folder / "shared"
+        os.mkfifo(fifo)
+        reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        other = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, other)
+        # So that much waits before the first of it is read.
+        while True:
+            try:
+                os.write(other, b"+" * 99 + b"\n")
+            except BlockingIOError:
+                break
+        config = self.settings_for(self.start_origin().port)
+        config["access_log"] = {"to": str(fifo), "format": "={path}"}
+        proxy = self.start_proxy(config)
+        connection = self.connect(proxy)
+        for _ in range(300):
+            connection.send(asks("/" + "x" * 700)).response()
+        found = b""
+        deadline = time.monotonic() + settings.HANG
+        while found.count(b"=") < 300 or not found.endswith(b"\n"):
+            self.assertLess(time.monotonic(), deadline)
+            try:
+                found += os.read(reader, 4096)
+                os.write(other, b"+" * 99 + b"\n")
+            except BlockingIOError:
+                time.sleep(0.002)
+        lines = found.split(b"\n")[:-1]
+        self.assertEqual({line for line in lines if line not in (b"+" * 99, b"=/" + b"x" * 700)}, set())
+        self.assertEqual(lines.count(b"=/" + b"x" * 700), 300)
+
+    def test_a_directory_that_is_missing_is_said_to_be_there_once_it_is(self):
+        where = self.folder / "later"
+        config = self.settings_for(self.start_origin().port)
+        config["access_log"] = {"to": str(where / "access.log")}
+        proxy = self.start_proxy(config)
+        proxy.wait_for("cannot write access log")
+        proxy.counters()
+        self.assertEqual(proxy.find("access log writable again"), [])
+        where.mkdir()
+        # By itself, though no line comes.
+        proxy.wait_for("access log writable again")
+
     def drop(self, proxy):
         """Asks until lines are dropped."""
         self.path = "/" + "x" * 7000
@@ -508,6 +566,50 @@ class Reload(AccessCase):
         proxy.stop()
         self.assertEqual(one.read_text(), "/1\n")
         self.assertEqual(two.read_text(), "200 /2\n")
+
+    def test_no_line_is_lost_when_the_log_comes(self):
+        self.config = self.settings_for(self.start_origin().port)
+        proxy = self.proxy = self.start_proxy(self.config)
+        path = self.folder / "one.log"
+        ended = threading.Event()
+
+        def ask():
+            connection = self.connect(proxy)
+            while not ended.is_set():
+                connection.send(asks("/x")).response()
+
+        asking = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in asking:
+            thread.start()
+        try:
+            for _ in range(5):
+                self.reload(lambda c: c.update(access_log={"to": str(path), "format": "{path}"}))
+                time.sleep(0.1)
+                self.reload(lambda c: c.pop("access_log"))
+        finally:
+            ended.set()
+            for thread in asking:
+                thread.join()
+        counters = proxy.counters()
+        proxy.stop()
+        self.assertGreater(counters["access_log_lines"], 0)
+        self.assertEqual(
+            path.read_text().count("/x\n"), counters["access_log_lines"] - counters["access_log_dropped"])
+
+    def test_a_rejected_one_leaves_no_listener_behind(self):
+        proxy = self.serve(self.start_origin().port, admin={"address": f"unix:{self.folder}/a.sock"})
+        port = ports.free_port()
+        wanted = json.loads(json.dumps(self.config))
+        wanted["listeners"].append(configuration.listener(port, name="more"))
+        wanted["access_log"] = {"to": "syslog", "syslog": {"address": "no-such-host.invalid:514"}}
+        proxy.file.write_text(configuration.render(wanted) + "\n")
+        proxy.signal(signal.SIGHUP)
+        proxy.wait_for("configuration rejected")
+        with self.assertRaises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), 5)
+        self.reload(lambda c: c["listeners"].append(configuration.listener(port, name="more")))
+        for _ in range(20):
+            self.assertEqual(self.fetch(proxy, asks("/"), port=port).status, 200)
 
     def test_the_last_lines_are_written_before_the_end(self):
         proxy = self.serve(self.start_origin().port, log={"format": "{path}"})

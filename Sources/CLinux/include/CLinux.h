@@ -417,6 +417,8 @@ ssize_t clinux_send_descriptors(
  * -EMSGSIZE for one that does not fit. What is in `descriptors` then is the caller's to close all the same. */
 ssize_t clinux_receive_descriptors(
     int fd, void *bytes, size_t room, int *descriptors, unsigned *count);
+/* Closes every descriptor but 0, 1, 2 and `kept`, close_range(2); on a kernel without it (before 5.9), none. */
+void clinux_close_all_but(int kept);
 /* Takes or gives up a lock of the open file on one byte (F_OFD_SETLK, fcntl(2)): 0 or -errno. */
 int clinux_lock_byte(int fd, int64_t place, int isWanted);
 /* Whether a file can be made in the directory by the effective user, faccessat(2): 0 or -errno. */

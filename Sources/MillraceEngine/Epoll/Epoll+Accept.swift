@@ -165,6 +165,9 @@ extension Epoll {
   }
 
   public mutating func acceptNow(_ listener: Descriptor) -> Descriptor? {
+    // Another process that has the socket, too, may have made it a blocking one.
+    var ask = pollfd(fd: listener.rawValue, events: Int16(POLLIN), revents: 0)
+    guard Glibc.poll(&ask, 1, 0) == 1, ask.revents & Int16(POLLIN) != 0 else { return nil }
     var peer = SocketAddress.unknown
     let socket = AcceptedPeers.accept(
       listener.rawValue, flags: Self.acceptFlags, into: &peer)

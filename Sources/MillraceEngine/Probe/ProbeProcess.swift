@@ -39,7 +39,8 @@ enum ProbeProcess {
     _ = fcntl(ends.1, F_SETFD, FD_CLOEXEC)
     let child = clinux_fork()
     if child == 0 {
-      Glibc.close(ends.0)
+      // What the parent has been given is not the child's: a child that hangs would keep it.
+      clinux_close_all_but(ends.1)
       settle()
       work(ends.1)
       _exit(0)

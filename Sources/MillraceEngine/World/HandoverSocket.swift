@@ -107,7 +107,13 @@ package final class HandoverListener: Sendable {
     guard let address = SocketAddress(unixPath: path) else {
       throw SystemFailure(code: ENAMETOOLONG, operation: "bind unix:\(path)")
     }
-    if UnixSocketFile(path) != nil { unlink(path) }
+    if UnixSocketFile(path) != nil {
+      // Of another process that is about to take the same place.
+      if (try? HandoverConnection(path: path, milliseconds: 100)) != nil {
+        throw SystemFailure(code: EADDRINUSE, operation: "bind unix:\(path)")
+      }
+      unlink(path)
+    }
     let number = try Self.makeSocket(for: path)
     func fail(_ operation: String) -> SystemFailure {
       let code = errno

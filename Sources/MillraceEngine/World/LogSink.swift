@@ -80,13 +80,19 @@ package struct LogSink: ~Copyable {
       } else if isRegular {
         Glibc.write(descriptor, bytes.baseAddress, bytes.count)
       } else if hasRoom(milliseconds: 0) {
-        Glibc.write(descriptor, bytes.baseAddress, min(bytes.count, Self.pipeBytes))
+        Glibc.write(descriptor, bytes.baseAddress, Self.wholeLines(bytes))
       } else {
         -1 - Int(EAGAIN)
       }
     if written < -1 { return written + 1 }
     guard written >= 0 else { return -Int(errno == EINTR ? EAGAIN : errno) }
     return written
+  }
+
+  /// Bytes that a pipe takes in one piece, cut behind a line: whoever else writes to it does so between lines.
+  private static func wholeLines(_ bytes: UnsafeRawBufferPointer) -> Int {
+    let most = min(bytes.count, pipeBytes)
+    return bytes[..<most].lastIndex(of: 10).map { $0 + 1 } ?? most
   }
 
   /// Waits until there is room. - Returns: false if there is none.

@@ -23,6 +23,13 @@ public struct SignalWaiter: Sendable {
     descriptor = clinux_signalfd(signals.reduce(0) { $0 | 1 << UInt64($1) })
   }
 
+  /// Whether one of these has come that was blocked and has not been waited for, sigpending(2).
+  public static func isPending(_ signals: [Int32]) -> Bool {
+    var pending = sigset_t()
+    guard sigpending(&pending) == 0 else { return false }
+    return signals.contains { sigismember(&pending, $0) == 1 }
+  }
+
   /// Waits for the next of the signals, at most `nanoseconds`. - Returns: its number, or nil.
   public func wait(nanoseconds: Int64) -> Int32? {
     guard descriptor >= 0 else { return waitWithoutDescriptor(nanoseconds) }

@@ -95,7 +95,11 @@ public struct UnixSocketFile: Sendable {
   public static let unpublished = ".next"
 
   /// Gives the file another name, in place of what has it: at no time there is none, rename(2).
+  /// - Throws: ESTALE where the file is another one by now.
   public func move(to path: String) throws(SystemFailure) {
+    guard let now = UnixSocketFile(self.path), now.device == device, now.inode == inode else {
+      throw SystemFailure(code: ESTALE, operation: "rename \(self.path) to \(path)")
+    }
     guard rename(self.path, path) == 0 else {
       throw SystemFailure(code: errno, operation: "rename \(self.path) to \(path)")
     }

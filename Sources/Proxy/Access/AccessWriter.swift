@@ -62,10 +62,11 @@ struct AccessWriter: ~Copyable {
       }
       look(now)
       let hasWritten = turn()
-      if failure != nil && isIdle { recovered() }
+      if failure != nil && isIdle && (sink != nil || orders.destination == nil) { recovered() }
       if failure != nil { continue }
       if hasWritten {
-        if !orders.isStopping { feed.gather(nanoseconds: Self.gatherNanoseconds) }
+        // A pipe takes a part of what waits.
+        if batch.isEmpty && !orders.isStopping { feed.gather(nanoseconds: Self.gatherNanoseconds) }
       } else if isIdle && !orders.isStopping {
         feed.waitForLines(nanoseconds: feed.missing == missingReported ? .max : nextReport - now)
       }
@@ -96,6 +97,8 @@ struct AccessWriter: ~Copyable {
 
   /// What could not be written at all goes to the next place, if that takes whole lines as they are.
   private mutating func finish(before next: AccessDestination?) {
+    // Where there was none, what waits is for the next one.
+    guard orders.destination != nil else { return }
     let end = SystemClock.monotonicNanoseconds() + Self.endNanoseconds
     while !isIdle && failure == nil && SystemClock.monotonicNanoseconds() < end { _ = turn() }
     if let next, next.syslog == nil, batch.written == 0 { return }

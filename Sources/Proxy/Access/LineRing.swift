@@ -35,6 +35,10 @@ struct LineRing: ~Copyable {
   let dropped = Atomic<Int>(0)
   /// Lines that could not be written. Counted by the thread that writes them.
   let lost = Atomic<Int>(0)
+  /// So that no two workers write to one cache line, of which CPUs fetch two at a time.
+  private let padding: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (
+    0, 0, 0, 0, 0, 0, 0, 0
+  )
 
   /// - Parameter capacity: bytes, a power of two.
   init(capacity: Int = standardCapacity) {
@@ -144,7 +148,9 @@ final class LineFeed: @unchecked Sendable {
   init(workers: Int, capacity: Int = LineRing.standardCapacity) throws(SystemFailure) {
     signal = try ThreadSignal()
     count = workers
-    rings = .allocate(capacity: workers)
+    rings = UnsafeMutableRawPointer.allocate(
+      byteCount: workers * MemoryLayout<LineRing>.stride, alignment: 128
+    ).bindMemory(to: LineRing.self, capacity: workers)
     for index in 0..<workers { (rings + index).initialize(to: LineRing(capacity: capacity)) }
     state = .allocate(capacity: 1)
     state.initialize(to: Atomic(Self.awake))

@@ -317,6 +317,12 @@ struct AuditDriver: ~Copyable {
     return !journal!.hasSpace(bytes) && journal!.prepareError() == 0
   }
 
+  /// Whether the log can take a first exchange, or need not.
+  mutating func canBegin(requestPart: Int) -> Bool {
+    guard isOn, whenFull != .drop else { return true }
+    return journal!.hasSpace(RecordWriter.exchangeMaximum(requestPart: requestPart))
+  }
+
   /// Commits what is there, then ends; nothing is granted any more.
   mutating func beginShutdown() {
     if isOn { journal!.beginShutdown() }

@@ -51,7 +51,10 @@ final class HandoverConversation: Sendable {
       packet = received
     } catch {
       switch error.code {
-      case ECONNRESET: throw HandoverFault("the other process has ended the conversation")
+      case ECONNRESET:
+        // A reset is heard before what the other side has said and is still to be read.
+        if let told = told() { throw told }
+        throw HandoverFault("the other process has ended the conversation")
       case EAGAIN: throw HandoverFault("the other process has not answered in time")
       case EMSGSIZE:
         throw HandoverFault("a message or its descriptors do not fit (is RLIMIT_NOFILE too low?)")

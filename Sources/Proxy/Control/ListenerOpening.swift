@@ -45,11 +45,14 @@ enum ListenerOpening {
           try copies?.keep(address, socket.number, isForeign: socket.isForeign)
         }
       }
+      // No further socket joins those of a process that serves: the kernel would give it connections at once, which
+      // wait until this process is ready, and are reset if it never is.
+      if !own.isEmpty && own.count < count { shared.insert(place) }
       var dealt = deal(own, to: count)
       for worker in 0..<count where dealt[worker].isEmpty {
-        if let first = own.first, shared.contains(place) {
-          dealt[worker] = [try ListeningSocket.duplicate(first)]
-        } else if copies != nil || !own.isEmpty {
+        if !own.isEmpty {
+          dealt[worker] = [try ListeningSocket.duplicate(own[worker % own.count])]
+        } else if copies != nil {
           let number = try ListeningSocket.open(address)
           dealt[worker] = [number]
           try copies?.keep(address, number)

@@ -103,6 +103,17 @@ struct ReloadWork: ~Copyable {
       running = wanted
       return .unchanged
     }
+    // Before sockets are opened, which others then have copies of.
+    let access: AccessDestination?
+    do {
+      access = try AccessDestination(wanted.accessLog)
+    } catch {
+      problems.append(
+        Problem(
+          location: SourceLocation(file: source.path ?? "", keyPath: "access_log.syslog.address"),
+          message: "cannot be resolved: \(error)", hint: "check the name, or write an IP address"))
+      return .rejected
+    }
     let known = Set(preflight.listenerAddresses.map(\.description))
     guard
       let sockets = ListenerOpening.open(
@@ -114,18 +125,11 @@ struct ReloadWork: ~Copyable {
       return .rejected
     }
     let opened = ListenerSockets(sockets)
-    let access: AccessDestination?
-    do {
-      access = try AccessDestination(wanted.accessLog)
-    } catch {
-      problems.append(
-        Problem(
-          location: SourceLocation(file: source.path ?? "", keyPath: "access_log.syslog.address"),
-          message: "cannot be resolved: \(error)", hint: "check the name, or write an IP address"))
-      return .rejected
+    // The drain has begun meanwhile, and has closed the copies that there were.
+    if reloader.isStopping {
+      copies?.closeAll()
+      return .stopped
     }
-    // The drain has begun meanwhile.
-    if reloader.isStopping { return .stopped }
     // Slots are made for as many.
     var fitted = wanted
     fitted.limits.connections = min(wanted.limits.connections, started.limits.connections)

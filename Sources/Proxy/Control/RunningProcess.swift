@@ -11,7 +11,8 @@ import Synchronization
 public final class RunningProcess: Sendable {
   /// nil: it is over.
   private let conversation: Mutex<HandoverConversation?>
-  private let offer: HandoverOffer
+  /// Of `TicketKeys`, until they are taken.
+  private let ticketKeys: Mutex<[UInt8]>
   /// Its sockets, in the order in which they came; they are this process's as well.
   public let sockets: [InheritedSocket]
   /// Its lock on the directory of the audit log; nil: it has none, or it was taken.
@@ -26,7 +27,7 @@ public final class RunningProcess: Sendable {
   ) {
     self.conversation = Mutex(conversation)
     process = conversation.peerProcess
-    self.offer = offer
+    ticketKeys = Mutex(offer.ticketKeys)
     self.sockets = sockets
     self.auditLock = Mutex(auditLock)
   }
@@ -42,8 +43,14 @@ public final class RunningProcess: Sendable {
   }
 
   public let process: Int64
-  /// Of `TicketKeys`.
-  var ticketKeys: [UInt8] { offer.ticketKeys }
+
+  /// The keys, which are not kept: they rotate where they are used.
+  func takeTicketKeys() -> [UInt8] {
+    ticketKeys.withLock { keys in
+      defer { keys = [] }
+      return keys
+    }
+  }
 
   /// Asks the process that serves this configuration's admin socket.
   /// - Returns: nil if no process does.

@@ -95,7 +95,11 @@ public struct Server {
       }
     }
     do {
-      guard let audit = configuration.audit else { return serve([], nil) }
+      guard let audit = configuration.audit else {
+        // The lock of a directory that this process does not use.
+        if let lock = running?.takeAuditLock() { ListeningSocket.close(lock) }
+        return serve([], nil)
+      }
       let lease = try lease(audit)
       let (parameters, numbers) = try recover(audit, lease, count, configuration.limits)
       // It holds the directory until here.
@@ -184,7 +188,7 @@ public struct Server {
     // Those of the process before, so that its clients' sessions resume here.
     if let running {
       if let keys = TicketKeys(
-        copied: running.ticketKeys, randomBytes: { SystemRandomness.fill($0) })
+        copied: running.takeTicketKeys(), randomBytes: { SystemRandomness.fill($0) })
       {
         return keys
       }

@@ -53,6 +53,16 @@ extension Supervisor {
       running.fail("its workers could not start")
       return false
     }
+    // The other one would drain, and this one end.
+    guard !SignalWaiter.isPending([SIGTERM, SIGINT, SIGQUIT]) else {
+      running.fail("it was told to stop")
+      logger.critical(
+        """
+        upgrade failed process=\(running.process) reason="a signal told this process to stop" \
+        effect="that process goes on serving"
+        """)
+      return false
+    }
     do throws(HandoverFault) {
       let count = running.sockets.count
       let doubt = try running.takeOver(Array(upgrade.adopted.prefix(count)))
@@ -92,6 +102,25 @@ extension Supervisor {
         cannot publish the admin sockets error="\(error)" \
         effect="operators, or the next process, do not find this one" hint="restart it"
         """)
+    }
+  }
+
+  /// Gives the files of UNIX sockets that were taken over the modes of this configuration.
+  func setModes(_ plan: Plan) {
+    guard upgrade.running != nil else { return }
+    for listener in plan.listeners {
+      guard let path = listener.address.unixPath, !upgrade.foreignPaths.contains(path) else {
+        continue
+      }
+      do throws(SystemFailure) {
+        try ListeningSocket.setMode(of: listener.address)
+      } catch {
+        logger.warning(
+          """
+          cannot set the mode of a socket error="\(error)" \
+          hint="listeners[].mode is not in force"
+          """)
+      }
     }
   }
 

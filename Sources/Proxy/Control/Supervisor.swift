@@ -91,6 +91,7 @@ struct Supervisor {
       return 1
     }
     whenListening()
+    setModes(generation.plan)
     let files = listenerFiles(generation.plan)
     let reloader = startReloader(board, users, life)
     announce(generation.plan, pins)

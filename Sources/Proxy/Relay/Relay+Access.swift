@@ -37,13 +37,16 @@ extension Relay where E: ~Copyable {
     if let request {
       texts.method = request.methodName
       texts.host = request.authority
-      texts.path = request.path.isEmpty ? request.target : request.path
+      texts.path = Self.recordedPath(request)
       if request.hasQuery { texts.query = request.query }
       texts.userAgent = Self.field(.userAgent, request)
       texts.referer = Self.field(.referer, request)
       texts.forwardedFor = Self.field(.xForwardedFor, request)
       texts.requestID = Self.field(.xRequestID, request)
-      if let line = request.first(.traceparent), x.pointee.record.access.trace.isEmpty {
+      // Two of them are none (W3C Trace Context 3.3).
+      if let line = request.first(.traceparent), !request.repeatedFields.has(.traceparent),
+        x.pointee.record.access.trace.isEmpty
+      {
         x.pointee.record.access.trace = TraceContext(parsing: request.slice(line.value))
       }
     }
@@ -60,6 +63,14 @@ extension Relay where E: ~Copyable {
       x.pointee.record.access.textCold = consume cold
     }
     x.pointee.record.access.textLength = length
+  }
+
+  /// The path, never with the query: an absolute form may have a query and no path (RFC 9112 3.2.2). Of the other
+  /// forms without a path, the target.
+  static func recordedPath(_ request: RequestView) -> UnsafeRawBufferPointer {
+    if !request.path.isEmpty { return request.path }
+    if request.targetForm != .absolute { return request.target }
+    return request.method == .options && !request.hasQuery ? staticBytes("*") : staticBytes("/")
   }
 
   private static func field(_ name: FieldName, _ request: RequestView) -> UnsafeRawBufferPointer {

@@ -80,7 +80,7 @@ extension Relay where E: ~Copyable {
     facts.version = staticBytes(request.version.name)
     facts.method = request.methodName
     facts.host = request.authority
-    facts.path = request.path.isEmpty ? request.target : request.path
+    facts.path = Self.recordedPath(request)
     if request.hasQuery { facts.query = request.query }
     facts.redactsQuery = loop.plan.audit?.redactQuery ?? false
     if let line = request.first(.xRequestID) { facts.requestID = request.slice(line.value) }

@@ -30,10 +30,8 @@ struct Collector {
 
   func post(_ body: [UInt8]) -> Result {
     do {
-      guard case .ip(let host, let port) = tracing.address,
-        let address = try SocketAddress.resolve(host: host, port: port, passive: false).first
-      else { return .later("the name has no address", 0) }
-      let descriptor = try ControlSockets.connect(address, milliseconds: Self.callMilliseconds)
+      let descriptor = try connect()
+      guard descriptor >= 0 else { return .later("the name has no address", 0) }
       defer { Glibc.close(descriptor) }
       let head =
         "POST \(tracing.path)/v1/traces HTTP/1.1\r\nHost: \(tracing.authority)\r\n"
@@ -44,6 +42,20 @@ struct Collector {
     } catch {
       return .later("\(error)", 0)
     }
+  }
+
+  /// Tries the addresses of the name one after the other: localhost is ::1 first, and a collector may not be there.
+  /// - Returns: negative if the name has none.
+  private func connect() throws -> Int32 {
+    guard case .ip(let host, let port) = tracing.address else { return -1 }
+    let addresses = try SocketAddress.resolve(host: host, port: port, passive: false)
+    for address in addresses.dropLast() {
+      if let found = try? ControlSockets.connect(address, milliseconds: Self.callMilliseconds) {
+        return found
+      }
+    }
+    guard let last = addresses.last else { return -1 }
+    return try ControlSockets.connect(last, milliseconds: Self.callMilliseconds)
   }
 
   private func send(_ bytes: [UInt8], _ descriptor: Int32, until end: Int64) throws(SystemFailure) {

@@ -113,6 +113,9 @@ private func runWorker<E: Engine & ~Copyable>(_ parameters: WorkerParameters, _ 
   worker.prepareAudit()
   do {
     if let opening = parameters.opening {
+      guard worker.relay.audit.canBegin(requestPart: Exchanges.requestPartBytes) else {
+        throw WorkerFailure(description: "the audit log cannot take a record: is the disk full?")
+      }
       parameters.control.pointee.state.store(WorkerControl.prepared, ordering: .releasing)
       guard opening.pass() else {
         throw WorkerFailure(description: "the process that runs goes on serving")
