@@ -77,7 +77,7 @@ struct HandoverTests {
     let lock = try #require(running.takeAuditLock())
     #expect(running.takeAuditLock() == nil)
     ListeningSocket.close(lock)
-    let keys = TicketKeys(copied: running.ticketKeys, randomBytes: { _ in })
+    let keys = TicketKeys(copied: running.takeTicketKeys(), randomBytes: { _ in })
     #expect(keys != nil)
   }
 
