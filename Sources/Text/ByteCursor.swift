@@ -2,51 +2,52 @@
 // the end it goes on counting without writing, so that one pass tells how much room is needed. It
 // refuses to allocate, and it keeps the JSON string escaping that docs/audit-log.md promises.
 
-package import Glibc
+public import Glibc
 
-package struct ByteCursor {
-  package let base: UnsafeMutableRawPointer
-  package let capacity: Int
+@frozen public struct ByteCursor {
+  public let base: UnsafeMutableRawPointer
+  public let capacity: Int
   /// Bytes written, or that would have been written had there been room.
-  package var position = 0
+  public var position = 0
 
   @inlinable @inline(__always)
-  package init(base: UnsafeMutableRawPointer, capacity: Int) {
+  public init(base: UnsafeMutableRawPointer, capacity: Int) {
     self.base = base
     self.capacity = capacity
   }
 
   @inlinable @inline(__always)
-  package var overflowed: Bool { position > capacity }
+  public var overflowed: Bool { position > capacity }
 
   @inlinable @inline(__always)
-  package mutating func byte(_ value: UInt8) {
+  public mutating func byte(_ value: UInt8) {
     if position < capacity { base.storeBytes(of: value, toByteOffset: position, as: UInt8.self) }
     position &+= 1
   }
 
   @inlinable @inline(__always)
-  package mutating func literal(_ text: StaticString) {
+  public mutating func literal(_ text: StaticString) {
     raw(text.utf8Start, text.utf8CodeUnitCount)
   }
 
   @inlinable @inline(__always)
-  package mutating func raw(_ start: UnsafeRawPointer, _ count: Int) {
+  public mutating func raw(_ start: UnsafeRawPointer, _ count: Int) {
     // SAFETY: the copy happens only when all of it lies inside the lent memory.
     if position &+ count <= capacity { memcpy(base + position, start, count) }
     position &+= count
   }
 
   @inlinable @inline(__always)
-  package mutating func raw(_ bytes: UnsafeRawBufferPointer) {
+  public mutating func raw(_ bytes: UnsafeRawBufferPointer) {
     if let start = bytes.baseAddress { raw(start, bytes.count) }
   }
 
   /// Takes back what was written behind a position.
-  package mutating func rewind(to earlier: Int) { position = min(position, earlier) }
+  @inlinable
+  public mutating func rewind(to earlier: Int) { position = min(position, earlier) }
 
   @inlinable
-  package mutating func decimal(_ value: UInt64) {
+  public mutating func decimal(_ value: UInt64) {
     var digits: (UInt64, UInt64, UInt64) = (0, 0, 0)
     withUnsafeMutableBytes(of: &digits) { scratch in
       var rest = value
@@ -64,7 +65,7 @@ package struct ByteCursor {
 
   /// Decimal digits with leading zeros to `width`.
   @inlinable @inline(__always)
-  package mutating func padded(_ value: Int, _ width: Int) {
+  public mutating func padded(_ value: Int, _ width: Int) {
     var divisor = 1
     for _ in 1..<width { divisor &*= 10 }
     while divisor > 0 {
@@ -74,14 +75,14 @@ package struct ByteCursor {
   }
 
   @inlinable @inline(__always)
-  package mutating func hex(_ value: UInt8) {
+  public mutating func hex(_ value: UInt8) {
     byte(Self.hexDigit(value >> 4))
     byte(Self.hexDigit(value & 15))
   }
 
   /// Sixteen lower-case hexadecimal digits.
   @inlinable
-  package mutating func hex(_ value: UInt64) {
+  public mutating func hex(_ value: UInt64) {
     var shift: UInt64 = 64
     while shift > 0 {
       shift &-= 8
@@ -90,7 +91,7 @@ package struct ByteCursor {
   }
 
   @inlinable @inline(__always)
-  package static func hexDigit(_ value: UInt8) -> UInt8 {
+  public static func hexDigit(_ value: UInt8) -> UInt8 {
     value < 10 ? 0x30 &+ value : 0x57 &+ value
   }
 
@@ -100,7 +101,8 @@ package struct ByteCursor {
   /// code point with the byte as its low half. Those code points (U+F780…U+F7FF) are themselves
   /// treated as three such bytes when they occur, so the mapping has one inverse. Characters that
   /// could drive a terminal or hide text are written by their number, which any JSON parser undoes.
-  package mutating func escaped(_ bytes: UnsafeRawBufferPointer) {
+  @inlinable
+  public mutating func escaped(_ bytes: UnsafeRawBufferPointer) {
     guard let start = bytes.baseAddress else { return }
     let count = bytes.count
     var index = 0
@@ -140,7 +142,8 @@ package struct ByteCursor {
 
   /// The most bytes at the front of `bytes` whose escaped form has at most `maximum` bytes. No
   /// character and no escape is split.
-  package static func prefix(of bytes: UnsafeRawBufferPointer, escapedMaximum maximum: Int) -> Int {
+  @inlinable
+  public static func prefix(of bytes: UnsafeRawBufferPointer, escapedMaximum maximum: Int) -> Int {
     // No byte takes more than six.
     guard bytes.count > maximum / 6, let start = bytes.baseAddress else { return bytes.count }
     var index = 0
@@ -172,7 +175,8 @@ package struct ByteCursor {
   /// reads: the control characters of ISO 6429's second block (C1), line and paragraph separators,
   /// bidirectional controls, and format characters that show nothing (Unicode 15, general category
   /// Cf, without those that scripts need, such as the Arabic number signs).
-  private static func mayMislead(_ start: UnsafeRawPointer, _ length: Int) -> Bool {
+  @inlinable
+  static func mayMislead(_ start: UnsafeRawPointer, _ length: Int) -> Bool {
     // Two and three bytes: only some leading bytes have any of them.
     switch start.load(as: UInt8.self) {
     case 0xC2, 0xD8, 0xE1, 0xE2, 0xEF, 0xF0, 0xF3: break
@@ -187,7 +191,8 @@ package struct ByteCursor {
   }
 
   /// The code point of a valid sequence.
-  private static func scalar(_ start: UnsafeRawPointer, _ length: Int) -> UInt32 {
+  @inlinable
+  static func scalar(_ start: UnsafeRawPointer, _ length: Int) -> UInt32 {
     var value = UInt32(start.load(as: UInt8.self)) & (0xFF >> UInt32(length + 1))
     for offset in 1..<length {
       value = value << 6 | UInt32(start.load(fromByteOffset: offset, as: UInt8.self) & 0x3F)
@@ -196,20 +201,23 @@ package struct ByteCursor {
   }
 
   /// `\uXXXX`, or the two of a surrogate pair, RFC 8259 section 7.
-  private mutating func numbered(_ start: UnsafeRawPointer, _ length: Int) {
+  @inlinable
+  mutating func numbered(_ start: UnsafeRawPointer, _ length: Int) {
     let value = Self.scalar(start, length)
     if value < 0x10000 { return unit(value) }
     unit(0xD800 + (value - 0x10000) >> 10)
     unit(0xDC00 + (value - 0x10000) & 0x3FF)
   }
 
-  private mutating func unit(_ value: UInt32) {
+  @inlinable
+  mutating func unit(_ value: UInt32) {
     literal("\\u")
     hex(UInt8(truncatingIfNeeded: value >> 8))
     hex(UInt8(truncatingIfNeeded: value))
   }
 
-  private mutating func escape(_ value: UInt8) {
+  @inlinable
+  mutating func escape(_ value: UInt8) {
     switch value {
     case 0x22: literal("\\\"")
     case 0x5C: literal("\\\\")
@@ -226,8 +234,8 @@ package struct ByteCursor {
   }
 
   /// True if each of eight bytes is printable ASCII other than `"` and `\`.
-  @inline(__always)
-  private static func isPlain(_ word: UInt64) -> Bool {
+  @inlinable @inline(__always)
+  static func isPlain(_ word: UInt64) -> Bool {
     let ones: UInt64 = 0x0101_0101_0101_0101
     let tops: UInt64 = 0x8080_8080_8080_8080
     let quote = word ^ (ones &* 0x22)
@@ -242,7 +250,8 @@ package struct ByteCursor {
 
   /// The length of the valid UTF-8 sequence at `start` (Unicode 15, table 3-7), or 0 for a byte
   /// that must be escaped.
-  private static func sequenceLength(_ start: UnsafeRawPointer, _ count: Int) -> Int {
+  @inlinable
+  static func sequenceLength(_ start: UnsafeRawPointer, _ count: Int) -> Int {
     @inline(__always) func at(_ offset: Int) -> UInt8 {
       start.load(fromByteOffset: offset, as: UInt8.self)
     }

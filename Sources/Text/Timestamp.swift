@@ -1,15 +1,17 @@
 // Timestamp turns microseconds since 1970 into the UTC text that every line carries. It owns the
 // calendar arithmetic and refuses time zones, leap seconds and clocks.
 
-package enum Timestamp {
+public enum Timestamp {
   /// The length of `2026-11-21T01:33:58.123456Z`.
-  package static let length = 27
+  @inlinable public static var length: Int { 27 }
 
   /// A moment of UTC, taken apart.
-  private struct Moment {
-    let year, month, day, hour, minute, second, microsecond: Int
+  @usableFromInline
+  struct Moment {
+    @usableFromInline let year, month, day, hour, minute, second, microsecond: Int
 
     /// - Parameter microseconds: since 1970-01-01T00:00:00Z; clamped to the years 1970 to 9999.
+    @inlinable @inline(__always)
     init(_ microseconds: Int64) {
       // 9999-12-31T23:59:59.999999Z.
       let clamped = min(max(microseconds, 0), 253_402_300_799_999_999)
@@ -36,7 +38,8 @@ package enum Timestamp {
   }
 
   /// Writes `microseconds` since 1970-01-01T00:00:00Z; clamped to the years 1970 to 9999.
-  package static func write(_ microseconds: Int64, into cursor: inout ByteCursor) {
+  @inlinable
+  public static func write(_ microseconds: Int64, into cursor: inout ByteCursor) {
     let moment = Moment(microseconds)
     cursor.padded(moment.year, 4)
     cursor.byte(0x2D)
@@ -51,7 +54,8 @@ package enum Timestamp {
   }
 
   /// Writes the same as the Common Log Format has it: `21/Nov/2026:01:33:58 +0000`.
-  package static func writeCommon(_ microseconds: Int64, into cursor: inout ByteCursor) {
+  @inlinable
+  public static func writeCommon(_ microseconds: Int64, into cursor: inout ByteCursor) {
     let moment = Moment(microseconds)
     cursor.padded(moment.day, 2)
     cursor.byte(0x2F)
@@ -64,7 +68,8 @@ package enum Timestamp {
     cursor.literal(" +0000")
   }
 
-  private static func writeTime(_ moment: Moment, into cursor: inout ByteCursor) {
+  @inlinable @inline(__always)
+  static func writeTime(_ moment: Moment, into cursor: inout ByteCursor) {
     cursor.padded(moment.hour, 2)
     cursor.byte(0x3A)
     cursor.padded(moment.minute, 2)

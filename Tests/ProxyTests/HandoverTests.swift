@@ -86,12 +86,13 @@ struct HandoverTests {
     let address = try Self.loopback()
     let listener = try ListeningSocket.open(address)
     defer { ListeningSocket.close(listener) }
-    let null = open("/dev/null", O_RDONLY)
-    defer { close(null) }
-    let before = DescriptorLimit.open()
+    var ends: [Int32] = [-1, -1]
+    try #require(pipe(&ends) == 0)
+    let other = ends[0]
+    defer { for end in ends { close(end) } }
     let one = HandoverMessage(.sockets, [0])
     let parts: [[Step]] = [
-      [Step(message: one, descriptors: [null])],
+      [Step(message: one, descriptors: [other])],
       [Step(message: one, descriptors: [listener, listener])],
       [Step(message: HandoverMessage(.sockets, [0, 0]), descriptors: [listener])],
       [Step(message: HandoverMessage(.sockets))],
@@ -117,7 +118,20 @@ struct HandoverTests {
       }
       #expect(!fault.description.isEmpty)
     }
-    #expect(DescriptorLimit.open() == before)
+    #expect(Self.descriptors(with: try #require(Self.inode(listener))) == 1)
+    // Both ends.
+    #expect(Self.descriptors(with: try #require(Self.inode(other))) == 2)
+  }
+
+  /// Which file a descriptor is of.
+  private static func inode(_ number: Int32) -> (dev_t, ino_t)? {
+    var facts = stat()
+    return fstat(number, &facts) == 0 ? (facts.st_dev, facts.st_ino) : nil
+  }
+
+  /// How many of this process's descriptors are of a file; other tests have theirs meanwhile.
+  private static func descriptors(with wanted: (dev_t, ino_t)) -> Int {
+    (0..<4096).count { inode($0).map { $0 == wanted } ?? false }
   }
 
   @Test(
@@ -221,13 +235,14 @@ struct HandoverTests {
   func foreign() throws {
     let own = InheritedSockets.received([try ListeningSocket.open(try Self.loopback())])
     let other = InheritedSockets.received([try ListeningSocket.open(try Self.loopback())])
+    let file = try #require(Self.inode(other[0].number))
     let start = try #require(
       try ListenerOpening.start(
         preflight([own[0].address], own + other), workers: 2, limit: 1 << 20, copies: nil))
     #expect(start.adopted == [true, false])
     #expect(start.unused.map(\.description) == [other[0].address.description])
     #expect(start.sockets.isShared(0))
-    #expect(!Self.isOpen(other[0].number))
+    #expect(Self.descriptors(with: file) == 0)
     let numbers = (0..<2).compactMap { start.sockets.take(0, worker: $0) }
     #expect(numbers.count == 2)
     for number in numbers { ListeningSocket.close(number) }

@@ -456,7 +456,7 @@ class Unwritable(AccessCase):
         read, write = os.pipe()
         self.addCleanup(os.close, read)
         # The proxy's own log goes to another place.
-        wrapper = ["/bin/sh", "-c", f'exec "$0" "$@" >&{write}']
+        wrapper = ["/bin/bash", "-c", f'exec "$0" "$@" >&{write}']
         proxy = self.start_proxy(config, wrapper=wrapper, descriptors=(write,))
         os.close(write)
         self.fetch(proxy, asks("/1"))

@@ -39,10 +39,14 @@ enum ProbeProcess {
     _ = fcntl(ends.1, F_SETFD, FD_CLOEXEC)
     let child = clinux_fork()
     if child == 0 {
-      // What the parent has been given is not the child's: a child that hangs would keep it.
-      clinux_close_all_but(ends.1)
+      Glibc.close(ends.0)
+      // What the parent has been given is not the child's: a child that hangs would keep it. The pipe is far from
+      // the numbers that trials get, one of which may be wrong.
+      let moved = fcntl(ends.1, F_DUPFD_CLOEXEC, 512)
+      let pipe = moved < 0 ? ends.1 : moved
+      clinux_close_all_but(pipe)
       settle()
-      work(ends.1)
+      work(pipe)
       _exit(0)
     }
     let forkError = errno

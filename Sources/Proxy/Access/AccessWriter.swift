@@ -130,16 +130,16 @@ struct AccessWriter: ~Copyable {
     }
   }
 
-  /// Nobody wants the lines: what a worker had not heard yet.
+  /// Nobody wants the lines: a worker had not heard yet that there is no log any more.
   private mutating func takeLost() -> Bool {
     var lines = 0
     for worker in 0..<feed.count {
       while let entry = feed[worker].pointee.peek() {
         feed[worker].pointee.release(entry)
-        if orders.destination != nil { countLost(1) }
         lines += 1
       }
     }
+    countLost(lines)
     return lines > 0
   }
 

@@ -76,8 +76,13 @@ struct TraceDriver: ~Copyable {
   }
 
   /// The field traceparent for the server; empty where an exchange is not traced. Lives until the next call.
-  mutating func field(of trace: TraceContext) -> UnsafeRawBufferPointer {
-    guard trace.span != 0 else { return UnsafeRawBufferPointer(start: nil, count: 0) }
+  @inline(__always)
+  mutating func field(of trace: borrowing TraceContext) -> UnsafeRawBufferPointer {
+    trace.span == 0 ? UnsafeRawBufferPointer(start: nil, count: 0) : write(trace)
+  }
+
+  @inline(never)
+  private mutating func write(_ trace: TraceContext) -> UnsafeRawBufferPointer {
     var forServer = trace
     forServer.span = SpanWriter.clientSpan(of: trace)
     forServer.write(into: field)
