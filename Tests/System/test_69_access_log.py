@@ -586,6 +586,8 @@ class Reload(AccessCase):
                 self.reload(lambda c: c.update(access_log={"to": str(path), "format": "{path}"}))
                 time.sleep(0.1)
                 self.reload(lambda c: c.pop("access_log"))
+            # One that a worker wrote as the log went waits until the next one comes.
+            self.reload(lambda c: c.update(access_log={"to": str(path), "format": "{path}"}))
         finally:
             ended.set()
             for thread in asking:
