@@ -9,8 +9,9 @@ import Variables
 struct AccessDriver: ~Copyable {
   /// nil: there never is an access log.
   private let source: LineSource?
-  /// Texts of requests, by the exchange's slot. From calloc, so that what is never used is never touched.
-  private let texts: UnsafeMutableRawPointer
+  /// Texts of requests, by the exchange's slot. From calloc, so that what is never used is never touched. nil where
+  /// the kernel has not that much: all of them go to cold memory then.
+  private let texts: UnsafeMutableRawPointer?
   private let capacity: Int
   private let line: UnsafeMutableRawBufferPointer
 
@@ -21,11 +22,7 @@ struct AccessDriver: ~Copyable {
   init(_ source: LineSource?, exchanges: Int) {
     self.source = source
     capacity = source == nil ? 0 : exchanges
-    guard let memory = calloc(max(capacity, 1), Self.textBytes) else {
-      // TRAP: memory at start, sized by the configuration.
-      preconditionFailure("no memory for \(exchanges) exchanges")
-    }
-    texts = memory
+    texts = calloc(max(capacity, 1), Self.textBytes)
     line = .allocate(byteCount: source == nil ? 64 : LineWriter.lineMaximum, alignment: 64)
   }
 
@@ -50,8 +47,11 @@ struct AccessDriver: ~Copyable {
   /// Where the texts of an exchange's request lie if they are short.
   @inline(__always)
   func memory(_ slot: UInt32) -> UnsafeMutableRawBufferPointer {
-    UnsafeMutableRawBufferPointer(
-      start: texts + Int(slot) * Self.textBytes, count: Int(slot) < capacity ? Self.textBytes : 0)
+    guard let texts, Int(slot) < capacity else {
+      return UnsafeMutableRawBufferPointer(start: nil, count: 0)
+    }
+    return UnsafeMutableRawBufferPointer(
+      start: texts + Int(slot) * Self.textBytes, count: Self.textBytes)
   }
 
   /// Writes the line of an exchange.

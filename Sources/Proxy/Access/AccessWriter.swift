@@ -130,7 +130,7 @@ struct AccessWriter: ~Copyable {
     }
   }
 
-  /// Nobody wants the lines: a worker had not heard yet that there is no log any more.
+  /// Counts and discards lines that a worker added after the access log was removed.
   private mutating func takeLost() -> Bool {
     var lines = 0
     for worker in 0..<feed.count {
@@ -180,7 +180,7 @@ struct AccessWriter: ~Copyable {
 
   // MARK: Messages
 
-  /// One datagram for each line. One that nobody can take is lost, as UDP has it; a UNIX socket without a
+  /// One datagram for each line. One without a receiver is lost, as UDP has it; a UNIX socket without a
   /// reader is tried again.
   private mutating func sendMessages(_ destination: AccessDestination) -> Bool {
     guard let header = destination.syslog else { return false }

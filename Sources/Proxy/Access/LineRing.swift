@@ -1,5 +1,5 @@
 // Lines on their way from a worker to the thread that writes them: a ring of bytes that one thread fills
-// and one empties, without a lock. What finds no room is dropped and counted; nobody waits.
+// and one empties, without a lock. What finds no room is dropped and counted; neither thread waits for the other.
 
 import Glibc
 import MillraceEngine

@@ -19,7 +19,7 @@ public struct Server {
   private let metricsDescriptor: Int32?
   /// Where the configuration is read again; nil: it is not.
   private let source: ConfigurationSource?
-  /// Whose place it takes; nil: nobody's.
+  /// The process that it replaces; nil: none.
   private let running: RunningProcess?
 
   public init(

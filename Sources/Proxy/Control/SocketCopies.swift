@@ -1,6 +1,6 @@
 // Second descriptors of the sockets that a process listens on, for a process that will take its place: the first
 // ones are in the workers' engines. A copy keeps a socket open, so that copies go before the workers close
-// theirs: a queue that nobody empties would take connections for ever.
+// theirs: connections in a queue that no process accepts from would wait for ever.
 
 import Glibc
 import MillraceEngine

@@ -8,7 +8,7 @@ import MillraceEngine
 
 /// What a process has of the ones before and behind it.
 struct HandoverSides {
-  /// Whose place it takes; nil: nobody's.
+  /// The process that it replaces; nil: none.
   let running: RunningProcess?
   /// For each of that one's sockets, whether it is served on.
   let adopted: [Bool]
@@ -23,7 +23,7 @@ struct ProcessEnd {
   let board: ControlBoard
   let life: ProcessLife
   let reloader: Reloader?
-  /// Who gives the sockets to the next process; nil: nobody does.
+  /// Gives the sockets to the next process; nil: upgrades are not possible.
   let successors: HandoverServer?
   let directory: AuditDirectory?
 }

@@ -110,9 +110,10 @@ extension Relay where E: ~Copyable {
     let kept = x.pointee.record.access.textLength
     let cold = x.pointee.record.access.textCold.take()
     if kept > 0 {
+      let elsewhere = Self.bytes(of: cold)
       values.request = RequestTexts(
-        reading: kept <= AccessDriver.textBytes
-          ? UnsafeRawBufferPointer(access.memory(x.pointee.slot)) : Self.bytes(of: cold))
+        reading: elsewhere.isEmpty
+          ? UnsafeRawBufferPointer(access.memory(x.pointee.slot)) : elsewhere)
     }
     let now = loop.engine.wallMicroseconds
     if let plan {
