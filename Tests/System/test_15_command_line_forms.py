@@ -226,7 +226,7 @@ class Started(SystemCase):
         config = self.settings_for(self.start_origin().port, **limits)
         wrapper = ["sh", "-c", 'ulimit -n 1024 && exec "$0" "$@"']
         proxy = self.start_proxy(config, wrapper=wrapper)
-        line = proxy.find("connections limited")[0]
+        line = proxy.wait_for("connections limited")
         self.assertEqual(line.level, level)
 
     def test_a_limit_that_nobody_chose_is_information(self):

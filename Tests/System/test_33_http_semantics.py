@@ -371,7 +371,7 @@ class Via(SystemCase):
         self.assertIn(b"loop_detected", response.body)
         self.assertEqual(self.ask(proxy, ", ".join(["1.1 millrace2"] * 20)).status, 200)
         self.assertEqual(self.ask(proxy, ", ".join(["1.1 x millrace"] * 20)).status, 200)
-        self.assertEqual(proxy.find("exchange failed")[0]["reason"], "loop_detected")
+        self.assertEqual(proxy.wait_for("exchange failed")["reason"], "loop_detected")
 
     def test_the_lines_of_via_are_counted_together(self):
         proxy = self.start()

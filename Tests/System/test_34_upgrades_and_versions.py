@@ -130,7 +130,7 @@ class TLSPorts(SystemCase):
         counters = proxy.counters()
         self.assertEqual((counters["bad_requests"], counters["handshake_failures"]), (6, 6))
         proxy.settle({"connections": 0, "exchanges": 0})
-        line = proxy.find("tls failed")[0]
+        line = proxy.wait_for("tls failed")
         self.assertEqual((line.level, line["reason"]), ("info", "not_tls"))
         self.assertIn("plain HTTP request sent to a TLS port", line["detail"])
 

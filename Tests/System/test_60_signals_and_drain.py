@@ -55,7 +55,7 @@ class Drain(SystemCase):
         self.assertEqual(askers.lost, [])
         self.assertEqual(set(askers.statuses), {200})
         self.assertEqual(askers.told_to_leave, 16, "each asker was told to leave")
-        self.assertEqual(proxy.find("draining")[0]["reason"], "SIGTERM")
+        self.assertEqual(proxy.wait_for("draining")["reason"], "SIGTERM")
         self.assertFalse(is_listening(proxy.port))
 
     def test_no_request_fails_under_load(self):
@@ -134,7 +134,7 @@ class Drain(SystemCase):
         proxy.ended_by_test = True
         proxy.signal(signal.SIGINT)
         self.assertEqual(proxy.wait(), 0)
-        self.assertEqual(proxy.find("draining")[0]["reason"], "SIGINT")
+        self.assertEqual(proxy.wait_for("draining")["reason"], "SIGINT")
 
     def test_an_idle_proxy_with_idle_clients_stops(self):
         proxy = self.proxy_before(self.start_origin().port, drain={"deadline": "10m"})

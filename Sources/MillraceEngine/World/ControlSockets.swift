@@ -16,9 +16,13 @@ extension SocketAddress {
 }
 
 package enum ControlSockets {
+  /// A connect without blocking to a UNIX socket fails with EAGAIN where the queue is full (unix(7)): long
+  /// enough for everybody who comes while the one thread behind it is busy.
+  private static let backlog: Int32 = 512
+
   /// A listening socket, whose calls do not block. The mode of a UNIX socket's file is set before anybody can connect.
   package static func listen(_ address: SocketAddress) throws(SystemFailure) -> Int32 {
-    try Sockets.listen(address, backlog: 16, reusePort: false, nonblocking: true)
+    try Sockets.listen(address, backlog: backlog, reusePort: false, nonblocking: true)
   }
 
   /// The port that the kernel chose for a socket; 0 for a UNIX socket.
