@@ -140,6 +140,8 @@ FEATURES = (
             ("start", "{seconds}", "8000"), "engine"),
         _echo(1000))),
     Feature("worker_affinity", "io_uring", False, _WORKERS),
+    Feature("threaded_writes", "io_uring", False, (
+        _WORKERS[2], _steps("sync", "separate", "write 4 KiB, then fdatasync"))),
     Feature("busy_poll", "both", False, tuple(
         _echo(count, engine=engine, wire=True,
               title=f"{engine}: echo, {count} connection{'s'[:count > 1]}, veth pair with NAPI")

@@ -89,7 +89,8 @@ public struct EngineOptions: Sendable {
   public var completionEntries = 16_384
   /// Readiness events per epoll_wait(2).
   public var eventsPerWait = 512
-  /// Threads for file operations (epoll), and bound for io-wq workers (io_uring).
+  /// Threads for file operations (epoll; io_uring with `EngineFeatures.threadedWrites`), and bound for io-wq
+  /// workers (io_uring).
   public var fileThreads = 2
   /// What the probe found, so that set-up starts on a rung that works.
   public var setupFlags: UInt32 = 0

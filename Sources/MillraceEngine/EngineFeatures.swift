@@ -69,6 +69,11 @@ public struct EngineFeatures: OptionSet, Sendable {
   /// Off: no difference found (1.00 to 1.03).
   public static let workerAffinity = EngineFeatures(rawValue: 1 << 21)
 
+  /// Writes and synchronisation of files by threads that block, as on epoll, instead of by the ring.
+  /// Off: it costs a thread's wake for each. For a CPU that others keep busy, where a thread that waits for
+  /// the disk is the first to run again: see docs/performance.md, "With another busy process on the same CPU".
+  public static let threadedWrites = EngineFeatures(rawValue: 1 << 22)
+
   // MARK: both engines, off by default
 
   /// NAPI busy polling: EPIOCSPARAMS (6.9), or IORING_REGISTER_NAPI (6.9), with
@@ -116,6 +121,7 @@ public struct EngineFeatures: OptionSet, Sendable {
     (.incrementalBuffers, "incremental_buffers", .uring),
     (.ringResize, "ring_resize", .uring),
     (.workerAffinity, "worker_affinity", .uring),
+    (.threadedWrites, "threaded_writes", .uring),
     (.busyPoll, "busy_poll", nil),
     (.preciseWait, "precise_wait", .epoll),
     (.speculativeReceive, "speculative_receive", .epoll),

@@ -104,7 +104,7 @@ class Examined(SystemCase):
         "defer_taskrun no_sqarray multishot_accept multishot_receive quiet_sends registered_ring "
         "direct_descriptors registered_buffers linked_chains zero_copy_send ring_messages "
         "worker_limits sqpoll min_wait receive_bundles incremental_buffers ring_resize "
-        "worker_affinity busy_poll precise_wait"
+        "worker_affinity threaded_writes busy_poll precise_wait"
     ).split()
 
     def examine(self, mode=None):

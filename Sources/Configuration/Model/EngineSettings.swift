@@ -40,6 +40,7 @@ public struct EngineSettings: Sendable, Equatable {
     ("incremental_buffers", false),
     ("ring_resize", false),
     ("worker_affinity", false),
+    ("threaded_writes", false),
     ("busy_poll", false),
     ("precise_wait", true),
     ("speculative_receive", false),

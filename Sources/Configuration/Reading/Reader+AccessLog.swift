@@ -8,10 +8,10 @@ extension Reader {
     guard let fields = fields(value, Shapes.accessLog, example: example) else { return nil }
     var log = AccessLogConfiguration(destination: .standardOutput)
     let to = text(fields, "to")
-    let syslog = fields["syslog"].flatMap { self.syslog($0) }
+    let syslog = fields["syslog"].flatMap { syslogReceiver($0) }
     switch to?.text {
     case "stdout", nil: break
-    case "syslog": log.destination = .syslog(syslog ?? AccessLogConfiguration.Syslog())
+    case "syslog": log.destination = .syslog(syslog ?? SyslogConfiguration())
     case let path?: log.destination = .file(path)
     }
     if let to, to.text != "syslog", let place = fields["syslog"] {
@@ -36,20 +36,20 @@ extension Reader {
     return to == nil ? nil : log
   }
 
-  private mutating func syslog(_ value: Located) -> AccessLogConfiguration.Syslog? {
+  private mutating func syslogReceiver(_ value: Located) -> SyslogConfiguration? {
     guard let fields = fields(value, Shapes.syslog, example: "syslog: {address: unix:/dev/log}")
     else { return nil }
-    var syslog = AccessLogConfiguration.Syslog()
+    var syslog = SyslogConfiguration()
     if let place = fields["address"] {
       guard
         let address = address(
           place, as: .upstream, key: "address",
-          example: "unix:\(AccessLogConfiguration.Syslog.standardPath)")
+          example: "unix:\(SyslogConfiguration.standardPath)")
       else { return nil }
       syslog.address = address
     }
     if let word = word(fields, "facility"),
-      let number = AccessLogConfiguration.Syslog.facilities.firstIndex(of: word)
+      let number = SyslogConfiguration.facilities.firstIndex(of: word)
     {
       syslog.facility = number
     }

@@ -37,10 +37,10 @@ extension Shapes {
     [
       KeyShape(
         "address", .address(example: "unix:/dev/log"),
-        default: "unix:\(AccessLogConfiguration.Syslog.standardPath)"),
+        default: "unix:\(SyslogConfiguration.standardPath)"),
       KeyShape(
         "facility",
-        .choice(Choice("a syslog facility", AccessLogConfiguration.Syslog.facilities)),
+        .choice(Choice("a syslog facility", SyslogConfiguration.facilities)),
         default: "local7"),
       // APP-NAME has 48 characters at most, RFC 5424 6.
       KeyShape("tag", .text(maximum: 48, example: "millrace"), default: "millrace"),

@@ -23,6 +23,8 @@ struct FileOperation {
   var hasEnded = false
   /// The caller has asked for its end.
   var cancelled = false
+  /// Of the io_uring engine: a thread makes the call.
+  var isThreaded = false
   /// Counts the operations of this slot, 16 bits of it: a buffer is redeemed by its own
   /// completion only.
   var generation: UInt32
@@ -102,6 +104,7 @@ struct FileOperationSlab: ~Copyable {
     slot.pointee.inUse = true
     slot.pointee.hasEnded = false
     slot.pointee.cancelled = false
+    slot.pointee.isThreaded = false
     slot.pointee.generation = (slot.pointee.generation &+ 1) & 0xFFFF
     slot.pointee.durable = false
     slot.pointee.descriptor = -1

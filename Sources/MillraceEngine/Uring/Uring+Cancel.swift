@@ -137,6 +137,11 @@ extension Uring {
     for i in 0..<files.capacity {
       let slot = files.slots + i
       guard slot.pointee.inUse, !slot.pointee.hasEnded, matches(slot) else { continue }
+      if slot.pointee.isThreaded {
+        // One that a thread has begun runs to its end.
+        if threads?.withdraw(UInt32(i)) == true { fileOperationEnded(UInt32(i), -ECANCELED) }
+        continue
+      }
       if slot.pointee.chain == Self.linked && !slot.pointee.cancelled { linkedCancels += 1 }
       slot.pointee.cancelled = true
       cancel(Self.userData(.file, 0, UInt32(i)))

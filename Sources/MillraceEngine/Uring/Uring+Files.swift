@@ -1,5 +1,6 @@
 // File operations through the ring. What an operation needs lives in a slot until the terminal
-// completion, and its entry is made from the slot: at once, or when its turn in a chain has come.
+// completion, and its entry is made from the slot: at once, or when its turn in a chain has come. With
+// `EngineFeatures.threadedWrites` a thread makes those calls that wait for a disk.
 //
 // TRAP: (file) counts and offsets are the caller's own: the log's positions in files that it made,
 // within buffers that it made.
@@ -25,7 +26,29 @@ extension Uring {
     if slot.pointee.kind == .openDirect {
       beginFilling(Descriptor(slot: slot.pointee.count).rawValue)
     }
-    armFile(index)
+    if let threads, isForThreads(slot) {
+      slot.pointee.isThreaded = true
+      threads.submit(index)
+    } else {
+      armFile(index)
+    }
+  }
+
+  /// A step of the kernel's chain is the kernel's, and so is what it keeps in its own table.
+  private func isForThreads(_ slot: UnsafeMutablePointer<FileOperation>) -> Bool {
+    switch slot.pointee.kind {
+    case .write, .writeVector, .synchronize, .synchronizeData:
+      slot.pointee.chain != Self.linked && slot.pointee.descriptor < Descriptor.directBit
+    default: false
+    }
+  }
+
+  /// What the threads are done with.
+  mutating func takeWritten() {
+    guard let threads else { return }
+    while let index = threads.takeFinished() {
+      fileOperationEnded(index, files.slots[Int(index)].result)
+    }
   }
 
   private mutating func armFile(_ index: UInt32) {

@@ -27,6 +27,8 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
   var frames: FrameSlab
   var sockets: SocketTable
   var files: FileOperationSlab
+  /// With `EngineFeatures.threadedWrites`: who writes.
+  let threads: FileThreads?
   @usableFromInline var queue: CompletionQueue
   /// Completions of what ended inside its submission, for the next turn.
   var later: CompletionQueue
@@ -143,6 +145,12 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
     starvedLarge = DescriptorList(limit: numbers, mark: .listedLarge)
     suspects = DescriptorList(limit: numbers, mark: .listedSuspect)
     files = FileOperationSlab(capacity: options.fileOperations)
+    threads =
+      use.contains(.threadedWrites)
+      ? FileThreads(
+        limit: max(1, options.fileThreads), capacity: options.fileOperations, slots: files.slots,
+        control: nil, waker: Waker(parts.wake))
+      : nil
     queue = CompletionQueue(capacity: powerOfTwo(atMost: options.completionEntries) * 2)
     later = CompletionQueue(capacity: powerOfTwo(atMost: options.controlOperations) * 2)
     control = ControlSlab(capacity: options.controlOperations)
@@ -195,6 +203,7 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
       frames.state.pointee.abandoned = true
       engineBug("a ring was torn down with operations in flight")
     }
+    threads?.stop()
     box.close()
     datagramHeader.deallocate()
     lingering.deallocate()
@@ -284,6 +293,7 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
     case .message: takeMessages()
     case .wake:
       armWake()
+      takeWritten()
       takeMessages()
     case .ignored: break
     case nil: engineBug("a completion of an unknown operation")

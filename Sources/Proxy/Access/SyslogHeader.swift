@@ -12,7 +12,7 @@ struct SyslogHeader: Sendable, Equatable {
   /// ` host millrace 123 access - `
   private let origin: [UInt8]
 
-  init(_ syslog: AccessLogConfiguration.Syslog) {
+  init(_ syslog: SyslogConfiguration) {
     self.init(
       priority: syslog.facility * 8 + syslog.severity, host: HostName.current, tag: syslog.tag,
       process: HostName.process)

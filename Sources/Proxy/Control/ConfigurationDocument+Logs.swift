@@ -19,7 +19,7 @@ extension AccessLogConfiguration {
           "syslog",
           .object([
             Member("address", .text(syslog.address.description)),
-            Member("facility", .text(Syslog.facilities[syslog.facility])),
+            Member("facility", .text(SyslogConfiguration.facilities[syslog.facility])),
             Member("tag", .text(syslog.tag)),
           ])),
       ]

@@ -1,5 +1,5 @@
-// A small bounded set of threads that make blocking file calls for an epoll engine. Started on
-// first use. A job is the number of a slot: of a file operation, or of a control operation that has
+// A small bounded set of threads that make blocking file calls for an engine: all of them on epoll, writes
+// on io_uring where that is asked for. Started on first use. A job is the number of a slot: of a file operation, or of a control operation that has
 // a file on one side. The queue is as long as there are slots, so that a submission never waits.
 //
 // TRAP: (file) an operation's kind says which of its pointers are set, and both are set together
@@ -16,7 +16,7 @@ final class FileThreads: @unchecked Sendable {
   private let mutex: UnsafeMutablePointer<pthread_mutex_t>
   private let condition: UnsafeMutablePointer<pthread_cond_t>
   private let slots: UnsafeMutablePointer<FileOperation>
-  private let control: UnsafeMutablePointer<ControlOperation>
+  private let control: UnsafeMutablePointer<ControlOperation>?
   private let waker: Waker
   private let limit: Int
   private let capacity: Int
@@ -33,10 +33,12 @@ final class FileThreads: @unchecked Sendable {
   /// Set in the number of a job that is a control operation.
   static let controlBit: UInt32 = 1 << 31
 
-  /// - Parameter capacity: jobs that may be in flight, of both kinds.
+  /// - Parameters:
+  ///   - capacity: jobs that may be in flight, of both kinds.
+  ///   - control: nil where no job is a control operation.
   init(
     limit: Int, capacity: Int, slots: UnsafeMutablePointer<FileOperation>,
-    control: UnsafeMutablePointer<ControlOperation>, waker: Waker
+    control: UnsafeMutablePointer<ControlOperation>?, waker: Waker
   ) {
     self.limit = limit
     self.capacity = capacity
@@ -137,7 +139,7 @@ final class FileThreads: @unchecked Sendable {
   }
 
   private func perform(_ slot: UInt32) {
-    if slot & Self.controlBit != 0 {
+    if slot & Self.controlBit != 0, let control {
       let operation = control + Int(slot & ~Self.controlBit)
       operation.pointee.result = Self.splice(operation)
     } else {
