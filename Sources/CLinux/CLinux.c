@@ -175,7 +175,10 @@ int clinux_set_affinity(const uint64_t *words, int count) {
 /* Only async-signal-safe calls from here to execve: the child of a process with threads may hold
  * locks that nobody will release. */
 static int become(const struct clinux_launch *s, pid_t parent) {
-  setpgid(0, 0);
+  if (s->new_session)
+    setsid();
+  else
+    setpgid(0, 0);
   if (s->death_signal && prctl(PR_SET_PDEATHSIG, s->death_signal) != 0) return errno;
   /* The parent may have ended before prctl. */
   if (getppid() != parent) return ESRCH;

@@ -10,7 +10,8 @@ import Testing
   /// Twenty batches of two blocks; CPU per request of io_uring differs by `ratio`, and each slice is off
   /// by up to `spread`.
   private func comparison(
-    _ ratio: Double, spread: Double, batches: Int = 20, look: Int = 4
+    _ ratio: Double, spread: Double, batches: Int = 20, look: Int = 4, elsewhere: Double = 0,
+    isAudited: Bool = false
   ) -> Comparison {
     var told = ToldComparison("epoll", "io_uring")
     told.rounds = batches
@@ -19,6 +20,7 @@ import Testing
       m.look = look
       m.systemCalls = Int(m.requestsInTime * (isOther ? 0.5 : 4))
       m.wakeUps = Int(m.requestsInTime * 0.25)
+      if isAudited { (m.auditRecords, m.auditCommits) = (1000, 100) }
       m.slices = (0..<2).map { number in
         var slice = SliceFacts()
         slice.block = m.round * 2 + number
@@ -41,6 +43,7 @@ import Testing
     comparison.course.slices = 80
     comparison.course.leftOut = 2
     comparison.course.stolenBound = SliceRule.stolen
+    comparison.course.elsewhere = elsewhere
     comparison.conclude()
     return comparison
   }
@@ -99,6 +102,20 @@ import Testing
     let text = made.verdict.reasons.joined(separator: "\n")
     #expect(text.contains("a request takes io_uring (epoll) 0.50 system calls (4.00)"), "\(text)")
     #expect(text.contains("2 slices (2.5%)") && text.contains("steal"))
+  }
+
+  @Test func onSharedProcessorsItNamesThreadsForAnAuditLog() {
+    func isNamed(_ made: Comparison) -> Bool {
+      made.verdict.wouldChange.contains { $0.contains("io_uring+threaded_writes") }
+    }
+    #expect(isNamed(comparison(0.9, spread: 0.03, elsewhere: 0.3, isAudited: true)))
+    #expect(!isNamed(comparison(0.9, spread: 0.03, elsewhere: 0.29, isAudited: true)))
+    #expect(!isNamed(comparison(0.9, spread: 0.03, elsewhere: 1)))
+    var neighboured = comparison(0.9, spread: 0.03, isAudited: true)
+    #expect(!isNamed(neighboured))
+    neighboured.course.neighbours = [0]
+    neighboured.conclude()
+    #expect(isNamed(neighboured))
   }
 
   /// What a look may spend makes its interval wider than the last one's.

@@ -282,7 +282,7 @@ class Front(unittest.TestCase):
     def test_its_figures_are_those_of_the_measurement(self):
         """Each row of its table is of docs/performance.md, cell by cell."""
         table = rows(
-            self.text, ["workload", "Millrace, epoll", "Millrace, io_uring", "nginx", "HAProxy", "h2o", "Caddy"])
+            self.text, ["workload", "Millrace, epoll", "Millrace, io_uring", "nginx", "HAProxy", "h2o"])
         self.assertGreater(len(table), 2)
         measured = (DOCS / "performance.md").read_text("utf-8")
         parts = {
@@ -290,7 +290,7 @@ class Front(unittest.TestCase):
         for workload, *figures in table:
             with self.subTest(workload):
                 section = parts[workload]
-                for name, figure in zip(("epoll", "io_uring", "nginx", "haproxy", "h2o", "caddy"), figures):
+                for name, figure in zip(("epoll", "io_uring", "nginx", "haproxy", "h2o"), figures):
                     line, *_ = re.findall(rf"^\| {name}\b.*$", section, re.M)
                     self.assertEqual(figure, cells(line)[3], name)
 

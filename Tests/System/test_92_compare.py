@@ -84,6 +84,18 @@ class Compare(SystemCase):
                 continue
         return found
 
+    def writing_into(self, places):
+        """Processes with an output there, of whatever session: a neighbour has one of its own."""
+        found = []
+        for output in pathlib.Path("/proc").glob("[0-9]*/fd/1"):
+            try:
+                target = os.readlink(output)
+            except OSError:
+                continue
+            if any(target.startswith(place + "/") for place in places):
+                found.append(output.parts[2])
+        return found
+
     def end_session(self, leader):
         for pid in self.session(leader):
             os.kill(pid, signal.SIGKILL)
@@ -94,6 +106,7 @@ class Compare(SystemCase):
     def assert_nothing_is_left(self, leader, places):
         if leader:
             self.assertEqual(self.session(leader), {})
+        self.assertEqual(self.writing_into(places), [])
         for place in places:
             self.addCleanup(shutil.rmtree, place, ignore_errors=True)
             self.assertFalse(os.path.exists(place), place)

@@ -364,6 +364,8 @@ struct clinux_launch {
   int cpu_words;
   /* Sent to the child when the calling thread ends, prctl(2), PR_SET_PDEATHSIG. */
   int death_signal;
+  /* Not 0: a session of its own, setsid(2), which sched(7) may schedule as a group of its own. */
+  int new_session;
 };
 /* Starts a program in a process group of its own. Its id, or -errno, also of a failed execve. */
 int clinux_spawn(const struct clinux_launch *s);

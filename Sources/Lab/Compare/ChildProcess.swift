@@ -19,6 +19,8 @@ struct Launch {
   var output: String
   /// CPUs that it may run on; empty: those of this process.
   var processors: [Int] = []
+  /// Whether it has a session of its own, which the kernel schedules as a group of its own (autogroup, sched(7)).
+  var hasSession = false
   /// Where the process is to keep its metrics, for a program that can.
   var metrics: MetricFile?
 }
@@ -74,6 +76,7 @@ final class ChildProcess {
             request.cpu_words = launch.processors.isEmpty ? 0 : Int32(cpus.count)
             // All that is started here, nginx's master too, ends in order at SIGTERM.
             request.death_signal = SIGTERM
+            request.new_session = launch.hasSession ? 1 : 0
             return clinux_spawn(&request)
           }
         }

@@ -36,12 +36,13 @@ extension CompareRun {
     var started: [SliceSubject] = []
     var neighbours: [ChildProcess] = []
     if options.hasNeighbour {
+      // Another container is another group to the scheduler, and gets half of the CPU as one.
       for cpu in comparison.machine.proxyProcessors {
         neighbours.append(
           try ChildProcess(
             Launch(
               command: ["/bin/sh", "-c", "while :; do :; done"],
-              output: workspace.path("neighbour.log"), processors: [cpu])))
+              output: workspace.path("neighbour.log"), processors: [cpu], hasSession: true)))
       }
       comparison.course.neighbours = comparison.machine.proxyProcessors
     }

@@ -29,7 +29,8 @@ struct Prospects {
         "More connections (--connections), or a faster disk or origin, would give a throughput ratio:"
           + " here both proxy and load were waiting for something else.")
     }
-    sentences += kernelShare() + batching() + sizes() + commits() + refusedFeatures() + loopback()
+    sentences += kernelShare() + batching() + sizes() + commits() + sharedProcessors()
+    sentences += refusedFeatures() + loopback()
     let warnings = comparison.findings.count { $0.severity == .warning }
     if warnings > 0 {
       sentences.append(
@@ -102,6 +103,23 @@ struct Prospects {
     return [
       "A disk that commits faster or slower: \(Figure.three(records)) audit records shared a commit"
         + " with \(baseline.name), and a response waits for its commit."
+    ]
+  }
+
+  /// CPUs that others used, from which on they are called shared.
+  private static let sharing = 0.3
+
+  /// io_uring, and a log that is waited for, on a CPU that others use.
+  private func sharedProcessors() -> [String] {
+    let subjects = comparison.subjects.filter { $0.engine == "io_uring" }
+    let course = comparison.course
+    guard !course.neighbours.isEmpty || course.elsewhere >= Self.sharing,
+      subjects.contains(where: { row($0)?.median(.recordsPerCommit) != nil }),
+      !subjects.contains(where: { $0.options["threaded_writes"] != nil })
+    else { return [] }
+    return [
+      "Threads that write io_uring's audit log (--variants epoll,io_uring,io_uring+threaded_writes): other"
+        + " processes used the CPUs here, and what waits for a disk in a thread of its own is run earlier."
     ]
   }
 
