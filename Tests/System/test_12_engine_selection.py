@@ -6,6 +6,7 @@ proxy starts, as a container's profile would do it.
 
 import subprocess
 import unittest
+from pathlib import Path
 
 from harness import ports, settings, wire
 from harness.case import SystemCase, on_both_engines
@@ -95,6 +96,26 @@ class Selected(SystemCase):
         for _ in range(40):
             self.assertEqual(self.fetch(proxy).status, 200)
         self.assertEqual(proxy.counters()["responses"], 40)
+
+
+class ThreadedWrites(SystemCase):
+    """`threaded_writes`: who writes the audit log on io_uring."""
+
+    engine = "io_uring"
+
+    def writers(self, **engine):
+        config = self.settings_for(self.start_origin().port)
+        config["engine"] = {"kind": "io_uring", **engine}
+        config["audit"] = {"directory": str(self.folder / f"audit{len(engine)}")}
+        proxy = self.start_proxy(config)
+        self.assertEqual(self.fetch(proxy).status, 200)
+        names = [task.read_text().strip() for task in Path(f"/proc/{proxy.pid}/task").glob("*/comm")]
+        return [name for name in names if name.startswith("millrace-file")]
+
+    @unittest.skipIf(settings.URING_REFUSAL, "needs io_uring")
+    def test_threads_write_where_that_is_asked_for(self):
+        self.assertEqual(self.writers(), [])
+        self.assertNotEqual(self.writers(threaded_writes=True), [])
 
 
 class Examined(SystemCase):
