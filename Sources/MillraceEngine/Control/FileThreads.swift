@@ -1,6 +1,7 @@
 // A small bounded set of threads that make blocking file calls for an engine: all of them on epoll, writes
-// on io_uring where that is asked for. Started on first use. A job is the number of a slot: of a file operation, or of a control operation that has
-// a file on one side. The queue is as long as there are slots, so that a submission never waits.
+// on io_uring where that is asked for. Started on first use. A job is the number of a slot: of a file
+// operation, or of a control operation that has a file on one side. The queue is as long as there are
+// slots, so that a submission never waits.
 //
 // TRAP: (file) an operation's kind says which of its pointers are set, and both are set together
 // when it is submitted.
