@@ -113,7 +113,15 @@ extension Contract {
       let took = SystemClock.monotonicNanoseconds() - start
       #expect(Self.failed(found) == [.ringMessages])
       #expect(found.finding(.ringMessages, .uring)?.state == .hung)
-      #expect(took < TrialChild.totalNanoseconds + 1_000_000_000)
+      #expect(took < 2 * TrialChild.totalNanoseconds + 1_000_000_000)
+    }
+
+    /// A process under a quota, or on a crowded machine, is not run for a while.
+    @Test(.tags(.failure), arguments: [FeatureTrial.noSQArray, .ringMessages, .preciseWait])
+    func aTrialThatWasHeldUpOnceIsMadeAgain(_ trial: FeatureTrial) {
+      let fault = TrialFault(trial: trial, kind: .silenceOnce)
+      let found = FeatureTrials.run(Self.options, also: Self.everything, fault: fault)
+      #expect(Self.failed(found) == [], "\(found.results.filter { !$0.works })")
     }
 
     @Test(.tags(.failure)) func whatCannotBeTriedIsOffAndNotRefused() throws {

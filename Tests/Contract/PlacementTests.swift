@@ -28,7 +28,7 @@ extension Contract {
     func manyDestinationsShareOneSourcePort(_ kind: EngineKind) throws {
       // With the port bound early this would be EADDRINUSE: the kernel chooses it at connect(2).
       try withHarness(kind) { harness in
-        let ports: ClosedRange<UInt16> = 41_000...41_001
+        let ports = try unusedPorts(2)
         let origin = ConnectionOrigin(address: try .loopback(), ports: ports)
         var open: [Descriptor] = []
         for _ in 0..<4 {
@@ -54,7 +54,7 @@ extension Contract {
       try withHarness(kind) { harness in
         let listener = try harness.listener()
         let address = try harness.address(of: listener)
-        let origin = ConnectionOrigin(address: try .loopback(), ports: 42_010...42_010)
+        let origin = ConnectionOrigin(address: try .loopback(), ports: try unusedPorts(1))
         func attempt() throws -> (Descriptor?, Int32) {
           let connect = harness.token()
           do {
@@ -174,6 +174,29 @@ extension Contract {
         #expect(harness.engine.peerAddress(none) == nil && harness.engine.localAddress(none) == nil)
         harness.showedFailure = true
       }
+    }
+  }
+}
+
+/// Ports in a row that no socket has. A fixed choice would now and then be a port that a listener of another test
+/// still holds, if only for the connections of its own that are in TIME-WAIT: connect(2) takes none of those.
+private func unusedPorts(_ count: UInt16) throws -> ClosedRange<UInt16> {
+  let first = try #require(
+    stride(from: UInt16(41_000), to: 60_000, by: Int(count)).first { first in
+      (first..<first + count).allSatisfy(isUnused)
+    })
+  return first...first + count - 1
+}
+
+private func isUnused(_ port: UInt16) -> Bool {
+  let socket = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+  defer { close(socket) }
+  var address = sockaddr_in()
+  address.sin_family = sa_family_t(AF_INET)
+  address.sin_port = port.bigEndian
+  return withUnsafePointer(to: &address) {
+    $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+      bind(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
     }
   }
 }

@@ -78,6 +78,29 @@ extension Contract {
       #expect(label(.exited, .receive) == "broken_operation", "an exit half-way is no success")
     }
 
+    @Test(.tags(.failure), arguments: [
+      (ProbeChild.Ending.hung, ProbeOutcome.notTried, true),
+      (.exited, -ETIME, true), (.exited, -EINVAL, false), (.signalled(SIGSYS), -ETIME, false),
+    ])
+    func whatFailedForWantOfTimeIsTriedAgain(
+      _ ending: ProbeChild.Ending, _ result: Int32, _ isTriedAgain: Bool
+    ) {
+      var passed = ProbeOutcome()
+      passed.setupFlags = Ring.ladder[0]
+      for step in ProbeStep.allCases where step != .finished { passed[step] = 0 }
+      passed.step = ProbeStep.finished.rawValue
+      var failed = passed
+      failed[.timedWait] = result
+      failed.step = ProbeStep.timedWait.rawValue
+      var runs = 0
+      let (outcome, _) = ProbeChild.run(EngineOptions()) { _ in
+        runs += 1
+        return runs == 1 ? (failed, ending) : (passed, .exited)
+      }
+      #expect(runs == (isTriedAgain ? 2 : 1))
+      #expect(outcome.isUsable == isTriedAgain)
+    }
+
     @Test(.tags(.failure)) func aStepThatFailsRefusesTheEngineUnlessItIsOfFilesOrOfTheNetwork() {
       func refusal(_ step: ProbeStep, _ result: Int32) -> EngineRefusal? {
         var outcome = ProbeOutcome()

@@ -149,11 +149,13 @@ class Queues(SystemCase):
 class Source(SystemCase):
     def test_connections_to_servers_come_from_the_source(self):
         origin = self.start_origin(peer_name)
-        source = {"source_address": "127.0.0.9", "source_ports": "42000-42003"}
+        first_port = ports.unused_outgoing(4)
+        source = {"source_address": "127.0.0.9",
+                  "source_ports": f"{first_port}-{first_port + 3}"}
         proxy = self.proxy_before(origin.port, upstream=source)
         host, port = json.loads(self.fetch(proxy).body)
         self.assertEqual(host, "127.0.0.9")
-        self.assertIn(port, range(42000, 42004))
+        self.assertIn(port, range(first_port, first_port + 4))
 
     def test_one_port_serves_several_servers_and_no_second_connection_to_one(self):
         """IP_BIND_ADDRESS_NO_PORT: the port is chosen at connect, when the destination is known."""
@@ -167,7 +169,8 @@ class Source(SystemCase):
                 served.answer(json.dumps(served.socket.getpeername()[:2]).encode())
 
         first, second = self.start_origin(script), self.start_origin(script)
-        source = {"source_address": "127.0.0.9", "source_ports": "42010-42010"}
+        only = ports.unused_outgoing(1)
+        source = {"source_address": "127.0.0.9", "source_ports": f"{only}-{only}"}
         proxy = self.proxy_before(first.port, second.port, upstream=source)
         one, two = self.connect(proxy), self.connect(proxy)
         one.send(wire.get("/held"))
@@ -180,7 +183,7 @@ class Source(SystemCase):
         held.set()
         for connection in one, two:
             host, port = json.loads(connection.response("GET").body)
-            self.assertEqual((host, port), ("127.0.0.9", 42010))
+            self.assertEqual((host, port), ("127.0.0.9", only))
 
 
 if __name__ == "__main__":

@@ -161,6 +161,19 @@ struct TrialFinding: BitwiseCopyable {
     }
   }
 
+  /// True where a process that was not run for a while would give the same.
+  var isOfTime: Bool {
+    switch state {
+    case .hung: true
+    case .givenUp: failure.code == 0
+    case .failed: nanoseconds >= TrialBench.patienceNanoseconds
+    case .notTried, .begun, .passed, .killed, .pointless: false
+    }
+  }
+
+  /// For `pointless`: true of the trial that this one builds on.
+  func needs(_ other: TrialFinding) -> Bool { Int32(other.trial) == failure.code }
+
   /// Why the feature is not used; empty for a trial that passed.
   var cause: String {
     let trial = FeatureTrial(rawValue: trial) ?? .ring

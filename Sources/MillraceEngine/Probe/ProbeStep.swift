@@ -126,6 +126,15 @@ struct ProbeOutcome: BitwiseCopyable {
   /// True when everything that the engine needs was tried and worked.
   var isUsable: Bool { firstFailure == nil && self[.connect] != Self.notTried }
 
+  /// True where a child that was not run for a while would give the same.
+  func isOfTime(_ ending: ProbeChild.Ending) -> Bool {
+    switch ending {
+    case .hung: true
+    case .exited: firstFailure.map { self[$0] } == -ETIME
+    case .signalled, .notStarted: false
+    }
+  }
+
   /// The features that a step relies on and that the engine can do without, if that step failed
   /// or the child did not come back from it.
   func blamedFeatures(_ ending: ProbeChild.Ending) -> EngineFeatures {

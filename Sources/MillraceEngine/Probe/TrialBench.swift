@@ -29,6 +29,12 @@ struct TrialFault {
     /// The process dies of this signal.
     case death(Int32)
     case silence
+    /// Only when the trials are made for the first time.
+    case silenceOnce
+
+    var isOfOnePass: Bool {
+      if case .silenceOnce = self { true } else { false }
+    }
   }
   var trial: FeatureTrial
   var kind: Kind

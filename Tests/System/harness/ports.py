@@ -4,6 +4,7 @@ They come from below the kernel's range for outgoing connections: a port from th
 taken by any of the suite's thousands of client sockets between the choice and the listen.
 """
 
+import contextlib
 import itertools
 import os
 import random
@@ -51,3 +52,18 @@ def free_port():
             except OSError:
                 continue
     raise RuntimeError("no free port between %d and %d" % (_FIRST, _LAST))
+
+
+def unused_outgoing(count):
+    """The first of `count` ports in a row, in the kernel's range for outgoing connections, that no socket
+    has. connect(2) takes no port that a listener holds, if only for connections of its in TIME-WAIT."""
+    for first in range(_outgoing.start + len(_outgoing) // 4, _outgoing.stop - count, count):
+        with contextlib.ExitStack() as probes:
+            try:
+                for port in range(first, first + count):
+                    probe = probes.enter_context(socket.socket())
+                    probe.bind(("0.0.0.0", port))
+                return first
+            except OSError:
+                continue
+    raise RuntimeError("no %d unused ports in a row in %s" % (count, _outgoing))
