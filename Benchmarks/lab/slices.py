@@ -99,8 +99,9 @@ class SliceChecks:
         # of what it burns; at the maximum it never sleeps, and what was injected is what it costs.
         right = wrong = decided_equal = covered = 0
         for number in range(self.options.slice_runs):
-            made = self.compare([f"{engine}@{plain}", f"{engine}@{burner}"],
-                                self.options.seed + number, self.course())
+            # It ends when the one quantity in which all of the cost shows is decided.
+            made = self.compare([f"{engine}@{plain}", f"{engine}@{burner}"], self.options.seed + number,
+                                [*self.course(), "--decide-by", "cpu_per_request@maximum"])
             found = ratio(made, "cpu_per_request", "equal")
             truth = 1 + each / cpu(made)
             most = ratio(made, "cpu_per_request", "maximum")

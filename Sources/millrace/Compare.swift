@@ -217,6 +217,13 @@ struct CompareCourseOptions: ParsableArguments {
   @Option(help: "Random seed of the run order and the bootstrap.")
   var seed: UInt64 = 1
 
+  @Option(
+    help: ArgumentHelp(
+      "What the verdict goes by, such as p99 or cpu_per_request@maximum (default: throughput, p99,"
+        + " cpu_per_request, machine_per_request). The comparison ends when it is decided.",
+      valueName: "list"))
+  var decideBy: String?
+
   @Flag(help: "Run a process of the same priority on the proxy's CPUs, as in a shared container.")
   var neighbour = false
 
@@ -233,6 +240,7 @@ struct CompareCourseOptions: ParsableArguments {
     options.rounds = rounds
     options.minutes = minutes
     options.hasNeighbour = neighbour
+    if let decideBy { options.decidedBy = try Self.quantities(decideBy) }
     if let minutes, !(0.5...1440).contains(minutes) {
       throw CompareFailure("--minutes is \(minutes)", hint: "write 0.5 to 1440", status: 2)
     }
@@ -270,6 +278,22 @@ struct CompareCourseOptions: ParsableArguments {
     }
     options.proxyProcessors = try processors("--proxy-cpus", proxyCpus)
     options.loadProcessors = try processors("--load-cpus", loadCpus)
+  }
+
+  private static func quantities(
+    _ text: String
+  ) throws(CompareFailure) -> [DecidingQuantity] {
+    var chosen: [DecidingQuantity] = []
+    for name in text.split(separator: ",", omittingEmptySubsequences: false) {
+      guard let quantity = DecidingQuantity(name) else {
+        let known = DecidingQuantity.all.map(\.text).joined(separator: ",")
+        throw CompareFailure(
+          "--decide-by: no verdict can go by \"\(name)\"", hint: "write a list of \(known)",
+          status: 2)
+      }
+      if !chosen.contains(quantity) { chosen.append(quantity) }
+    }
+    return chosen
   }
 
   private func processors(_ flag: String, _ text: String?) throws(CompareFailure) -> [Int]? {

@@ -78,10 +78,12 @@ extension Contract {
       #expect(label(.exited, .receive) == "broken_operation", "an exit half-way is no success")
     }
 
-    @Test(.tags(.failure), arguments: [
-      (ProbeChild.Ending.hung, ProbeOutcome.notTried, true),
-      (.exited, -ETIME, true), (.exited, -EINVAL, false), (.signalled(SIGSYS), -ETIME, false),
-    ])
+    @Test(
+      .tags(.failure),
+      arguments: [
+        (ProbeChild.Ending.hung, ProbeOutcome.notTried, true),
+        (.exited, -ETIME, true), (.exited, -EINVAL, false), (.signalled(SIGSYS), -ETIME, false),
+      ])
     func whatFailedForWantOfTimeIsTriedAgain(
       _ ending: ProbeChild.Ending, _ result: Int32, _ isTriedAgain: Bool
     ) {

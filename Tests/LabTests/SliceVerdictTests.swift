@@ -11,7 +11,7 @@ import Testing
   /// by up to `spread`.
   private func comparison(
     _ ratio: Double, spread: Double, batches: Int = 20, look: Int = 4, elsewhere: Double = 0,
-    isAudited: Bool = false
+    isAudited: Bool = false, decidedBy: [String] = []
   ) -> Comparison {
     var told = ToldComparison("epoll", "io_uring")
     told.rounds = batches
@@ -41,11 +41,54 @@ import Testing
     comparison.course.seconds = 240
     comparison.course.plannedSeconds = 240
     comparison.course.slices = 80
+    comparison.course.decidedBy = decidedBy
     comparison.course.leftOut = 2
     comparison.course.stolenBound = SliceRule.stolen
     comparison.course.elsewhere = elsewhere
     comparison.conclude()
     return comparison
+  }
+
+  // What the verdict goes by
+
+  @Test func whatWasChosenDecidesAndTheRestIsForInformation() throws {
+    let usual = comparison(0.9, spread: 0.03)
+    #expect(usual.verdict.recommended == "io_uring")
+    let made = comparison(0.9, spread: 0.03, decidedBy: ["p99@equal"])
+    #expect(made.verdict.recommended == nil, "\(made.verdict.headline)")
+    #expect(made.verdict.headline.hasPrefix("No relevant difference between io_uring and epoll"))
+    #expect(cpu(made)?.outcome == .better, "it is judged all the same")
+    #expect(
+      made.verdict.reasons.first?.hasPrefix(
+        "The verdict goes by p99 at the lowest equal load alone, as was asked (--decide-by)")
+        == true)
+    let paired = PairedRatios(made)
+    #expect(made.stages.filter(paired.decides).map(\.kind) == [.rate])
+  }
+
+  /// Of a stage where it decides nothing by default, and with the narrower interval of one quantity alone.
+  @Test func aQuantityAtTheMaximumCanDecideAlone() throws {
+    let made = comparison(0.9, spread: 0.03, decidedBy: ["cpu_per_request@maximum"])
+    let paired = PairedRatios(made)
+    #expect(made.stages.filter(paired.decides).map(\.kind) == [.maximum])
+    let ratio = try #require(made.ratios.one(.cpuPerRequest, "maximum"))
+    #expect(ratio.outcome == .better && made.verdict.recommended == "io_uring")
+  }
+
+  @Test(arguments: [
+    ("throughput", "throughput@maximum"), ("p99", "p99@equal"),
+    ("cpu_per_request", "cpu_per_request@equal"), ("p99@maximum", "p99@maximum"),
+    ("memory", "memory@maximum"), ("throughput@equal", nil), ("memory@equal", nil),
+    ("system_calls_per_request", nil), ("p99@", nil), ("p99@later", nil), ("p99@equal@equal", nil),
+    ("", nil), ("@equal", nil),
+  ])
+  func namesOfWhatMayDecide(_ text: String, _ wanted: String?) {
+    #expect(DecidingQuantity(text)?.text == wanted)
+  }
+
+  @Test func whatMayDecideReadsBack() {
+    #expect(DecidingQuantity.all.count == 14)
+    for each in DecidingQuantity.all { #expect(DecidingQuantity(each.text) == each) }
   }
 
   private func cpu(_ comparison: Comparison) -> Ratio? {

@@ -207,6 +207,12 @@ class Compare(SystemCase):
             _, errors = self.compare(self.write(), "--url", "/", *words, code=2)
             self.assertIn("--rounds and --duration conflict with --minutes and --neighbour", errors)
 
+    def test_what_no_verdict_can_go_by_is_refused_with_what_can(self):
+        for text in ("speed", "memory@equal", "p99,", "system_calls_per_request"):
+            _, errors = self.compare(self.write(), "--url", "/", "--decide-by", text, code=2)
+            self.assertIn("--decide-by: no verdict can go by", errors)
+            self.assertIn("cpu_per_request@maximum", errors)
+
     def check_measurements(self, made):
         self.assertEqual([s["name"] for s in made["subjects"]], ["epoll", "io_uring"])
         self.assertEqual([s["engine"] for s in made["subjects"]], ["epoll", "io_uring"])

@@ -70,6 +70,8 @@ extension CompareRun {
       if state.passed + takes > state.planned, state.batch > 0 { break }
       try runBatch(bench, need, &state, seconds: seconds)
       tellProgress(&state)
+      // Not only at the next look: where nothing else is open, nothing is waited for.
+      if need.isOfInterest, !isOfInterestStill(need.stage) { state.needs.removeAll { $0 == need } }
       let look = Looks.number(state.passed / state.planned)
       if look > state.look || state.needs.contains(where: { hasFailed($0.subjects) }) {
         state.needs = openNeeds(bench, look: look)
@@ -182,17 +184,18 @@ extension CompareRun {
     // What would decide it takes the time so far for its measure.
     comparison.course.seconds = max(1, comparison.course.seconds)
     let judge = look > 1 ? Judge(comparison) : nil
+    let paired = judge?.paired ?? PairedRatios(comparison)
     let variants = names(.variant)
     let peers = names(.peer)
     var needs: [SliceNeed] = []
     for stage in comparison.stages {
-      let isDecisive =
-        judge?.paired.decisiveStage?.name == stage.name || stage.rate == nil
-        || comparison.stages.first { $0.rate != nil }?.name == stage.name
+      let isDecisive = paired.decides(stage)
       let hasOpen = judge.map { isOpen($0.candidates, stage, isDecisive) } ?? true
       if variants.count > 1, hasOpen {
         needs.append(
-          SliceNeed(stage: stage.name, subjects: variants, weight: isDecisive ? 2 : 0.5))
+          SliceNeed(
+            stage: stage.name, subjects: variants, weight: isDecisive ? 2 : 0.5,
+            isOfInterest: !isDecisive))
       }
       guard !stagesForVariantsOnly.contains(stage.name) else { continue }
       let open = peers.filter { peer in
@@ -201,23 +204,26 @@ extension CompareRun {
       }
       if !open.isEmpty {
         needs.append(
-          SliceNeed(stage: stage.name, hasPeers: true, subjects: variants + open, weight: 2.5))
+          SliceNeed(
+            stage: stage.name, hasPeers: true, subjects: variants + open, weight: 2.5,
+            isOfInterest: !isDecisive))
       }
     }
     return needs
   }
 
   private func isOpen(_ candidates: [Candidate], _ stage: StageFacts, _ isDecisive: Bool) -> Bool {
-    guard isDecisive else {
-      return comparison.measurements.count {
-        $0.stage == stage.name && $0.subject == comparison.baseline
-      } < Self.batchesForInterest
-    }
+    guard isDecisive else { return isOfInterestStill(stage.name) }
     return candidates.contains { candidate in
       candidate.decisive.contains {
         $0.stage == stage.name && ($0.outcome == .undecided || $0.isTooFew)
       }
     }
+  }
+
+  private func isOfInterestStill(_ stage: String) -> Bool {
+    comparison.measurements.count { $0.stage == stage && $0.subject == comparison.baseline }
+      < Self.batchesForInterest
   }
 
   private func tellProgress(_ state: inout CourseState) {

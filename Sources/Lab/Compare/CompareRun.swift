@@ -40,6 +40,9 @@ public struct CompareRun {
     comparison.version = options.version
     comparison.command = options.command
     comparison.seed = options.seed
+    comparison.course.decidedBy =
+      options.decidedBy.isEmpty
+      ? options.earlier?.course.decidedBy ?? [] : options.decidedBy.map(\.text)
     try readTarget()
     try readMachine()
     let (setup, origin) = try prepareSetup()

@@ -114,6 +114,8 @@ public struct CourseFacts: Codable, Sendable {
   public var idle = 0.0
   /// Subjects that were stopped (SIGSTOP) between their slices, because they cost something when idle.
   public var parked: [String] = []
+  /// What the verdict goes by where that was chosen (`--decide-by`), as `DecidingQuantity` writes it.
+  public var decidedBy: [String] = []
   /// CPUs on which another process ran all the time (`--neighbour`).
   public var neighbours: [Int] = []
 

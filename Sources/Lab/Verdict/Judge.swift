@@ -81,7 +81,9 @@ struct Judge {
     if let main {
       (verdict.headline, verdict.recommended) = headline(main, baseline, sentences)
       verdict.grade = grade(main)
-      verdict.reasons = sentences.decisive(main) + sentences.stakes(main) + sentences.certain(main)
+      verdict.reasons =
+        sentences.choice() + sentences.decisive(main) + sentences.stakes(main)
+        + sentences.certain(main)
       verdict.reasons += sentences.costs(main)
       verdict.reasons += candidates.filter { $0.subject.name != main.subject.name }
         .map(sentences.summary)

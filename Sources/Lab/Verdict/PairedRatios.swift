@@ -25,10 +25,13 @@ struct PairedRatios {
   let resamples: Int
   private var byPlace: [String: Measurement] = [:]
   private let rounds: [Int]
+  /// What decides where that was chosen.
+  private let chosen: [DecidingQuantity]
 
   init(_ comparison: Comparison, resamples: Int = Bootstrap.resamples) {
     self.comparison = comparison
     self.resamples = resamples
+    self.chosen = comparison.course.decidedBy.compactMap { DecidingQuantity($0) }
     for measurement in comparison.measurements {
       byPlace[Self.place(measurement.subject, measurement.stage, measurement.round)] = measurement
     }
@@ -58,7 +61,17 @@ struct PairedRatios {
   var decisiveStage: StageFacts? { firstRate ?? comparison.stages.first { $0.kind == .maximum } }
 
   func weight(_ quantity: Quantity, _ stage: StageFacts) -> Quantity.Weight? {
-    quantity.weight(stage.kind, isFirstRate: stage.name == decisiveStage?.name)
+    let isFirst = stage.name == decisiveStage?.name
+    let usual = quantity.weight(stage.kind, isFirstRate: isFirst)
+    guard !chosen.isEmpty else { return usual }
+    let isChosen = chosen.contains { $0.quantity == quantity && $0.kind == stage.kind }
+    if isChosen && (isFirst || stage.kind == .maximum) { return .decisive }
+    return usual == .decisive ? .secondary : usual
+  }
+
+  /// Whether anything is decided at a stage.
+  func decides(_ stage: StageFacts) -> Bool {
+    Quantity.allCases.contains { weight($0, stage) == .decisive }
   }
 
   /// Every quantity at every stage, for one pair of subjects.

@@ -57,6 +57,16 @@ extension Sentences {
       + " against \(candidate.other.name)."
   }
 
+  /// What the verdict goes by, where that was chosen.
+  func choice() -> [String] {
+    let chosen = comparison.course.decidedBy.compactMap { DecidingQuantity($0) }
+    guard !chosen.isEmpty else { return [] }
+    return [
+      "The verdict goes by \(list(chosen.map(\.words))) alone, as was asked (--decide-by); everything"
+        + " else is for information, and had less time."
+    ]
+  }
+
   /// What the machine did during the slices.
   func noise() -> [String] {
     let course = comparison.course
