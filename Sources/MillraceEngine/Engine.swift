@@ -152,6 +152,9 @@ public struct EngineCounters: Sendable {
   public var systemCalls = 0
   /// Completions of the kernel; on epoll, readiness events.
   public var completions = 0
+  /// Bytes that the kernel copied between sockets and this engine's buffers, both ways; a send's when it ends.
+  /// Excludes bytes moved by splice(2), zero-copy sends that copied nothing, and file operations.
+  public var bytesCopied = 0
   /// Receives that waited because no buffer was free.
   public var receivesStarved = 0
   /// Receives that the kernel had lost the end of, and that the engine found and armed again.

@@ -219,8 +219,8 @@ struct CompareCourseOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "What the verdict goes by, such as p99 or cpu_per_request@maximum (default: throughput, p99,"
-        + " cpu_per_request, machine_per_request). The comparison ends when it is decided.",
+      "Quantities that decide the verdict, such as p99,cpu_per_request@maximum; slices end when all are"
+        + " decided (default throughput,p99,cpu_per_request,machine_per_request).",
       valueName: "list"))
   var decideBy: String?
 
@@ -288,10 +288,15 @@ struct CompareCourseOptions: ParsableArguments {
       guard let quantity = DecidingQuantity(name) else {
         let known = DecidingQuantity.all.map(\.text).joined(separator: ",")
         throw CompareFailure(
-          "--decide-by: no verdict can go by \"\(name)\"", hint: "write a list of \(known)",
+          "--decide-by: \"\(name)\" is not a deciding quantity", hint: "use any of \(known)",
           status: 2)
       }
-      if !chosen.contains(quantity) { chosen.append(quantity) }
+      if let other = chosen.first(where: quantity.isSameQuantity) {
+        throw CompareFailure(
+          "--decide-by: \(other.text) and \(quantity.text) are the same quantity",
+          hint: "choose one stage", status: 2)
+      }
+      chosen.append(quantity)
     }
     return chosen
   }

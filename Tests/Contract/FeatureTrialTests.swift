@@ -116,9 +116,11 @@ extension Contract {
       #expect(took < 2 * TrialChild.totalNanoseconds + 1_000_000_000)
     }
 
-    /// A process under a quota, or on a crowded machine, is not run for a while.
-    @Test(.tags(.failure), arguments: [FeatureTrial.noSQArray, .ringMessages, .preciseWait])
-    func aTrialThatWasHeldUpOnceIsMadeAgain(_ trial: FeatureTrial) {
+    /// A process under a quota, or on a crowded machine, is not scheduled for a while.
+    @Test(
+      .tags(.failure),
+      arguments: [FeatureTrial.deferTaskrun, .noSQArray, .ringMessages, .preciseWait])
+    func aTrialThatTimesOutOnceIsMadeAgain(_ trial: FeatureTrial) {
       let fault = TrialFault(trial: trial, kind: .silenceOnce)
       let found = FeatureTrials.run(Self.options, also: Self.everything, fault: fault)
       #expect(Self.failed(found) == [], "\(found.results.filter { !$0.works })")

@@ -84,7 +84,7 @@ extension Contract {
         (ProbeChild.Ending.hung, ProbeOutcome.notTried, true),
         (.exited, -ETIME, true), (.exited, -EINVAL, false), (.signalled(SIGSYS), -ETIME, false),
       ])
-    func whatFailedForWantOfTimeIsTriedAgain(
+    func aProbeThatTimesOutIsMadeAgain(
       _ ending: ProbeChild.Ending, _ result: Int32, _ isTriedAgain: Bool
     ) {
       var passed = ProbeOutcome()
@@ -93,6 +93,7 @@ extension Contract {
       passed.step = ProbeStep.finished.rawValue
       var failed = passed
       failed[.timedWait] = result
+      failed.timedOut = result == -ETIME
       failed.step = ProbeStep.timedWait.rawValue
       var runs = 0
       let (outcome, _) = ProbeChild.run(EngineOptions()) { _ in

@@ -32,6 +32,23 @@ extension Contract {
       }
     }
 
+    @Test(arguments: completeEngines)
+    func whatSplicesMoveIsNotCountedAsCopied(_ kind: EngineKind) throws {
+      try withHarness(kind) { harness in
+        for (method, share) in [(RelayMethod.splice, 0), (.copy, 2)] {
+          let pair = try RelayPair(harness)
+          let bytes = pattern(100_000)
+          let relay = harness.token()
+          let before = harness.engine.counters.bytesCopied
+          harness.engine.relay(from: pair.source, to: pair.sink, count: 100_000, method, relay)
+          try pair.feed(bytes) { pair.got.count == 100_000 }
+          #expect(try harness.end(relay) >= 0)
+          #expect(harness.engine.counters.bytesCopied - before == share * 100_000)
+          pair.close()
+        }
+      }
+    }
+
     @Test(arguments: completeEngines, RelayMethod.allCases)
     func nothingToMoveEndsAtOnceWithZero(_ kind: EngineKind, _ method: RelayMethod) throws {
       try withHarness(kind) { harness in

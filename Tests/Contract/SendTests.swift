@@ -21,6 +21,28 @@ extension Contract {
       }
     }
 
+    @Test(arguments: engines, [SendUrgency.quiet, .awaited])
+    func bytesCopiedAreCountedBothWays(_ kind: EngineKind, _ urgency: SendUrgency) throws {
+      try withHarness(kind) { harness in
+        let (socket, peer) = try harness.connection()
+        let receive = harness.token()
+        harness.engine.receive(socket, .stream, receive)
+        // One that fits, and one that leaves in parts.
+        for count in [5, 3_000_000] {
+          let send = harness.token()
+          harness.engine.send(socket, try coldFrame(harness, pattern(count)), urgency, send)
+          #expect(try harness.received(by: peer, count).count == count)
+          harness.engine.expediteSends()
+          try harness.end(send)
+        }
+        #expect(harness.engine.counters.bytesCopied == 3_000_005)
+        peer.send("pong")
+        try harness.turn(until: { harness[receive].bytes.count == 4 })
+        #expect(harness.engine.counters.bytesCopied == 3_000_009)
+        try harness.close(socket, joining: receive)
+      }
+    }
+
     @Test(arguments: engines)
     func aQuietSendIsReportedWithTheNextEvent(_ kind: EngineKind) throws {
       try withHarness(kind) { harness in

@@ -104,6 +104,24 @@ import Testing
     #expect(found.text.hasSuffix("1 regression.\n"))
   }
 
+  @Test func onlyChosenQuantitiesHaveToBeCompared() throws {
+    func idle(_ chosen: String) -> Comparison {
+      var made = run {
+        $0.adjust = {
+          if $0.stage == "maximum" && $0.subject == "io_uring" {
+            ($0.proxyBusy, $0.residentBytes) = (0.9, nil)
+          }
+        }
+      }
+      made.course.decidedBy = [chosen]
+      return made
+    }
+    #expect(try ComparisonAgainst(idle("p99@equal"), against: run()).isDecided)
+    #expect(
+      gaps(try ComparisonAgainst(idle("memory@maximum"), against: run()))
+        == ["io_uring maximum memory"])
+  }
+
   /// A lower rate beside the earlier one does not take the decision away.
   @Test func theLowestRateOfEitherRunDecides() throws {
     let more = run { $0.stages = [("maximum", nil), ("5000/s", 5000), ("9000/s", 9000)] }

@@ -436,7 +436,7 @@ struct PageChecker {
     let text = ComparisonText.render(c)
     #expect(text.contains("busy: CPU 0, 1") && text.contains("99%, 31%"), "\(text)")
     let lines = text.split(separator: "\n").map { $0.split(separator: " ") }
-    let counts = lines.filter { $0.first == "io_uring" && $0.count == 9 && $0[1] == "4.00" }
+    let counts = lines.filter { $0.first == "io_uring" && $0.count == 10 && $0[1] == "4.00" }
     #expect(counts.count == c.stages.count, "\(text)")
     #expect(counts.allSatisfy { $0[4] == "0.50" && $0.last == "3" }, "\(counts)")
     // epoll has no completion queue, and a zero would say that it has.

@@ -49,7 +49,7 @@ import Testing
     return comparison
   }
 
-  // What the verdict goes by
+  // Chosen deciding quantities
 
   @Test func whatWasChosenDecidesAndTheRestIsForInformation() throws {
     let usual = comparison(0.9, spread: 0.03)
@@ -60,7 +60,7 @@ import Testing
     #expect(cpu(made)?.outcome == .better, "it is judged all the same")
     #expect(
       made.verdict.reasons.first?.hasPrefix(
-        "The verdict goes by p99 at the lowest equal load alone, as was asked (--decide-by)")
+        "Deciding quantities (--decide-by): p99 at the lowest equal load. Other quantities are")
         == true)
     let paired = PairedRatios(made)
     #expect(made.stages.filter(paired.decides).map(\.kind) == [.rate])
@@ -73,6 +73,29 @@ import Testing
     #expect(made.stages.filter(paired.decides).map(\.kind) == [.maximum])
     let ratio = try #require(made.ratios.one(.cpuPerRequest, "maximum"))
     #expect(ratio.outcome == .better && made.verdict.recommended == "io_uring")
+  }
+
+  /// A verdict for each, decided and undecided, either way: no sentence with a hole in it.
+  @Test(
+    arguments: DecidingQuantity.all.map(\.text),
+    [(0.8, 0.002), (1.25, 0.002), (0.95, 0.1), (1.06, 0.1)])
+  func everyChoiceHasItsWords(_ name: String, _ change: (factor: Double, spread: Double)) throws {
+    let choice = try #require(DecidingQuantity(name))
+    var told = ToldComparison("epoll", "io_uring")
+    told.tell("io_uring", choice.quantity, change.factor, spread: change.spread)
+    var made = told.make()
+    made.course.decidedBy = [name]
+    made.conclude()
+    let text = ([made.verdict.headline] + made.verdict.reasons).joined(separator: "\n")
+    #expect(made.verdict.headline.contains(choice.quantity.label), "\(text)")
+    for hole in [":  ", " is .", "gives ,", "has .", ": ."] {
+      #expect(!text.contains(hole), "\(text)")
+    }
+    let ratio = try #require(
+      made.ratios.first { $0.quantity == choice.quantity.rawValue && made.isDecisive($0) })
+    if let low = ratio.low, let high = ratio.high, low < 1 && high > 1 {
+      #expect(!text.contains(" nothing"), "\(text)")
+    }
   }
 
   @Test(arguments: [
@@ -186,5 +209,14 @@ import Testing
     let found = try #require(TimeNeeded.factor(estimate: estimate, half: half))
     #expect(abs(found / factor - 1) < 0.02, "\(found)")
     #expect(TimeNeeded.factor(estimate: log(1.02), half: half) == nil)
+  }
+}
+
+extension Comparison {
+  fileprivate func isDecisive(_ ratio: Ratio) -> Bool {
+    stages.first { $0.name == ratio.stage }.map { stage in
+      Quantity(rawValue: ratio.quantity).map { PairedRatios(self).weight($0, stage) == .decisive }
+        ?? false
+    } ?? false
   }
 }

@@ -19,7 +19,7 @@ KEYS = """
     http2_ping_timeouts
     upstream_handshakes upstream_handshakes_resumed upstream_handshake_failures
     audit_rejects audit_drops audit_waits
-    unanswered_by_audit holds_expired holds_refused held_responses plans plans_installed plans_delayed frames_exhausted turns system_calls completions receives_starved
+    unanswered_by_audit holds_expired holds_refused held_responses plans plans_installed plans_delayed frames_exhausted turns system_calls completions bytes_copied receives_starved
     sends_short frames_evacuated sq_full cq_overflows audit_records audit_commits
     tunnels tunnels_cut tunnels_open tunnel_passages access_log_lines access_log_dropped
     traces traces_dropped

@@ -189,7 +189,7 @@ class Compare(SystemCase):
         for count in ("contextSwitches", "wakeUps", "residentBytes"):
             self.assertGreaterEqual(m[count], 0, count)
         # What Millrace counts itself may be missing where its worker got no CPU to publish it.
-        for count in ("systemCalls", "completions"):
+        for count in ("systemCalls", "completions", "bytesCopied"):
             self.assertGreaterEqual(m.get(count, 0), 0, count)
 
     def check_blocks(self, made, left_out):
@@ -207,11 +207,14 @@ class Compare(SystemCase):
             _, errors = self.compare(self.write(), "--url", "/", *words, code=2)
             self.assertIn("--rounds and --duration conflict with --minutes and --neighbour", errors)
 
-    def test_what_no_verdict_can_go_by_is_refused_with_what_can(self):
+    def test_what_cannot_decide_is_refused_with_what_can(self):
         for text in ("speed", "memory@equal", "p99,", "system_calls_per_request"):
             _, errors = self.compare(self.write(), "--url", "/", "--decide-by", text, code=2)
-            self.assertIn("--decide-by: no verdict can go by", errors)
+            self.assertIn("is not a deciding quantity", errors)
             self.assertIn("cpu_per_request@maximum", errors)
+        _, errors = self.compare(
+            self.write(), "--url", "/", "--decide-by", "p99@equal,p99@maximum", code=2)
+        self.assertIn("p99@equal and p99@maximum are the same quantity", errors)
 
     def check_measurements(self, made):
         self.assertEqual([s["name"] for s in made["subjects"]], ["epoll", "io_uring"])

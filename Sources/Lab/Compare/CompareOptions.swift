@@ -32,8 +32,8 @@ public struct CompareOptions: Sendable {
   public var rounds: Int?
   /// Minutes that the whole comparison takes; nil: five, or one where it is quick.
   public var minutes: Double?
-  /// What the verdict goes by; empty: throughput at the maximum, and p99, CPU and machine time at the
-  /// lowest equal load, or what the earlier run went by.
+  /// Deciding quantities; empty: those of the earlier run, or throughput at the maximum, and p99, CPU and
+  /// machine time at the lowest equal load.
   public var decidedBy: [DecidingQuantity] = []
   /// Whether another process runs on the proxy's CPUs all the time.
   public var hasNeighbour = false

@@ -70,8 +70,6 @@ extension CompareRun {
       if state.passed + takes > state.planned, state.batch > 0 { break }
       try runBatch(bench, need, &state, seconds: seconds)
       tellProgress(&state)
-      // Not only at the next look: where nothing else is open, nothing is waited for.
-      if need.isOfInterest, !isOfInterestStill(need.stage) { state.needs.removeAll { $0 == need } }
       let look = Looks.number(state.passed / state.planned)
       if look > state.look || state.needs.contains(where: { hasFailed($0.subjects) }) {
         state.needs = openNeeds(bench, look: look)
@@ -195,7 +193,7 @@ extension CompareRun {
         needs.append(
           SliceNeed(
             stage: stage.name, subjects: variants, weight: isDecisive ? 2 : 0.5,
-            isOfInterest: !isDecisive))
+            isInformational: !isDecisive))
       }
       guard !stagesForVariantsOnly.contains(stage.name) else { continue }
       let open = peers.filter { peer in
@@ -206,24 +204,24 @@ extension CompareRun {
         needs.append(
           SliceNeed(
             stage: stage.name, hasPeers: true, subjects: variants + open, weight: 2.5,
-            isOfInterest: !isDecisive))
+            isInformational: !isDecisive))
       }
     }
-    return needs
+    // What decides nothing does not keep a run going.
+    return look > 1 && needs.allSatisfy(\.isInformational) ? [] : needs
   }
 
   private func isOpen(_ candidates: [Candidate], _ stage: StageFacts, _ isDecisive: Bool) -> Bool {
-    guard isDecisive else { return isOfInterestStill(stage.name) }
+    guard isDecisive else {
+      return comparison.measurements.count {
+        $0.stage == stage.name && $0.subject == comparison.baseline
+      } < Self.batchesForInterest
+    }
     return candidates.contains { candidate in
       candidate.decisive.contains {
         $0.stage == stage.name && ($0.outcome == .undecided || $0.isTooFew)
       }
     }
-  }
-
-  private func isOfInterestStill(_ stage: String) -> Bool {
-    comparison.measurements.count { $0.stage == stage && $0.subject == comparison.baseline }
-      < Self.batchesForInterest
   }
 
   private func tellProgress(_ state: inout CourseState) {

@@ -231,6 +231,7 @@ extension CompareRun {
     measurement.turns = scaled("turns")
     measurement.systemCalls = scaled("system_calls")
     measurement.completions = scaled("completions")
+    measurement.bytesCopied = scaled("bytes_copied")
     // Not scaled: one is one too many.
     measurement.completionQueueOverflows = counted.differences["cq_overflows"]
     if let commits = counted.differences["audit_commits"], commits > 0 {

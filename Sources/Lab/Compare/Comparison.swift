@@ -114,7 +114,7 @@ public struct CourseFacts: Codable, Sendable {
   public var idle = 0.0
   /// Subjects that were stopped (SIGSTOP) between their slices, because they cost something when idle.
   public var parked: [String] = []
-  /// What the verdict goes by where that was chosen (`--decide-by`), as `DecidingQuantity` writes it.
+  /// Deciding quantities that were chosen (`--decide-by`), as `DecidingQuantity` writes them.
   public var decidedBy: [String] = []
   /// CPUs on which another process ran all the time (`--neighbour`).
   public var neighbours: [Int] = []
@@ -193,6 +193,8 @@ public struct Measurement: Codable, Sendable {
   public var systemCalls: Int?
   public var turns: Int?
   public var completions: Int?
+  /// Bytes that the kernel copied between sockets and the proxy's buffers, both ways.
+  public var bytesCopied: Int?
   public var completionQueueOverflows: Int?
   /// Resident memory at the end of the stage.
   public var residentBytes: Int?

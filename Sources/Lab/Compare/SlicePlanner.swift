@@ -10,8 +10,8 @@ struct SliceNeed: Equatable {
   var subjects: [String]
   /// Its share of the time, beside the others'.
   var weight = 1.0
-  /// Whether it decides nothing, and gets a few batches only.
-  var isOfInterest = false
+  /// Whether nothing is decided there.
+  var isInformational = false
 
   fileprivate var key: String { stage + (hasPeers ? "\u{0}peers" : "") }
 }

@@ -81,8 +81,8 @@ public struct ComparisonAgainst: Sendable {
   public var hasRegression: Bool {
     !failures.isEmpty || changes.contains(where: \.isRegression)
   }
-  /// Whether throughput at the maximum, and p99 and CPU at the equal load, were compared for every
-  /// variant that works in both runs. Without that, no regression found is none looked for.
+  /// Whether every deciding quantity of the later run was compared for every variant that works in both.
+  /// Without that, no regression found is none looked for.
   public var isDecided: Bool { gaps.isEmpty }
 
   /// - Throws: `Refusal` when workload or machine differ.
@@ -236,8 +236,7 @@ public struct ComparisonAgainst: Sendable {
         + " \(Figure.percent(Self.driftBound)) are judged.")
   }
 
-  /// What decides a verdict and was not compared: throughput at the maximum, and latency and CPU at
-  /// the lowest rate of either run.
+  /// What decides a verdict and was not compared, at the maximum or at the lowest rate of either run.
   private mutating func findGaps(_ subject: String, _ paired: Runs) {
     let later = paired.now.comparison
     let shared: [(now: StageFacts, then: StageFacts)] = later.stages.compactMap { stage in
@@ -245,26 +244,22 @@ public struct ComparisonAgainst: Sendable {
         .flatMap { Self.isSameLoad(stage, $0) ? (stage, $0) : nil }
     }
     let maximum = later.stages.first { $0.kind == .maximum }?.name ?? "maximum"
-    var needs: [(quantity: Quantity, stages: [String], place: String)] = [
-      (.throughput, [maximum], maximum)
-    ]
     let (now, then) = (paired.now.decisiveStage, paired.then.decisiveStage)
     let hasRate = now?.kind == .rate || then?.kind == .rate
     let deciding = shared.filter {
       ($0.now.kind == .rate) == hasRate
         && ($0.now.name == now?.name || $0.then.name == then?.name)
     }
-    for quantity in [Quantity.p99, .cpuPerRequest, .machinePerRequest] {
-      needs.append(
-        (quantity, deciding.map(\.now.name), deciding.first?.now.name ?? now?.name ?? maximum))
-    }
-    for need in needs {
+    let chosen = later.course.decidedBy.compactMap { DecidingQuantity($0) }
+    for need in chosen.isEmpty ? DecidingQuantity.usual : chosen {
+      let isAtMaximum = need.kind == .maximum
+      let stages = isAtMaximum ? [maximum] : deciding.map(\.now.name)
       let isCompared = changes.contains {
-        $0.subject == subject && $0.quantity == need.quantity.rawValue
-          && need.stages.contains($0.stage)
+        $0.subject == subject && $0.quantity == need.quantity.rawValue && stages.contains($0.stage)
       }
       if !isCompared {
-        gaps.append(Gap(subject: subject, stage: need.place, quantity: need.quantity.rawValue))
+        let place = isAtMaximum ? maximum : deciding.first?.now.name ?? now?.name ?? maximum
+        gaps.append(Gap(subject: subject, stage: place, quantity: need.quantity.rawValue))
       }
     }
   }

@@ -74,8 +74,8 @@ public enum ComparisonText {
   /// What a request takes besides time; a subject that reports none of it has no line.
   private static func counts(_ stage: StageFacts, _ data: ReportData) -> String {
     var table = TextTable([
-      "per request", "calls", "wake-ups", "switches", "turns", "completions", "per turn",
-      "records/commit", "overflows",
+      "per request", "calls", "wake-ups", "switches", "turns", "events", "per turn",
+      "copied", "rec/commit", "overflows",
     ])
     var isEmpty = true
     for subject in data.comparison.subjects where subject.failure == nil {
@@ -85,7 +85,7 @@ public enum ComparisonText {
       let cells = [
         cell(.systemCallsPerRequest), cell(.wakeUpsPerRequest), cell(.switchesPerRequest),
         cell(.turnsPerRequest), cell(.completionsPerRequest), cell(.completionsPerTurn),
-        cell(.recordsPerCommit),
+        row.median(.copiedPerRequest).map(Figure.bytes) ?? "–", cell(.recordsPerCommit),
         subject.engine != "io_uring" || overflows.isEmpty ? "–" : "\(overflows.reduce(0, +))",
       ]
       guard cells.contains(where: { $0 != "–" }) else { continue }

@@ -82,7 +82,7 @@ enum Figure {
   static func value(_ value: Double, of quantity: Quantity) -> String {
     switch quantity {
     case .throughput: "\(rate(value))/s"
-    case .memory: bytes(value)
+    case .memory, .copiedPerRequest: bytes(value)
     case .systemCallsPerRequest, .turnsPerRequest, .completionsPerTurn, .switchesPerRequest,
       .recordsPerCommit, .wakeUpsPerRequest, .completionsPerRequest, .instructionsPerRequest:
       three(value)

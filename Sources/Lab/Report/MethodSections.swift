@@ -40,8 +40,7 @@ struct MethodSections {
         + " together, excludes equality, and the estimate lies outside ±2%. An interval inside ±2% is called"
         + " the same. Everything else is undecided; it is called likely if the 90% interval excludes"
         + " equality and the estimate lies outside ±2%.",
-      "What decides: p99 and CPU per request (process and whole machine) at the lowest equal load, and"
-        + " throughput at the maximum. A variant is recommended if it is better in at least one of these and"
+      "What decides: \(deciding). A variant is recommended if it is better in at least one of these and"
         + " worse in none.",
     ]
     if !proxy.isEmpty {
@@ -51,6 +50,14 @@ struct MethodSections {
     let items = sentences.map { "<li>\(HTML.escape($0))</li>" }.joined()
     return "<h2>Method</h2>\n<ul>\(items)</ul>\n<p>Command:</p>"
       + "<pre>\(HTML.escape(comparison.command.joined(separator: " ")))</pre>\n" + stages
+  }
+
+  private var deciding: String {
+    let chosen = comparison.course.decidedBy.compactMap { DecidingQuantity($0)?.words }
+    guard chosen.isEmpty else { return chosen.joined(separator: ", ") + " (--decide-by)" }
+    return
+      "p99 and CPU per request (process and whole machine) at the lowest equal load, and throughput at"
+      + " the maximum"
   }
 
   /// Who ran less often than the variants, and where.

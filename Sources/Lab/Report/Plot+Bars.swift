@@ -124,7 +124,7 @@ extension Plot {
   static func counts(_ data: ReportData) -> Plot? {
     let quantities: [Quantity] = [
       .systemCallsPerRequest, .turnsPerRequest, .completionsPerTurn, .switchesPerRequest,
-      .recordsPerCommit,
+      .copiedPerRequest, .recordsPerCommit,
     ]
     guard let stage = data.mainStages.first else { return nil }
     var groups: [BarChart.Group] = []
@@ -138,9 +138,10 @@ extension Plot {
           .init(
             name: subject.name,
             segments: [.init(value: value, style: "bar s\(series % Series.count)")],
-            text: Figure.three(value)))
+            text: Figure.value(value, of: quantity)))
         table.rows.append([
-          .init(subject.name), .init(quantity.label), .init(Figure.three(value), key: value),
+          .init(subject.name), .init(quantity.label),
+          .init(Figure.value(value, of: quantity), key: value),
         ])
       }
       if !group.bars.isEmpty { groups.append(group) }
@@ -154,8 +155,8 @@ extension Plot {
     return Plot(
       id: "counts", title: "System calls and turns",
       description:
-        "System calls, loop turns, completions per turn, context switches and audit records"
-        + " per commit.",
+        "System calls, loop turns, completions per turn, context switches, bytes copied and audit"
+        + " records per commit.",
       draw: chart.draw, table: table,
       note: "At \(ReportData.title(stage)). A subject without a bar does not report the figure."
         + " These figures do not count as better or worse.")

@@ -22,7 +22,7 @@ struct Candidate {
   let other: SubjectFacts
   let ratios: [Ratio]
   /// The ratios that the recommendation reads: throughput at the maximum; p99, CPU and machine time at
-  /// the lowest equal load.
+  /// the lowest equal load; or those of `CourseFacts.decidedBy`.
   let decisive: [Ratio]
   let secondary: [Ratio]
 

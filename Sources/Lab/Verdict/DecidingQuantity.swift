@@ -1,13 +1,13 @@
-// What the verdict goes by, where somebody chose it (`--decide-by`): a quantity at a stage. Fewer quantities share
-// one error, and a comparison ends when none of them is open.
+// Deciding quantities of a comparison's own choice (`--decide-by`), each at a stage. The fewer they are, the fewer
+// share one error, and slices end when none of them is undecided.
 
 /// A quantity at the maximum or at the lowest equal load, written `cpu_per_request@maximum`.
 public struct DecidingQuantity: Sendable, Equatable {
   let quantity: Quantity
   let kind: StageFacts.Kind
 
-  /// - Parameter text: a quantity's name, and where it is measured at both the stage: `@maximum` or `@equal`. A name
-  ///   by itself means the stage at which it decides by default.
+  /// - Parameter text: a quantity's name, followed by `@maximum` or `@equal`. Without a stage: the lowest equal load,
+  ///   or the maximum for a quantity that is judged only there.
   /// - Returns: nil if there is no such quantity, or if it is only shown and not judged there.
   public init?(_ text: some StringProtocol) {
     let parts = text.split(separator: "@", omittingEmptySubsequences: false)
@@ -36,6 +36,12 @@ public struct DecidingQuantity: Sendable, Equatable {
     }
   }
 
+  /// What decides unless something else is chosen.
+  static let usual = [
+    DecidingQuantity(.throughput, .maximum), DecidingQuantity(.p99, .rate),
+    DecidingQuantity(.cpuPerRequest, .rate), DecidingQuantity(.machinePerRequest, .rate),
+  ]
+
   /// What can be chosen.
   public static var all: [DecidingQuantity] {
     Quantity.allCases.flatMap { quantity in
@@ -47,7 +53,10 @@ public struct DecidingQuantity: Sendable, Equatable {
   /// As it is written.
   public var text: String { "\(quantity.rawValue)@\(kind == .maximum ? "maximum" : "equal")" }
 
-  /// In a sentence.
+  /// Whether it is the same quantity, at whatever stage: a sentence could not tell the two apart.
+  public func isSameQuantity(as other: DecidingQuantity) -> Bool { quantity == other.quantity }
+
+  /// As a sentence says it.
   var words: String {
     "\(quantity.label) at the \(kind == .maximum ? "maximum" : "lowest equal load")"
   }

@@ -1,7 +1,7 @@
 // The recommendation. Its rule, in the order in which it is applied:
 //
 // 1. Four quantities decide: p99 and CPU per request (of the process, and of the whole machine) at the
-//    lowest equal load, and throughput at the maximum.
+//    lowest equal load, and throughput at the maximum; or those that were chosen (`--decide-by`).
 // 2. A variant is recommended if at least one of them is better than the baseline's and none is
 //    worse. A change has to pay: a mixture is named as a trade, and the baseline stays.
 // 3. Of several winners, the one that gains most; but if a simpler one (with fewer options set) is not
@@ -82,7 +82,7 @@ struct Judge {
       (verdict.headline, verdict.recommended) = headline(main, baseline, sentences)
       verdict.grade = grade(main)
       verdict.reasons =
-        sentences.choice() + sentences.decisive(main) + sentences.stakes(main)
+        sentences.decisive(main) + sentences.stakes(main)
         + sentences.certain(main)
       verdict.reasons += sentences.costs(main)
       verdict.reasons += candidates.filter { $0.subject.name != main.subject.name }
@@ -91,6 +91,7 @@ struct Judge {
       verdict.headline =
         "Only \(baseline.name) was measured, against \(sentences.list(peers.map(\.other.name)))."
     }
+    verdict.reasons.insert(contentsOf: sentences.choice(), at: 0)
     verdict.reasons += peers.map(sentences.peer)
     verdict.reasons += sentences.failures() + sentences.targets() + sentences.limits()
     verdict.reasons += sentences.noise()
@@ -182,10 +183,14 @@ extension [Ratio] {
   /// something that the process's does not.
   var headlineOrder: [Ratio] {
     let order: [Quantity] = [.throughput, .p99, .cpuPerRequest, .machinePerRequest]
-    let sorted = order.compactMap { quantity in first { $0.quantity == quantity.rawValue } }
-    let hasProcess = sorted.contains { $0.quantity == Quantity.cpuPerRequest.rawValue }
-    return sorted.filter {
-      !(hasProcess && $0.quantity == Quantity.machinePerRequest.rawValue)
+    let sorted =
+      order.flatMap { quantity in filter { $0.quantity == quantity.rawValue } }
+      + filter { ratio in !order.contains { $0.rawValue == ratio.quantity } }
+    return sorted.filter { ratio in
+      ratio.quantity != Quantity.machinePerRequest.rawValue
+        || !sorted.contains {
+          $0.quantity == Quantity.cpuPerRequest.rawValue && $0.stage == ratio.stage
+        }
     }
   }
 }

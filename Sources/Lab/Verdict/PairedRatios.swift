@@ -4,7 +4,7 @@
 // An interval of 99% is wrong once in a hundred times, and a comparison has dozens. A difference is
 // therefore declared only if (1) the interval excludes "equal" even when it is widened for the number
 // of quantities of its family, (2) the estimate lies outside the equivalence bound. There are two
-// families per pair of subjects: the four decisive quantities, and the secondary ones.
+// families per pair of subjects: the decisive quantities, and the secondary ones.
 
 import Glibc
 
@@ -64,8 +64,10 @@ struct PairedRatios {
     let isFirst = stage.name == decisiveStage?.name
     let usual = quantity.weight(stage.kind, isFirstRate: isFirst)
     guard !chosen.isEmpty else { return usual }
-    let isChosen = chosen.contains { $0.quantity == quantity && $0.kind == stage.kind }
-    if isChosen && (isFirst || stage.kind == .maximum) { return .decisive }
+    let isChosen = chosen.contains {
+      $0.quantity == quantity && ($0.kind == .rate ? isFirst : stage.kind == .maximum)
+    }
+    if isChosen { return .decisive }
     return usual == .decisive ? .secondary : usual
   }
 

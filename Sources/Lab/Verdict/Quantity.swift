@@ -16,6 +16,7 @@ enum Quantity: String, CaseIterable {
   case switchesPerRequest = "context_switches_per_request"
   case wakeUpsPerRequest = "wake_ups_per_request"
   case completionsPerRequest = "completions_per_request"
+  case copiedPerRequest = "bytes_copied_per_request"
   case instructionsPerRequest = "instructions_per_request"
   case recordsPerCommit = "audit_records_per_commit"
 
@@ -50,6 +51,7 @@ enum Quantity: String, CaseIterable {
     case .switchesPerRequest: "context switches per request"
     case .wakeUpsPerRequest: "wake-ups per request"
     case .completionsPerRequest: "completions per request"
+    case .copiedPerRequest: "bytes copied per request"
     case .instructionsPerRequest: "instructions per request"
     case .recordsPerCommit: "audit records per commit"
     }
@@ -101,6 +103,7 @@ enum Quantity: String, CaseIterable {
     case .switchesPerRequest: return perRequest(m.contextSwitches)
     case .wakeUpsPerRequest: return perRequest(m.wakeUps)
     case .completionsPerRequest: return perRequest(m.completions)
+    case .copiedPerRequest: return perRequest(m.bytesCopied)
     case .instructionsPerRequest: return perRequest(m.instructions)
     case .completionsPerTurn:
       guard let completions = m.completions, let turns = m.turns, turns > 0 else { return nil }

@@ -7,7 +7,7 @@ extension Sentences {
   private static let counts: [(quantity: Quantity, noun: String)] = [
     (.systemCallsPerRequest, "system calls"), (.wakeUpsPerRequest, "wake-ups"),
     (.switchesPerRequest, "context switches"), (.completionsPerRequest, "completions"),
-    (.instructionsPerRequest, "instructions"),
+    (.instructionsPerRequest, "instructions"), (.copiedPerRequest, "bytes copied"),
   ]
 
   private func row(_ subject: SubjectFacts) -> Row? {
@@ -57,13 +57,15 @@ extension Sentences {
       + " against \(candidate.other.name)."
   }
 
-  /// What the verdict goes by, where that was chosen.
+  /// What decides, where it was chosen.
   func choice() -> [String] {
     let chosen = comparison.course.decidedBy.compactMap { DecidingQuantity($0) }
     guard !chosen.isEmpty else { return [] }
+    let isUnequal = isSliced && !comparison.stages.allSatisfy(judge.paired.decides)
     return [
-      "The verdict goes by \(list(chosen.map(\.words))) alone, as was asked (--decide-by); everything"
-        + " else is for information, and had less time."
+      "Deciding quantities (--decide-by): \(list(chosen.map(\.words))). Other quantities are reported as"
+        + " gains and costs."
+        + (isUnequal ? " Stages without a deciding quantity had fewer slices." : "")
     ]
   }
 

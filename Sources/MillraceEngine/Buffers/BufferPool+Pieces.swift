@@ -24,7 +24,8 @@ extension BufferPool {
   /// Marks bytes from `offset` on as named by a completion.
   /// - Parameter done: the kernel will not fill this buffer any further.
   /// - Returns: what the completion says to redeem them, but for the offset.
-  func reportPiece(_ index: UInt32, at offset: Int, done: Bool) -> UInt32 {
+  func reportPiece(_ index: UInt32, at offset: Int, _ bytes: Int, done: Bool) -> UInt32 {
+    state.pointee.received &+= bytes
     let owner = state.pointee.owners + Int(index)
     if !owner.pointee.kernelHolds && offset == 0 {
       // A new use of the buffer: completions of the one before are not redeemed any more.

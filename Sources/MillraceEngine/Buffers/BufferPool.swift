@@ -46,6 +46,8 @@ struct PoolState {
   var coldBytesHighest: Int
   /// How often a lease was asked for and none was free.
   var refusals: Int
+  /// Bytes that were received into buffers, in all.
+  var received: Int
   /// Something may still write into the slab when its pool ends, so it stays mapped.
   var abandoned: Bool
   /// One bit per byte: a piece that begins there is reported and not redeemed. nil where buffers
@@ -83,7 +85,7 @@ struct BufferPool: ~Copyable {
       to: PoolState(
         base: base, owners: owners, free: free, freeCount: count, bufferSize: bufferSize,
         count: count, watermark: watermark, leased: 0, coldBytes: 0, coldBytesHighest: 0,
-        refusals: 0, abandoned: false, pieces: nil))
+        refusals: 0, received: 0, abandoned: false, pieces: nil))
   }
 
   /// Frees the slab. A slice that is still alive would dangle, so a pool with leases out is left
@@ -125,10 +127,11 @@ struct BufferPool: ~Copyable {
     state.pointee.freeCount += 1
   }
 
-  /// Marks a filled buffer as named by a completion, and leased from now on.
+  /// Marks a buffer with so many received bytes as named by a completion, and leased from now on.
   /// - Returns: what the completion says to redeem it.
   @inline(__always)
-  func report(_ index: UInt32) -> UInt32 {
+  func report(_ index: UInt32, _ bytes: Int) -> UInt32 {
+    state.pointee.received &+= bytes
     let owner = state.pointee.owners + Int(index)
     let generation = (owner.pointee.generation &+ 1) & 0xFFFF
     owner.pointee.generation = generation

@@ -29,7 +29,7 @@ struct FrameState {
   var mode: FrameMode
   /// Notifications of the kernel that are still to come.
   var notices: Int16
-  /// One of them said that bytes were copied.
+  /// Of a zero-copy send: its bytes were copied, by the engine or as a notification said.
   var wasCopied: Bool
   /// A send that was cancelled ends at its next word from the kernel.
   var cancelled: Bool
@@ -50,6 +50,8 @@ struct FrameSlabState {
   var freeCount: Int
   var capacity: Int
   var refusals: Int
+  /// Bytes of frames that the kernel copied out of them, in all.
+  var copied: Int
   /// The kernel may still read from the slab when it ends, so it stays mapped.
   var abandoned: Bool
   var ledger: UnsafeMutablePointer<PoolState>
@@ -287,6 +289,9 @@ public struct SendFrame: ~Copyable {
     if state.pointee.mode == .datagram { DatagramLayout.clear(cell) }
     state.pointee.cancelled = false
     let slab = state.pointee.slab
+    if state.pointee.mode != .zeroCopy || state.pointee.wasCopied {
+      slab.pointee.copied &+= state.pointee.sent
+    }
     slab.pointee.free[slab.pointee.freeCount] = state.pointee.index
     slab.pointee.freeCount += 1
   }
@@ -317,7 +322,7 @@ struct FrameSlab: ~Copyable {
     state.initialize(
       to: FrameSlabState(
         base: base, free: free, freeCount: capacity, capacity: capacity, refusals: 0,
-        abandoned: false, ledger: ledger))
+        copied: 0, abandoned: false, ledger: ledger))
   }
 
   deinit {

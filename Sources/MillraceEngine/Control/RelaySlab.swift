@@ -192,13 +192,13 @@ struct RelaySlab: ~Copyable {
   }
 
   /// Moves what can be moved without waiting.
-  /// - Parameter calls: counts the system calls.
-  func run(_ index: UInt32, calls: inout Int) -> RelayOutcome {
+  /// - Parameter counters: gets the system calls and the bytes copied.
+  func run(_ index: UInt32, _ counters: inout EngineCounters) -> RelayOutcome {
     let relay = relays + Int(index)
-    guard socketsBlock && relay.pointee.bySplice else { return move(relay, &calls) }
-    calls += 4
+    guard socketsBlock && relay.pointee.bySplice else { return move(relay, &counters) }
+    counters.systemCalls += 4
     setFlags(relay, adding: O_NONBLOCK)
-    let outcome = move(relay, &calls)
+    let outcome = move(relay, &counters)
     setFlags(relay, adding: 0)
     return outcome
   }
@@ -211,7 +211,7 @@ struct RelaySlab: ~Copyable {
   }
 
   private func move(
-    _ relay: UnsafeMutablePointer<Relay>, _ calls: inout Int
+    _ relay: UnsafeMutablePointer<Relay>, _ counters: inout EngineCounters
   ) -> RelayOutcome {
     var budget = Self.turnBytes
     while true {
@@ -219,7 +219,7 @@ struct RelaySlab: ~Copyable {
         if relay.pointee.toRead == 0 || relay.pointee.sourceEnded { return .ended(0) }
         if relay.pointee.finishing { return .ended(-ECANCELED) }
         if budget <= 0 { return .waits(.turn) }
-        calls += 1
+        counters.systemCalls += 1
         let got = relay.pointee.bySplice ? spliceIn(relay) : copyIn(relay)
         if got == -EAGAIN { return .waits(.source) }
         if got == -EINTR { continue }
@@ -228,16 +228,18 @@ struct RelaySlab: ~Copyable {
           relay.pointee.sourceEnded = true
           continue
         }
+        if !relay.pointee.bySplice { counters.bytesCopied += got }
         relay.pointee.held = got
         relay.pointee.offset = 0
         if relay.pointee.toRead != .max { relay.pointee.toRead -= got }
         budget -= got
       }
-      calls += 1
+      counters.systemCalls += 1
       let put = relay.pointee.bySplice ? spliceOut(relay) : copyOut(relay)
       if put == -EAGAIN { return .waits(.sink) }
       if put == -EINTR { continue }
       if put < 0 { return .sinkFailed(Int32(put)) }
+      if !relay.pointee.bySplice { counters.bytesCopied += put }
       relay.pointee.held -= put
       relay.pointee.offset += put
       relay.pointee.unreported += put

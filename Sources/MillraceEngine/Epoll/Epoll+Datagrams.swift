@@ -67,7 +67,7 @@ extension Epoll {
     let length = batch.describe(position, at: large.address(of: index))
     var report = Completion(
       token: record.pointee.receiveToken, result: Int32(length), more: true,
-      buffer: large.report(index))
+      buffer: large.report(index, length))
     report.flags |= Completion.largeFlag | Completion.datagramFlag
     queue.append(report)
   }
@@ -134,6 +134,7 @@ extension Epoll {
 
   private mutating func endDatagram(_ cell: UnsafeMutableRawPointer, _ result: Int32) {
     let state = cell.assumingMemoryBound(to: FrameState.self)
+    state.pointee.sent = Int(max(0, result))
     statistics.operationsInFlight -= 1
     queue.append(Completion(token: state.pointee.token, result: result))
     SendFrame.recycle(cell)

@@ -95,7 +95,7 @@ extension Epoll {
       queue.append(
         Completion(
           token: record.pointee.receiveToken, result: Int32(got), more: true,
-          buffer: small.report(index)))
+          buffer: small.report(index, got)))
       // A short read has emptied the socket: the next edge will tell, epoll(7). Not after a
       // hang-up, whose edge has come already.
       if got < size && !record.pointee.state.contains(.hangup) {
@@ -124,7 +124,7 @@ extension Epoll {
     record.pointee.state.subtract([.receiving, .receiveChained])
     statistics.operationsInFlight -= 1
     var report = Completion(
-      token: record.pointee.receiveToken, result: Int32(got), buffer: large.report(index))
+      token: record.pointee.receiveToken, result: Int32(got), buffer: large.report(index, got))
     report.flags = Completion.largeFlag
     queue.append(report)
     if wasChained { receiveStepEnded(record, succeeded: true) }

@@ -193,7 +193,7 @@ extension Epoll {
   mutating func continueRelay(_ record: UnsafeMutablePointer<SocketRecord>) {
     let index = UInt32(record.pointee.receiveToken.rawValue)
     let relay = relays.relays + Int(index)
-    switch relays.run(index, calls: &statistics.systemCalls) {
+    switch relays.run(index, &statistics) {
     case .ended(let result): endRelay(index, result)
     case .sinkFailed(let result): endRelay(index, result, atSink: true)
     case .waits(let side):

@@ -27,6 +27,7 @@ extension Epoll {
     frame.state.pointee.token = token
     frame.state.pointee.descriptor = socket.rawValue
     frame.state.pointee.mode = .zeroCopy
+    frame.state.pointee.wasCopied = true
     submit(frame.surrender(), socket)
   }
 

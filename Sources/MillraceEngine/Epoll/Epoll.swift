@@ -232,6 +232,8 @@ public struct Epoll: Engine, ChainRunner, ~Copyable {
     counters.coldBytesHighest =
       small.state.pointee.coldBytesHighest + large.state.pointee.coldBytesHighest
     counters.framesInUse = frames.inUse
+    counters.bytesCopied +=
+      small.state.pointee.received + large.state.pointee.received + frames.state.pointee.copied
     counters.frameRefusals = frames.state.pointee.refusals
     counters.operationsRefused = control.refusals + relays.refusals
     counters.slotRefusals = direct.refusals

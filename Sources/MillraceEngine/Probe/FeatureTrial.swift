@@ -161,8 +161,8 @@ struct TrialFinding: BitwiseCopyable {
     }
   }
 
-  /// True where a process that was not run for a while would give the same.
-  var isOfTime: Bool {
+  /// True where a process that was not scheduled for a while would give the same.
+  var timedOut: Bool {
     switch state {
     case .hung: true
     case .givenUp: failure.code == 0

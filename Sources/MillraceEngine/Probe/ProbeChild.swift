@@ -18,8 +18,8 @@ enum ProbeChild {
   ) -> (ProbeOutcome, Ending) {
     var options = options
     var (outcome, ending) = once(options)
-    // A process that is not run for a while looks like a kernel that does not answer.
-    if outcome.isOfTime(ending) { (outcome, ending) = once(options) }
+    // A process that is not scheduled for a while looks like a kernel that does not answer.
+    if outcome.hasTimedOut(ending) { (outcome, ending) = once(options) }
     // An operation that kills, hangs or misbehaves and that the engine can do without must not
     // cost the engine: try once more without it.
     let blamed = outcome.blamedFeatures(ending)

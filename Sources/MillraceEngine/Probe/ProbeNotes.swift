@@ -16,7 +16,9 @@ final class ProbeNotes {
 
   func startRung(_ flags: UInt32) {
     keepFurthest()
+    let timedOut = outcome.timedOut
     outcome = ProbeOutcome()
+    outcome.timedOut = timedOut
     outcome.setupFlags = flags
     begin(.setup)
   }
@@ -28,6 +30,7 @@ final class ProbeNotes {
 
   func end(_ step: ProbeStep, _ result: Int32) {
     outcome[step] = result
+    if result == -ETIME { outcome.timedOut = true }
     tell()
   }
 
@@ -37,7 +40,9 @@ final class ProbeNotes {
       outcome.step = ProbeStep.finished.rawValue
     } else {
       keepFurthest()
+      let timedOut = outcome.timedOut
       if let furthest { outcome = furthest }
+      outcome.timedOut = timedOut
     }
     tell()
   }

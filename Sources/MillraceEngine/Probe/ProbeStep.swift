@@ -89,6 +89,8 @@ struct ProbeOutcome: BitwiseCopyable {
   var given: UInt64 = 0
   var givenStep: UInt8 = 0
   var givenResult: Int32 = 0
+  /// A step of this rung, or of one before it, ended with ETIME.
+  var timedOut = false
   /// By step: 0, a negated errno, `notTried` or `wrong`.
   var results:
     (
@@ -126,11 +128,11 @@ struct ProbeOutcome: BitwiseCopyable {
   /// True when everything that the engine needs was tried and worked.
   var isUsable: Bool { firstFailure == nil && self[.connect] != Self.notTried }
 
-  /// True where a child that was not run for a while would give the same.
-  func isOfTime(_ ending: ProbeChild.Ending) -> Bool {
+  /// True where a child that was not scheduled for a while would give the same.
+  func hasTimedOut(_ ending: ProbeChild.Ending) -> Bool {
     switch ending {
     case .hung: true
-    case .exited: firstFailure.map { self[$0] } == -ETIME
+    case .exited: timedOut
     case .signalled, .notStarted: false
     }
   }

@@ -29,10 +29,10 @@ struct TrialFault {
     /// The process dies of this signal.
     case death(Int32)
     case silence
-    /// Only when the trials are made for the first time.
+    /// In the first pass over the trials only.
     case silenceOnce
 
-    var isOfOnePass: Bool {
+    var isOfFirstPass: Bool {
       if case .silenceOnce = self { true } else { false }
     }
   }

@@ -16,25 +16,30 @@ enum TrialChild {
   ) -> [TrialFinding] {
     var findings = trials.map { TrialFinding($0) }
     pass(over: Array(trials.indices), &findings, settings, wanted)
-    // A process that is not run for a while, under a quota or on a crowded machine, looks like a kernel
-    // that does not answer. That happens rarely, and twice in a row more rarely.
-    let late = late(among: findings)
-    guard !late.isEmpty else { return findings }
-    for i in late { findings[i] = TrialFinding(trials[i]) }
+    // A process that is not scheduled for a while, under a quota or on a crowded machine, looks like a
+    // kernel that does not answer. Twice in a row is rare.
+    let again = timedOut(trials, findings)
+    guard !again.isEmpty else { return findings }
+    for i in again { findings[i] = TrialFinding(trials[i]) }
     var settings = settings
-    if settings.fault?.kind.isOfOnePass == true { settings.fault = nil }
-    pass(over: late, &findings, settings, wanted)
+    if settings.fault?.kind.isOfFirstPass == true { settings.fault = nil }
+    pass(over: again, &findings, settings, wanted)
     return findings
   }
 
-  /// Those that failed for want of time, and those that were not tried because of them.
-  private static func late(among findings: [TrialFinding]) -> [Int] {
-    var late: [Int] = []
+  /// The trials that timed out, those that were not tried because of them, and those that were made on
+  /// other rings than they would have been.
+  private static func timedOut(_ trials: [FeatureTrial], _ findings: [TrialFinding]) -> [Int] {
+    var found: [Int] = []
+    var hasOtherRings = false
     for (i, finding) in findings.enumerated() {
       let needs = finding.state == .pointless ? findings.firstIndex(where: finding.needs) : nil
-      if finding.isOfTime || needs.map(late.contains) == true { late.append(i) }
+      let isOnOtherRing = hasOtherRings && trials[i].engine == .uring
+      guard finding.timedOut || isOnOtherRing || needs.map(found.contains) == true else { continue }
+      found.append(i)
+      if trials[i] == .deferTaskrun || trials[i] == .noSQArray { hasOtherRings = true }
     }
-    return late
+    return found
   }
 
   /// Tries some of them in one child, and where that ends early in another.

@@ -89,7 +89,8 @@ extension Simulated {
       .datagramReceive, handle.receiveToken.rawValue, Int64(count),
       world.trace.sum(UnsafeRawBufferPointer(start: target, count: count)))
     var completion = Completion(
-      token: handle.receiveToken, result: Int32(count), more: true, buffer: large.report(index))
+      token: handle.receiveToken, result: Int32(count), more: true,
+      buffer: large.report(index, count))
     completion.flags |= Completion.datagramFlag | Completion.largeFlag
     queue.append(completion)
   }
@@ -125,7 +126,9 @@ extension Simulated {
   }
 
   mutating func datagramSent(_ cell: UnsafeMutableRawPointer, _ result: Int32) {
-    let token = cell.assumingMemoryBound(to: FrameState.self).pointee.token
+    let state = cell.assumingMemoryBound(to: FrameState.self)
+    let token = state.pointee.token
+    state.pointee.sent = Int(max(0, result))
     SendFrame.recycle(cell)
     ended(token, result)
   }

@@ -92,7 +92,7 @@ extension Simulated {
       world.trace.sum(UnsafeRawBufferPointer(rebasing: room[..<count])))
     var report = Completion(
       token: handle.receiveToken, result: Int32(count), more: !isLarge,
-      buffer: isLarge ? large.report(index) : small.report(index))
+      buffer: isLarge ? large.report(index, count) : small.report(index, count))
     var chain: SimulatedChain?
     if isLarge {
       chain = handle.receiveChain

@@ -109,6 +109,7 @@ extension Simulated {
           if from.errorTaken { return endRelay(relay, -ECONNRESET) }
           relay.inputHasEnded = true
         }
+        if relay.copies && got > 0 { statistics.bytesCopied += got }
         goesOn = got > 0
       }
       if !relay.between.isEmpty {
@@ -118,6 +119,7 @@ extension Simulated {
           return endRelay(relay, Int32(put), atSink: true)
         }
         if put > 0 {
+          if relay.copies { statistics.bytesCopied += put }
           relay.moved += put
           relay.written += put
         }

@@ -34,6 +34,7 @@ extension Simulated {
     handle.sendCell = cell
     handle.urgency = urgency
     handle.isZeroCopy = isZeroCopy
+    if isZeroCopy { cell.assumingMemoryBound(to: FrameState.self).pointee.mode = .zeroCopy }
     handle.sendChain = beginning
     statistics.operationsInFlight += 1
     if world.dice.chance(world.conditions.deferredSends) {
@@ -189,6 +190,7 @@ extension Simulated {
       end.remote.isUnix || !options.features.contains(.zeroCopySend)
       || state.pointee.total < options.zeroCopyThreshold
       || world.dice.chance(world.conditions.copiedZeroCopies)
+    state.pointee.wasCopied = isCopied
     handle.heldFrames.append(
       SimulatedHeldFrame(cell: cell, position: isCopied ? 0 : end.taken, isCopied: isCopied))
     inbox.mark(state.pointee.descriptor)

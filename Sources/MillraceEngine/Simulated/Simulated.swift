@@ -209,6 +209,8 @@ public struct Simulated: Engine, ~Copyable {
     counters.coldBytesHighest =
       small.state.pointee.coldBytesHighest + large.state.pointee.coldBytesHighest
     counters.framesInUse = frames.inUse
+    counters.bytesCopied +=
+      small.state.pointee.received + large.state.pointee.received + frames.state.pointee.copied
     counters.frameRefusals = frames.state.pointee.refusals
     counters.registeredBuffersInUse = registered.inUse
     counters.directDescriptorsInUse = slots.inUse

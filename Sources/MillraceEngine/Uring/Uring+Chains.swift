@@ -131,7 +131,7 @@ extension Uring {
     }
     if result > 0 && buffer != Completion.noBuffer {
       chainedReceives -= 1
-      return endControl(index, result, buffer: large.report(buffer))
+      return endControl(index, result, buffer: large.report(buffer, Int(result)))
     }
     if buffer != Completion.noBuffer { large.putBack(buffer) }
     if result == -EINTR || result == -EAGAIN {

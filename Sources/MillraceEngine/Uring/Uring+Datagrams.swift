@@ -86,7 +86,7 @@ extension Uring {
   ) {
     var report = Completion(
       token: record.pointee.receiveToken, result: Int32(count), more: true,
-      buffer: large.report(buffer))
+      buffer: large.report(buffer, count))
     report.flags |= Completion.largeFlag | Completion.datagramFlag
     queue.append(report)
   }
@@ -188,6 +188,7 @@ extension Uring {
     }
     let ending = result == -EINTR || result == -EAGAIN ? -ECANCELED : result
     delist(cell, sockets[state.pointee.descriptor])
+    state.pointee.sent = Int(max(0, ending))
     statistics.operationsInFlight -= 1
     queue.append(Completion(token: state.pointee.token, result: ending))
     SendFrame.recycle(cell)

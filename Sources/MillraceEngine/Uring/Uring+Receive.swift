@@ -102,14 +102,14 @@ extension Uring {
       queue.append(
         Completion(
           token: record.pointee.receiveToken, result: completion.res, more: true,
-          buffer: small.report(buffer)))
+          buffer: small.report(buffer, Int(completion.res))))
       if more { suspect(descriptor, record) } else { rearmStream(descriptor, record) }
     } else {
       record.pointee.state.subtract([.receiving, .stoppingReceive])
       statistics.operationsInFlight -= 1
       var report = Completion(
         token: record.pointee.receiveToken, result: completion.res,
-        buffer: large.report(buffer))
+        buffer: large.report(buffer, Int(completion.res)))
       report.flags = Completion.largeFlag
       queue.append(report)
     }

@@ -37,7 +37,7 @@ extension Uring {
     let offset = smallRing.advance(index, by: count, done: done)
     var report = Completion(
       token: record.pointee.receiveToken, result: Int32(count), more: true,
-      buffer: small.reportPiece(index, at: offset, done: done))
+      buffer: small.reportPiece(index, at: offset, count, done: done))
     report.flags |= Completion.pieceFlag | UInt32(offset) << Completion.pieceShift
     queue.append(report)
   }
@@ -56,7 +56,7 @@ extension Uring {
       queue.append(
         Completion(
           token: record.pointee.receiveToken, result: Int32(here), more: true,
-          buffer: small.report(index)))
+          buffer: small.report(index, here)))
       left -= here
       if left == 0 { return }
       index = next

@@ -211,7 +211,7 @@ extension Uring {
     if result < 0 && !relay.pointee.finishing {
       return endRelay(index, result, atSink: relay.pointee.waiting == .sink)
     }
-    switch relays.run(index, calls: &statistics.systemCalls) {
+    switch relays.run(index, &statistics) {
     case .ended(let result): endRelay(index, result)
     case .sinkFailed(let result): endRelay(index, result, atSink: true)
     case .waits(let side):

@@ -127,6 +127,7 @@ extension Uring {
       quiet[i] = nil
       let state = cell.assumingMemoryBound(to: FrameState.self)
       state.pointee.quietIndex = -1
+      state.pointee.sent = state.pointee.total
       sockets[state.pointee.descriptor].pointee.sendCell = nil
       statistics.operationsInFlight -= 1
       queue.prepend(

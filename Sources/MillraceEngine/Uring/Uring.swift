@@ -265,6 +265,8 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
     counters.coldBytesHighest =
       small.state.pointee.coldBytesHighest + large.state.pointee.coldBytesHighest
     counters.framesInUse = frames.inUse
+    counters.bytesCopied +=
+      small.state.pointee.received + large.state.pointee.received + frames.state.pointee.copied
     counters.frameRefusals = frames.state.pointee.refusals
     counters.correspondents = correspondents.count
     counters.correspondentsReplaced = correspondents.replacements

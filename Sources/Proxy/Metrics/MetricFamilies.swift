@@ -134,9 +134,9 @@ enum WorkerMetric: Int, CaseIterable {
 /// writes them all at once.
 enum PublishedMetric: Int, CaseIterable {
   case connections, exchanges, upstreamConnections, upstreamIdle, leases, frames, operations, timers
-  case coldBytes, records, queues, plans, heldResponses, turns, systemCalls, completions,
-    receivesStarved
-  case sendsShort, framesEvacuated, submissionQueueFull, completionQueueOverflows, auditRecords
+  case coldBytes, records, queues, plans, heldResponses, turns, systemCalls, completions
+  case bytesCopied, receivesStarved, sendsShort, framesEvacuated, submissionQueueFull
+  case completionQueueOverflows, auditRecords
   case auditCommits, tunnelsOpen, accessLogLines, accessLogDropped, traces,
     tracesDropped
   /// Beside the others, so that they can be set against it.
@@ -170,6 +170,10 @@ enum PublishedMetric: Int, CaseIterable {
     case .systemCalls: .init("system_calls", "calls", "System calls on the data path.")
     case .completions:
       .init("completions", "completions", "Completions (io_uring) or readiness events (epoll).")
+    case .bytesCopied:
+      .init(
+        "bytes_copied", "bytes",
+        "Bytes copied between sockets and buffers, both ways, excluding splice(2) and zero copy.")
     case .receivesStarved:
       .init("receives_starved", "receives", "Receives delayed because no buffer was free.")
     case .sendsShort: .init("sends_short", "sends", "Sends that needed more than one attempt.")

@@ -72,6 +72,7 @@ extension Worker where E: ~Copyable {
     counters[.turns] = e.turns
     counters[.systemCalls] = e.systemCalls
     counters[.completions] = e.completions
+    counters[.bytesCopied] = e.bytesCopied
     counters[.receivesStarved] = e.receivesStarved
     counters[.sendsShort] = e.sendsShort
     counters[.framesEvacuated] = e.framesEvacuated

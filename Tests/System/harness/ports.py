@@ -56,7 +56,7 @@ def free_port():
 
 def unused_outgoing(count):
     """The first of `count` ports in a row, in the kernel's range for outgoing connections, that no socket
-    has. connect(2) takes no port that a listener holds, if only for connections of its in TIME-WAIT."""
+    has. connect(2) takes no port that a listener holds, if only for its connections in TIME-WAIT."""
     for first in range(_outgoing.start + len(_outgoing) // 4, _outgoing.stop - count, count):
         with contextlib.ExitStack() as probes:
             try:
