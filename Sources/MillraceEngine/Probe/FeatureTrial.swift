@@ -166,7 +166,7 @@ struct TrialFinding: BitwiseCopyable {
     switch state {
     case .hung: true
     case .givenUp: failure.code == 0
-    case .failed: nanoseconds >= TrialBench.patienceNanoseconds
+    case .failed: nanoseconds >= TrialBench.timeoutNanoseconds
     case .notTried, .begun, .passed, .killed, .pointless: false
     }
   }

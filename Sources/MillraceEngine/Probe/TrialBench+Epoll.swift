@@ -11,12 +11,12 @@ extension TrialBench {
     let start = SystemClock.monotonicNanoseconds()
     try poll.expectEvents(0, self, Self.shortWaitNanoseconds)
     let waited = SystemClock.monotonicNanoseconds() - start
-    guard waited >= Self.shortWaitNanoseconds, waited < Self.patienceNanoseconds else {
+    guard waited >= Self.shortWaitNanoseconds, waited < Self.timeoutNanoseconds else {
       throw TrialFailure(
         code: ProbeOutcome.wrong, place: .time, got: waited, wanted: Self.shortWaitNanoseconds)
     }
     poll.raise()
-    try poll.expectEvents(1, self, Self.patienceNanoseconds)
+    try poll.expectEvents(1, self, Self.timeoutNanoseconds)
   }
 
   /// As on a ring, the device's part cannot be tried on the loopback interface.

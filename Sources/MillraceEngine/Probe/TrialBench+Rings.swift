@@ -66,12 +66,12 @@ extension TrialBench {
     _ = try ring.entry(CLINUX_OP_NOP)
     let start = SystemClock.monotonicNanoseconds()
     let code = ring.ring.enter(
-      wait: 2, timeoutNanoseconds: Self.patienceNanoseconds,
+      wait: 2, timeoutNanoseconds: Self.timeoutNanoseconds,
       minWait: UInt32(Self.shortWaitNanoseconds / 1000))
     let waited = SystemClock.monotonicNanoseconds() - start
     try expect(.submission, code, is: 1)
     try ring.expectNext(.firstResult, is: 0)
-    guard waited >= Self.shortWaitNanoseconds, waited < Self.patienceNanoseconds else {
+    guard waited >= Self.shortWaitNanoseconds, waited < Self.timeoutNanoseconds else {
       throw TrialFailure(
         code: ProbeOutcome.wrong, place: .time, got: waited, wanted: Self.shortWaitNanoseconds)
     }
@@ -129,7 +129,7 @@ extension TrialBench {
       try expect(place, completion.res, is: 0)
       if place == .secondResult { return }
       // It must fall asleep, and the second no-operation wake it.
-      let limit = SystemClock.monotonicNanoseconds() + Self.patienceNanoseconds
+      let limit = SystemClock.monotonicNanoseconds() + Self.timeoutNanoseconds
       while !ring.ring.threadSleeps {
         if SystemClock.monotonicNanoseconds() > limit {
           throw TrialFailure(code: -ETIME, place: .time)

@@ -47,7 +47,7 @@ struct TrialBench {
   let lies: Bool
   static let memoryBytes = 65_536
   /// How long one completion may take: far more than any needs on a busy machine.
-  static let patienceNanoseconds: Int64 = 200_000_000
+  static let timeoutNanoseconds: Int64 = 200_000_000
   /// Long enough to be told from no wait at all, short enough for every start of the proxy.
   static let shortWaitNanoseconds: Int64 = 200_000
 
@@ -166,8 +166,8 @@ struct TrialRing: ~Copyable {
   /// Submits what there is and waits for a completion.
   mutating func next(_ place: TrialPlace, extra: UInt32 = 0) throws(TrialFailure) -> clinux_cqe {
     if ring.ready == 0 || ring.pending > 0 {
-      let end = SystemClock.monotonicNanoseconds() + TrialBench.patienceNanoseconds
-      var (code, left): (Int32, Int64) = (0, TrialBench.patienceNanoseconds)
+      let end = SystemClock.monotonicNanoseconds() + TrialBench.timeoutNanoseconds
+      var (code, left): (Int32, Int64) = (0, TrialBench.timeoutNanoseconds)
       repeat {
         code = ring.enter(wait: 1, timeoutNanoseconds: left, extra: extra)
         left = end - SystemClock.monotonicNanoseconds()
@@ -258,7 +258,7 @@ struct TrialPair: ~Copyable {
 
   /// A receive of the far end must not wait for ever for what the kernel under trial does not send.
   private static func limitWaits(_ socket: Int32) {
-    var limit = timeval(tv_sec: 0, tv_usec: Int(TrialBench.patienceNanoseconds / 1000))
+    var limit = timeval(tv_sec: 0, tv_usec: Int(TrialBench.timeoutNanoseconds / 1000))
     setsockopt(
       socket, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
   }
