@@ -8,6 +8,7 @@ The last line, `system tests: ran=… passed=… failed=… skipped=… seconds=
 scripts/test reads. The exit code is 0 only if at least one test ran and none failed.
 """
 
+import atexit
 import json
 import os
 import pathlib
@@ -192,6 +193,8 @@ def run_beside(groups, numbers, part):
         traceback.print_exc()
     finally:
         sys.stdout.flush()
+        # Folders that were to go with the process: os._exit alone leaves them behind.
+        atexit._run_exitfuncs()
         os._exit(status)
 
 

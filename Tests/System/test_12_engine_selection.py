@@ -5,6 +5,7 @@ proxy starts, as a container's profile would do it.
 """
 
 import subprocess
+import tempfile
 import unittest
 from pathlib import Path
 
@@ -12,19 +13,19 @@ from harness import ports, settings, wire
 from harness.case import SystemCase, on_both_engines
 from harness.proxy import Proxy, is_listening, run_to_end
 
-_program = None
+_folder = None
 
 
-def seccomp_deny(folder):
-    """The wrapper, compiled once per run."""
-    global _program
-    if _program is None:
-        target = settings.REPOSITORY / ".build/test-tools/seccomp-deny"
-        target.parent.mkdir(parents=True, exist_ok=True)
+def seccomp_deny():
+    """The wrapper, compiled once per lane and in a folder of that lane: a program that another lane is just
+    linking cannot be run (ETXTBSY).
+    """
+    global _folder
+    if _folder is None:
+        _folder = tempfile.TemporaryDirectory(prefix="millrace-seccomp-")
         source = settings.SYSTEM_TESTS / "seccomp-deny.c"
-        subprocess.run(["cc", "-O1", "-Wall", "-o", target, source], check=True)
-        _program = str(target)
-    return _program
+        subprocess.run(["cc", "-O1", "-Wall", "-o", f"{_folder.name}/seccomp-deny", source], check=True)
+    return f"{_folder.name}/seccomp-deny"
 
 
 class Refused(SystemCase):
@@ -34,7 +35,7 @@ class Refused(SystemCase):
         origin = self.start_origin()
         config = self.settings_for(origin.port)
         config["engine"] = engine
-        return self.start_proxy(config, wrapper=[seccomp_deny(self.folder), mode])
+        return self.start_proxy(config, wrapper=[seccomp_deny(), mode])
 
     def check_refused(self, mode, cause):
         proxy = self.start_refused(mode)
@@ -64,7 +65,7 @@ class Refused(SystemCase):
         config = self.settings_for(ports.free_port())
         config["engine"] = "io_uring"
         port = int(config["listeners"][0]["address"].rpartition(":")[2])
-        proxy = Proxy(self.folder, config, wrapper=[seccomp_deny(self.folder), mode])
+        proxy = Proxy(self.folder, config, wrapper=[seccomp_deny(), mode])
         self.addCleanup(proxy.kill)
         proxy.spawn()
         self.assertGreater(proxy.wait(), 0, "an engine asked for by name must not be swapped")
@@ -129,7 +130,7 @@ class Examined(SystemCase):
     ).split()
 
     def examine(self, mode=None):
-        wrapper = [seccomp_deny(self.folder), mode] if mode else settings.WRAPPER
+        wrapper = [seccomp_deny(), mode] if mode else settings.WRAPPER
         code, out, _ = run_to_end(["doctor"], wrapper=wrapper)
         ring, _, epoll = out.partition("\nepoll:\n")
         # A name, a state, and where it is not on a colon and the cause.
