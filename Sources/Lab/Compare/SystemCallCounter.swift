@@ -13,8 +13,9 @@ struct SystemCallCounter: ~Copyable {
   /// Why no system call can be counted here; nil if they can.
   static func refusal() -> String? {
     guard let tracepoint else {
-      return "raw_syscalls:sys_enter cannot be read under \(places[0]) (root, or CAP_PERFMON and a"
-        + " readable tracefs)"
+      return
+        "raw_syscalls:sys_enter cannot be read under \(places[0]): it needs root, or CAP_PERFMON and a"
+        + " readable tracefs (mount -t tracefs tracefs \(places[0]))"
     }
     let descriptor = clinux_count_tracepoint(tracepoint, 0)
     if descriptor < 0 {
