@@ -93,9 +93,9 @@ extension HTTP2Endpoint {
     if increment < Self.usefulIncrement { budget.spend(.frame) }
     if header.stream == 0 {
       guard increment > 0 else { return fail(.badWindow, .protocolError) }
-      let before = sendWindow
-      sendWindow += increment
-      guard sendWindow <= PeerSettings.windowMaximum else {
+      let before = windows.send
+      windows.send += increment
+      guard windows.send <= PeerSettings.windowMaximum else {
         return fail(.badWindow, .flowControlError)
       }
       return before <= 0 ? .windowOpened(stream: -1) : nil

@@ -16,7 +16,7 @@ extension HTTP2Endpoint {
   public var hasControl: Bool {
     mutating get {
       !hasWrittenPreface || !control.isEmpty || goAway != nil || updates >= 0
-        || credit >= Self.worthwhile(options.connectionWindow)
+        || windows.isUpdateDue
     }
   }
 
@@ -46,10 +46,8 @@ extension HTTP2Endpoint {
       stream.pointee.receiveWindow += stream.pointee.credit
       stream.pointee.credit = 0
     }
-    if fits(ControlFrame.frameMaximum), credit >= Self.worthwhile(options.connectionWindow) {
-      at += ControlFrame.writeWindowUpdate(0, credit, to: base + at)
-      receiveWindow += credit
-      credit = 0
+    if fits(ControlFrame.frameMaximum), windows.isUpdateDue {
+      at += ControlFrame.writeWindowUpdate(0, windows.takeCredit(), to: base + at)
     }
     if fits(ControlFrame.frameMaximum), let last = goAway {
       at += ControlFrame.writeGoAway(last: last.last, last.code, to: base + at)
@@ -125,9 +123,9 @@ extension HTTP2Endpoint {
     precondition(count <= record.pointee.unconsumed, "more content consumed than received")
     record.pointee.unconsumed -= count
     record.pointee.credit += count
-    giveBack(count)
+    windows.giveBack(count)
     guard !record.pointee.isInUpdates, !record.pointee.remoteEnded,
-      record.pointee.credit >= Self.worthwhile(record.pointee.window)
+      record.pointee.credit >= ConnectionWindows.worthwhile(record.pointee.window)
     else { return }
     grow(record)
     record.pointee.isInUpdates = true
@@ -139,34 +137,31 @@ extension HTTP2Endpoint {
   private mutating func grow(_ record: UnsafeMutablePointer<StreamEntry>) {
     let more = record.pointee.window
     guard record.pointee.unconsumed == 0, more > 0, 2 * more <= options.streamWindowMaximum,
-      growth + more <= options.growthMaximum
+      windows.growth + more <= options.growthMaximum
     else { return }
     record.pointee.window += more
     record.pointee.credit += more
-    growth += more
+    windows.growth += more
   }
-
-  /// Bytes of the connection's window that are free again.
-  mutating func giveBack(_ count: Int) { credit += count }
 
   /// Bytes of DATA that a stream may send now; 0 or less: it waits for a `windowOpened`.
   @inline(__always)
   public mutating func window(_ stream: Int) -> Int {
-    min(streams[stream].pointee.sendWindow, sendWindow)
+    min(streams[stream].pointee.sendWindow, windows.send)
   }
 
   /// Takes bytes out of both windows: DATA that is about to be written.
   @inline(__always)
   public mutating func takeWindow(_ stream: Int, _ count: Int) {
     streams[stream].pointee.sendWindow -= count
-    sendWindow -= count
+    windows.send -= count
     // A piece that uses a window up is as large as its peer wants it to be.
     if count >= Self.usefulPiece || window(stream) > 0 { budget.earn(.content) }
     budget.earn(bytes: count)
   }
 
   /// DATA that was taken out of the window will not be sent: the connection's bytes are free again.
-  public mutating func restoreWindow(_ count: Int) { sendWindow += count }
+  public mutating func restoreWindow(_ count: Int) { windows.send += count }
 
   /// Bytes of payload that a frame may have.
   public var frameSize: Int { mutating get { peer.frameSize } }

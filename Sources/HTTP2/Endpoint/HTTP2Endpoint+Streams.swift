@@ -256,8 +256,7 @@ extension HTTP2Endpoint {
   /// Takes the head of a DATA frame, which counts against the windows as a whole (RFC 9113 6.9.1).
   mutating func beginData(_ header: FrameHeader) -> HTTP2EndpointEvent? {
     guard header.stream != 0 else { return fail(.badStream, .protocolError) }
-    receiveWindow -= header.length
-    guard receiveWindow >= 0 else { return fail(.windowExceeded, .flowControlError) }
+    guard windows.received(header.length) else { return fail(.windowExceeded, .flowControlError) }
     let ends = header.flags.has(.endStream)
     // The length of the padding is still to be read.
     let padding = header.flags.has(.padded) ? -1 : 0
@@ -319,7 +318,7 @@ extension HTTP2Endpoint {
       left -= count
       position = .data(stream: stream, left: left, padding: padding, ends: ends)
       guard stream >= 0 else {
-        giveBack(count)
+        windows.giveBack(count)
         return nil
       }
       return content(stream, start, count)
@@ -355,7 +354,7 @@ extension HTTP2Endpoint {
       streams[stream].pointee.unconsumed += count
       consume(stream, count)
     } else {
-      giveBack(count)
+      windows.giveBack(count)
     }
   }
 }

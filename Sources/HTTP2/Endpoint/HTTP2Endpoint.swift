@@ -12,6 +12,7 @@
 //     passed on (`consume`).
 
 internal import Glibc
+internal import Synchronization
 
 public struct HTTP2Endpoint: ~Copyable {
   /// What stands in the input.
@@ -28,9 +29,8 @@ public struct HTTP2Endpoint: ~Copyable {
   }
 
   static var preface: StaticString { "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" }
-  /// Bytes that a window must have lost before they are given back: half of it.
-  static func worthwhile(_ window: Int) -> Int { window / 2 }
-
+  /// What has an address is not copied for a method that only reads (500 bytes, eight times a request).
+  private let inPlace = Atomic<UInt8>(0)
   let options: HTTP2EndpointOptions
   var blocks: FieldBlockReader
   var streams: StreamTable
@@ -50,13 +50,7 @@ public struct HTTP2Endpoint: ~Copyable {
   var hasPeerLeft = false
   /// Streams above it are refused: GOAWAY has been sent.
   var acceptedThrough: UInt32 = 0x7FFF_FFFF
-  /// Bytes of DATA that the client lets us send on all streams together.
-  var sendWindow = 65_535
-  var receiveWindow: Int
-  /// Bytes by which windows of streams have grown.
-  var growth = 0
-  /// Consumed bytes of the connection that are not given back yet.
-  var credit = 0
+  var windows: ConnectionWindows
   /// The field block in the input: bytes of it that are whole frames, and their number.
   var blockBytes = 0
   var blockFrames = 0
@@ -69,7 +63,7 @@ public struct HTTP2Endpoint: ~Copyable {
     position = options.side == .server ? .preface : .firstFrame
     streams = StreamTable(capacity: options.streams)
     control = ControlQueue(streams: options.streams)
-    receiveWindow = max(options.connectionWindow, 65_535)
+    windows = ConnectionWindows(target: options.connectionWindow)
   }
 
   // MARK: Input
@@ -184,8 +178,8 @@ public struct HTTP2Endpoint: ~Copyable {
 
   /// Forgets a stream. What nobody will consume any more goes back to the connection's window.
   mutating func release(_ stream: Int, _ end: StreamEnd) {
-    giveBack(streams[stream].pointee.unconsumed)
-    growth -= streams[stream].pointee.window - options.streamWindow
+    windows.giveBack(streams[stream].pointee.unconsumed)
+    windows.growth -= streams[stream].pointee.window - options.streamWindow
     if streams[stream].pointee.isInUpdates { leaveUpdates(stream) }
     streams.close(stream, end)
     disown(stream)

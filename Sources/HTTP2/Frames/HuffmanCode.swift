@@ -56,40 +56,67 @@ struct HuffmanCode {
   /// - Parameter output: room for `bound` bytes.
   /// - Returns: its bytes; nil: it is none, or its padding is not that of a string.
   func decode(_ input: UnsafeRawBufferPointer, into output: UnsafeMutablePointer<UInt8>) -> Int? {
-    // The next bits, from the highest on; those that are not there are 0.
-    var bits: UInt64 = 0
-    var left = 0
+    let end = input.count * 8
+    // In bits.
     var at = 0
     var count = 0
-    while true {
-      if input.count - at >= 8 {
-        // As many whole bytes of the next eight as there is room for.
-        let word = UInt64(bigEndian: input.loadUnaligned(fromByteOffset: at, as: UInt64.self))
-        bits |= word >> UInt64(left)
-        let taken = (63 - left) >> 3
-        at += taken
-        left += taken << 3
-      } else {
-        while left <= 56, at < input.count {
-          bits |= UInt64(input[at]) << UInt64(56 - left)
-          left += 8
-          at += 1
-        }
-      }
-      repeat {
-        let entry = quick[Int(bits >> UInt64(64 - Self.quickBits))]
-        var length = Int(entry & 15)
-        var symbol = entry >> 4
-        if entry == 0 {
-          (symbol, length) = find(bits)
-          if length <= left && symbol == Self.endOfString { return nil }
-        }
-        guard length <= left else { return isPadding(bits, left) ? count : nil }
-        output[count] = UInt8(truncatingIfNeeded: symbol)
+    while end - at >= 64 {
+      // From where the next code begins: at least 57 bits, of which no more than 50 are used below.
+      let word = UInt64(bigEndian: input.loadUnaligned(fromByteOffset: at >> 3, as: UInt64.self))
+      var bits = word &<< UInt64(truncatingIfNeeded: at & 7)
+      for _ in 0..<5 {
+        let entry = quick[Int(bits &>> UInt64(64 - Self.quickBits))]
+        if entry == 0 { break }
+        output[count] = UInt8(truncatingIfNeeded: entry &>> 4)
         count += 1
-        bits <<= UInt64(length)
-        left -= length
-      } while left >= Self.longest
+        let length = UInt64(entry & 15)
+        bits &<<= length
+        at += Int(length)
+      }
+      guard quick[Int(bits &>> UInt64(64 - Self.quickBits))] == 0, end - at >= 64 else { continue }
+      guard let length = decodeLong(input, at, into: output + count) else { return nil }
+      at += length
+      count += 1
+    }
+    return decodeRest(input, at, into: output, count)
+  }
+
+  /// Decodes a code that is longer than `quickBits`, eight bytes or more before the end.
+  /// - Returns: its length; nil: it ends a string, which must not stand in one.
+  private func decodeLong(
+    _ input: UnsafeRawBufferPointer, _ at: Int, into output: UnsafeMutablePointer<UInt8>
+  ) -> Int? {
+    let word = UInt64(bigEndian: input.loadUnaligned(fromByteOffset: at >> 3, as: UInt64.self))
+    let (symbol, length) = find(word << UInt64(at & 7))
+    guard symbol != Self.endOfString else { return nil }
+    output.pointee = UInt8(truncatingIfNeeded: symbol)
+    return length
+  }
+
+  /// Decodes the last 63 bits or fewer. - Returns: as `decode`.
+  private func decodeRest(
+    _ input: UnsafeRawBufferPointer, _ at: Int, into output: UnsafeMutablePointer<UInt8>,
+    _ before: Int
+  ) -> Int? {
+    var count = before
+    var left = input.count * 8 - at
+    // Those that are not there are 0.
+    var bits: UInt64 = 0
+    for place in (at >> 3)..<input.count { bits = bits << 8 | UInt64(input[place]) }
+    bits <<= UInt64(64 - left)
+    while true {
+      let entry = quick[Int(bits >> UInt64(64 - Self.quickBits))]
+      var length = Int(entry & 15)
+      var symbol = entry >> 4
+      if entry == 0 {
+        (symbol, length) = find(bits)
+        if length <= left && symbol == Self.endOfString { return nil }
+      }
+      guard length <= left else { return isPadding(bits, left) ? count : nil }
+      output[count] = UInt8(truncatingIfNeeded: symbol)
+      count += 1
+      bits <<= UInt64(length)
+      left -= length
     }
   }
 
