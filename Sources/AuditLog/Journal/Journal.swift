@@ -28,6 +28,7 @@ public struct Journal: ~Copyable {
     case lost
   }
 
+  private let inPlace = InPlace()
   let configuration: JournalConfiguration
   /// Free room below which another segment is made, in bytes; asked for in every turn.
   let headroom: Int

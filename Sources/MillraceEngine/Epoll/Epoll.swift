@@ -7,6 +7,7 @@ import Glibc
 
 /// The epoll engine. Owned by the thread that made it.
 public struct Epoll: Engine, ChainRunner, ~Copyable {
+  private let inPlace = InPlace()
   let descriptor: Int32
   var small: BufferPool
   var large: BufferPool

@@ -7,6 +7,7 @@ import Glibc
 
 /// The simulated engine. Owned by the thread of its world.
 public struct Simulated: Engine, ~Copyable {
+  private let inPlace = InPlace()
   /// The world that it lives in.
   public let world: SimulatedWorld
   let inbox = SimulatedInbox()

@@ -19,6 +19,7 @@ enum UringOperation: UInt8 {
 
 /// The io_uring engine. Owned by the thread that made it.
 public struct Uring: Engine, ChainRunner, ~Copyable {
+  private let inPlace = InPlace()
   var ring: Ring
   var small: BufferPool
   var large: BufferPool

@@ -10,6 +10,7 @@ import TLS
 import Transport
 
 struct Upstreams: ~Copyable {
+  private let inPlace = InPlace()
   private var slab: Slab<UpstreamConnection>
   /// The protocol that is spoken on them.
   var http1: HTTP1Client
