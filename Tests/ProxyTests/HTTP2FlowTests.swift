@@ -117,14 +117,14 @@ final class HTTP2FlowClient {
 
   private func flush() {
     withUnsafeTemporaryAllocation(byteCount: 32_768, alignment: 16) { room in
-      while outgoing.isEmpty {
+      while true {
+        if !outgoing.isEmpty { outgoing.removeFirst(peer.send(outgoing)) }
+        guard outgoing.isEmpty else { return }
         let count = session.output(into: room)
         while let event = session.nextEvent() { note(event) }
         guard count > 0 else { return }
         outgoing += room[..<count]
-        outgoing.removeFirst(peer.send(outgoing))
       }
-      outgoing.removeFirst(peer.send(outgoing))
     }
   }
 }

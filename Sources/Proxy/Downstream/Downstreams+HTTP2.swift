@@ -118,12 +118,16 @@ extension Downstreams {
   ) -> Sending {
     let c = http2[stream.connection]
     let count = output.count
-    guard c.pointee.take(&output, of: message.key, &loop) else {
-      if !message.isReady {
-        message.isReady = true
-        c.pointee.ready.append(message.key)
+    if !c.pointee.take(&output, of: message.key, &loop) {
+      // A frame that is full need not wait for the turn's end.
+      flushHTTP2(self[stream], &loop)
+      guard c.pointee.take(&output, of: message.key, &loop) else {
+        if !message.isReady {
+          message.isReady = true
+          c.pointee.ready.append(message.key)
+        }
+        return .busy
       }
-      return .busy
     }
     message.reserved = 0
     endStream(c, &message)
@@ -167,7 +171,7 @@ extension Downstreams {
       c.pointee.exchanges.remove(at: index)
     }
     // What the session has to say of it leaves before the turn ends.
-    addResumable(d)
+    noteOutput(d)
     guard c.pointee.exchanges.isEmpty, d.transport.pointee.closing == .open else { return }
     if c.pointee.isEnding { return closeWhenSent(d) }
     d.pointee.phase = .idle

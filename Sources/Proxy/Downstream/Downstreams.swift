@@ -10,6 +10,7 @@ import TLS
 import Transport
 
 struct Downstreams: ~Copyable {
+  private let inPlace = InPlace()
   private var slab: Slab<DownstreamConnection>
   /// The protocol that is spoken on them.
   var http1: HTTP1Server
@@ -21,6 +22,8 @@ struct Downstreams: ~Copyable {
   private var joining: [UInt32] = []
   /// Connections whose unread input may be used in the next turn.
   private var resumable: [UInt32] = []
+  /// Connections of HTTP/2 that have something to send.
+  private var noted: [UInt32] = []
   /// Of the process: connections of all workers.
   private let connectionCount: UnsafeMutablePointer<Atomic<Int>>
 
@@ -225,6 +228,24 @@ struct Downstreams: ~Copyable {
   mutating func removeResumable(_ count: Int) { resumable.removeFirst(count) }
   /// Has a connection looked at once more before the turn ends.
   mutating func addResumable(_ d: DownstreamPointer) { resumable.append(d.pointee.slot) }
+
+  /// Has a connection of HTTP/2 flushed at the turn's end: what its streams have by then leaves together, in one
+  /// record of TLS.
+  @inline(__always)
+  mutating func noteOutput(_ d: DownstreamPointer) {
+    let c = http2[d.pointee.slot]
+    guard !c.pointee.isNoted else { return }
+    c.pointee.isNoted = true
+    noted.append(d.pointee.slot)
+  }
+
+  @inline(__always) var notedCount: Int { noted.count }
+  /// nil: that connection has ended meanwhile.
+  func noted(at index: Int) -> DownstreamPointer? {
+    let slot = noted[index]
+    return isActive(slot) && slab[slot].pointee.isHTTP2 ? slab[slot] : nil
+  }
+  mutating func removeNoted(_ count: Int) { noted.removeFirst(count) }
 
   /// An idle connection of a worker that drains may bring one more request, for a while; a head that
   /// has begun keeps its own deadline.

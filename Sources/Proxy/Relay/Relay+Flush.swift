@@ -12,11 +12,11 @@ import Transport
 extension Relay where E: ~Copyable {
   // MARK: To the client
 
-  /// Sends what waits. Success is reported quietly when nothing waits for it: the response is whole,
-  /// and the client will be heard of again.
+  /// Sends what waits; over HTTP/2 at the turn's end. Success is reported quietly when nothing waits for it: the
+  /// response is whole, and the client will be heard of again.
   @inline(__always)
   mutating func flush(_ d: DownstreamPointer) {
-    if d.pointee.isHTTP2 { return downstreams.flushHTTP2(d, &loop) }
+    if d.pointee.isHTTP2 { return downstreams.noteOutput(d) }
     let t = d.transport
     guard !t.pointee.unsent.isEmpty, !t.pointee.sending, t.pointee.closing != .joining
     else { return }

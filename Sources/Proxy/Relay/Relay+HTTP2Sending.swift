@@ -167,6 +167,31 @@ extension Relay where E: ~Copyable {
     if d.transport.pointee.closing == .open { downstreams.arm(d, &loop) }
   }
 
+  /// Sends what clients of HTTP/2 were given in this turn.
+  @inline(__always)
+  mutating func flushClients() {
+    let count = downstreams.notedCount
+    if count > 0 { flushClients(count) }
+  }
+
+  private mutating func flushClients(_ count: Int) {
+    for index in 0..<count {
+      guard let d = downstreams.noted(at: index) else { continue }
+      if d.transport.pointee.closing == .open {
+        if http2(d).pointee.isLost {
+          http2Unsendable(d)
+        } else {
+          resumeWindows(d)
+          pushReady(d, http2(d))
+        }
+      }
+      // What it is given from here on is for the next turn's end.
+      http2(d).pointee.isNoted = false
+      downstreams.flushHTTP2(d, &loop)
+    }
+    downstreams.removeNoted(count)
+  }
+
   // MARK: Deadlines, and ends that come from outside
 
   /// Ends every exchange of a connection.

@@ -29,6 +29,11 @@ extension Relay where E: ~Copyable {
     if !channel.pointee.hold(slice, &loop.engine) { loseSession(d) }
   }
 
+  /// Makes room for what the session has to say.
+  private mutating func flushSession(_ d: DownstreamPointer) {
+    if d.pointee.isHTTP2 { downstreams.flushHTTP2(d, &loop) } else { flush(d) }
+  }
+
   /// Feeds the session until its input is used up, it stalls, or the connection ends.
   /// - Returns: bytes that are done with.
   private mutating func decrypt(
@@ -38,7 +43,7 @@ extension Relay where E: ~Copyable {
     let t = d.transport
     var offset = 0
     while true {
-      if t.pointee.unsent.isFull() { flush(d) }
+      if t.pointee.unsent.isFull() { flushSession(d) }
       var area = loop.engine.lease() ?? loop.engine.coldMemory(Self.coldPlaintext)
       let step = t.pointee.decrypt(
         channel, UnsafeRawBufferPointer(rebasing: bytes[offset...]),
@@ -67,7 +72,7 @@ extension Relay where E: ~Copyable {
       switch step.outcome {
       case .wantsInput, .stalled, .outputLost: return offset
       case .goesOn: break
-      case .mustFlush: flush(d)
+      case .mustFlush: flushSession(d)
       case .peerFinished:
         t.pointee.peerHasFinished = true
         downstreamEnded(d, 0)

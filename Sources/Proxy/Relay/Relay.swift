@@ -125,7 +125,8 @@ struct Relay<E: Engine & ~Copyable>: ~Copyable {
   /// Whether something is to be done at once.
   @inline(__always)
   var isPressing: Bool {
-    downstreams.resumableCount > 0 || downstreams.hasJoining || upstreams.hasJoining
+    downstreams.resumableCount > 0 || downstreams.notedCount > 0
+      || downstreams.hasJoining || upstreams.hasJoining
       || upstreams.hasLost || upstreams.hasNoted
       // Those that were given to kept connections after that step of the turn.
       || upstreams.assignedCount > 0 || !loop.unusedPlans.isEmpty

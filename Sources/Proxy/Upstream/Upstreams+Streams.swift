@@ -227,7 +227,7 @@ extension Upstreams {
       u.pointee.http2.hasLeft || c.pointee.putControl(&loop) && !c.pointee.session.hasControl
     // Heads leave in the order of their numbers, so that none overtakes one that waits.
     guard isClear, c.pointee.ready.isEmpty || c.pointee.ready[0] == own,
-      c.pointee.take(&u.pointee.outgoing, of: own, &loop)
+      takeOutput(of: u, own, &loop)
     else {
       if !u.pointee.http2.isReady {
         u.pointee.http2.isReady = true
@@ -238,6 +238,21 @@ extension Upstreams {
     u.pointee.http2.hasLeft = true
     u.pointee.http2.reserved = 0
     return .given(wire: count)
+  }
+
+  /// Moves what a stream has written into its connection's frame. - Returns: false if there is no room now.
+  private mutating func takeOutput<E: Engine & ~Copyable>(
+    of u: UpstreamPointer, _ own: ExchangeKey, _ loop: inout Loop<E>
+  ) -> Bool {
+    let c = connection(of: u)
+    if c.pointee.take(&u.pointee.outgoing, of: own, &loop) { return true }
+    // A frame that is full need not wait for the turn's end.
+    let shared = self[UInt32(bitPattern: u.pointee.http2.connection)]
+    guard flushShared(shared, &loop) else {
+      noteLost(shared)
+      return false
+    }
+    return c.pointee.take(&u.pointee.outgoing, of: own, &loop)
   }
 
   // MARK: Letting go

@@ -38,6 +38,7 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
     if relay.upstreams.hasLost { relay.endLost() }
     relay.submitAssigned()
     relay.flushShared()
+    relay.flushClients()
     obeyControl()
     if !relay.loop.unusedPlans.isEmpty { retirePlans() }
     if relay.loop.counters.isWatched { publishWhenDue() }
