@@ -95,7 +95,7 @@ import Testing
 
   @Test func theNextRunTakesWhatIsLeftOfACrashAndNotOfALivingRun() throws {
     let folder = Folder()
-    let crashed = try BlockingFiles.lease(directory: folder.path)
+    let crashed = try folder.lease()
     let crashedLog = try recover(crashed, run: 1, workers: 1)
     let broken = world(folder, 1, crashedLog)
     broken.settle()
@@ -132,7 +132,7 @@ import Testing
     // The lock is the successor's now, and lasts as long as that one.
     #expect(throws: Errno.self) { _ = try BlockingFiles.lease(directory: folder.path) }
     _ = consume successor
-    let last = try BlockingFiles.lease(directory: folder.path)
+    let last = try folder.lease()
     let names = try BlockingFiles.lease(directory: folder.path, .numbers)
     var taken = [try last.take(number: 7), try names.take(number: 7)]
     try last.leave(number: 7)

@@ -78,7 +78,7 @@ final class RealWorld {
     for parent in ["/tmp", "/dev/shm"] where access(parent, W_OK) == 0 {
       let folder = Folder(in: parent)
       for run in 1...3 {
-        let lease = try BlockingFiles.lease(directory: folder.path)
+        let lease = try folder.lease()
         let chain = try Recovery(
           run: RunIdentity(high: UInt64(run), low: 0), wallMicroseconds: 1_795_224_838_000_000
         ).recover(lease).chain(worker: 0)

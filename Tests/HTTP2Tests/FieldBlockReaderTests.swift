@@ -216,6 +216,54 @@ struct FieldBlockReaderTests {
     }
   }
 
+  @Test("each byte, in Huffman code, behind and before codes of every length that matters")
+  func everyOffset() {
+    let peer = Peer()
+    var decoder = Decoder()
+    // Codes of five bits and one of six or seven move what follows to each bit of a byte.
+    for byte in UInt8.min...UInt8.max {
+      for before in 0...9 {
+        for odd in [Array("a".utf8), Array("b".utf8), Array("s".utf8), Array(":".utf8)] {
+          let text = odd + [UInt8](repeating: 101, count: before) + [byte]
+          // A value of so many e's is shorter in code, and so nghttp2 uses it; 0 to 13 of them stand behind the byte.
+          let lead = [UInt8](repeating: 101, count: 100)
+          for behind in [0, 3, 8, 13] {
+            let tail = [UInt8](repeating: 101, count: behind)
+            let lines = [Line(Array("x".utf8), lead + text + tail)]
+            guard decoder.decode(peer.encode(lines)) == lines else {
+              Issue.record("byte \(byte), \(before) before, \(behind) behind")
+              return
+            }
+          }
+        }
+      }
+    }
+  }
+
+  @Test("the code that ends a string stands in none, wherever", arguments: 0...24)
+  func endOfString(before: Int) {
+    // e is 00101, the end of a string thirty ones; 16 bytes of e's stand behind it.
+    var bits = [Int]()
+    for _ in 0..<before { bits += [0, 0, 1, 0, 1] }
+    let good = Self.literal(bits + Array(repeating: [0, 0, 1, 0, 1], count: 24).flatMap { $0 })
+    bits += [Int](repeating: 1, count: 30)
+    let bad = Self.literal(bits + Array(repeating: [0, 0, 1, 0, 1], count: 24).flatMap { $0 })
+    var decoder = Decoder()
+    #expect(
+      decoder.decode(good) == [Line(Array("x".utf8), [UInt8](repeating: 101, count: before + 24))])
+    #expect(decoder.decode(bad) == nil)
+  }
+
+  /// A field whose value is these bits, padded with ones.
+  private static func literal(_ bits: [Int]) -> [UInt8] {
+    var bits = bits
+    while bits.count % 8 != 0 { bits.append(1) }
+    let value = stride(from: 0, to: bits.count, by: 8).map { start in
+      bits[start..<start + 8].reduce(UInt8(0)) { $0 << 1 | UInt8($1) }
+    }
+    return [0x00, 1, UInt8(ascii: "x"), 0x80 | UInt8(value.count)] + value
+  }
+
   @Test("what nghttp2 encodes, block after block", arguments: 1...20 as ClosedRange<UInt64>)
   func encoded(seed: UInt64) {
     var dice = Dice(state: seed)

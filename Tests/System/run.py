@@ -193,7 +193,8 @@ def run_beside(groups, numbers, part):
         traceback.print_exc()
     finally:
         sys.stdout.flush()
-        # Folders that were to go with the process: os._exit alone leaves them behind.
+        # Folders that were to go with the process: os._exit alone leaves them behind. All are made in a lane, none
+        # before the fork.
         atexit._run_exitfuncs()
         os._exit(status)
 

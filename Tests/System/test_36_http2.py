@@ -539,6 +539,18 @@ class Ends(HTTP2Case):
             self.assertEqual(stream.status, 408)
             self.assertEqual(client.fetch().status, 200)
 
+    def test_what_was_answered_leaves_although_the_client_has_ended_its_side(self):
+        self.serve(routes=[{"match": {"path": "/here"}, "upstream": "origin"}])
+        for _ in range(5):
+            with self.connect(opens=False) as client:
+                self.assertEqual(client.fetch("/here").status, 200)
+                # The request and the end come in one packet, and so in one turn.
+                client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+                stream = client.open("/elsewhere")
+                client.socket.shutdown(socket.SHUT_WR)
+                client.rest()
+                self.assertEqual(client.streams[stream].status, 404)
+
     def test_clients_that_leave_in_the_middle(self):
         self.serve(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\npart", "stall"))
         for reset in (True, False):

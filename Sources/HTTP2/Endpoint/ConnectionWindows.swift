@@ -1,7 +1,7 @@
 // The windows of a connection as a whole, beside those that each of its streams has (RFC 9113 5.2 and 6.9).
 
 struct ConnectionWindows {
-  /// What the receiving one begins with, and goes back to, in bytes.
+  /// Bytes that the peer may have under way, as configured.
   let target: Int
   /// Bytes of DATA that the peer lets us send on all streams together.
   var send = 65_535
@@ -12,7 +12,7 @@ struct ConnectionWindows {
   /// Bytes by which windows of streams have grown.
   var growth = 0
 
-  /// - Parameter target: at least the protocol's own, which nothing can make smaller.
+  /// - Parameter target: below 65,535 the protocol's own size is what counts, since no frame makes it smaller.
   init(target: Int) {
     self.target = target
     receive = max(target, 65_535)

@@ -29,7 +29,7 @@ public struct HTTP2Endpoint: ~Copyable {
   }
 
   static var preface: StaticString { "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" }
-  /// What has an address is not copied for a method that only reads (500 bytes, eight times a request).
+  /// Keeps the session at its address: without it a method that only reads is passed a copy, 500 bytes.
   private let inPlace = Atomic<UInt8>(0)
   let options: HTTP2EndpointOptions
   var blocks: FieldBlockReader

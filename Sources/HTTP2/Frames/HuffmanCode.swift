@@ -61,7 +61,9 @@ struct HuffmanCode {
     var at = 0
     var count = 0
     while end - at >= 64 {
-      // From where the next code begins: at least 57 bits, of which no more than 50 are used below.
+      // From where the next code begins: at least 57 bits, of which the loop uses 50 or fewer. The look behind it
+      // may see only seven that are real, with zeros behind them, and these make no long code: all of those begin
+      // with ten bits from 1111111101 on.
       let word = UInt64(bigEndian: input.loadUnaligned(fromByteOffset: at >> 3, as: UInt64.self))
       var bits = word &<< UInt64(truncatingIfNeeded: at & 7)
       for _ in 0..<5 {

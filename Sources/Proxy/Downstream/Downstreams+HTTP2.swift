@@ -118,10 +118,12 @@ extension Downstreams {
   ) -> Sending {
     let c = http2[stream.connection]
     let count = output.count
-    if !c.pointee.take(&output, of: message.key, &loop) {
-      // A frame that is full need not wait for the turn's end.
+    // The session's own frames leave before: a window that SETTINGS made larger is used behind their
+    // acknowledgement (RFC 9113 6.5.3).
+    if !(c.pointee.putsControl(&loop) && c.pointee.take(&output, of: message.key, &loop)) {
+      // If a frame is full it need not wait for the turn's end.
       flushHTTP2(self[stream], &loop)
-      guard c.pointee.take(&output, of: message.key, &loop) else {
+      guard c.pointee.putsControl(&loop), c.pointee.take(&output, of: message.key, &loop) else {
         if !message.isReady {
           message.isReady = true
           c.pointee.ready.append(message.key)
@@ -206,10 +208,7 @@ extension Downstreams {
         c.pointee.idleUntil,
         loop.engine.now + loop.plan.listeners[Int(d.pointee.listener)].bodyTimeout)
       send(d, .awaited, &loop)
-      if t.pointee.sending {
-        c.pointee.tookOff()
-        c.pointee.choice.beganAt = loop.engine.now
-      }
+      if t.pointee.sending { c.pointee.tookOff() }
     }
     if c.pointee.isClosing, t.pointee.closing == .open, c.pointee.outgoing.isEmpty,
       !c.pointee.session.hasControl

@@ -80,7 +80,7 @@ struct HTTP2Connection: ~Copyable {
   var refusesAt = Int64.max
   /// When its time without a stream is over, whatever its client pings meanwhile; Int64.max: it has one.
   var idleUntil = Int64.max
-  /// What is to be sent cannot be: the exchanges are told at the end of the turn.
+  /// What is to be sent cannot be, or is gone: nothing more is, and the exchanges are told at the end of the turn.
   var isLost = false
   /// It closes as soon as what there is has been handed over.
   var isClosing = false
@@ -147,6 +147,7 @@ struct HTTP2Connection: ~Copyable {
   mutating func take<E: Engine & ~Copyable>(
     _ output: inout SendBuffer, of key: ExchangeKey, _ loop: inout Loop<E>
   ) -> Bool {
+    guard !isLost else { return false }
     let count = output.count
     // While something is in flight much waits for its turn: another stream may be more urgent by then.
     if outgoing.isEmpty && (mayTakeMuch || count <= Self.copyMaximum) {
@@ -168,14 +169,17 @@ struct HTTP2Connection: ~Copyable {
   mutating func handOver<E: Engine & ~Copyable>(
     _ t: UnsafeMutablePointer<Transport>, _ loop: inout Loop<E>
   ) -> Bool {
-    guard putControl(&loop) else { return false }
+    guard !isLost, putControl(&loop) else { return false }
     guard t.pointee.unsent.isEmpty, !outgoing.isEmpty else { return true }
     if let channel = t.pointee.tls {
       guard let frame = outgoing.take() else { return true }
       switch t.pointee.encrypt(channel, frame, &loop.engine) {
       case .done: break
-      case .failed, .noRoom: return false
+      case .failed, .noRoom:
+        isLost = true
+        return false
       case .noFrame:
+        isLost = true
         loop.counters.framesExhausted += 1
         return false
       }
@@ -197,6 +201,12 @@ struct HTTP2Connection: ~Copyable {
       if writeControl() <= 0 { break }
     }
     return true
+  }
+
+  /// The same. - Returns: whether none of them has still to be written.
+  @inline(__always)
+  mutating func putsControl<E: Engine & ~Copyable>(_ loop: inout Loop<E>) -> Bool {
+    !session.hasControl || putControl(&loop) && !session.hasControl
   }
 
   private mutating func writeControl() -> Int {

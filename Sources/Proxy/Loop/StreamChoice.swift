@@ -4,8 +4,8 @@
 struct StreamChoice: BitwiseCopyable {
   /// It has left, and the stream that is next is still to be chosen.
   var isOpen = false
-  /// When it began, in monotonic nanoseconds of the turn.
-  var beganAt: Int64 = -1
+  /// When it had left, in monotonic nanoseconds of the turn.
+  var endedAt: Int64 = -1
   /// The most urgent response of it that has more to come; `noUrgency`: none has.
   var urgency = StreamChoice.noUrgency
 
@@ -15,6 +15,6 @@ struct StreamChoice: BitwiseCopyable {
   /// Whether a stream has to wait for the next turn: what is more urgent has been read on in this one, and what
   /// it brings comes with the next.
   func defers(_ urgency: UInt8, now: Int64) -> Bool {
-    beganAt == now && urgency > self.urgency
+    endedAt == now && urgency > self.urgency
   }
 }

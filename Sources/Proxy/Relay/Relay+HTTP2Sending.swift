@@ -138,9 +138,14 @@ extension Relay where E: ~Copyable {
     if t.pointee.closing == .open && c.pointee.exchanges.isEmpty && t.pointee.unsent.isEmpty {
       idleHTTP2(d)
     }
+    c.pointee.choice.endedAt = loop.engine.now
     if t.pointee.closing == .open { pushReady(d, c) }
-    downstreams.flushHTTP2(d, &loop)
-    if c.pointee.isBlocked && !c.pointee.session.isControlFull { unblockHTTP2(d) }
+    if c.pointee.isBlocked || t.pointee.closing == .flushing {
+      downstreams.flushHTTP2(d, &loop)
+      if c.pointee.isBlocked && !c.pointee.session.isControlFull { unblockHTTP2(d) }
+    }
+    // With it leaves what else this turn brings.
+    downstreams.noteOutput(d)
     if let channel = t.pointee.tls, channel.pointee.isStalled { resumeDecrypting(d, channel) }
     if t.pointee.closing == .flushing { downstreams.advanceClosing(d, &loop) }
   }
@@ -182,7 +187,8 @@ extension Relay where E: ~Copyable {
           http2Unsendable(d)
         } else {
           resumeWindows(d)
-          pushReady(d, http2(d))
+          // While something is in flight there is no room for those that have found none.
+          if !d.pointee.transport.sending { pushReady(d, http2(d)) }
         }
       }
       // What it is given from here on is for the next turn's end.
@@ -324,6 +330,8 @@ extension Relay where E: ~Copyable {
   /// The client's stream of bytes has ended, and with it the connection: without its windows no response
   /// would come to an end.
   mutating func http2HalfClosed(_ d: DownstreamPointer) {
+    // What was answered in this turn leaves before.
+    downstreams.flushHTTP2(d, &loop)
     endExchanges(d) { $0.downstreamGone(.downstreamClosed) }
     downstreams.close(d, linger: false, &loop)
   }

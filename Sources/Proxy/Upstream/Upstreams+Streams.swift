@@ -223,8 +223,7 @@ extension Upstreams {
     let count = u.pointee.outgoing.count
     let own = key(u)
     // A reset makes room for a stream at its server, and leaves before the head of that.
-    let isClear =
-      u.pointee.http2.hasLeft || c.pointee.putControl(&loop) && !c.pointee.session.hasControl
+    let isClear = u.pointee.http2.hasLeft || c.pointee.putsControl(&loop)
     // Heads leave in the order of their numbers, so that none overtakes one that waits.
     guard isClear, c.pointee.ready.isEmpty || c.pointee.ready[0] == own,
       takeOutput(of: u, own, &loop)
@@ -246,7 +245,7 @@ extension Upstreams {
   ) -> Bool {
     let c = connection(of: u)
     if c.pointee.take(&u.pointee.outgoing, of: own, &loop) { return true }
-    // A frame that is full need not wait for the turn's end.
+    // If a frame is full it need not wait for the turn's end.
     let shared = self[UInt32(bitPattern: u.pointee.http2.connection)]
     guard flushShared(shared, &loop) else {
       noteLost(shared)

@@ -24,7 +24,7 @@ struct Upstreams: ~Copyable {
   /// Connections of HTTP/2 with something to send at the turn's end.
   private var noted: [UInt32] = []
   /// Connections whose request can no longer be sent; settled at the turn's end.
-  private var lost: [UInt32] = []
+  private var lost: [ExchangeKey] = []
   /// Where the nodes of these connections begin in the timer wheel.
   private let timerBase: Int
   /// Idle connections that leave a slot to each exchange, however many servers a later plan has.
@@ -78,7 +78,7 @@ struct Upstreams: ~Copyable {
     ExchangeKey(slot: u.pointee.slot, generation: generation(u.pointee.slot))
   }
 
-  /// The stream with this key, if it is still there.
+  /// The stream, or connection, with this key, if it is still there.
   func stream(_ key: ExchangeKey) -> UpstreamPointer? {
     generation(key.slot) == key.generation ? self[key.slot] : nil
   }
@@ -267,12 +267,12 @@ struct Upstreams: ~Copyable {
   }
 
   /// Remembers a connection whose request can no longer be sent.
-  mutating func noteLost(_ u: UpstreamPointer) { lost.append(u.pointee.slot) }
+  mutating func noteLost(_ u: UpstreamPointer) { lost.append(key(u)) }
 
   @inline(__always) var hasLost: Bool { !lost.isEmpty }
   mutating func takeLost() -> UpstreamPointer? {
-    while let slot = lost.popLast() {
-      if isActive(slot), slab[slot].transport.pointee.closing == .open { return slab[slot] }
+    while let key = lost.popLast() {
+      if let u = stream(key), isActive(key.slot), u.transport.pointee.closing == .open { return u }
     }
     return nil
   }
