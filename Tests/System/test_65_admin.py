@@ -85,8 +85,9 @@ class AdminServer(SystemCase):
         slow.send(wire.get("/slow"))
         self.assertTrue(asked.wait(settings.HANG))
         self.assertEqual(admin.post("/drain"), (202, {"phase": "draining"}))
-        proxy.wait_for("draining", reason="admin")
+        # At once, and not when the process's own thread has got to it.
         self.assertEqual(admin.get("/ready")[::2], (503, b"draining\n"))
+        proxy.wait_for("draining", reason="admin")
         self.assertEqual(admin.get("/health")[0], 200)
         self.assertEqual(admin.post("/drain")[0], 409)
         self.assertEqual(slow.response().status, 200)

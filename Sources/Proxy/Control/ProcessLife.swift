@@ -46,7 +46,8 @@ final class ProcessLife: Sendable {
     state = Mutex(State(configuration: configuration))
   }
 
-  var phase: ProcessPhase { state.withLock { $0.phase } }
+  /// A drain that was asked for counts from then on: who was told of it must not hear anything else.
+  var phase: ProcessPhase { state.withLock { $0.wantedDrain == nil ? $0.phase : .draining } }
   var configuration: ProxyConfiguration { state.withLock { $0.configuration } }
   /// 1 from the start; one more with each configuration that takes the place of another.
   var generation: Int { state.withLock { $0.generation } }
@@ -83,9 +84,10 @@ final class ProcessLife: Sendable {
   /// The drain that was asked for and has not begun. It is told once.
   func takeDrainRequest() -> DrainRequest? {
     state.withLock { state in
-      guard state.phase == .serving else { return nil }
-      defer { state.wantedDrain = nil }
-      return state.wantedDrain
+      guard state.phase == .serving, let request = state.wantedDrain else { return nil }
+      state.wantedDrain = nil
+      state.phase = .draining
+      return request
     }
   }
 }

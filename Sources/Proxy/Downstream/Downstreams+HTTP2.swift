@@ -118,12 +118,10 @@ extension Downstreams {
   ) -> Sending {
     let c = http2[stream.connection]
     let count = output.count
-    // The session's own frames leave before: a window that SETTINGS made larger is used behind their
-    // acknowledgement (RFC 9113 6.5.3).
-    if !(c.pointee.putsControl(&loop) && c.pointee.take(&output, of: message.key, &loop)) {
+    if !c.pointee.take(&output, of: message.key, &loop) {
       // If a frame is full it need not wait for the turn's end.
       flushHTTP2(self[stream], &loop)
-      guard c.pointee.putsControl(&loop), c.pointee.take(&output, of: message.key, &loop) else {
+      guard c.pointee.take(&output, of: message.key, &loop) else {
         if !message.isReady {
           message.isReady = true
           c.pointee.ready.append(message.key)

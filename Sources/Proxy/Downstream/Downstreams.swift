@@ -227,7 +227,14 @@ struct Downstreams: ~Copyable {
   func resumable(at index: Int) -> UInt32 { resumable[index] }
   mutating func removeResumable(_ count: Int) { resumable.removeFirst(count) }
   /// Has a connection looked at once more before the turn ends.
-  mutating func addResumable(_ d: DownstreamPointer) { resumable.append(d.pointee.slot) }
+  mutating func addResumable(_ d: DownstreamPointer) {
+    if d.pointee.isHTTP2 {
+      let c = http2[d.pointee.slot]
+      guard !c.pointee.isResumable else { return }
+      c.pointee.isResumable = true
+    }
+    resumable.append(d.pointee.slot)
+  }
 
   /// Has a connection of HTTP/2 flushed at the turn's end: what its streams have by then leaves together, in one
   /// record of TLS.

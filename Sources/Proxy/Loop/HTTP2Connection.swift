@@ -91,6 +91,8 @@ struct HTTP2Connection: ~Copyable {
   var hasOpened = false
   /// It is in the list of connections that are flushed at the turn's end.
   var isNoted = false
+  /// A client's: it is in the list of those that are looked at once more.
+  var isResumable = false
   /// Tunnels wait to hear from its server's SETTINGS whether it takes them.
   var awaitsSettings = false
   /// Input is kept until the session's own frames have left.
@@ -201,12 +203,6 @@ struct HTTP2Connection: ~Copyable {
       if writeControl() <= 0 { break }
     }
     return true
-  }
-
-  /// The same. - Returns: whether none of them has still to be written.
-  @inline(__always)
-  mutating func putsControl<E: Engine & ~Copyable>(_ loop: inout Loop<E>) -> Bool {
-    !session.hasControl || putControl(&loop) && !session.hasControl
   }
 
   private mutating func writeControl() -> Int {

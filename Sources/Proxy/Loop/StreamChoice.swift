@@ -6,9 +6,12 @@ struct StreamChoice: BitwiseCopyable {
   var isOpen = false
   /// When it had left, in monotonic nanoseconds of the turn.
   var endedAt: Int64 = -1
-  /// The most urgent response of it that has more to come; `noUrgency`: none has.
+  /// The most urgent response that it had much of and that has more to come; `noUrgency`: none has.
   var urgency = StreamChoice.noUrgency
 
+  /// Bytes of a response in one send from which on it is the connection that bounds it. One whose server gives
+  /// less at a time leaves room for others, which would wait for as long as it lasts.
+  static var much: Int { 8192 }
   /// Beyond the urgencies that there are (RFC 9218 4.1).
   static var noUrgency: UInt8 { 8 }
 

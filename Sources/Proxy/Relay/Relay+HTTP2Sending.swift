@@ -126,7 +126,7 @@ extension Relay where E: ~Copyable {
       guard let x = exchange(bytes.key) else { continue }
       if x.pointee.state.mode == .tunnel { noteTaken(x) }
       if perform(x, x.pointee.state.responseTaken(bytes.count)),
-        x.pointee.state.response == .relaying
+        x.pointee.state.response == .relaying, bytes.count >= StreamChoice.much
       {
         c.pointee.choice.urgency = min(c.pointee.choice.urgency, priority(of: x, c).urgency)
       }
@@ -164,6 +164,7 @@ extension Relay where E: ~Copyable {
 
   /// The end of a turn: what was kept is used, and what there is leaves.
   mutating func resumeHTTP2(_ d: DownstreamPointer) {
+    http2(d).pointee.isResumable = false
     if http2(d).pointee.isLost { return http2Unsendable(d) }
     resumeWindows(d)
     http2UseUnread(d)
@@ -332,7 +333,9 @@ extension Relay where E: ~Copyable {
   mutating func http2HalfClosed(_ d: DownstreamPointer) {
     // What was answered in this turn leaves before.
     downstreams.flushHTTP2(d, &loop)
+    if http2(d).pointee.isLost { return http2Unsendable(d) }
     endExchanges(d) { $0.downstreamGone(.downstreamClosed) }
+    if !http2(d).pointee.outgoing.isEmpty { return downstreams.closeWhenSent(d) }
     downstreams.close(d, linger: false, &loop)
   }
 

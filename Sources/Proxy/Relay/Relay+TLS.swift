@@ -128,10 +128,7 @@ extension Relay where E: ~Copyable {
         return refusePlainHTTP(d)
       }
     }
-    if d.pointee.isHTTP2 {
-      downstreams.flushHTTP2(d, &loop)
-      endExchanges(d) { $0.downstreamGone() }
-    }
+    if d.pointee.isHTTP2 { endExchanges(d) { $0.downstreamGone() } }
     if let x = exchange(of: d) {
       _ = perform(x, x.pointee.state.downstreamGone())
     } else {

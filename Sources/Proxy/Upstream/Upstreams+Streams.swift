@@ -223,7 +223,8 @@ extension Upstreams {
     let count = u.pointee.outgoing.count
     let own = key(u)
     // A reset makes room for a stream at its server, and leaves before the head of that.
-    let isClear = u.pointee.http2.hasLeft || c.pointee.putsControl(&loop)
+    let isClear =
+      u.pointee.http2.hasLeft || c.pointee.putControl(&loop) && !c.pointee.session.hasControl
     // Heads leave in the order of their numbers, so that none overtakes one that waits.
     guard isClear, c.pointee.ready.isEmpty || c.pointee.ready[0] == own,
       takeOutput(of: u, own, &loop)
