@@ -207,10 +207,10 @@ extension ProxyRun {
 
   /// Verifies what a crash left, before recovery: torn it may be, and no damage.
   func checkWreck(_ disk: SimulatedDisk) {
-    guard let audit = runConditions.configuration.audit, audit.durability != .none else { return }
+    guard runConditions.configuration.audit != nil, !runConditions.isUnordered else { return }
     do {
       let report = try Verification(
-        directory: RunConditions.directory, files: SimulatedFiles(disk)
+        directory: RunConditions.directory, files: SimulatedFiles(disk, from: judgedFrom.segment)
       ).run()
       if report.verdict == .broken { failAnyway("wreck", "\(report)") }
     } catch {
@@ -220,16 +220,16 @@ extension ProxyRun {
 
   /// Verifies the chain. - Parameter files: the disk after recovery, or after an orderly end.
   func checkChain(_ disk: SimulatedDisk, afterRecovery: Bool) {
-    guard let audit = runConditions.configuration.audit else { return }
+    guard runConditions.configuration.audit != nil else { return }
     // With `none` nothing orders the writes of a crashed machine.
-    if audit.durability == .none && wreck != nil { return }
+    if runConditions.isUnordered && wreck != nil { return }
     var anchors = self.anchors
     if wreck == nil, let last = account?.anchor { anchors.append(last) }
     // An anchor that a journal without durability gave may be of what a crash took.
     do {
       let report = try Verification(
-        directory: RunConditions.directory, files: SimulatedFiles(disk)
-      ).run(anchors: anchors.compactMap(Anchor.init))
+        directory: RunConditions.directory, files: SimulatedFiles(disk, from: judgedFrom.segment)
+      ).run(anchors: anchors.compactMap(Anchor.init).filter { $0.sequence >= judgedFrom.sequence })
       let allowed: Verdict =
         afterRecovery || (account?.hasAbandonedJournal == false && wreck == nil)
         ? .intact : .unsealedTail

@@ -4,7 +4,7 @@ import MillraceEngine
 
 extension Origin {
   /// A request's head has come. - Returns: whose it is; nil if no client has sent it.
-  func arrived(_ head: MessageHead) -> RequestScript? {
+  func arrived(_ head: MessageHead, on line: Line) -> RequestScript? {
     guard let text = head.first("x-sim"), let id = Int(text), let script = proxyRun.book[id] else {
       proxyRun.fail("smuggled", "a server gets what nobody sent: \(head.start) \(head.fields)")
       return nil
@@ -14,7 +14,9 @@ extension Origin {
       proxyRun.fail("address", "a request of nobody's reaches a server: \(head.start)")
     }
     script.arrivals += 1
-    if script.hasInterim && script.arrivals > 1 {
+    // On a connection that the proxy has given up it was sent before, and has been under way for long.
+    let isLate = line.peer?.isForsaken ?? true
+    if script.hasInterim && script.arrivals > 1 && !isLate {
       proxyRun.fail("repeated", "\(script.id) is tried again behind an interim response")
     }
     proxyRun.totals.arrivals += 1

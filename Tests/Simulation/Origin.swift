@@ -138,7 +138,7 @@ final class OriginConnection {
 
   private func takeHead(_ head: MessageHead) {
     turn += 1
-    guard let script = origin.arrived(head) else { return line.reset() }
+    guard let script = origin.arrived(head, on: line) else { return line.reset() }
     self.script = script
     answer = script.answer
     if answer.fault == .surplus { origin.isSuspect = true }

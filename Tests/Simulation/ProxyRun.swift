@@ -58,6 +58,9 @@ final class ProxyRun {
   /// The disk as the crash left it.
   private(set) var wreck: [(path: String, bytes: [UInt8])]?
   private(set) var anchors: [String] = []
+  /// Where the part of the chain begins that is verified, by segment and record: where an earlier run may have
+  /// left it broken, this run's own part.
+  var judgedFrom: (segment: String, sequence: UInt64) = ("", 0)
   /// What the worker held when all clients and servers had gone, and at its end.
   var stillAccount: WorkerAccount?
   var account: WorkerAccount?

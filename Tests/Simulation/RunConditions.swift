@@ -49,6 +49,15 @@ struct RunConditions {
 
   static let directory = "/var/log/sim"
 
+  /// The name of a segment of the one worker's chain.
+  static func segment(_ number: UInt64) -> String {
+    let digits = String(number)
+    return "w000-" + String(repeating: "0", count: max(0, 10 - digits.count)) + digits + ".jsonl"
+  }
+
+  /// Nothing orders what its audit log writes: a crash may take any of it.
+  var isUnordered: Bool { configuration.audit?.durability == AuditConfiguration.Durability.none }
+
   init(_ dice: inout SimulatedDice) {
     isGentle = dice.chance(500)
     conditions = dice.chance(100) ? .calm : .drawn(from: &dice)

@@ -12,6 +12,9 @@ struct SeedRun {
   private(set) var failures: [Failure] = []
   private(set) var hash: UInt64 = 0
   private(set) var tail = ""
+  /// A run whose log nothing orders (`durability: none`) ended in a crash on the same disk: its part of the
+  /// chain may be broken for good.
+  private var hasUnorderedPast = false
 
   init(seed: UInt64, _ fixtures: Fixtures) {
     self.seed = seed
@@ -49,10 +52,15 @@ struct SeedRun {
     }
     // What the last run left is recovered on this one's disk, as a start does.
     guard let recovered = recover(proxyRun, proxyRun.world.disk, &dice) else { return }
+    if hasUnorderedPast {
+      let chain = recovered.chain(worker: 0)
+      proxyRun.judgedFrom = (RunConditions.segment(chain.nextSegment), chain.nextSequence)
+    }
     proxyRun.live(recovered)
     let legacy = SimulatedWorld(seed: dice.next())
     legacy.disk.makeDirectory(RunConditions.directory)
     if let wreck = proxyRun.wreck {
+      if proxyRun.runConditions.isUnordered { hasUnorderedPast = true }
       for file in wreck { legacy.disk.put(file.path, file.bytes) }
       proxyRun.checkWreck(legacy.disk)
       guard recover(proxyRun, legacy.disk, &dice) != nil else { return }

@@ -9,10 +9,13 @@ final class SimulatedFiles: FileSystem, @unchecked Sendable {
   let disk: SimulatedDisk
   /// Calls that change something and are still granted; nil: all.
   var budget: Int?
+  /// Names before this one are not listed.
+  private let first: String
 
-  init(_ disk: SimulatedDisk, budget: Int? = nil) {
+  init(_ disk: SimulatedDisk, budget: Int? = nil, from first: String = "") {
     self.disk = disk
     self.budget = budget
+    self.first = first
   }
 
   func spend(_ operation: String, _ path: String) throws(Errno) {
@@ -58,7 +61,7 @@ final class SimulatedFiles: FileSystem, @unchecked Sendable {
     if result < 0 { throw Errno(code: -result, operation: "unlink", path: path) }
   }
 
-  func list(_ path: String) throws(Errno) -> [String] { disk.list(path) }
+  func list(_ path: String) throws(Errno) -> [String] { disk.list(path).filter { $0 >= first } }
 }
 
 private final class SimulatedFileContent: FileContent, @unchecked Sendable {

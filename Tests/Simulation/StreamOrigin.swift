@@ -104,7 +104,7 @@ final class StreamOriginConnection {
     }
     let head = MessageHead(
       start: [pseudo[":method"] ?? "", pseudo[":path"] ?? "", "HTTP/2"], fields: rest)
-    guard let script = origin.arrived(head) else { return line.reset() }
+    guard let script = origin.arrived(head, on: line) else { return line.reset() }
     proxyRun.totals.streamArrivals += 1
     stream.script = script
     served += 1
