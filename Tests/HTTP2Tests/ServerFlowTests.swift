@@ -289,6 +289,62 @@ struct ServerFlowTests {
     #expect(server.session.window(stream) == 20)
   }
 
+  @Test("A larger window is used from its acknowledgement on, a smaller one at once")
+  func acknowledgedWindows() {
+    var server = ServerHarness()
+    server.hear(ServerHarness.hello + getFrame(1))
+    server.output = []
+    server.writes = false
+    let stream = server.places[1]!
+    func announce(_ window: Int) { server.hear(frame(4, [0, 4] + number(UInt32(window)))) }
+    func open(_ id: UInt32) -> Int {
+      server.hear(getFrame(id))
+      return server.session.window(server.places[id]!)
+    }
+    announce(70_000)
+    var isOwed = server.session.owesAcknowledgement
+    #expect(isOwed)
+    #expect(server.session.window(stream) == 65_535 && open(3) == 65_535)
+    // Of several only the last one counts, and only with the last acknowledgement.
+    announce(30_000)
+    #expect(server.session.window(stream) == 30_000 && open(5) == 30_000)
+    announce(40_000)
+    #expect(server.session.window(stream) == 30_000 && open(7) == 30_000)
+    #expect(server.seen.allSatisfy { $0.event != "window" })
+    withUnsafeTemporaryAllocation(byteCount: 17, alignment: 8) { room in
+      for written in 1...3 {
+        #expect(server.session.writeControl(into: room) == 9)
+        for id: UInt32 in [1, 3, 5, 7] {
+          let window = server.session.window(server.places[id]!)
+          #expect(window == (written < 3 ? 30_000 : 40_000))
+        }
+        #expect(server.session.takeOpenedWindows() == (written == 3))
+      }
+    }
+    isOwed = server.session.owesAcknowledgement
+    #expect(!isOwed && !server.session.takeOpenedWindows())
+    #expect(open(9) == 40_000)
+  }
+
+  @Test("A window that an acknowledgement opens counts against the largest before that")
+  func largestWindows() {
+    let most = 0x7FFF_FFFF
+    for (more, code) in [(0, nil), (1, UInt32(3))] {
+      var server = ServerHarness()
+      server.hear(ServerHarness.hello + getFrame(1) + getFrame(3))
+      server.writes = false
+      server.hear(frame(4, [0, 4] + number(UInt32(most - 1_000))))
+      server.hear(frame(8, stream: 1, number(UInt32(1_000 + more))))
+      server.say()
+      #expect(server.resetCode(1) == code)
+      #expect(server.goAwayCode == nil)
+      server.hear(frame(4, [0, 4] + number(UInt32(most - 1_000 + 1))))
+      server.say()
+      // The one that was reset is no stream any more.
+      #expect(server.goAwayCode == (more == 0 ? 3 : nil))
+    }
+  }
+
   @Test("Urgency and kind of a response come from its head and from PRIORITY_UPDATE")
   func priorities() {
     var server = ServerHarness()
@@ -327,6 +383,37 @@ struct ServerFlowTests {
     #expect(client.seen.count == count && client.content[3] == nil)
     client.hear(frame(1, flags: 5, stream: 3, head))
     #expect(client.seen.last?.event == "head." && client.seen.last?.id == 3)
+  }
+
+  @Test(
+    "As many streams as there may be, one number after the other, are found whatever order they end in"
+  )
+  func fullTable() {
+    for capacity in [1, 2, 3, 100, 128, 4096] {
+      for stride in [1, capacity - 1, capacity / 2 + 1] where stride > 0 {
+        var streams = StreamTable(capacity: capacity)
+        var open: [(id: UInt32, place: Int)] = []
+        var next: UInt32 = 1
+        for _ in 0..<(3 * capacity) {
+          if open.count == capacity {
+            check(streams.open(next, sendWindow: 1, receiveWindow: 1) == nil)
+            let ended = open.remove(at: stride % capacity)
+            streams.close(ended.place, .byPeer)
+            check(streams.find(ended.id) == nil)
+          }
+          guard let place = streams.open(next, sendWindow: 1, receiveWindow: 1) else {
+            Issue.record("no room for stream \(next) of \(capacity)")
+            return
+          }
+          open.append((next, place))
+          next += 2
+        }
+        for each in open { check(streams.find(each.id) == each.place) }
+        for id in [open[0].id &- 2, next] where !open.contains(where: { $0.id == id }) {
+          check(streams.find(id) == nil)
+        }
+      }
+    }
   }
 
   @Test("Records of streams are found whatever was opened and closed before")

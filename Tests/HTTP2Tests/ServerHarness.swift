@@ -60,7 +60,9 @@ struct ServerHarness: ~Copyable {
       case .needsOutput:
         guard writes else { break reading }
       case .failed: break reading
-      default: output += answer(&session, event)
+      default:
+        if writes { say() }
+        output += answer(&session, event)
       }
       if writes { say() }
     }
@@ -73,6 +75,7 @@ struct ServerHarness: ~Copyable {
       while session.hasControl {
         let count = session.writeControl(into: room)
         output += room[..<count]
+        if session.takeOpenedWindows() { seen.append(Seen(event: "window")) }
         if count == 0 { return }
       }
     }

@@ -27,8 +27,14 @@ final class HTTP2FlowClient {
   private var outgoing: [UInt8] = []
   private(set) var responses: [Int32: Response] = [:]
   private(set) var goAways: [Int32] = []
+  /// Streams in the order in which their responses came to their ends.
+  private(set) var finished: [Int32] = []
+  /// Pieces in which something of a response came, as the proxy sent them.
+  private(set) var deliveries = 0
   private(set) var isOver = false
   private var consumes: Bool
+  /// Something of a response is in what is being read.
+  private var hasHeard = false
   private var held: [Int32: Int] = [:]
 
   init(_ flow: FlowWorld, window: Int = 65_535, consumes: Bool = true) {
@@ -49,15 +55,20 @@ final class HTTP2FlowClient {
   }
 
   @discardableResult
-  func get(_ path: String) -> Int32 { request(path, "GET", HTTP2Content.none) }
+  func get(_ path: String, priority: String? = nil) -> Int32 {
+    request(path, "GET", HTTP2Content.none, priority: priority)
+  }
 
   @discardableResult
-  func request(_ path: String, _ method: String, _ content: HTTP2Content) -> Int32 {
+  func request(
+    _ path: String, _ method: String, _ content: HTTP2Content, priority: String? = nil
+  ) -> Int32 {
     var fields = HTTP2FieldList(lasting: false)
     fields.append(":method", method)
     fields.append(":scheme", "http")
     fields.append(":authority", "a")
     fields.append(":path", path)
+    if let priority { fields.append("priority", priority) }
     let stream = session.request(fields, content: content) ?? -1
     responses[stream] = Response()
     flush()
@@ -86,6 +97,8 @@ final class HTTP2FlowClient {
   private func take() {
     let bytes = peer.receive(atMost: 1 << 20)
     var offset = 0
+    hasHeard = false
+    defer { if hasHeard { deliveries += 1 } }
     bytes.withUnsafeBytes { bytes in
       while true {
         let transfer = session.receive(UnsafeRawBufferPointer(rebasing: bytes[offset...]))
@@ -99,15 +112,20 @@ final class HTTP2FlowClient {
 
   private func note(_ event: HTTP2Event) {
     switch event.kind {
-    case .head: responses[event.stream, default: Response()].status = event.status
+    case .head:
+      hasHeard = true
+      responses[event.stream, default: Response()].status = event.status
     case .content:
+      hasHeard = true
       responses[event.stream, default: Response()].content += event.bytes
       if consumes {
         session.consume(event.stream, event.count)
       } else {
         held[event.stream, default: 0] += event.count
       }
-    case .end: responses[event.stream, default: Response()].isWhole = true
+    case .end:
+      finished.append(event.stream)
+      responses[event.stream, default: Response()].isWhole = true
     case .closed:
       if event.code != .noError { responses[event.stream, default: Response()].reset = event.code }
     case .goAway: goAways.append(event.lastStream)
@@ -159,6 +177,57 @@ struct HTTP2FlowTests {
     #expect(client?.responses.values.allSatisfy { $0.status == 200 && $0.isWhole } == true)
     #expect(
       account?.connections == 0 && account?.exchanges == 0 && account?.engine.framesInUse == 0)
+  }
+
+  @Test("what is answered in one turn leaves at its end, in one piece")
+  func oneSend() throws {
+    // What is sent at one moment comes at one moment.
+    let flow = try Self.flow(FlowWorld.likeARing)
+    var client: HTTP2Client?
+    var waiting: [SimulatedPeer] = []
+    var answeredAt: Int64 = 0
+    var seenAt: Int64 = 0
+    flow.serve = { flow, peer, _ in
+      waiting.append(peer)
+      guard waiting.count == 10 else { return }
+      answeredAt = flow.world.now
+      for peer in waiting { flow.answer(peer, "ok") }
+    }
+    let account = flow.run {
+      client = HTTP2Client(flow)
+      for i in 0..<10 { client?.get("/s/\(i)") }
+      flow.until(millisecond, { $0.counters.responses == 10 }) { _ in
+        seenAt = flow.world.now
+        flow.remote.drain()
+      }
+    }
+    #expect(client?.finished.count == 10)
+    #expect(client?.deliveries == 1)
+    #expect(seenAt - answeredAt <= 2 * millisecond)
+    #expect(account?.counters.responses == 10)
+  }
+
+  @Test("of two large responses the urgent one is whole first, whichever was asked for first")
+  func urgency() throws {
+    for urgentFirst in [false, true] {
+      let flow = try Self.flow()
+      let body = String(repeating: "0123456789", count: 60_000)
+      var client: HTTP2Client?
+      var waiting: [SimulatedPeer] = []
+      flow.serve = { flow, peer, _ in
+        waiting.append(peer)
+        guard waiting.count == 2 else { return }
+        for peer in waiting { flow.answer(peer, body) }
+      }
+      _ = flow.run {
+        client = HTTP2Client(flow, window: 1 << 20)
+        client?.get("/s/1", priority: urgentFirst ? "u=1" : "u=6")
+        client?.get("/s/2", priority: urgentFirst ? "u=6" : "u=1")
+        flow.until(millisecond, { $0.counters.responses == 2 }) { _ in flow.remote.drain() }
+      }
+      #expect(client?.finished == (urgentFirst ? [1, 3] : [3, 1]))
+      #expect(client?.responses.values.allSatisfy { $0.content.count == 600_000 } == true)
+    }
   }
 
   @Test(

@@ -76,6 +76,8 @@ extension ControlFrame {
     ControlFrame(type: FrameType.settings.rawValue, flags: FrameFlags.ack.rawValue)
   }
 
+  var isSettingsAck: Bool { type == FrameType.settings.rawValue }
+
   /// - Parameter data: its eight bytes, as they came.
   static func pingAck(_ data: UInt64) -> ControlFrame {
     ControlFrame(value: data, type: FrameType.ping.rawValue, flags: FrameFlags.ack.rawValue)

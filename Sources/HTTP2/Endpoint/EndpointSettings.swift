@@ -47,6 +47,13 @@ struct PeerSettings: Equatable {
 
   /// Bytes of DATA that a stream may send at its beginning.
   var initialWindow = 65_535
+  /// What it has announced last: a larger window is used once its acknowledgement is written, since the peer
+  /// counts with the smaller one until then (RFC 9113 6.5.3).
+  private(set) var announcedWindow = 65_535
+  /// SETTINGS whose acknowledgement is still to be written.
+  var unacknowledged = 0
+  /// Windows have opened with an acknowledgement, which nobody has been told.
+  var hasOpened = false
   /// Bytes of payload that a frame may have.
   var frameSize = FrameHeader.payloadMaximum
   /// Streams that it lets us open (RFC 9113 6.5.2: without its word, any number).
@@ -55,6 +62,9 @@ struct PeerSettings: Equatable {
   var takesExtendedConnect = false
   /// Its decoder's dynamic table is smaller than the usual one: it waits for our word that we use none.
   var shrankTable = false
+
+  /// By how much windows open with the last acknowledgement.
+  var owedWindow: Int { max(0, announcedWindow - initialWindow) }
 
   /// Applies one setting. - Returns: the code of the connection error that it is, or nil.
   /// - Parameter side: ours.
@@ -69,7 +79,7 @@ struct PeerSettings: Equatable {
     case SettingID.maxConcurrentStreams: streams = Int(value)
     case SettingID.initialWindowSize:
       guard value <= Self.windowMaximum else { return .flowControlError }
-      initialWindow = Int(value)
+      announcedWindow = Int(value)
     case SettingID.maxFrameSize:
       guard value >= 16_384, value <= 16_777_215 else { return .protocolError }
       frameSize = Int(value)
@@ -86,9 +96,12 @@ struct PeerSettings: Equatable {
 }
 
 extension HTTP2EndpointOptions {
+  /// What a client says first (RFC 9113 3.4).
+  static var clientPreface: StaticString { "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" }
+
   /// Bytes that a connection begins with, at most.
   static var prefaceBytes: Int {
-    HTTP2Endpoint.preface.utf8CodeUnitCount + FrameHeader.size + 5 * 6 + FrameHeader.size + 4
+    clientPreface.utf8CodeUnitCount + FrameHeader.size + 5 * 6 + FrameHeader.size + 4
   }
 
   /// Writes them: a client's preface, SETTINGS, and the rest of the connection's window.
@@ -102,7 +115,7 @@ extension HTTP2EndpointOptions {
     ]
     var at = 0
     if side == .client {
-      let preface = HTTP2Endpoint.preface
+      let preface = Self.clientPreface
       memcpy(room, preface.utf8Start, preface.utf8CodeUnitCount)
       at = preface.utf8CodeUnitCount
     }

@@ -52,7 +52,6 @@ extension HTTP2Endpoint {
     }
     guard payload.count % 6 == 0 else { return fail(.frameSize, .frameSizeError) }
     budget.spend(.settings)
-    let before = peer.initialWindow
     var at = 0
     while at < payload.count {
       let id = payload.baseAddress!.readUInt16(at: at)
@@ -61,15 +60,31 @@ extension HTTP2Endpoint {
       at += 6
     }
     control.push(.settingsAck())
-    let change = peer.initialWindow - before
-    guard change != 0 else { return nil }
+    peer.unacknowledged += 1
+    changeWindows(by: min(0, peer.announcedWindow - peer.initialWindow))
+    let owed = peer.owedWindow
     var isTooLarge = false
-    streams.forEach { _, stream in
-      stream.pointee.sendWindow += change
-      if stream.pointee.sendWindow > PeerSettings.windowMaximum { isTooLarge = true }
+    if owed > 0 {
+      streams.forEach { _, stream in
+        if stream.pointee.sendWindow + owed > PeerSettings.windowMaximum { isTooLarge = true }
+      }
     }
-    if isTooLarge { return fail(.badWindow, .flowControlError) }
-    return change > 0 ? .windowOpened(stream: -1) : nil
+    return isTooLarge ? fail(.badWindow, .flowControlError) : nil
+  }
+
+  /// An acknowledgement of SETTINGS is written: with the last one the windows are what was announced.
+  mutating func wroteAcknowledgement() {
+    peer.unacknowledged -= 1
+    let owed = peer.owedWindow
+    guard peer.unacknowledged == 0, owed > 0, failure == nil else { return }
+    changeWindows(by: owed)
+    peer.hasOpened = true
+  }
+
+  private mutating func changeWindows(by change: Int) {
+    guard change != 0 else { return }
+    peer.initialWindow += change
+    streams.forEach { _, stream in stream.pointee.sendWindow += change }
   }
 
   private mutating func readPing(
@@ -104,7 +119,7 @@ extension HTTP2Endpoint {
     guard increment > 0 else { return resetStream(stream, .protocolError) }
     let before = streams[stream].pointee.sendWindow
     streams[stream].pointee.sendWindow = before + increment
-    guard before + increment <= PeerSettings.windowMaximum else {
+    guard before + increment + peer.owedWindow <= PeerSettings.windowMaximum else {
       return resetStream(stream, .flowControlError)
     }
     return before <= 0 && before + increment > 0 ? .windowOpened(stream: stream) : nil

@@ -20,6 +20,15 @@ extension HTTP2Endpoint {
     }
   }
 
+  /// Whether an acknowledgement of SETTINGS is to be written, from which on larger windows are used.
+  public var owesAcknowledgement: Bool { mutating get { peer.unacknowledged > 0 } }
+
+  /// Whether windows of streams have opened with an acknowledgement since the last call.
+  public mutating func takeOpenedWindows() -> Bool {
+    defer { peer.hasOpened = false }
+    return peer.hasOpened
+  }
+
   /// Whether no input is used before some of it has been written.
   public var isControlFull: Bool { mutating get { control.isFull } }
 
@@ -35,6 +44,7 @@ extension HTTP2Endpoint {
     }
     while fits(ControlFrame.frameMaximum), let frame = control.pop() {
       at += frame.write(to: base + at)
+      if frame.isSettingsAck { wroteAcknowledgement() }
     }
     while fits(ControlFrame.frameMaximum), updates >= 0 {
       let stream = streams[Int(updates)]

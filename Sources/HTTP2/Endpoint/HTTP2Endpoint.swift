@@ -28,7 +28,6 @@ public struct HTTP2Endpoint: ~Copyable {
     case over
   }
 
-  static var preface: StaticString { "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" }
   /// Keeps the session at its address: without it a method that only reads is passed a copy, 500 bytes.
   private let inPlace = Atomic<UInt8>(0)
   let options: HTTP2EndpointOptions
@@ -134,10 +133,11 @@ public struct HTTP2Endpoint: ~Copyable {
   private mutating func readPreface(
     _ bytes: UnsafeRawBufferPointer, _ offset: inout Int
   ) -> HTTP2EndpointEvent? {
-    let length = Self.preface.utf8CodeUnitCount
+    let preface = HTTP2EndpointOptions.clientPreface
+    let length = preface.utf8CodeUnitCount
     let count = min(bytes.count - offset, length)
     guard count > 0, let base = bytes.baseAddress else { return .needsInput }
-    guard memcmp(base + offset, Self.preface.utf8Start, count) == 0 else {
+    guard memcmp(base + offset, preface.utf8Start, count) == 0 else {
       return fail(.notHTTP2, .protocolError)
     }
     guard count == length else { return .needsInput }

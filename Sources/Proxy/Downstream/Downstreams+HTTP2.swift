@@ -118,13 +118,13 @@ extension Downstreams {
   ) -> Sending {
     let c = http2[stream.connection]
     let count = output.count
-    if !c.pointee.take(&output, of: message.key, &loop) {
+    if !c.pointee.output.take(&output, of: message.key, &loop) {
       // If a frame is full it need not wait for the turn's end.
       flushHTTP2(self[stream], &loop)
-      guard c.pointee.take(&output, of: message.key, &loop) else {
+      guard c.pointee.output.take(&output, of: message.key, &loop) else {
         if !message.isReady {
           message.isReady = true
-          c.pointee.ready.append(message.key)
+          c.pointee.output.ready.append(message.key)
         }
         return .busy
       }
@@ -198,7 +198,7 @@ extension Downstreams {
     // One frame goes out, one waits for the transport, and one is being filled.
     for _ in 0..<2 {
       guard c.pointee.handOver(t, &loop) else {
-        c.pointee.isLost = true
+        c.pointee.output.isLost = true
         return addResumable(d)
       }
       guard !t.pointee.unsent.isEmpty, !t.pointee.sending else { break }
@@ -206,9 +206,9 @@ extension Downstreams {
         c.pointee.idleUntil,
         loop.engine.now + loop.plan.listeners[Int(d.pointee.listener)].bodyTimeout)
       send(d, .awaited, &loop)
-      if t.pointee.sending { c.pointee.tookOff() }
+      if t.pointee.sending { c.pointee.output.tookOff() }
     }
-    if c.pointee.isClosing, t.pointee.closing == .open, c.pointee.outgoing.isEmpty,
+    if c.pointee.isClosing, t.pointee.closing == .open, c.pointee.output.frames.isEmpty,
       !c.pointee.session.hasControl
     {
       close(d, linger: true, &loop)

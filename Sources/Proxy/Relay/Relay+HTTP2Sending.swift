@@ -16,11 +16,11 @@ extension Relay where E: ~Copyable {
   /// Goes on with responses whose windows have opened.
   mutating func resumeWindows(_ d: DownstreamPointer) {
     let c = http2(d)
+    // Larger windows are used from their acknowledgement on. Without a frame the flush that follows ends the
+    // connection.
+    if c.pointee.session.owesAcknowledgement, !c.pointee.putControl(&loop) { return }
     guard c.pointee.hasOpened else { return }
     c.pointee.hasOpened = false
-    // Larger windows are acknowledged before they are used: the client counts with the smaller ones until
-    // then (RFC 9113 6.5.3).
-    if c.pointee.session.hasControl { downstreams.flushHTTP2(d, &loop) }
     // Exchanges that end meanwhile change places with the last one, which has been looked at.
     var index = c.pointee.exchanges.count - 1
     while index >= 0 {
@@ -53,24 +53,24 @@ extension Relay where E: ~Copyable {
   private mutating func pushReady(
     _ d: DownstreamPointer, _ c: UnsafeMutablePointer<HTTP2Connection>
   ) {
-    while !c.pointee.ready.isEmpty {
+    while !c.pointee.output.ready.isEmpty {
       guard let index = mostUrgent(c) else { return }
-      let key = c.pointee.ready[index]
+      let key = c.pointee.output.ready[index]
       if let x = exchange(key),
-        c.pointee.choice.defers(priority(of: x, c).urgency, now: loop.engine.now)
+        c.pointee.output.choice.defers(priority(of: x, c).urgency, now: loop.engine.now)
       {
         return downstreams.addResumable(d)
       }
-      c.pointee.ready.remove(at: index)
+      c.pointee.output.ready.remove(at: index)
       guard let x = exchange(key) else { continue }
       x.pointee.request.http2.isReady = false
       guard x.pointee.state.mayLeave else { continue }
       _ = pushHeld(x)
       guard let x = exchange(key), x.pointee.request.http2.isReady else { continue }
       // It found none again, and has not had its turn.
-      if c.pointee.ready.last == key {
-        c.pointee.ready.removeLast()
-        c.pointee.ready.insert(key, at: min(index, c.pointee.ready.count))
+      if c.pointee.output.ready.last == key {
+        c.pointee.output.ready.removeLast()
+        c.pointee.output.ready.insert(key, at: min(index, c.pointee.output.ready.count))
       }
       return
     }
@@ -82,7 +82,7 @@ extension Relay where E: ~Copyable {
   private func mostUrgent(_ c: UnsafeMutablePointer<HTTP2Connection>) -> Int? {
     var best: (index: Int, priority: Priority, id: UInt32)?
     var turn = 0
-    for (index, key) in c.pointee.ready.enumerated() {
+    for (index, key) in c.pointee.output.ready.enumerated() {
       guard let x = exchange(key) else { return index }
       let id = x.pointee.request.http2.id
       let priority = priority(of: x, c)
@@ -98,7 +98,7 @@ extension Relay where E: ~Copyable {
       }
     }
     guard let best else { return nil }
-    if best.index != turn { c.pointee.ready.swapAt(best.index, turn) }
+    if best.index != turn { c.pointee.output.ready.swapAt(best.index, turn) }
     return turn
   }
 
@@ -118,9 +118,9 @@ extension Relay where E: ~Copyable {
     let c = http2(d)
     let t = d.transport
     var taken = StreamBytesList()
-    swap(&taken, &c.pointee.flying)
-    c.pointee.choice.isOpen = true
-    c.pointee.choice.urgency = StreamChoice.noUrgency
+    swap(&taken, &c.pointee.output.flying)
+    c.pointee.output.choice.isOpen = true
+    c.pointee.output.choice.urgency = StreamChoice.noUrgency
     for index in 0..<taken.count {
       let bytes = taken[index]
       guard let x = exchange(bytes.key) else { continue }
@@ -128,17 +128,18 @@ extension Relay where E: ~Copyable {
       if perform(x, x.pointee.state.responseTaken(bytes.count)),
         x.pointee.state.response == .relaying, bytes.count >= StreamChoice.much
       {
-        c.pointee.choice.urgency = min(c.pointee.choice.urgency, priority(of: x, c).urgency)
+        c.pointee.output.choice.urgency = min(
+          c.pointee.output.choice.urgency, priority(of: x, c).urgency)
       }
     }
     // The memory is kept for the next send.
     taken.removeAll()
-    c.pointee.choice.isOpen = false
-    if c.pointee.flying.isEmpty { swap(&taken, &c.pointee.flying) }
+    c.pointee.output.choice.isOpen = false
+    if c.pointee.output.flying.isEmpty { swap(&taken, &c.pointee.output.flying) }
     if t.pointee.closing == .open && c.pointee.exchanges.isEmpty && t.pointee.unsent.isEmpty {
       idleHTTP2(d)
     }
-    c.pointee.choice.endedAt = loop.engine.now
+    c.pointee.output.choice.endedAt = loop.engine.now
     if t.pointee.closing == .open { pushReady(d, c) }
     if c.pointee.isBlocked || t.pointee.closing == .flushing {
       downstreams.flushHTTP2(d, &loop)
@@ -165,7 +166,7 @@ extension Relay where E: ~Copyable {
   /// The end of a turn: what was kept is used, and what there is leaves.
   mutating func resumeHTTP2(_ d: DownstreamPointer) {
     http2(d).pointee.isResumable = false
-    if http2(d).pointee.isLost { return http2Unsendable(d) }
+    if http2(d).pointee.output.isLost { return http2Unsendable(d) }
     resumeWindows(d)
     http2UseUnread(d)
     pushReady(d, http2(d))
@@ -184,7 +185,7 @@ extension Relay where E: ~Copyable {
     for index in 0..<count {
       guard let d = downstreams.noted(at: index) else { continue }
       if d.transport.pointee.closing == .open {
-        if http2(d).pointee.isLost {
+        if http2(d).pointee.output.isLost {
           http2Unsendable(d)
         } else {
           resumeWindows(d)
@@ -333,9 +334,9 @@ extension Relay where E: ~Copyable {
   mutating func http2HalfClosed(_ d: DownstreamPointer) {
     // What was answered in this turn leaves before.
     downstreams.flushHTTP2(d, &loop)
-    if http2(d).pointee.isLost { return http2Unsendable(d) }
+    if http2(d).pointee.output.isLost { return http2Unsendable(d) }
     endExchanges(d) { $0.downstreamGone(.downstreamClosed) }
-    if !http2(d).pointee.outgoing.isEmpty { return downstreams.closeWhenSent(d) }
+    if !http2(d).pointee.output.frames.isEmpty { return downstreams.closeWhenSent(d) }
     downstreams.close(d, linger: false, &loop)
   }
 

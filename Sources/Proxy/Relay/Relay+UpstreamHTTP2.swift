@@ -244,14 +244,14 @@ extension Relay where E: ~Copyable {
   /// Gives streams their turn that had found no room, in the order in which they came.
   private mutating func pushReadyStreams(_ u: UpstreamPointer) {
     let c = upstreams.http2[u.pointee.slot]
-    while let key = c.pointee.ready.first {
+    while let key = c.pointee.output.ready.first {
       if let s = upstreams.stream(key) {
         flush(s)
         // It found none again.
         if let s = upstreams.stream(key), !s.pointee.outgoing.isEmpty { return }
         s.pointee.http2.isReady = false
       }
-      if c.pointee.ready.first == key { c.pointee.ready.removeFirst() }
+      if c.pointee.output.ready.first == key { c.pointee.output.ready.removeFirst() }
     }
   }
 
@@ -260,7 +260,7 @@ extension Relay where E: ~Copyable {
     let c = upstreams.http2[u.pointee.slot]
     let t = u.transport
     var taken = StreamBytesList()
-    swap(&taken, &c.pointee.flying)
+    swap(&taken, &c.pointee.output.flying)
     for index in 0..<taken.count {
       let bytes = taken[index]
       guard let s = upstreams.stream(bytes.key), let x = exchange(of: s) else { continue }
@@ -274,8 +274,10 @@ extension Relay where E: ~Copyable {
     }
     // The memory is kept for the next send.
     taken.removeAll()
-    if c.pointee.flying.isEmpty { swap(&taken, &c.pointee.flying) }
+    if c.pointee.output.flying.isEmpty { swap(&taken, &c.pointee.output.flying) }
     guard t.pointee.closing == .open else { return }
+    // Where an acknowledgement found no room it finds it now.
+    resumeServerWindows(u)
     pushReadyStreams(u)
     guard upstreams.flushShared(u, &loop) else { return serverEnded(u, -EPIPE) }
     if c.pointee.isBlocked && !c.pointee.session.isControlFull {
@@ -292,13 +294,11 @@ extension Relay where E: ~Copyable {
   /// Goes on with requests whose windows have opened.
   private mutating func resumeServerWindows(_ u: UpstreamPointer) {
     let c = upstreams.http2[u.pointee.slot]
+    // Larger windows are used from their acknowledgement on. Without a frame the flush that follows ends the
+    // connection.
+    if c.pointee.session.owesAcknowledgement, !c.pointee.putControl(&loop) { return }
     guard c.pointee.hasOpened else { return }
     c.pointee.hasOpened = false
-    // Larger windows are acknowledged before they are used: the server counts with the smaller ones until
-    // then (RFC 9113 6.5.3).
-    if c.pointee.session.hasControl, !upstreams.flushShared(u, &loop) {
-      return serverEnded(u, -EPIPE)
-    }
     // Streams that end meanwhile leave the list; those behind them have been looked at.
     var index = c.pointee.exchanges.count - 1
     while index >= 0 {

@@ -17,9 +17,9 @@ extension Upstreams {
       guard c.pointee.handOver(t, &loop) else { return false }
       guard !t.pointee.unsent.isEmpty, !t.pointee.sending else { break }
       send(u, .awaited, &loop)
-      if t.pointee.sending { c.pointee.tookOff() }
+      if t.pointee.sending { c.pointee.output.tookOff() }
     }
-    if c.pointee.isClosing, c.pointee.outgoing.isEmpty, !c.pointee.session.hasControl,
+    if c.pointee.isClosing, c.pointee.output.frames.isEmpty, !c.pointee.session.hasControl,
       t.pointee.isIdle
     {
       close(u, &loop)

@@ -226,12 +226,12 @@ extension Upstreams {
     let isClear =
       u.pointee.http2.hasLeft || c.pointee.putControl(&loop) && !c.pointee.session.hasControl
     // Heads leave in the order of their numbers, so that none overtakes one that waits.
-    guard isClear, c.pointee.ready.isEmpty || c.pointee.ready[0] == own,
+    guard isClear, c.pointee.output.ready.isEmpty || c.pointee.output.ready[0] == own,
       takeOutput(of: u, own, &loop)
     else {
       if !u.pointee.http2.isReady {
         u.pointee.http2.isReady = true
-        c.pointee.ready.append(own)
+        c.pointee.output.ready.append(own)
       }
       return .busy
     }
@@ -245,14 +245,14 @@ extension Upstreams {
     of u: UpstreamPointer, _ own: ExchangeKey, _ loop: inout Loop<E>
   ) -> Bool {
     let c = connection(of: u)
-    if c.pointee.take(&u.pointee.outgoing, of: own, &loop) { return true }
+    if c.pointee.output.take(&u.pointee.outgoing, of: own, &loop) { return true }
     // If a frame is full it need not wait for the turn's end.
     let shared = self[UInt32(bitPattern: u.pointee.http2.connection)]
     guard flushShared(shared, &loop) else {
       noteLost(shared)
       return false
     }
-    return c.pointee.take(&u.pointee.outgoing, of: own, &loop)
+    return c.pointee.output.take(&u.pointee.outgoing, of: own, &loop)
   }
 
   // MARK: Letting go
@@ -293,7 +293,7 @@ extension Upstreams {
     }
     if u.pointee.http2.isReady {
       let own = key(u)
-      c.pointee.ready.removeAll { $0 == own }
+      c.pointee.output.ready.removeAll { $0 == own }
     }
     let own = u.pointee.slot
     if let index = c.pointee.exchanges.firstIndex(of: own) { c.pointee.exchanges.remove(at: index) }

@@ -10,7 +10,7 @@ package import Configuration
 ///
 /// | place | frames |
 /// |---|---|
-/// | a client's connection: `unsent`, and the send in flight; with HTTP/2 `outgoing` | 3 |
+/// | a client's connection: `unsent`, and the send in flight; with HTTP/2 its output | 3 |
 /// | an exchange: `held` | 1 |
 /// | a connection to a server: `outgoing`, and the send in flight | 2 |
 /// | with TLS: what its session says, in `unsent` behind a send in flight | 1 |
