@@ -50,27 +50,18 @@ import Testing
 
   // MARK: The pilot
 
-  /// Noise without memory: what comes with each slice makes long ones cheaper. Noise that stays for the
-  /// length of several: short ones.
-  @Test func thePilotWeighsNoiseAgainstOverhead() {
-    var random = TestRandom(state: 3)
-    var (white, slow) = (0.0, 0.0)
-    for _ in 0..<400 {
-      let fresh = (0..<12).map { _ in random.normal() }
-      white += SliceLength.choose(fresh, overhead: 0.08, latency: 0.001)
-      var at = 0.0
-      let wandering = (0..<12).map { _ in
-        at = 0.95 * at + random.normal()
-        return at
-      }
-      slow += SliceLength.choose(wandering, overhead: 0.08, latency: 0.001)
-    }
-    #expect(white > slow * 1.2, "\(white) \(slow)")
-    #expect(slow / 400 < 0.3)
-    #expect(SliceLength.choose([], overhead: 0.08, latency: 0.001) == 0.4)
+  @Test func aSliceIsShortUnlessLatencyOrRateAsksForMore() {
+    #expect(SliceLength.choose(latency: 0.001, rate: nil) == 0.2)
+    #expect(SliceLength.choose(latency: 0.001, rate: 100_000) == 0.2)
     // Ten of the latencies, and not without end.
-    #expect(SliceLength.choose([], overhead: 0.08, latency: 0.0625) == 0.625)
-    #expect(SliceLength.choose([], overhead: 0.08, latency: 60) == 1)
+    #expect(SliceLength.choose(latency: 0.02, rate: 100_000) == 0.2)
+    #expect(SliceLength.choose(latency: 0.0625, rate: 100_000) == 0.625)
+    #expect(SliceLength.choose(latency: 60, rate: 100_000) == 1)
+    // As many requests as a p99 needs, where a slice can have them.
+    #expect(SliceLength.choose(latency: 0.001, rate: 1_650) == 0.2)
+    #expect(abs(SliceLength.choose(latency: 0.001, rate: 1_000) - 0.33) < 1e-9)
+    #expect(abs(SliceLength.choose(latency: 0.001, rate: 331) - 330.0 / 331) < 1e-9)
+    #expect(SliceLength.choose(latency: 0.001, rate: 329) == 0.2)
   }
 
   // MARK: What is left out

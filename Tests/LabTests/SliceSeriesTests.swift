@@ -40,12 +40,24 @@ private struct Machine: Sendable, CustomTestStringConvertible {
   }
 }
 
+/// Logarithms of a percentile of paired slices beside a neighbour that works in bursts: of three slices one has
+/// met a burst, and its percentile is that.
+private func burstyPercentiles(_ count: Int, more: Double, _ random: inout TestRandom) -> [Double] {
+  func slice(_ more: Double) -> Double {
+    random.uniform() < 0.35
+      ? 2 + 0.4 * random.normal() : 0.3 * random.normal() + more
+  }
+  return (0..<count).map { _ in slice(more) - slice(0) }
+}
+
 @Suite struct SliceSeriesTests {
   /// Looks after each quarter of `count` values; the first that excludes 0 stops the run.
-  private func declares(_ values: [Double], of family: Int) -> (declared: Double?, last: Int) {
+  private func declares(
+    _ values: [Double], of family: Int, trim: (Int) -> Double = { _ in SliceSeries.costTrim }
+  ) -> (declared: Double?, last: Int) {
     for look in 1...Looks.count {
       let part = Array(values.prefix(values.count * look / Looks.count))
-      guard let found = SliceSeries.estimate(part, trim: SliceSeries.costTrim) else { continue }
+      guard let found = SliceSeries.estimate(part, trim: trim(part.count)) else { continue }
       let half = found.half(missing: 0.01 * Looks.share(look) / Double(family))
       if abs(found.mean) > half { return (found.mean, look) }
     }
@@ -63,6 +75,32 @@ private struct Machine: Sendable, CustomTestStringConvertible {
     // 10 are promised over all looks; three deviations of that are 9. Memory costs what 32 groups of
     // two or four cannot see of it.
     #expect(false_ <= (machine.memory > 0 ? 40 : 19), "\(false_)")
+  }
+
+  @Test(arguments: [60, 120, 400])
+  private func percentilesBesideANeighbourKeepTheRate(_ count: Int) {
+    var random = TestRandom(state: 61)
+    var false_ = 0
+    for _ in 0..<1000 {
+      let values = burstyPercentiles(count, more: 0, &random)
+      if declares(values, of: 1, trim: SliceSeries.latencyTrim).declared != nil { false_ += 1 }
+    }
+    #expect(false_ <= 19, "\(false_)")
+  }
+
+  /// A late share that is seen only in slices without a burst.
+  @Test func aLateShareIsFoundBesideANeighbour() {
+    var random = TestRandom(state: 67)
+    var (right, wrong, before) = (0, 0, 0)
+    for _ in 0..<300 {
+      let values = burstyPercentiles(330, more: 0.4, &random)
+      let found = declares(values, of: 4, trim: SliceSeries.latencyTrim).declared
+      if let found, found > 0 { right += 1 }
+      if let found, found < 0 { wrong += 1 }
+      if declares(values, of: 4, trim: { _ in 0.2 }).declared != nil { before += 1 }
+    }
+    #expect(right >= 260 && wrong == 0, "\(right) \(wrong)")
+    #expect(before < right - 50, "\(before): with a fifth it was found less often")
   }
 
   @Test(arguments: Machine.all)

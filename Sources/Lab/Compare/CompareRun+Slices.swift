@@ -217,27 +217,19 @@ extension CompareRun {
     }
   }
 
-  /// Slices in a row on two subjects, and what length follows from them.
+  /// Some slices on two subjects, and what length follows from them.
   mutating func pilot(_ bench: SliceBench) throws(CompareFailure) -> Double {
     let rate = comparison.stages.first { $0.rate != nil }?.rate
     let pair = bench.subjects.filter { trials[$0.index].facts.failure == nil }.prefix(2)
-    guard let a = pair.first, let b = pair.last, pair.count == 2 else { return 0.3 }
-    var differences: [Double] = []
     var latencies: [Double] = []
-    for number in 0..<SliceLength.pilotPairs {
-      var costs: [Double] = []
-      for subject in number % 2 == 0 ? [a, b] : [b, a] {
+    for number in 0..<SliceLength.pilotSlices {
+      for subject in pair {
         let taken = try slice(
           bench, subject, rate: rate, seconds: SliceLength.shortest,
           seed: options.seed &+ UInt64(number))
-        let requests = max(1, Double(taken.load.completedWithWarmUp))
-        costs.append(log(max(1e-9, taken.facts.processSeconds) / requests))
         latencies.append(Double(taken.load.latency.p50) / 1e9)
       }
-      differences.append((costs[1] - costs[0]) * (number % 2 == 0 ? 1 : -1))
     }
-    return SliceLength.choose(
-      differences, overhead: Self.sliceWarmUp + Self.sliceOverhead,
-      latency: Middle.of(latencies) ?? 0)
+    return SliceLength.choose(latency: Middle.of(latencies) ?? 0, rate: rate)
   }
 }

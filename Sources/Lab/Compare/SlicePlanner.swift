@@ -50,39 +50,28 @@ struct SlicePlanner {
   mutating func seed() -> UInt64 { numbers.next() >> 16 }
 }
 
-/// How long a slice is, by a pilot: paired logarithms of CPU per request of short slices in a row.
+/// How long a slice is. As short as it can be: what disturbs a machine for a moment then falls into few of them, and
+/// a percentile of a longer one is that of its worst part. The time before and behind each slice is saved by longer
+/// ones, which is at most a fifth of the variance and was less in runs (docs/lab.md).
 enum SliceLength {
-  /// Seconds of a slice in the pilot.
   static let shortest = 0.2
-  static let pilotPairs = 12
-  /// How many of the pilot's slices make one of the lengths to choose from.
-  private static let multiples = [1, 2, 3]
-
-  /// The length with which the mean has the least variance in the same time. Noise that does not know
-  /// the moment before favours long slices, by what each of them costs beside its load; noise that lasts
-  /// longer than a slice favours short ones.
-  ///
-  /// - Parameters:
-  ///   - differences: of consecutive pairs of slices of `shortest` seconds.
-  ///   - overhead: seconds that a slice takes beside its counted part.
-  ///   - latency: the median latency in seconds: a slice is ten of them, up to a second, or it would be
-  ///     mostly its end.
-  static func choose(_ differences: [Double], overhead: Double, latency: Double) -> Double {
-    var best = (length: shortest * 2, cost: Double.infinity)
-    for multiple in multiples {
-      let means = stride(from: 0, through: differences.count - multiple, by: multiple).map {
-        differences[$0..<$0 + multiple].reduce(0, +) / Double(multiple)
-      }
-      guard means.count >= 3 else { continue }
-      let length = shortest * Double(multiple)
-      // Of twelve pairs a variance is known to a factor of two only: a longer slice has to win by more.
-      let cost = Moments(means).variance * (length + overhead) * (multiple == 1 ? 1 : 1.1)
-      if cost < best.cost { best = (length, cost) }
-    }
-    return min(longest, max(best.length, latency * 10))
-  }
-
   private static let longest = 1.0
+  /// Slices of each subject in the pilot.
+  static let pilotSlices = 2
+
+  /// - Parameters:
+  ///   - latency: the median latency in seconds at the equal load: a slice is ten of them, or it would be
+  ///     mostly its end.
+  ///   - rate: requests per second there: a slice has a p99 of its own, if it can.
+  static func choose(latency: Double, rate: Double?) -> Double {
+    var length = max(shortest, latency * 10)
+    if let rate, rate > 0 {
+      // A tenth more, since what comes of a rate in a slice varies.
+      let needed = 1.1 * Quantity.requestsForP99 / rate
+      if needed <= longest { length = max(length, needed) }
+    }
+    return min(longest, length)
+  }
 }
 
 /// When a slice is left out, fixed beforehand.

@@ -46,7 +46,8 @@ struct Pair {
       return
     }
     if isSliced {
-      let trim = quantity.isLatency ? SliceSeries.latencyTrim : SliceSeries.costTrim
+      let trim =
+        quantity.isLatency ? SliceSeries.latencyTrim(of: values.count) : SliceSeries.costTrim
       series = SliceSeries.estimate(values, trim: trim)
     } else {
       var random = SeededRandom(seed: seed, name: "\(subject)/\(baseline)/\(stage)/\(quantity)")

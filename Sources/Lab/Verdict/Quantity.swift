@@ -140,9 +140,16 @@ enum Quantity: String, CaseIterable {
     return value
   }
 
-  /// A percentile of a slice, if at least three of its requests lie beyond it.
+  /// Requests of a slice that lie beyond a percentile of its own, at least.
+  private static let fewestBeyond = 3.0
+  /// Requests of which a slice has a p99.
+  static let requestsForP99 = fewestBeyond / 0.01
+
+  /// A percentile of a slice, if enough of its requests lie beyond it.
   private func latency(_ slice: SliceFacts, _ place: Int, beyond share: Double) -> Double? {
-    guard slice.latency.count > place, slice.completed * share >= 3 else { return nil }
+    guard slice.latency.count > place, slice.completed * share >= Self.fewestBeyond else {
+      return nil
+    }
     return Double(slice.latency[place]) / 1e9
   }
 
