@@ -190,7 +190,11 @@ struct ServerFloodTests {
       whole.hear(bytes)
       var pieces = ServerHarness()
       pieces.hear(bytes, piece: Int.random(in: 1...40, using: &random))
-      check(whole.seen == pieces.seen, "\(whole.seen) \(pieces.seen)")
+      // Windows open with the acknowledgement of a setting, which is written behind each piece.
+      let (all, split) = (
+        whole.seen.filter { $0.event != "window" }, pieces.seen.filter { $0.event != "window" }
+      )
+      check(all == split, "\(whole.seen) \(pieces.seen)")
       check(
         whole.said.filter { $0.type != 8 } == pieces.said.filter { $0.type != 8 },
         "\(whole.said) \(pieces.said)")

@@ -15,7 +15,7 @@ extension Origin {
     }
     script.arrivals += 1
     // On a connection that the proxy has given up it was sent before, and has been under way for long.
-    let isLate = line.peer?.isForsaken ?? true
+    let isLate = line.peer?.remoteHasClosed ?? true
     if script.hasInterim && script.arrivals > 1 && !isLate {
       proxyRun.fail("repeated", "\(script.id) is tried again behind an interim response")
     }

@@ -15,6 +15,8 @@ struct SeedRun {
   /// A run whose log nothing orders (`durability: none`) ended in a crash on the same disk: its part of the
   /// chain may be broken for good.
   private var hasUnorderedPast = false
+  /// Where what came after that begins (`ProxyRun.judgedFrom`).
+  private var judgedFrom: (segment: String, sequence: UInt64) = ("", 0)
 
   init(seed: UInt64, _ fixtures: Fixtures) {
     self.seed = seed
@@ -53,9 +55,16 @@ struct SeedRun {
     // What the last run left is recovered on this one's disk, as a start does.
     guard let recovered = recover(proxyRun, proxyRun.world.disk, &dice) else { return }
     if hasUnorderedPast {
+      hasUnorderedPast = false
       let chain = recovered.chain(worker: 0)
-      proxyRun.judgedFrom = (RunConditions.segment(chain.nextSegment), chain.nextSequence)
+      // What recovery itself has written is judged.
+      let records = UInt64(recovered.tornTails.count)
+      judgedFrom = (
+        RunConditions.segment(chain.nextSegment - (records > 0 ? 1 : 0)),
+        chain.nextSequence - records
+      )
     }
+    proxyRun.judgedFrom = judgedFrom
     proxyRun.live(recovered)
     let legacy = SimulatedWorld(seed: dice.next())
     legacy.disk.makeDirectory(RunConditions.directory)

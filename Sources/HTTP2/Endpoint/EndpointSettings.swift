@@ -63,8 +63,8 @@ struct PeerSettings: Equatable {
   /// Its decoder's dynamic table is smaller than the usual one: it waits for our word that we use none.
   var shrankTable = false
 
-  /// By how much windows open with the last acknowledgement.
-  var owedWindow: Int { max(0, announcedWindow - initialWindow) }
+  /// Bytes by which windows open with the last acknowledgement.
+  var pendingIncrease: Int { max(0, announcedWindow - initialWindow) }
 
   /// Applies one setting. - Returns: the code of the connection error that it is, or nil.
   /// - Parameter side: ours.

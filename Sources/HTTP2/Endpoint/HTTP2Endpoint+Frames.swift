@@ -62,11 +62,11 @@ extension HTTP2Endpoint {
     control.push(.settingsAck())
     peer.unacknowledged += 1
     changeWindows(by: min(0, peer.announcedWindow - peer.initialWindow))
-    let owed = peer.owedWindow
+    let increase = peer.pendingIncrease
     var isTooLarge = false
-    if owed > 0 {
+    if increase > 0 {
       streams.forEach { _, stream in
-        if stream.pointee.sendWindow + owed > PeerSettings.windowMaximum { isTooLarge = true }
+        if stream.pointee.sendWindow + increase > PeerSettings.windowMaximum { isTooLarge = true }
       }
     }
     return isTooLarge ? fail(.badWindow, .flowControlError) : nil
@@ -75,9 +75,9 @@ extension HTTP2Endpoint {
   /// An acknowledgement of SETTINGS is written: with the last one the windows are what was announced.
   mutating func wroteAcknowledgement() {
     peer.unacknowledged -= 1
-    let owed = peer.owedWindow
-    guard peer.unacknowledged == 0, owed > 0, failure == nil else { return }
-    changeWindows(by: owed)
+    let increase = peer.pendingIncrease
+    guard peer.unacknowledged == 0, increase > 0, failure == nil else { return }
+    changeWindows(by: increase)
     peer.hasOpened = true
   }
 
@@ -119,7 +119,7 @@ extension HTTP2Endpoint {
     guard increment > 0 else { return resetStream(stream, .protocolError) }
     let before = streams[stream].pointee.sendWindow
     streams[stream].pointee.sendWindow = before + increment
-    guard before + increment + peer.owedWindow <= PeerSettings.windowMaximum else {
+    guard before + increment + peer.pendingIncrease <= PeerSettings.windowMaximum else {
       return resetStream(stream, .flowControlError)
     }
     return before <= 0 && before + increment > 0 ? .windowOpened(stream: stream) : nil

@@ -20,8 +20,10 @@ extension HTTP2Endpoint {
     }
   }
 
-  /// Whether an acknowledgement of SETTINGS is to be written, from which on larger windows are used.
-  public var owesAcknowledgement: Bool { mutating get { peer.unacknowledged > 0 } }
+  /// Whether windows of streams open with an acknowledgement of SETTINGS that is to be written.
+  public var hasPendingWindowIncrease: Bool {
+    mutating get { peer.unacknowledged > 0 && peer.pendingIncrease > 0 }
+  }
 
   /// Whether windows of streams have opened with an acknowledgement since the last call.
   public mutating func takeOpenedWindows() -> Bool {

@@ -46,7 +46,7 @@ public final class SimulatedPeer: SimulatedOwner {
   /// Whether the other side has finished and every byte was received.
   public private(set) var hasEnded = false
   /// Whether the other side has closed, or finished sending: what still comes was sent before that.
-  public var isForsaken: Bool { end.other.map { $0.isClosed || $0.hasFinished } ?? true }
+  public var remoteHasClosed: Bool { end.other.map { $0.isClosed || $0.hasFinished } ?? true }
   /// Bytes that have arrived and wait to be received.
   public var available: Int { end.arrived.count }
   /// Bytes that were sent and are not yet with the other side.

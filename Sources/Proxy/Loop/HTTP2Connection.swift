@@ -74,8 +74,10 @@ struct HTTP2Connection: ~Copyable {
   mutating func handOver<E: Engine & ~Copyable>(
     _ t: UnsafeMutablePointer<Transport>, _ loop: inout Loop<E>
   ) -> Bool {
-    guard !output.isLost, putControl(&loop) else { return false }
-    return output.handOver(t, &loop)
+    guard !output.isLost, putControl(&loop), output.handOver(t, &loop) else { return false }
+    // What found no room behind a full frame is first in the next one, if there is one.
+    if session.hasControl { _ = putControl(&loop) }
+    return true
   }
 
   /// Writes the session's own frames behind what waits, as far as there is room.

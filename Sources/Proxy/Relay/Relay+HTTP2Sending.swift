@@ -16,9 +16,8 @@ extension Relay where E: ~Copyable {
   /// Goes on with responses whose windows have opened.
   mutating func resumeWindows(_ d: DownstreamPointer) {
     let c = http2(d)
-    // Larger windows are used from their acknowledgement on. Without a frame the flush that follows ends the
-    // connection.
-    if c.pointee.session.owesAcknowledgement, !c.pointee.putControl(&loop) { return }
+    // Larger windows are used from their acknowledgement on.
+    if c.pointee.session.hasPendingWindowIncrease, !c.pointee.putControl(&loop) { return }
     guard c.pointee.hasOpened else { return }
     c.pointee.hasOpened = false
     // Exchanges that end meanwhile change places with the last one, which has been looked at.

@@ -294,9 +294,8 @@ extension Relay where E: ~Copyable {
   /// Goes on with requests whose windows have opened.
   private mutating func resumeServerWindows(_ u: UpstreamPointer) {
     let c = upstreams.http2[u.pointee.slot]
-    // Larger windows are used from their acknowledgement on. Without a frame the flush that follows ends the
-    // connection.
-    if c.pointee.session.owesAcknowledgement, !c.pointee.putControl(&loop) { return }
+    // Larger windows are used from their acknowledgement on.
+    if c.pointee.session.hasPendingWindowIncrease, !c.pointee.putControl(&loop) { return }
     guard c.pointee.hasOpened else { return }
     c.pointee.hasOpened = false
     // Streams that end meanwhile leave the list; those behind them have been looked at.
