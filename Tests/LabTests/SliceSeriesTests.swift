@@ -77,30 +77,31 @@ private func burstyPercentiles(_ count: Int, more: Double, _ random: inout TestR
     #expect(false_ <= (machine.memory > 0 ? 40 : 19), "\(false_)")
   }
 
-  @Test(arguments: [60, 120, 400])
+  @Test(arguments: [60, 400])
   private func percentilesBesideANeighbourKeepTheRate(_ count: Int) {
     var random = TestRandom(state: 61)
     var false_ = 0
-    for _ in 0..<1000 {
+    for _ in 0..<400 {
       let values = burstyPercentiles(count, more: 0, &random)
       if declares(values, of: 1, trim: SliceSeries.latencyTrim).declared != nil { false_ += 1 }
     }
-    #expect(false_ <= 19, "\(false_)")
+    // 4 are promised over all looks; three deviations of that are 6.
+    #expect(false_ <= 10, "\(false_)")
   }
 
   /// A late share that is seen only in slices without a burst.
   @Test func aLateShareIsFoundBesideANeighbour() {
     var random = TestRandom(state: 67)
     var (right, wrong, before) = (0, 0, 0)
-    for _ in 0..<300 {
+    for _ in 0..<100 {
       let values = burstyPercentiles(330, more: 0.4, &random)
       let found = declares(values, of: 4, trim: SliceSeries.latencyTrim).declared
       if let found, found > 0 { right += 1 }
       if let found, found < 0 { wrong += 1 }
       if declares(values, of: 4, trim: { _ in 0.2 }).declared != nil { before += 1 }
     }
-    #expect(right >= 260 && wrong == 0, "\(right) \(wrong)")
-    #expect(before < right - 50, "\(before): with a fifth it was found less often")
+    #expect(right >= 85 && wrong == 0, "\(right) \(wrong)")
+    #expect(before < right - 20, "\(before): with a fifth it was found less often")
   }
 
   @Test(arguments: Machine.all)

@@ -85,7 +85,7 @@ struct ToldComparison {
     m.load.bytesReceived = m.load.completed * 1200
     m.load.latency.p50 = Int(400e6 * figure(.p50))
     m.load.latency.p90 = Int(700e6 * figure(.p90))
-    m.load.latency.p99 = Int(1500e6 * figure(.p99))
+    m.load.latency.p99 = Int(1500e6 * figure(.p99) * figure(.p99OfAll))
     m.load.latency.p999 = Int(4000e6 * figure(.p999))
     m.processSeconds = 60e-6 * Double(m.load.completed) * figure(.cpuPerRequest)
     m.machineSeconds = 90e-6 * Double(m.load.completed) * figure(.machinePerRequest)

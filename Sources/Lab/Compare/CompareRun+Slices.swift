@@ -219,7 +219,7 @@ extension CompareRun {
 
   /// Some slices on two subjects, and what length follows from them.
   mutating func pilot(_ bench: SliceBench) throws(CompareFailure) -> Double {
-    let rate = comparison.stages.first { $0.rate != nil }?.rate
+    let rate = comparison.stages.compactMap(\.rate).min()
     let pair = bench.subjects.filter { trials[$0.index].facts.failure == nil }.prefix(2)
     var latencies: [Double] = []
     for number in 0..<SliceLength.pilotSlices {

@@ -50,9 +50,9 @@ struct SlicePlanner {
   mutating func seed() -> UInt64 { numbers.next() >> 16 }
 }
 
-/// How long a slice is. As short as it can be: what disturbs a machine for a moment then falls into few of them, and
-/// a percentile of a longer one is that of its worst part. The time before and behind each slice is saved by longer
-/// ones, which is at most a fifth of the variance and was less in runs (docs/lab.md).
+/// How long a slice is: as short as it can be. What disturbs a machine for a moment then falls into few of them, and
+/// a percentile of a longer one is that of its worst part. Slices of 600 ms would save overhead worth a fifth of the
+/// variance (docs/lab.md).
 enum SliceLength {
   static let shortest = 0.2
   private static let longest = 1.0
@@ -66,7 +66,7 @@ enum SliceLength {
   static func choose(latency: Double, rate: Double?) -> Double {
     var length = max(shortest, latency * 10)
     if let rate, rate > 0 {
-      // A tenth more, since what comes of a rate in a slice varies.
+      // A tenth more, since the number of requests varies.
       let needed = 1.1 * Quantity.requestsForP99 / rate
       if needed <= longest { length = max(length, needed) }
     }
@@ -76,8 +76,8 @@ enum SliceLength {
 
 /// When a slice is left out, fixed beforehand.
 enum SliceRule {
-  /// Of the machine's CPU time, what the hypervisor gave to others. A tick of 10 ms is 1.4% of a slice
-  /// of 350 ms on two CPUs: three of them.
+  /// Of the machine's CPU time, what the hypervisor gave to others. A tick of 10 ms is 2% of the
+  /// 260 ms of a slice and its lead-in on two CPUs: two of them may be.
   static let stolen = 0.05
   /// No more than this share of all slices: where most are disturbed, that is how the machine is.
   static let most = 1.0 / 3

@@ -185,9 +185,10 @@ public struct ComparisonAgainst: Sendable {
       return
     }
     for quantity in Quantity.allCases {
-      guard let weight = paired.now.weight(quantity, stage), weight != .informative else {
-        continue
-      }
+      // The p99 of all requests is p99 here, which has its own row.
+      guard let weight = paired.now.weight(quantity, stage), weight != .informative,
+        quantity != .p99OfAll || weight == .decisive
+      else { continue }
       var peer = reference
       func both(_ peer: String?) -> (now: [Double], then: [Double]) {
         (

@@ -19,9 +19,9 @@ struct Judge {
   /// The recommended variant, or the baseline's own, against each peer.
   private(set) var peers: [Candidate] = []
 
-  init(_ comparison: Comparison) {
+  init(_ comparison: Comparison, resamples: Int = Bootstrap.resamples) {
     self.comparison = comparison
-    let paired = PairedRatios(comparison)
+    let paired = PairedRatios(comparison, resamples: resamples)
     self.paired = paired
     let measured = comparison.subjects.filter { $0.failure == nil }
     let baseline =

@@ -19,7 +19,8 @@ struct Pair {
   var isSliced = false
   var look = 0
   private var interval: LogInterval?
-  private var series: SeriesEstimate?
+  /// Set beforehand for a percentile of all requests together.
+  var series: SeriesEstimate?
   /// Why there is no interval.
   private(set) var reason: String?
 
@@ -45,11 +46,11 @@ struct Pair {
       reason = "\(losses.count) of \(all) \(isSliced ? "batches" : "rounds") are excluded; \(most)"
       return
     }
-    if isSliced {
+    if isSliced && quantity.pooledShare == nil {
       let trim =
         quantity.isLatency ? SliceSeries.latencyTrim(of: values.count) : SliceSeries.costTrim
       series = SliceSeries.estimate(values, trim: trim)
-    } else {
+    } else if !isSliced {
       var random = SeededRandom(seed: seed, name: "\(subject)/\(baseline)/\(stage)/\(quantity)")
       interval = Bootstrap.mean(values, resamples: resamples, random: &random)
     }
@@ -57,7 +58,9 @@ struct Pair {
       reason =
         values.isEmpty
         ? Self.notMeasured
-        : "\(values.count) \(units); a 99% interval needs \(Bootstrap.fewestValues) or more"
+        : isSliced && quantity.pooledShare != nil && values.count >= SliceSeries.fewest
+          ? "too few requests lie beyond it"
+          : "\(values.count) \(units); a 99% interval needs \(Bootstrap.fewestValues) or more"
     }
   }
 

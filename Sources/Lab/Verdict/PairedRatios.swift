@@ -85,6 +85,8 @@ struct PairedRatios {
         let pair = self.pair(quantity, weight, stage, subject, baseline)
         // What no engine or peer reports is left out, unless the verdict needs it.
         if pair.values.isEmpty && pair.losses.isEmpty && weight != .decisive { continue }
+        // In rounds it is p99, which has its own row.
+        if quantity == .p99OfAll && !pair.isSliced && weight != .decisive { continue }
         pairs.append(pair)
       }
     }
@@ -103,6 +105,7 @@ struct PairedRatios {
   ) -> Pair {
     var pair = Pair(
       subject: subject, baseline: baseline, stage: stage.name, quantity: quantity, weight: weight)
+    var histograms: (ours: [[[Int]]], theirs: [[[Int]]]) = ([], [])
     for round in rounds {
       guard let ours = measurement(subject, stage.name, round),
         let theirs = measurement(baseline, stage.name, round)
@@ -119,7 +122,14 @@ struct PairedRatios {
         pair.values += values(quantity, ours, theirs).map { log($0.ours) - log($0.theirs) }
         pair.look = max(pair.look, ours.look, theirs.look)
         if !ours.slices.isEmpty { pair.isSliced = true }
+        if quantity.pooledShare != nil {
+          histograms.ours.append(ours.load.latency.histogram)
+          histograms.theirs.append(theirs.load.latency.histogram)
+        }
       }
+    }
+    if pair.isSliced, let share = quantity.pooledShare {
+      pair.series = PooledPercentile.estimate(histograms.ours, histograms.theirs, at: share)
     }
     pair.conclude(seed: comparison.seed, resamples: resamples)
     return pair

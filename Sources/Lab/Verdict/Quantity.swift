@@ -5,6 +5,7 @@
 enum Quantity: String, CaseIterable {
   case throughput
   case p50, p90, p99, p999
+  case p99OfAll = "p99_of_all"
   case cpuPerRequest = "cpu_per_request"
   case machinePerRequest = "machine_per_request"
   case userPerRequest = "user_per_request"
@@ -40,6 +41,7 @@ enum Quantity: String, CaseIterable {
     case .p90: "p90"
     case .p99: "p99"
     case .p999: "p99.9"
+    case .p99OfAll: "p99 of all requests"
     case .cpuPerRequest: "CPU per request"
     case .machinePerRequest: "whole machine per request"
     case .userPerRequest: "user time per request"
@@ -59,8 +61,18 @@ enum Quantity: String, CaseIterable {
 
   var isLatency: Bool {
     switch self {
-    case .p50, .p90, .p99, .p999: true
+    case .p50, .p90, .p99, .p999, .p99OfAll: true
     default: false
+    }
+  }
+
+  /// Of slices: the share that lies below it among all requests of a stage together; nil: it is averaged over slices
+  /// or batches.
+  var pooledShare: Double? {
+    switch self {
+    case .p99OfAll: 0.99
+    case .p999: 0.999
+    default: nil
     }
   }
 
@@ -70,7 +82,7 @@ enum Quantity: String, CaseIterable {
     switch self {
     case .throughput: kind == .maximum ? .decisive : nil
     case .p99, .cpuPerRequest, .machinePerRequest: isFirstRate ? .decisive : .secondary
-    case .p50, .p90, .p999: .secondary
+    case .p50, .p90, .p999, .p99OfAll: .secondary
     case .memory: kind == .maximum ? .secondary : nil
     default: .informative
     }
@@ -93,6 +105,7 @@ enum Quantity: String, CaseIterable {
     case .p90: return Double(m.load.latency.p90) / 1e9
     case .p99: return Double(m.load.latency.p99) / 1e9
     case .p999: return Double(m.load.latency.p999) / 1e9
+    case .p99OfAll: return Double(m.load.latency.p99) / 1e9
     case .cpuPerRequest: return m.processSeconds / requests
     case .machinePerRequest: return m.machineSeconds / requests
     case .userPerRequest: return Self.split(m).user / requests
@@ -142,7 +155,7 @@ enum Quantity: String, CaseIterable {
 
   /// Requests of a slice that lie beyond a percentile of its own, at least.
   private static let fewestBeyond = 3.0
-  /// Requests of which a slice has a p99.
+  /// Requests that a slice needs for a p99 of its own.
   static let requestsForP99 = fewestBeyond / 0.01
 
   /// A percentile of a slice, if enough of its requests lie beyond it.

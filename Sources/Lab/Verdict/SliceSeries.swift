@@ -33,9 +33,9 @@ enum SliceSeries {
   /// The share that is cut off at each end of CPU time and throughput.
   static let costTrim = 0.1
   /// The share that is cut off at each end of percentiles, which a single stall moves: a fifth, and where there are
-  /// many two fifths. With a neighbour that works in bursts a slice has one or not, and the logarithms of ratios have
-  /// two peaks far from the middle: there the middle fifth has 0.6 of the error, in 300 pairs of such a machine,
-  /// and 1.1 of it where noise is normal. With fewer than 100 it does not keep its rates.
+  /// many two fifths. Beside a neighbour that works in bursts a slice meets one or not, and a third of the ratios
+  /// say no more than which of the two did: without them the error was 0.6 to 0.8 of that with a fifth, and
+  /// where noise is normal 1.1 (docs/lab.md). What is in few slices only is seen by PooledPercentile.
   static func latencyTrim(of count: Int) -> Double { count < 100 ? 0.2 : 0.4 }
   /// The fewest values that an interval is made of, as of rounds.
   static let fewest = 5
@@ -60,9 +60,11 @@ enum SliceSeries {
     let squares = means.reduce(0) { $0 + ($1 - whole) * ($1 - whole) }
     let variance =
       squares / Double(means.count - 1) / Double(means.count) * memory(means, whole, squares)
-    let share = Double(kept.count) / Double(count)
+    let (all, left) = (Double(count), Double(kept.count))
+    // Yuen's divisor h(h − 1), and not h².
+    let small = (all - 1) / all * left / max(1, left - 1)
     return SeriesEstimate(
-      mean: mean, error: variance.squareRoot() / share,
+      mean: mean, error: (variance * small).squareRoot() / (left / all),
       degrees: min(means.count, kept.count) - 1)
   }
 

@@ -4,8 +4,11 @@
 extension Comparison {
   /// Fills `ratios` and `verdict` from the measurements. The same measurements and seed give the
   /// same values.
-  public mutating func conclude() {
-    let judge = Judge(self)
+  public mutating func conclude() { conclude(resamples: Bootstrap.resamples) }
+
+  /// - Parameter resamples: of each interval of rounds. Fewer make it less exact.
+  mutating func conclude(resamples: Int) {
+    let judge = Judge(self, resamples: resamples)
     ratios = judge.candidates.flatMap(\.ratios) + judge.peers.flatMap(\.ratios)
     verdict = VerdictWriter(judge).verdict()
   }
