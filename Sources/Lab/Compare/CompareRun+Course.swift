@@ -244,6 +244,8 @@ extension CompareRun {
 extension Ratio {
   /// Not yet measured often enough, which more time changes.
   var isTooFew: Bool {
-    outcome == .none && pairs < SliceSeries.fewest && (pairs > 0 || reason == Pair.notMeasured)
+    guard outcome == .none else { return false }
+    if reason == Pair.tooFewBeyond { return true }
+    return pairs < SliceSeries.fewest && (pairs > 0 || reason == Pair.notMeasured)
   }
 }

@@ -33,8 +33,9 @@ struct MethodSections {
       isSliced
         ? "Ratios are formed between slices that follow each other, and averaged as logarithms, without the"
           + " outermost tenth at each end (of percentiles, fifth; two fifths from 100 pairs). The error is that of"
-          + " the means of consecutive slices. p99.9 and \u{201c}p99 of all requests\u{201d} are those of all slices"
-          + " together. \(Looks.count) looks share the error of 1%, so that a run may stop at each."
+          + " the means of consecutive slices. Ratios of p99.9 and of \u{201c}p99 of all requests\u{201d} are those of"
+          + " all slices together; the tables show medians of batches. \(Looks.count) looks"
+          + " share the error of 1%, so that a run may stop at each."
         : "Ratios are formed within a round and averaged as logarithms; their 99% intervals use the symmetric"
           + " bootstrap-t with \(Bootstrap.resamples) resamples.",
       "A difference is declared if the interval, widened for the number of quantities that are judged"

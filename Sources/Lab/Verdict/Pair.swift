@@ -37,6 +37,9 @@ struct Pair {
   /// The reason where nothing was measured, and nothing excluded.
   static let notMeasured = "not measured"
 
+  /// The reason where a percentile of all requests cannot be told from what there is.
+  static let tooFewBeyond = "too few requests lie beyond it, or in too few batches"
+
   private var units: String { isSliced ? "slices" : "rounds" }
 
   mutating func conclude(seed: UInt64, resamples: Int) {
@@ -59,7 +62,7 @@ struct Pair {
         values.isEmpty
         ? Self.notMeasured
         : isSliced && quantity.pooledShare != nil && values.count >= SliceSeries.fewest
-          ? "too few requests lie beyond it"
+          ? Self.tooFewBeyond
           : "\(values.count) \(units); a 99% interval needs \(Bootstrap.fewestValues) or more"
     }
   }

@@ -25,6 +25,7 @@ struct PairedRatios {
   let resamples: Int
   private var byPlace: [String: Measurement] = [:]
   private let rounds: [Int]
+  private let hasSlices: Bool
   /// What decides where that was chosen.
   private let chosen: [DecidingQuantity]
 
@@ -35,6 +36,7 @@ struct PairedRatios {
     for measurement in comparison.measurements {
       byPlace[Self.place(measurement.subject, measurement.stage, measurement.round)] = measurement
     }
+    self.hasSlices = comparison.measurements.contains { !$0.slices.isEmpty }
     self.rounds = Set(comparison.measurements.map(\.round)).sorted()
   }
 
@@ -82,11 +84,11 @@ struct PairedRatios {
     for stage in comparison.stages {
       for quantity in Quantity.allCases {
         guard let weight = weight(quantity, stage) else { continue }
+        // In rounds it is p99, which has its own row.
+        if quantity == .p99OfAll && !hasSlices && weight != .decisive { continue }
         let pair = self.pair(quantity, weight, stage, subject, baseline)
         // What no engine or peer reports is left out, unless the verdict needs it.
         if pair.values.isEmpty && pair.losses.isEmpty && weight != .decisive { continue }
-        // In rounds it is p99, which has its own row.
-        if quantity == .p99OfAll && !pair.isSliced && weight != .decisive { continue }
         pairs.append(pair)
       }
     }

@@ -30,11 +30,12 @@ enum PooledPercentile {
     else { return nil }
     let mean = log(Double(a.value(at: share))) - log(Double(b.value(at: share)))
     var error = max(resolution, (ourError * ourError + theirError * theirError).squareRoot())
-    let middle = PooledRequests.value(at: share, in: (a.places + b.places).sorted { $0[0] < $1[0] })
+    let middle = PooledRequests.value(at: share, in: (a.places + b.places).sorted())
     let (ourShare, ourVariance) = a.share(below: middle, at: share)
     let (theirShare, theirVariance) = b.share(below: middle, at: share)
     let zScore = abs(ourShare - theirShare) / (ourVariance + theirVariance).squareRoot()
-    if mean != 0 { error = max(error, abs(mean) / max(zScore, 1e-9)) }
+    // Below one deviation it is not significant, however far below.
+    error = max(error, abs(mean) / max(zScore, 1))
     return SeriesEstimate(
       mean: mean, error: error, degrees: min(a.groups.count, b.groups.count) - 1)
   }
@@ -45,37 +46,48 @@ private struct PooledRequests {
   /// Groups that an error is taken of, at most.
   private static let groupsMaximum = 32
 
-  /// Values and how often each came, ascending.
-  let places: [[Int]]
-  let groups: [[[Int]]]
+  /// A place of a histogram: a value, and how often it came.
+  struct Place: Comparable {
+    let value: Int
+    let count: Int
+
+    static func < (left: Place, right: Place) -> Bool { left.value < right.value }
+  }
+
+  /// In ascending order.
+  let places: [Place]
+  let groups: [[Place]]
   let total: Double
 
   init?(_ batches: [[[Int]]]) {
     // A file may hold anything.
-    let batches = batches.map { $0.filter { $0.count == 2 && $0[0] > 0 && $0[1] > 0 } }
+    let batches = batches.map { batch in
+      batch.filter { $0.count == 2 && $0[0] > 0 && $0[1] > 0 }
+        .map { Place(value: $0[0], count: $0[1]) }
+    }.filter { !$0.isEmpty }
     let size = (batches.count + Self.groupsMaximum - 1) / Self.groupsMaximum
     guard batches.count >= SliceSeries.fewest else { return nil }
     groups = stride(from: 0, to: batches.count, by: size).map {
       Array(batches[$0..<min($0 + size, batches.count)].joined())
     }
-    places = batches.joined().sorted { $0[0] < $1[0] }
+    places = batches.joined().sorted()
     total = Self.count(places)
     guard total > 0, groups.count >= SliceSeries.fewest else { return nil }
   }
 
-  private static func count(_ places: [[Int]]) -> Double {
-    places.reduce(0) { $0 + Double($1[1]) }
+  private static func count(_ places: [Place]) -> Double {
+    places.reduce(0) { $0 + Double($1.count) }
   }
 
   /// - Parameter places: ascending, not empty.
-  static func value(at share: Double, in places: [[Int]]) -> Int {
+  static func value(at share: Double, in places: [Place]) -> Int {
     let wanted = share * count(places)
     var seen = 0.0
     for place in places {
-      seen += Double(place[1])
-      if seen >= wanted { return place[0] }
+      seen += Double(place.count)
+      if seen >= wanted { return place.value }
     }
-    return places[places.count - 1][0]
+    return places[places.count - 1].value
   }
 
   func value(at share: Double) -> Int { Self.value(at: share, in: places) }
@@ -83,7 +95,7 @@ private struct PooledRequests {
   /// The share of requests up to a value, and its variance: not less than that of independent requests.
   func share(below value: Int, at share: Double) -> (share: Double, variance: Double) {
     let counts = groups.map { group in
-      (all: Self.count(group), below: Self.count(group.filter { $0[0] <= value }))
+      (all: Self.count(group), below: Self.count(group.filter { $0.value <= value }))
     }
     let below = counts.reduce(0) { $0 + $1.below } / total
     let squares = counts.reduce(0) {

@@ -30,8 +30,8 @@ extension Sentences {
 
   /// "about 12 minutes (--minutes 12)".
   private func length(_ minutes: Double) -> String {
-    let whole = Int(minutes.rounded(.up)) + 1
     guard minutes < 600 else { return "more than ten hours" }
+    let whole = Int(minutes.rounded(.up)) + 1
     return whole < 120
       ? "about \(whole) minutes" : "about \(Int((minutes / 60).rounded(.up))) hours"
   }
