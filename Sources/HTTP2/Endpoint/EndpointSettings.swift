@@ -52,7 +52,7 @@ struct PeerSettings: Equatable {
   private(set) var announcedWindow = 65_535
   /// SETTINGS whose acknowledgement is still to be written.
   var unacknowledged = 0
-  /// Windows have opened with an acknowledgement, which nobody has been told.
+  /// Windows have opened with an acknowledgement since the caller last asked.
   var hasOpened = false
   /// Bytes of payload that a frame may have.
   var frameSize = FrameHeader.payloadMaximum
