@@ -63,6 +63,60 @@ extension Contract {
       }
     }
 
+    /// More large receives than io_uring gives the kernel buffers for, at a time.
+    @Test(arguments: engines, [1, 2, 3, 20])
+    func manyLargeReceivesComplete(_ kind: EngineKind, _ count: Int) throws {
+      try withHarness(kind, isComparable: false) { harness in
+        let bytes = pattern(30_000)
+        let sources = try (0..<count).map { _ in try Source(harness, .once, bytes) }
+        for source in sources { source.feed() }
+        try harness.turn(until: {
+          for source in sources where !source.isComplete {
+            source.feed()
+            source.take()
+          }
+          return sources.allSatisfy(\.isComplete)
+        })
+        for source in sources {
+          #expect(source.got == bytes)
+          try source.close()
+        }
+        // The pool was never empty.
+        #expect(harness.engine.counters.receivesStarved == 0)
+      }
+    }
+
+    /// Sockets that always have something to read do not keep others from being read.
+    @Test(arguments: engines, [1, 2, 3, 8])
+    func busySocketsLeaveBuffersToOthers(_ kind: EngineKind, _ busy: Int) throws {
+      try withHarness(kind, isComparable: false) { harness in
+        let endless = pattern(16_000_000)
+        let sources = try (0..<busy).map { _ in try Source(harness, .once, endless) }
+        let others = try (0..<4).map { _ in try Source(harness, .once, pattern(1000)) }
+        func feed() {
+          for source in sources {
+            source.feed()
+            source.take()
+          }
+        }
+        for _ in 0..<20 {
+          feed()
+          harness.turn()
+        }
+        for source in others { source.feed() }
+        var turns = 0
+        while !others.allSatisfy(\.isComplete) && turns < 200 {
+          turns += 1
+          feed()
+          harness.turn()
+          for source in others where !source.isComplete { source.take() }
+        }
+        #expect(others.filter(\.isComplete).count == 4, "not read in 200 turns")
+        #expect(sources.filter(\.isComplete).isEmpty, "the busy ones were not busy to the end")
+        for source in sources + others { try source.close() }
+      }
+    }
+
     @Test(.tags(.failure), arguments: engines)
     func aReceiveThatWaitsForABufferCanBeStopped(_ kind: EngineKind) throws {
       try withHarness(kind, Self.few) { harness in

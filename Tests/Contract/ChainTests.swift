@@ -216,6 +216,40 @@ extension Contract {
       }
     }
 
+    /// A step cannot wait for a buffer: beside receives of streams, of which io_uring serves a few at a time, each
+    /// of them has to find one.
+    @Test(arguments: completeEngines, ways)
+    func receiveStepsNeverLackABuffer(
+      _ kind: EngineKind, _ way: EngineFeatures
+    ) throws {
+      try withHarness(kind, Self.options(way), isComparable: false) { harness in
+        let streams = try (0..<8).map { _ in try harness.connection() }
+        let receives = streams.map { socket, _ in
+          let token = harness.token()
+          harness.engine.receive(socket, .once, token)
+          return token
+        }
+        harness.turn(within: 1)
+        let connections = try (0..<8).map { _ in try harness.connection() }
+        let steps = connections.map { socket, _ in
+          let (receive, end) = (harness.token(), harness.token())
+          harness.engine.beginChain()
+          harness.engine.receive(socket, .once, receive)
+          harness.engine.nop(end)
+          harness.engine.endChain()
+          return (receive, end)
+        }
+        harness.turn(within: 1)
+        for (_, peer) in streams + connections { peer.send("some bytes") }
+        for (receive, end) in steps {
+          try harness.expect(end, 0)
+          #expect(harness[receive].bytes == Array("some bytes".utf8))
+        }
+        for receive in receives { try harness.expect(receive, 10) }
+        for (socket, _) in streams + connections { harness.engine.close(socket) }
+      }
+    }
+
     @Test(.tags(.failure), arguments: completeEngines, ways)
     func aResetBreaksAChainThatWaitsForBytes(_ kind: EngineKind, _ way: EngineFeatures) throws {
       try withHarness(kind, Self.options(way)) { harness in

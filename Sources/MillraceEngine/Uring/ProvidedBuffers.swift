@@ -73,12 +73,15 @@ struct ProvidedBuffers: ~Copyable {
   /// True where completions may be for parts of a buffer, or for several.
   @inline(__always) var isTracked: Bool { places != nil }
 
-  /// Tops the ring up from the pool. - Returns: true if the kernel has at least one buffer.
+  /// Tops the ring up from the pool.
+  /// - Parameter share: buffers that the kernel is to have; more than the ring is deep are as many as that.
+  /// - Returns: true if the kernel has at least one buffer.
   @inline(__always)
-  mutating func refill(from pool: borrowing BufferPool) -> Bool {
-    guard provided < depth else { return true }
+  mutating func refill(from pool: borrowing BufferPool, upTo share: Int = .max) -> Bool {
+    let share = min(share, depth)
+    guard provided < share else { return true }
     var added = false
-    while provided < depth, let index = pool.takeFree() {
+    while provided < share, let index = pool.takeFree() {
       let entry = ring + Int(tail & UInt16(depth - 1))
       entry.pointee.addr = UInt64(UInt(bitPattern: pool.address(of: index)))
       entry.pointee.len = UInt32(pool.state.pointee.bufferSize)

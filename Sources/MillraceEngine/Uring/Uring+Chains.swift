@@ -28,8 +28,6 @@ extension Uring {
     let hasSlots = control.capacity - control.inUse >= Chain.limit
     if use.contains(.linkedChains) && hasSlots && ring.sqEntries >= UInt32(Chain.limit) {
       makeRoomForChain()
-      // A receive in it cannot wait for a buffer.
-      _ = largeRing.refill(from: large)
       linking.isOpen = true
     } else {
       chains.begin()

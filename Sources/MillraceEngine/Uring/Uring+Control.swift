@@ -52,6 +52,8 @@ extension Uring {
           with: [.receiving, .relaySource]),
         "two receives on one socket")
       chainedReceives += 1
+      // It cannot wait for a buffer.
+      _ = largeRing.refill(from: large)
     default: break
     }
     armControl(index)

@@ -32,6 +32,8 @@ extension Uring {
     record.pointee.receiveToken = token
     record.pointee.state.insert(.receivingDatagrams)
     statistics.operationsInFlight += 1
+    receivesDatagrams = true
+    _ = largeRing.refill(from: large)
     armDatagrams(socket.rawValue, record)
   }
 

@@ -17,7 +17,19 @@ extension Uring {
     record.pointee.receiveToken = token
     record.pointee.state.insert(mode == .stream ? .receivingStream : .receivingOnce)
     statistics.operationsInFlight += 1
+    if mode == .once && !starvedLarge.isEmpty { return queue(socket.rawValue, record) }
     armReceive(socket.rawValue, record)
+  }
+
+  /// Has a receive into a large buffer wait behind those that wait already. Armed at once it would be tried
+  /// before them, and two sockets that always have something to read would leave them no buffer.
+  private mutating func queue(
+    _ descriptor: Int32, _ record: UnsafeMutablePointer<SocketRecord>
+  ) {
+    record.pointee.state.insert(.starved)
+    // While the pool has some, only the kernel's share is used up, until the next turn.
+    if large.freeCount == 0 { statistics.receivesStarved += 1 }
+    starvedLarge.append(descriptor, record)
   }
 
   @inline(__always)
@@ -145,13 +157,12 @@ extension Uring {
     }
     switch result {
     case -ENOBUFS:
+      guard record.pointee.state.contains(.receivingStream) else {
+        return queue(descriptor, record)
+      }
       statistics.receivesStarved += 1
       record.pointee.state.insert(.starved)
-      if record.pointee.state.contains(.receivingStream) {
-        starvedSmall.append(descriptor, record)
-      } else {
-        starvedLarge.append(descriptor, record)
-      }
+      starvedSmall.append(descriptor, record)
     case -EINTR, -EAGAIN:
       armReceive(descriptor, record)
     default:
@@ -169,7 +180,9 @@ extension Uring {
   @inline(__always)
   mutating func restock() -> Bool {
     let hasSmall = smallRing.refill(from: small)
-    let hasLarge = largeRing.refill(from: large)
+    // A step of a chain fails where no buffer is left, and a multishot of datagrams ends.
+    let needsAll = receivesDatagrams || chainedReceives > 0
+    let hasLarge = largeRing.refill(from: large, upTo: needsAll ? .max : Self.largeStreamDepth)
     if starvedSmall.isEmpty && starvedLarge.isEmpty { return false }
     return rearmStarved(hasSmall: hasSmall, hasLarge: hasLarge)
   }
