@@ -101,13 +101,14 @@ public struct InputBuffer: ~Copyable {
     return slice
   }
 
-  /// Puts back what `takeAll` gave, less what was used. What is cold already stays where it is.
+  /// Puts back what `takeAll` gave, less what was used. What is cold already stays where it is, unless little
+  /// is left: it may be all that keeps a large piece of memory.
   @inlinable
   public mutating func putBack<E: Engine & ~Copyable>(
     _ slice: consuming BufferSlice, _ engine: inout E
   ) {
     guard slice.count > 0 else { return }
-    if storedCount == 0 && slice.isCold {
+    if storedCount == 0 && slice.isCold && slice.count > Self.smallest {
       adopt(slice)
     } else {
       append(slice.bytes, &engine)

@@ -13,6 +13,10 @@ struct ExchangeKey: Equatable {
 }
 
 struct HTTP2Connection: ~Copyable {
+  /// What is put behind the beginning of a frame at a time, in bytes, so that the rest of a large buffer need not
+  /// be copied: enough for the rest of any frame (RFC 9113 4.2).
+  static let pieceMaximum = 16_384 + 9
+
   var session: HTTP2Endpoint
   var output = StreamOutput()
   /// Slots of all exchanges of the connection.
@@ -39,6 +43,7 @@ struct HTTP2Connection: ~Copyable {
   /// Input is kept until the session's own frames have left.
   var isBlocked = false
   var ping = KeepAlivePing()
+  var receiveSize = ReceiveSize()
 
   init(session: consuming HTTP2Endpoint) { self.session = session }
 
@@ -51,6 +56,15 @@ struct HTTP2Connection: ~Copyable {
     session.ping(UInt64(bitPattern: now))
     ping.asked(now, rules)
     return true
+  }
+
+  // MARK: Receiving
+
+  /// Chooses how the next bytes are received. - Parameter bytes: what came, as it was on the wire.
+  mutating func received<E: Engine & ~Copyable>(
+    _ bytes: Int, _ t: UnsafeMutablePointer<Transport>, _ loop: inout Loop<E>
+  ) {
+    t.pointee.setMode(receiveSize.mode(after: bytes, in: t.pointee.mode), &loop.engine)
   }
 
   // MARK: The name of a stream's owner, as its session keeps it

@@ -31,6 +31,7 @@ extension Relay where E: ~Copyable {
   private mutating func downstreamBytes(_ d: DownstreamPointer, _ slice: consuming BufferSlice) {
     switch d.transport.pointee.closing {
     case .open:
+      if d.pointee.isHTTP2 { http2(d).pointee.received(slice.count, d.transport, &loop) }
       if let channel = d.transport.pointee.tls {
         decrypt(d, channel, slice)
       } else {

@@ -61,12 +61,15 @@ extension Relay where E: ~Copyable {
   mutating func http2Input(_ d: DownstreamPointer, _ slice: consuming BufferSlice) {
     let t = d.transport
     http2(d).pointee.ping.heard(loop.engine.now, bytes: slice.count)
-    if t.pointee.unread.isEmpty && !http2(d).pointee.isBlocked {
-      http2Use(d, slice)
-    } else {
-      t.pointee.unread.append(slice.bytes, &loop.engine)
+    var rest = slice
+    while !t.pointee.unread.isEmpty || http2(d).pointee.isBlocked {
+      let count = min(rest.count, HTTP2Connection.pieceMaximum)
+      t.pointee.unread.append(rest.subslice(start: 0, count: count).bytes, &loop.engine)
       http2UseUnread(d)
+      guard t.pointee.closing == .open, count < rest.count else { return }
+      rest.dropPrefix(count)
     }
+    http2Use(d, rest)
   }
 
   /// Goes on with what was kept, unless frames of the session's own must leave before.
@@ -96,6 +99,7 @@ extension Relay where E: ~Copyable {
         guard c.pointee.session.isControlFull else { continue }
         // A client that does not read what it is owed is not read either.
         c.pointee.isBlocked = true
+        c.pointee.receiveSize.isPaced = true
         slice.dropPrefix(offset)
         t.pointee.unread.putBack(slice, &loop.engine)
         return downstreams.pauseInput(d, &loop)

@@ -172,6 +172,9 @@ extension Relay where E: ~Copyable {
     if completion.hasBytes {
       let slice = loop.engine.takeSlice(completion)
       if t.pointee.closing == .open {
+        if u.pointee.kind == .http2 && u.pointee.phase == .busy {
+          upstreams.http2[slot].pointee.received(slice.count, t, &loop)
+        }
         if let channel = t.pointee.tls {
           decrypt(u, channel, slice)
         } else {

@@ -29,12 +29,15 @@ extension Relay where E: ~Copyable {
   mutating func serverInput(_ u: UpstreamPointer, _ slice: consuming BufferSlice) {
     let t = u.transport
     upstreams.http2[u.pointee.slot].pointee.ping.heard(loop.engine.now, bytes: slice.count)
-    if t.pointee.unread.isEmpty && !upstreams.http2[u.pointee.slot].pointee.isBlocked {
-      useServerInput(u, slice)
-    } else {
-      t.pointee.unread.append(slice.bytes, &loop.engine)
+    var rest = slice
+    while !t.pointee.unread.isEmpty || upstreams.http2[u.pointee.slot].pointee.isBlocked {
+      let count = min(rest.count, HTTP2Connection.pieceMaximum)
+      t.pointee.unread.append(rest.subslice(start: 0, count: count).bytes, &loop.engine)
       useUnreadServerInput(u)
+      guard t.pointee.closing == .open, count < rest.count else { return }
+      rest.dropPrefix(count)
     }
+    useServerInput(u, rest)
   }
 
   /// Goes on with what was kept, unless frames of the session's own must leave before.
@@ -69,6 +72,10 @@ extension Relay where E: ~Copyable {
         slice.dropPrefix(offset)
         t.pointee.unread.putBack(slice, &loop.engine)
         t.pointee.paused = true
+        // From here on it is read in pieces: a receive that stays armed brings more than one.
+        c.pointee.receiveSize.isPaced = true
+        t.pointee.stopReceiving(&loop.engine)
+        t.pointee.mode = .once
         return
       case .content(let stream, let start, let count):
         serverContent(c, stream, slice.subslice(start: start, count: count))
