@@ -117,6 +117,43 @@ extension Contract {
       }
     }
 
+    /// Receives with nothing to read need no buffer, and are not waited for by those that have: while more are
+    /// asked for all the time, each socket is still read.
+    @Test(arguments: engines)
+    func idleReceivesDelayNoOther(_ kind: EngineKind) throws {
+      try withHarness(kind, isComparable: false) { harness in
+        let endless = pattern(16_000_000)
+        let sources = try (0..<4).map { _ in try Source(harness, .once, endless) }
+        var idle: [(Descriptor, Token)] = []
+        func step() throws {
+          for source in sources {
+            source.feed()
+            source.take()
+          }
+          for _ in 0..<4 {
+            let (socket, _) = try harness.connection()
+            let receive = harness.token()
+            harness.engine.receive(socket, .once, receive)
+            idle.append((socket, receive))
+          }
+          harness.turn()
+        }
+        for _ in 0..<20 { try step() }
+        let late = try Source(harness, .once, pattern(1000))
+        late.feed()
+        var turns = 0
+        while !late.isComplete && turns < 20 {
+          turns += 1
+          try step()
+          late.take()
+        }
+        #expect(
+          late.got.count == 1000, "not read in 20 turns, behind receives that have nothing to read")
+        for (socket, receive) in idle { try harness.close(socket, joining: receive) }
+        for source in sources + [late] { try source.close() }
+      }
+    }
+
     @Test(.tags(.failure), arguments: engines)
     func aReceiveThatWaitsForABufferCanBeStopped(_ kind: EngineKind) throws {
       try withHarness(kind, Self.few) { harness in

@@ -760,33 +760,10 @@ class Reading(UpstreamHTTP2Case):
         self.assertEqual(len(connection.response().body), size)
         after = self.proxy.counters()
         # A receive into a small buffer brings 4 KiB at most. On io_uring each has a completion, on epoll a system
-        # call; what the client's side takes comes on top.
+        # call; what the client's side takes comes on top. With large ones there were 800 and 1,500, with small ones
+        # 8,900 and 10,300.
         key = "system_calls" if self.engine == "epoll" else "completions"
         self.assertLess(after[key] - before[key], size / 4096)
-
-    def test_a_server_that_reads_nothing_is_not_read_for_long(self):
-        stopped, released = threading.Event(), threading.Event()
-
-        def script(connection):
-            stream = connection.request().stream
-            connection.head(stream, 200, [("content-length", "5")])
-            pings = frame(http2.PING, payload=b"x" * 8) * 4000
-            connection.socket.settimeout(2)
-            try:
-                for _ in range(1000):
-                    connection.socket.sendall(pings)
-            except OSError:
-                pass
-            stopped.set()
-            released.wait(settings.HANG)
-
-        self.addCleanup(released.set)
-        self.serve(script)
-        before = self.proxy.resident_bytes()
-        connection = self.connect(self.proxy)
-        connection.send(wire.get("/"))
-        self.assertTrue(stopped.wait(settings.HANG))
-        self.assertLess(self.proxy.resident_bytes() - before, 8 * 1024 * 1024)
 
 
 if __name__ == "__main__":

@@ -17,12 +17,16 @@ extension Uring {
     record.pointee.receiveToken = token
     record.pointee.state.insert(mode == .stream ? .receivingStream : .receivingOnce)
     statistics.operationsInFlight += 1
-    if mode == .once && !starvedLarge.isEmpty { return queue(socket.rawValue, record) }
+    if mode == .once && !starvedLarge.isEmpty {
+      newlyQueued += 1
+      return queue(socket.rawValue, record)
+    }
     armReceive(socket.rawValue, record)
   }
 
-  /// Has a receive into a large buffer wait behind those that wait already. Armed at once it would be tried
-  /// before them, and two sockets that always have something to read would leave them no buffer.
+  /// Has a receive into a large buffer wait behind those that wait already, until the next enter at least. Armed
+  /// at once it would be tried before them, and two sockets that always have something to read would leave
+  /// them no buffer.
   private mutating func queue(
     _ descriptor: Int32, _ record: UnsafeMutablePointer<SocketRecord>
   ) {
@@ -197,6 +201,12 @@ extension Uring {
     while budget > 0, let descriptor = starvedLarge.popFirst(sockets) {
       budget -= rearm(descriptor, [])
     }
+    // Behind those that have something to read, those that may have nothing and then need no buffer.
+    while hasLarge, newlyQueued > 0, let descriptor = starvedLarge.popLast(sockets) {
+      _ = rearm(descriptor, [])
+      newlyQueued -= 1
+    }
+    newlyQueued = 0
     return (hasSmall && !starvedSmall.isEmpty) || (hasLarge && !starvedLarge.isEmpty)
   }
 
