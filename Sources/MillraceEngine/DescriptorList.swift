@@ -47,17 +47,4 @@ struct DescriptorList: ~Copyable {
     sockets[descriptor].pointee.state.remove(mark)
     return descriptor
   }
-
-  /// Takes the one that was appended last.
-  mutating func popLast(_ sockets: borrowing SocketTable) -> Int32? {
-    guard head != tail else { return nil }
-    tail -= 1
-    let descriptor = places[tail & mask]
-    if head == tail {
-      head = 0
-      tail = 0
-    }
-    sockets[descriptor].pointee.state.remove(mark)
-    return descriptor
-  }
 }

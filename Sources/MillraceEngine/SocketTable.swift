@@ -71,6 +71,8 @@ struct SocketState: OptionSet {
   static let reviving = SocketState(rawValue: 1 << 29)
   /// epoll: a file is in the slot, for which there are no edges.
   static let file = SocketState(rawValue: 1 << 30)
+  /// io_uring: the receive into a large buffer is not tried before there is something to read.
+  static let pollsFirst = SocketState(rawValue: 1 << 31)
 
   /// io_uring: a chain that the kernel runs closes it. The number may be somebody else's before
   /// the completion has been seen.

@@ -17,19 +17,21 @@ extension Uring {
     record.pointee.receiveToken = token
     record.pointee.state.insert(mode == .stream ? .receivingStream : .receivingOnce)
     statistics.operationsInFlight += 1
-    if mode == .once && !starvedLarge.isEmpty {
-      newlyQueued += 1
-      return queue(socket.rawValue, record)
-    }
+    // Behind those that wait for a large buffer: tried at once, two sockets that always have something to
+    // read would leave them none.
+    if mode == .once && !starvedLarge.isEmpty { record.pointee.state.insert(.pollsFirst) }
     armReceive(socket.rawValue, record)
   }
 
-  /// Has a receive into a large buffer wait behind those that wait already, until the next enter at least. Armed
-  /// at once it would be tried before them, and two sockets that always have something to read would leave
-  /// them no buffer.
-  private mutating func queue(
+  /// A receive into a large buffer found none. The kernel asks for a buffer before it looks for something to
+  /// read: one that may have nothing polls first, so that only those wait for a buffer that can use it.
+  private mutating func foundNoLargeBuffer(
     _ descriptor: Int32, _ record: UnsafeMutablePointer<SocketRecord>
   ) {
+    guard record.pointee.state.contains(.pollsFirst) else {
+      record.pointee.state.insert(.pollsFirst)
+      return armReceive(descriptor, record)
+    }
     record.pointee.state.insert(.starved)
     // While the pool has some, only the kernel's share is used up, until the next turn.
     if large.freeCount == 0 { statistics.receivesStarved += 1 }
@@ -57,8 +59,11 @@ extension Uring {
     let entry = self.entry()
     entry.pointee.opcode = UInt8(CLINUX_OP_RECV)
     entry.pointee.flags = UInt8(CLINUX_SQE_BUFFER_SELECT)
-    entry.pointee.ioprio =
-      multishot ? streamFlags : stream ? streamFlags & ~UInt16(CLINUX_RECV_MULTISHOT) : 0
+    if stream {
+      entry.pointee.ioprio = multishot ? streamFlags : streamFlags & ~UInt16(CLINUX_RECV_MULTISHOT)
+    } else if record.pointee.state.contains(.pollsFirst) {
+      entry.pointee.ioprio = UInt16(CLINUX_RECVSEND_POLL_FIRST)
+    }
     aim(entry, at: descriptor)
     if entry.pointee.ioprio & UInt16(CLINUX_RECV_MULTISHOT) != 0 {
       entry.pointee.file_index = streamLimit
@@ -85,7 +90,7 @@ extension Uring {
     _ record: UnsafeMutablePointer<SocketRecord>, _ result: Int32
   ) {
     let wasReset = result == 0 && record.pointee.state.contains(.errorTaken)
-    record.pointee.state.subtract([.receiving, .stoppingReceive, .starved, .reviving])
+    record.pointee.state.subtract([.receiving, .stoppingReceive, .starved, .pollsFirst, .reviving])
     statistics.operationsInFlight -= 1
     queue.append(
       Completion(
@@ -121,7 +126,7 @@ extension Uring {
           buffer: small.report(buffer, Int(completion.res))))
       if more { suspect(descriptor, record) } else { rearmStream(descriptor, record) }
     } else {
-      record.pointee.state.subtract([.receiving, .stoppingReceive])
+      record.pointee.state.subtract([.receiving, .stoppingReceive, .pollsFirst])
       statistics.operationsInFlight -= 1
       var report = Completion(
         token: record.pointee.receiveToken, result: completion.res,
@@ -162,7 +167,7 @@ extension Uring {
     switch result {
     case -ENOBUFS:
       guard record.pointee.state.contains(.receivingStream) else {
-        return queue(descriptor, record)
+        return foundNoLargeBuffer(descriptor, record)
       }
       statistics.receivesStarved += 1
       record.pointee.state.insert(.starved)
@@ -201,12 +206,6 @@ extension Uring {
     while budget > 0, let descriptor = starvedLarge.popFirst(sockets) {
       budget -= rearm(descriptor, [])
     }
-    // Behind those that have something to read, those that may have nothing and then need no buffer.
-    while hasLarge, newlyQueued > 0, let descriptor = starvedLarge.popLast(sockets) {
-      _ = rearm(descriptor, [])
-      newlyQueued -= 1
-    }
-    newlyQueued = 0
     return (hasSmall && !starvedSmall.isEmpty) || (hasLarge && !starvedLarge.isEmpty)
   }
 
@@ -220,7 +219,7 @@ extension Uring {
     let record = sockets[descriptor]
     guard record.pointee.state.isSuperset(of: mode.union(.starved)) else { return 0 }
     if mode.isEmpty && record.pointee.state.contains(.receivingStream) { return 0 }
-    record.pointee.state.remove(.starved)
+    record.pointee.state.subtract([.starved, .pollsFirst])
     if record.pointee.state.contains(.receivingDatagrams) {
       armDatagrams(descriptor, record)
     } else {

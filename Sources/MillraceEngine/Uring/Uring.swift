@@ -43,8 +43,6 @@ public struct Uring: Engine, ChainRunner, ~Copyable {
   let hasTable: Bool
   /// Steps of chains that receive.
   var chainedReceives = 0
-  /// Receives into large buffers that were asked for since the last enter and joined the queue.
-  var newlyQueued = 0
   /// Datagrams have been received: a burst of them takes a large buffer each.
   var receivesDatagrams = false
   /// Accepts whose number a chain has closed without that having been seen yet.
