@@ -88,13 +88,6 @@ class Drain(SystemCase):
         self.assertEqual(proxy.wait(), 0)
         self.assertTrue(proxy.find("stopped"))
 
-    def wait_until_asked(self, origin, target="/"):
-        for _ in range(1000):
-            if any(message.target == target for message in origin.requests):
-                return
-            time.sleep(0.01)
-        self.fail("the request did not reach the origin")
-
     def test_the_deadline_ends_a_drain(self):
         origin = self.start_origin(raw(b"", "stall"))
         proxy = self.proxy_before(origin.port, drain={"deadline": "1s"})

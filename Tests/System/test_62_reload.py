@@ -86,6 +86,7 @@ class Connections(ReloadCase):
         kept = self.connect(proxy).send(wire.get())
         self.assertEqual(kept.response().body, b"old")
         held = self.connect(proxy).send(wire.get("/held"))
+        self.wait_until_asked(self.old, "/held")
         tunnel_before = self.connect(proxy).send(websocket())
         self.assertEqual(tunnel_before.response_head().status, 101)
         with http2.Client(proxy.port) as client:

@@ -245,10 +245,13 @@ class Compare(SystemCase):
                 self.assertGreater(m["residentBytes"], 1 << 20)
                 for count in ("turns", "systemCalls", "completions", "contextSwitches"):
                     self.assertGreater(m[count], 0, count)
-                # Each response has its record, but the journal counts a batch at a time, and the
-                # two reports are less than half a second apart.
-                self.assertTrue(0.5 < m["auditRecords"] / load["completed"] < 2, m["auditRecords"])
-                self.assertLessEqual(m["auditCommits"], m["auditRecords"])
+                # None where the disk was slow for all of its second.
+                self.assertLessEqual(m.get("auditCommits", 0), m.get("auditRecords", 0))
+        # Each response has its record. The journal counts a batch at a time, and where the disk is slow for a
+        # moment, much of a second's records is counted in the next one: of all measurements it is little.
+        records = sum(m.get("auditRecords", 0) for m in made["measurements"])
+        completed = sum(m["load"]["completed"] for m in made["measurements"])
+        self.assertTrue(0.5 < records / completed < 2, (records, completed))
         proxy_cpus, load_cpus = made["machine"]["proxyProcessors"], made["machine"]["loadProcessors"]
         self.assertFalse(set(proxy_cpus) & set(load_cpus))
 

@@ -9,6 +9,7 @@ import shutil
 import ssl
 import sys
 import tempfile
+import time
 import unittest
 
 from . import certificates, configuration, ports, settings, wire
@@ -49,6 +50,14 @@ class SystemCase(unittest.TestCase):
             self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
 
     # What a test starts
+
+    def wait_until_asked(self, origin, target="/"):
+        """Until a request has reached its server: what happens next to the proxy happens behind it."""
+        for _ in range(1000):
+            if any(message.target == target for message in origin.requests):
+                return
+            time.sleep(0.01)
+        self.fail("the request did not reach the origin")
 
     def start_origin(self, script=None, **options):
         origin = Origin(script, **options) if script else Origin(**options)
