@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -101,6 +102,21 @@ int clinux_epoll_get(int fd, struct clinux_epoll_params *p) {
 }
 
 _Static_assert(sizeof(struct clinux_mmsghdr) == sizeof(struct mmsghdr), "struct mmsghdr");
+
+ssize_t clinux_receive(int fd, void *buffer, size_t size, int flags) {
+  long r = syscall(SYS_recvfrom, fd, buffer, size, flags, NULL, NULL);
+  return r < 0 ? -errno : r;
+}
+
+ssize_t clinux_send(int fd, const void *bytes, size_t count, int flags) {
+  long r = syscall(SYS_sendto, fd, bytes, count, flags, NULL, 0);
+  return r < 0 ? -errno : r;
+}
+
+ssize_t clinux_send_message(int fd, const struct msghdr *message, int flags) {
+  long r = syscall(SYS_sendmsg, fd, message, flags);
+  return r < 0 ? -errno : r;
+}
 
 int clinux_recvmmsg(int fd, struct clinux_mmsghdr *messages, unsigned count) {
   int r = recvmmsg(fd, (struct mmsghdr *)messages, count, MSG_DONTWAIT, NULL);

@@ -326,6 +326,11 @@ ssize_t clinux_splice(int in, int out, size_t count, unsigned flags);
 /* path NULL: of the descriptor itself */
 int clinux_statx_call(int fd, const char *path, struct clinux_statx *out);
 ssize_t clinux_preadv(int fd, const struct iovec *v, int n, off_t off);
+/* recv(2), send(2) and sendmsg(2) that are no points of cancellation: in a process of several threads the C
+ * library's own enter and leave such a point around every call. -errno on failure. */
+ssize_t clinux_receive(int fd, void *buffer, size_t size, int flags);
+ssize_t clinux_send(int fd, const void *bytes, size_t count, int flags);
+ssize_t clinux_send_message(int fd, const struct msghdr *message, int flags);
 /* epoll_pwait2(2): nanoseconds, negative for ever; -ENOSYS before 5.11 */
 int clinux_epoll_wait(int fd, struct epoll_event *events, int n, int64_t nanoseconds);
 int clinux_epoll_set(int fd, const struct clinux_epoll_params *p);

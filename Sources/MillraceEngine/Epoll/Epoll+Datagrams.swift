@@ -120,14 +120,15 @@ extension Epoll {
     let message = (cell + FrameLayout.messageOffset).assumingMemoryBound(to: msghdr.self)
     while true {
       statistics.systemCalls += 1
-      let result = sendmsg(target(state.pointee.descriptor), message, Int32(MSG_NOSIGNAL))
+      let result = clinux_send_message(
+        target(state.pointee.descriptor), message, Int32(MSG_NOSIGNAL))
       if result >= 0 {
         endDatagram(cell, Int32(clamping: result))
         return true
       }
-      if errno == EINTR { continue }
-      if errno == EAGAIN { return false }
-      endDatagram(cell, -errno)
+      if result == -Int(EINTR) { continue }
+      if result == -Int(EAGAIN) { return false }
+      endDatagram(cell, Int32(result))
       return true
     }
   }

@@ -87,10 +87,10 @@ extension Epoll {
       guard let index = small.takeFree() else { return starve(socket, record) }
       statistics.systemCalls += 1
       let size = small.state.pointee.bufferSize
-      let got = recv(target(socket), small.address(of: index), size, 0)
+      let got = clinux_receive(target(socket), small.address(of: index), size, 0)
       guard got > 0 else {
         small.putBack(index)
-        return readFailed(record, got == 0 ? 0 : -errno, socket)
+        return readFailed(record, Int32(got), socket)
       }
       queue.append(
         Completion(
@@ -112,10 +112,10 @@ extension Epoll {
     guard let index = large.takeFree() else { return starve(socket, record) }
     statistics.systemCalls += 1
     let size = large.state.pointee.bufferSize
-    let got = recv(target(socket), large.address(of: index), size, 0)
+    let got = clinux_receive(target(socket), large.address(of: index), size, 0)
     guard got > 0 else {
       large.putBack(index)
-      return readFailed(record, got == 0 ? 0 : -errno, socket)
+      return readFailed(record, Int32(got), socket)
     }
     if got < size && !record.pointee.state.contains(.hangup) {
       record.pointee.state.remove(.readable)

@@ -70,22 +70,22 @@ extension Epoll {
       statistics.systemCalls += 1
       let result: Int
       if count == 1 {
-        result = Glibc.send(
+        result = clinux_send(
           target(state.pointee.descriptor), vectors[first].iov_base, vectors[first].iov_len, flags)
       } else {
         var message = msghdr()
         message.msg_iov = vectors + first
         message.msg_iovlen = count
-        result = sendmsg(target(state.pointee.descriptor), &message, flags)
+        result = clinux_send_message(target(state.pointee.descriptor), &message, flags)
       }
       if result >= 0 {
         if advanceFrame(cell, by: result) { return endSend(record, nil) }
         statistics.sendsShort += 1
         // A short send has filled the socket: try once more only after the edge.
-      } else if errno == EINTR {
+      } else if result == -Int(EINTR) {
         continue
-      } else if errno != EAGAIN {
-        return endSend(record, -errno)
+      } else if result != -Int(EAGAIN) {
+        return endSend(record, Int32(result))
       }
       return park(record, cell)
     }
