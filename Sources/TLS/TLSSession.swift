@@ -214,6 +214,10 @@ public struct TLSSession: ~Copyable {
   /// Messages without application data that the peer has sent, as `MessageLimits` counts them.
   public var messageCount: Int { wires.pointee.messageCount }
 
+  /// The most plaintext that this side's records carry: less than `recordPlaintextMaximum` where the peer has asked for
+  /// it (max_fragment_length, RFC 6066, section 4).
+  public private(set) var recordMaximum = recordPlaintextMaximum
+
   /// Whether plaintext of a record that has been opened waits for room.
   public var pendingPlaintext: Bool { SSL_pending(ssl) > 0 }
 
@@ -244,6 +248,12 @@ public struct TLSSession: ~Copyable {
       let result = SSL_do_handshake(ssl)
       if result != 1 { return stopped(result, stage: .handshake) }
       isHandshakeComplete = true
+      let code = SSL_SESSION_get_max_fragment_length(SSL_get_session(ssl))
+      if code >= UInt8(TLSEXT_max_fragment_length_512)
+        && code <= UInt8(TLSEXT_max_fragment_length_4096)
+      {
+        recordMaximum = 256 << Int(code)
+      }
       completed = true
       if wires.pointee.keepsTickets { noteRenewedTicket() }
       if wires.pointee.hasSpill { return .outputFull }
@@ -286,7 +296,7 @@ public struct TLSSession: ~Copyable {
     OpenSSLLibrary.clearStaleErrors()
     while consumed < plaintext.count, let base = plaintext.baseAddress {
       let room = wires.pointee.outputRoom
-      var count = min(plaintext.count - consumed, Self.recordPlaintextMaximum)
+      var count = min(plaintext.count - consumed, recordMaximum)
       if room < count + Self.recordOverheadMaximum {
         if room >= Self.worthwhileRecord + Self.recordOverheadMaximum {
           count = room - Self.recordOverheadMaximum
@@ -298,7 +308,12 @@ public struct TLSSession: ~Copyable {
         }
       }
       let written = SSL_write(ssl, base + consumed, Int32(truncatingIfNeeded: count))
-      if written <= 0 { return stopped(written, stage: .write) }
+      if written <= 0 {
+        let progress = stopped(written, stage: .write)
+        // A part of a message, as of a KeyUpdate, has come: OpenSSL writes nothing until the peer sends the rest,
+        // which a peer of good faith has sent with it.
+        return progress == .wantsInput ? fail(.protocolError, stage: .write, code: 0) : progress
+      }
       consumed += Int(written)
       if wires.pointee.hasSpill { return .outputFull }
     }

@@ -157,7 +157,10 @@ extension Transport {
     _ channel: UnsafeMutablePointer<TLSChannel>, _ frame: consuming SendFrame, _ engine: inout E
   ) -> TLSSealing {
     guard unsent.prepare(&engine) else { return .noFrame }
-    let records = frame.segmentCount + frame.count / TLSSession.recordPlaintextMaximum + 1
+    // A piece has one at least, and no fewer than its length makes.
+    let records =
+      frame.segmentCount + frame.count / TLSSession.recordPlaintextMaximum + 1
+      + frame.count / channel.pointee.session.recordMaximum
     let wire =
       frame.count + records * TLSSession.recordOverheadMaximum + TLSSession.answerMaximum
       + channel.pointee.session.pendingOutput
@@ -167,7 +170,7 @@ extension Transport {
       var isWhole = true
       let written = unsent.write(capacity: 1) { room in
         let transfer = channel.pointee.session.send(piece, output: room)
-        isWhole = transfer.progress == .wantsInput
+        isWhole = transfer.progress == .wantsInput && transfer.consumed == piece.count
         return transfer.output
       }
       guard isWhole else { return .failed }
@@ -197,7 +200,7 @@ extension Transport {
     while let piece = pieces.next(frame) {
       var sent = 0
       while sent < piece.count {
-        let record = min(piece.count - sent, TLSSession.recordPlaintextMaximum)
+        let record = min(piece.count - sent, channel.pointee.session.recordMaximum)
         // A record that does not fit what is left would be kept back in part by the session.
         let isFull =
           used > 0 && area.count - used < record + TLSSession.recordOverheadMaximum
@@ -207,6 +210,8 @@ extension Transport {
           let transfer = channel.pointee.session.send(
             UnsafeRawBufferPointer(rebasing: piece[sent...]), output: room)
           if case .failed = transfer.progress { return .failed }
+          // The peer decides what OpenSSL does: a session that takes nothing must not be asked for ever.
+          guard transfer.consumed > 0 || transfer.output > 0 else { return .failed }
           sent += transfer.consumed
           used += transfer.output
           left -= transfer.output

@@ -52,6 +52,23 @@ class Handshakes(SystemCase):
         self.assertNotIn("HTTP/1.1 200", peers.s_client(proxy.port, "-tls1_2", send=_ASK))
         self.assertIn("HTTP/1.1 200", peers.s_client(proxy.port, "-tls1_3", send=_ASK))
 
+    def test_records_are_no_longer_than_the_client_allows(self):
+        content = "".join(f"{number:07}\n" for number in range(12_500))
+
+        def script(served):
+            while message := served.request():
+                served.answer(content[:int(message.target[1:])].encode())
+
+        proxy = self.proxy_before(self.start_origin(script).port, tls=self.site_tls)
+        for version in ("-tls1_2", "-tls1_3"):
+            for most in (512, 1024, 2048, 4096):
+                # Up to some KiB a response leaves in memory that its records have to fit into.
+                for size in (*range(1500, 4100, 100), 100_000):
+                    with self.subTest(version=version, most=most, size=size):
+                        ask = _ASK.replace(b"/ ", b"/%d " % size, 1)
+                        out = peers.s_client(proxy.port, version, "-maxfraglen", most, "-quiet", send=ask)
+                        self.assertIn(content[:size], out.replace("\r", ""))
+
     def test_resumption_by_ticket(self):
         proxy = self.start_tls()
         for version in ("-tls1_2", "-tls1_3"):

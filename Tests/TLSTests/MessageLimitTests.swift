@@ -6,6 +6,22 @@ import TLS
 import Testing
 
 @Suite struct MessageLimitTests {
+  /// While a part of a message is missing, OpenSSL writes nothing: what is to be sent must not vanish meanwhile, nor wait
+  /// for a peer that may never send the rest.
+  @Test(arguments: [1, 2, 3, 4], [10, 100_000])
+  func dataBehindAPartOfAMessageDoesNotVanish(part: Int, size: Int) throws {
+    let (server, forge) = try connectForged(makeContext(), version: TLS1_3_VERSION)
+    server.give(forge.record(.handshake, Array([UInt8(24), 0, 0, 1, 0][..<part])))
+    #expect(server.failure == nil)
+    server.outputArea = 200_000
+    let transfer = server.sendOnce(pattern(size))
+    if part < 4 {
+      #expect(transfer.consumed == size && transfer.progress == .wantsInput)
+    } else {
+      #expect(transfer.consumed == 0 && transfer.progress == .failed(.protocolError))
+    }
+  }
+
   private func alive(_ server: ServerSide, _ forge: RecordForge) -> Bool {
     server.give(forge.record(.data, pattern(10)))
     return server.takeReceived().suffix(10) == pattern(10)[...] && server.failure == nil

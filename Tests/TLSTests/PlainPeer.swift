@@ -11,6 +11,8 @@ final class PlainPeer {
     var trust: String? = nil
     var ciphers: String? = nil
     var groups: String? = nil
+    /// A code of RFC 6066, section 4: 1 is 512 bytes, 4 is 4096.
+    var maximumFragment: UInt8? = nil
     var signatures: String? = nil
     var session: OpaquePointer? = nil
   }
@@ -30,6 +32,9 @@ final class PlainPeer {
     _ = copenssl_SSL_CTX_set_min_proto_version(context, settings.version)
     _ = copenssl_SSL_CTX_set_max_proto_version(context, settings.version)
     if let ciphers = settings.ciphers { SSL_CTX_set_cipher_list(context, ciphers) }
+    if let code = settings.maximumFragment {
+      SSL_CTX_set_tlsext_max_fragment_length(context, code)
+    }
     if let groups = settings.groups { _ = copenssl_SSL_CTX_set1_groups_list(context, groups) }
     if let signatures = settings.signatures {
       _ = SSL_CTX_ctrl(

@@ -29,6 +29,7 @@ final class ServerSide {
   var hasPendingOutput: Bool { session.hasPendingOutput }
   var pendingPlaintext: Bool { session.pendingPlaintext }
   var isResumed: Bool { session.isResumed }
+  var recordMaximum: Int { session.recordMaximum }
   var version: TLSVersion { session.version }
   var cipherName: String { session.withCipherName { String(decoding: $0, as: UTF8.self) } }
   var serverName: [UInt8] { session.withServerName { Array($0) } }

@@ -118,6 +118,23 @@ import Testing
     #expect(!server.hasPendingOutput)
   }
 
+  @Test(
+    arguments: [TLS1_2_VERSION, TLS1_3_VERSION], [UInt8(1), 2, 3, 4])
+  func recordsAreNoLongerThanTheClientAllows(version: Int32, code: UInt8) throws {
+    let (server, client) = connect(
+      try makeContext(), PlainPeer.Settings(version: version, maximumFragment: code))
+    let most = 256 << Int(code)
+    #expect(server.recordMaximum == most)
+    for size in [1, most - 1, most, most + 1, 3000, 40_000] {
+      // As much room as is asked for is room for all of it.
+      server.outputArea = size + (size / most + 1) * TLSSession.recordOverheadMaximum
+      let transfer = server.sendOnce(pattern(size))
+      #expect(transfer.consumed == size && transfer.progress == .wantsInput)
+      client.give(server.take())
+      #expect(client.read() == pattern(size))
+    }
+  }
+
   @Test func sendingNothingEmitsNoRecord() throws {
     let (server, _) = connect(try makeContext())
     let transfer = server.sendOnce([])
