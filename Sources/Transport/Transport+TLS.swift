@@ -157,7 +157,8 @@ extension Transport {
     _ channel: UnsafeMutablePointer<TLSChannel>, _ frame: consuming SendFrame, _ engine: inout E
   ) -> TLSSealing {
     guard unsent.prepare(&engine) else { return .noFrame }
-    // A piece has one at least, and no fewer than its length makes.
+    // At most: one for each piece, of which there are as many as segments and whole records, and those that a
+    // smaller limit of the peer adds.
     let records =
       frame.segmentCount + frame.count / TLSSession.recordPlaintextMaximum + 1
       + frame.count / channel.pointee.session.recordMaximum

@@ -9,7 +9,7 @@ import socket
 import ssl
 import unittest
 
-from harness import certificates, peers, streams, wire
+from harness import certificates, peers, streams, tlsrecords, wire
 from harness.case import SystemCase, on_both_engines
 
 _ASK = b"GET / HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n"
@@ -68,6 +68,25 @@ class Handshakes(SystemCase):
                         ask = _ASK.replace(b"/ ", b"/%d " % size, 1)
                         out = peers.s_client(proxy.port, version, "-maxfraglen", most, "-quiet", send=ask)
                         self.assertIn(content[:size], out.replace("\r", ""))
+
+    def test_a_part_of_a_message_ends_its_connection_and_no_other(self):
+        """OpenSSL writes nothing while the rest of a KeyUpdate is missing: no loop may wait for that."""
+
+        def script(served):
+            while message := served.request():
+                served.answer(b"x" * int(message.target[1:]))
+
+        proxy = self.proxy_before(self.start_origin(script).port, tls=self.site_tls)
+        for size in (100, 1_000_000):
+            with self.subTest(size=size):
+                forger = tlsrecords.Forger(proxy.port)
+                self.addCleanup(forger.socket.close)
+                ask = b"GET /%d HTTP/1.1\r\nHost: site.test\r\n\r\n" % size
+                forger.socket.sendall(
+                    forger.record(tlsrecords.DATA, ask) + forger.record(tlsrecords.HANDSHAKE, b"\x18\0\0\1"))
+                forger.read_to_end()
+                self.assertEqual(self.fetch(proxy, wire.get("/5"), tls=True).body, b"xxxxx")
+        proxy.settle({"connections": 0, "exchanges": 0})
 
     def test_resumption_by_ticket(self):
         proxy = self.start_tls()
