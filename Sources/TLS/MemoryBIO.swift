@@ -51,6 +51,8 @@ private let writeCallback: @convention(c) (OpaquePointer?, UnsafePointer<CChar>?
     guard let data = BIO_get_data(bio), let source, count > 0 else { return 0 }
     // SAFETY: as in readCallback.
     let wires = data.assumingMemoryBound(to: SessionWires.self)
+    // `SessionNotes.message` has its plaintext sealed.
+    if wires.pointee.records.areSealedHere { return count }
     return wires.pointee.put(source, count: Int(count)) ? count : -1
   }
 

@@ -18,6 +18,19 @@ enum OpenSSLLibrary {
     return EVP_CIPHER_fetch(nil, "AES-256-CBC", nil)
   }()
 
+  /// The ciphers of TLS 1.3, each fetched once as well.
+  // SAFETY: as above.
+  nonisolated(unsafe) static let aes128: OpaquePointer? = fetch("AES-128-GCM")
+  nonisolated(unsafe) static let aes256: OpaquePointer? = fetch("AES-256-GCM")
+  nonisolated(unsafe) static let chacha20: OpaquePointer? = fetch("ChaCha20-Poly1305")
+
+  private static func fetch(_ name: StaticString) -> OpaquePointer? {
+    guard isReady else { return nil }
+    // SAFETY: a literal, whose bytes end in a zero.
+    let text = UnsafeRawPointer(name.utf8Start).assumingMemoryBound(to: CChar.self)
+    return EVP_CIPHER_fetch(nil, text, nil)
+  }
+
   /// Empties this thread's error queue if anything is in it. SSL_get_error reads the queue, so a
   /// stale entry would turn a healthy retry into a failure. The look costs less than the
   /// unconditional clear, which walks all sixteen slots.

@@ -2,6 +2,7 @@
 // key. No callback of this file runs for application data.
 
 import COpenSSL
+import Glibc
 
 /// The callbacks of a server's SSL_CTX.
 enum ServerCallbacks {
@@ -13,7 +14,8 @@ enum ServerCallbacks {
       OpaquePointer?, UnsafeMutablePointer<Int32>?, UnsafeMutableRawPointer?
     ) -> Int32 = { ssl, _, argument in
       guard let ssl, let argument else { return SSL_CLIENT_HELLO_ERROR }
-      if let wires = SessionNotes.wires(of: ssl) { wires.pointee.hasSeenHello = true }
+      let wires = SessionNotes.wires(of: ssl)
+      wires?.pointee.hasSeenHello = true
       var start: UnsafePointer<UInt8>?
       var count = 0
       guard SSL_client_hello_get0_ext(ssl, UInt32(TLSEXT_TYPE_server_name), &start, &count) == 1,
@@ -21,7 +23,7 @@ enum ServerCallbacks {
       else { return SSL_CLIENT_HELLO_SUCCESS }
       // SAFETY: the session whose handshake this is keeps the context alive.
       let context = Unmanaged<TLSContext>.fromOpaque(argument).takeUnretainedValue()
-      let group = context.group(for: name)
+      let group = context.group(for: name, telling: wires?.pointee.records.isTold == true)
       if group != SSL_get_SSL_CTX(ssl), SSL_set_SSL_CTX(ssl, group) == nil {
         return SSL_CLIENT_HELLO_ERROR
       }
@@ -111,6 +113,32 @@ enum SessionNotes {
       wires.pointee.hasRefusedRenegotiation = true
     }
   }
+
+  /// Notes the secret of what the server sends behind its Finished.
+  static let secret: @convention(c) (OpaquePointer?, UnsafePointer<CChar>?) -> Void = { ssl, line in
+    let label = "SERVER_TRAFFIC_SECRET_0 " as StaticString
+    // SAFETY: a literal, whose bytes end in a zero.
+    let start = UnsafeRawPointer(label.utf8Start).assumingMemoryBound(to: CChar.self)
+    guard let ssl, let line, strncmp(line, start, label.utf8CodeUnitCount) == 0,
+      // Between them stands the random number of the client.
+      let space = strchr(line + label.utf8CodeUnitCount, Int32(UInt8(ascii: " ")))
+    else { return }
+    wires(of: ssl)?.pointee.records.follow(TrafficSecret(hexadecimal: space + 1))
+  }
+
+  /// Notes the records that OpenSSL writes with those keys, and what it says in them besides application data.
+  static let message:
+    @convention(c) (
+      Int32, Int32, Int32, UnsafeRawPointer?, Int, OpaquePointer?, UnsafeMutableRawPointer?
+    ) -> Void = { isWrite, _, type, bytes, count, ssl, _ in
+      guard isWrite != 0, let ssl, let wires = wires(of: ssl) else { return }
+      let content = UnsafeRawBufferPointer(start: bytes, count: count)
+      switch type {
+      case SSL3_RT_HEADER: wires.pointee.records.note(header: content)
+      case SSL3_RT_ALERT, SSL3_RT_HANDSHAKE: wires.pointee.noteMessage(type, content, ssl)
+      default: break
+      }
+    }
 
   /// Counts messages that come after the handshake. OpenSSL reports each when it has processed it
   /// and turns to its answer: the state is then still the one of the message.

@@ -3,6 +3,7 @@
 // session owns. The spill is empty in steady state; it exists so that OpenSSL never sees a partial
 // write, whose retry rules (same length, same bytes) a caller that has moved on could not keep.
 
+import COpenSSL
 import Glibc
 
 /// The two wires of a session, and the notes of its callbacks.
@@ -44,6 +45,9 @@ struct SessionWires {
   /// Whether a client keeps the tickets that it is given, and those that the caller has not taken yet.
   var keepsTickets = false
   var tickets: ClientTickets?
+
+  /// Who seals what this side sends.
+  var records = SentRecords()
 
   /// Output that waits for the next call, in bytes.
   var spillCount: Int { spillEnd - spillStart }
@@ -116,8 +120,67 @@ struct SessionWires {
     return direct == count ? true : spillOver(source + direct, count: count - direct)
   }
 
-  /// Frees the spill; the last thing that the owner does.
+  // MARK: Records
+
+  /// Seals application data. - Returns: false if that failed.
+  @inline(__always)
+  mutating func seal(_ content: UnsafeRawBufferPointer) -> Bool {
+    let whole = content.count + RecordSealer.overhead
+    guard let target = output, outputRoom >= whole else {
+      return sealAside(UInt8(SSL3_RT_APPLICATION_DATA), content)
+    }
+    guard records.seal(type: UInt8(SSL3_RT_APPLICATION_DATA), content, into: target) else {
+      return false
+    }
+    output = target + whole
+    outputRoom -= whole
+    return true
+  }
+
+  /// The same for application data in several pieces. - Returns: nil where there is no room for all of the record.
+  mutating func seal(_ pieces: UnsafeBufferPointer<iovec>, skipping: Int, count: Int) -> Bool? {
+    let whole = count + RecordSealer.overhead
+    guard let target = output, outputRoom >= whole else { return nil }
+    guard records.seal(pieces, skipping: skipping, count: count, into: target) else { return false }
+    output = target + whole
+    outputRoom -= whole
+    return true
+  }
+
+  /// The same where the output may have no room for all of the record.
+  private mutating func sealAside(_ type: UInt8, _ content: UnsafeRawBufferPointer) -> Bool {
+    let whole = content.count + RecordSealer.overhead
+    return withUnsafeTemporaryAllocation(byteCount: whole, alignment: 16) { record in
+      // TRAP: an allocation of more than nothing has an address.
+      records.seal(type: type, content, into: record.baseAddress!)
+        && put(record.baseAddress!, count: whole)
+    }
+  }
+
+  /// Says what OpenSSL has said besides application data in its place, if records are sealed here.
+  mutating func noteMessage(_ type: Int32, _ content: UnsafeRawBufferPointer, _ ssl: OpaquePointer)
+  {
+    guard let first = content.first else { return }
+    if records.areSealedHere, !sealAside(UInt8(truncatingIfNeeded: type), content) {
+      // A peer that misses it could not follow what comes behind it.
+      return records.lose()
+    }
+    guard type == SSL3_RT_HANDSHAKE else { return }
+    switch Int32(first) {
+    case SSL3_MT_FINISHED: records.noteFinished(content.count)
+    case SSL3_MT_KEY_UPDATE: records.noteKeyUpdate(ssl)
+    default: break
+    }
+  }
+
+  /// Frees the spill and forgets the keys; the last thing that the owner does.
   mutating func release() {
+    records.release()
+    tickets = nil
+    releaseSpill()
+  }
+
+  private mutating func releaseSpill() {
     free(spill)
     spill = nil
     spillStart = 0
@@ -133,7 +196,7 @@ struct SessionWires {
     output = target + moved
     outputRoom -= moved
     spillStart += moved
-    if spillStart == spillEnd { release() }
+    if spillStart == spillEnd { releaseSpill() }
   }
 
   /// Appends to the spill. Its size is bounded by a record or a handshake flight, because no further

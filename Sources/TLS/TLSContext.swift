@@ -18,11 +18,16 @@ public final class TLSContext: @unchecked Sendable {
 
   /// One SSL_CTX per group of certificates that serve the same names; the first is the default.
   private let groups: [OpaquePointer]
+  /// The same ones in the same order, whose sessions are told the secret of what they send.
+  private let tellingGroups: [OpaquePointer]
   private let names: ServerNameTable
   /// This side's protocols in its order, in the format of SSL_select_next_proto(3).
   private let protocols: UnsafeBufferPointer<UInt8>
   /// What tickets are sealed with.
   let tickets: TicketKeys
+  /// When sessions begin to seal their records themselves.
+  let sealing: RecordSealing
+  private let lengths = SessionLengths()
 
   /// TLS 1.2, in Mozilla's order.
   static let ciphers =
@@ -49,14 +54,25 @@ public final class TLSContext: @unchecked Sendable {
   ///     taken to speak HTTP/1.1. Empty: ALPN is ignored.
   ///   - tickets: the process's ticket keys.
   /// - Throws: the first error that `check(_:now:)` finds, or why OpenSSL refused a setting.
-  public init(
+  public convenience init(
     certificates: [CertificateSource], minimumVersion: TLSVersion = .tls12,
     alpn: [String] = ["http/1.1"], tickets: TicketKeys
+  ) throws(TLSFailure) {
+    try self.init(
+      certificates: certificates, minimumVersion: minimumVersion, alpn: alpn, tickets: tickets,
+      sealing: .whenLong)
+  }
+
+  /// The same, with a choice of when sessions seal their records without OpenSSL's record layer.
+  package init(
+    certificates: [CertificateSource], minimumVersion: TLSVersion, alpn: [String],
+    tickets: TicketKeys, sealing: RecordSealing
   ) throws(TLSFailure) {
     guard OpenSSLLibrary.isReady else {
       throw TLSFailure(
         stage: .configuration, kind: .libraryFailure, code: OpenSSLLibrary.drainErrors())
     }
+    let sealing = RecordSealing.isPossible ? sealing : .never
     guard !certificates.isEmpty else {
       throw TLSFailure(stage: .configuration, kind: .noCertificates)
     }
@@ -68,7 +84,7 @@ public final class TLSContext: @unchecked Sendable {
     let plan = CertificateGroups(pairs)
     var made: [OpaquePointer] = []
     do throws(TLSFailure) {
-      for members in plan.groups {
+      for members in plan.groups + (sealing == .never ? [] : plan.groups) {
         let members = members.map { pairs[$0] }
         made.append(try Self.makeGroup(members, minimumVersion, lifetime: tickets.lifetimeSeconds))
       }
@@ -79,14 +95,16 @@ public final class TLSContext: @unchecked Sendable {
     let protocols = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: max(1, wire.count))
     _ = protocols.initialize(from: wire)
     self.protocols = UnsafeBufferPointer(rebasing: protocols[..<wire.count])
-    groups = made
+    groups = Array(made[..<plan.groups.count])
+    tellingGroups = Array(made[plan.groups.count...])
     names = ServerNameTable(plan.groupsByName)
     self.tickets = tickets
+    self.sealing = sealing
     attachCallbacks()
   }
 
   deinit {
-    for group in groups { SSL_CTX_free(group) }
+    for group in groups + tellingGroups { SSL_CTX_free(group) }
     UnsafeMutablePointer(mutating: protocols.baseAddress)?.deallocate()
   }
 
@@ -104,12 +122,14 @@ public final class TLSContext: @unchecked Sendable {
   }
 
   /// The SSL_CTX that a session starts with, before its client has named a server.
-  var defaultGroup: OpaquePointer { groups[0] }
+  /// - Parameter telling: whether the session is to be told its secret.
+  func defaultGroup(telling: Bool) -> OpaquePointer { telling ? tellingGroups[0] : groups[0] }
 
   /// The SSL_CTX for a server name as a client wrote it, the default one if no certificate covers
   /// it.
-  func group(for serverName: UnsafeRawBufferPointer) -> OpaquePointer {
-    groups[names.group(for: serverName) ?? 0]
+  func group(for serverName: UnsafeRawBufferPointer, telling: Bool) -> OpaquePointer {
+    let place = names.group(for: serverName) ?? 0
+    return telling ? tellingGroups[place] : groups[place]
   }
 
   /// The protocol to speak with a client that offers `offer`, nil if there is none in common.
@@ -236,7 +256,7 @@ public final class TLSContext: @unchecked Sendable {
   /// Points OpenSSL's callbacks at this context, which every session of it keeps alive.
   private func attachCallbacks() {
     let this = Unmanaged.passUnretained(self).toOpaque()
-    for group in groups {
+    for group in groups + tellingGroups {
       SSL_CTX_set_ex_data(group, 0, this)
       SSL_CTX_set_client_hello_cb(group, ServerCallbacks.clientHello, this)
       _ = copenssl_SSL_CTX_set_tlsext_servername_callback(group, ServerCallbacks.serverName)
@@ -246,5 +266,17 @@ public final class TLSContext: @unchecked Sendable {
         SSL_CTX_set_alpn_select_cb(group, ServerCallbacks.chooseProtocol, this)
       }
     }
+    for group in tellingGroups {
+      SSL_CTX_set_msg_callback(group, SessionNotes.message)
+      SSL_CTX_set_keylog_callback(group, SessionNotes.secret)
+    }
   }
+
+  /// Whether the next session is to be told its secret.
+  func expectsLong() -> Bool {
+    sealing != .never && (sealing.behind == 0 || lengths.expectsLong())
+  }
+
+  /// Notes a session, as `SessionLengths` does.
+  func note(isLong: Bool) { lengths.note(isLong: isLong) }
 }

@@ -67,22 +67,25 @@ public struct TLSSession: ~Copyable {
   let ssl: OpaquePointer
   let wires: UnsafeMutablePointer<SessionWires>
   /// Keeps the callbacks' context alive; nil on the client side, which has none.
-  private let context: TLSContext?
+  let context: TLSContext?
 
   /// Whether application data may flow.
   public private(set) var isHandshakeComplete = false
   private var hasPeerClosed = false
-  private var hasSentClose = false
-  private var failureKind: TLSFailure.Kind?
+  var hasSentClose = false
+  var failureKind: TLSFailure.Kind?
   private var failureStage = TLSFailure.Stage.handshake
   private var failureCode: UInt = 0
 
   /// A server's session, waiting for a ClientHello; nil if memory ran out.
   public init?(context: TLSContext) {
-    guard let parts = Self.makeParts(context.defaultGroup) else { return nil }
+    let isTold = context.expectsLong()
+    guard let parts = Self.makeParts(context.defaultGroup(telling: isTold)) else { return nil }
+    parts.wires.pointee.records.isTold = isTold
     SSL_set_accept_state(parts.ssl)
     ssl = parts.ssl
     wires = parts.wires
+    wires.pointee.records.sealing = context.sealing
     self.context = context
   }
 
@@ -95,6 +98,7 @@ public struct TLSSession: ~Copyable {
   }
 
   deinit {
+    if !wires.pointee.records.isLong { context?.note(isLong: false) }
     if context == nil, failureKind == nil || failureKind == .truncated {
       // SSL_free(3) takes a session that did not say goodbye for one that must not be resumed. That is
       // so for one that failed (RFC 5246, section 7.2.2), not for every connection that ended.
@@ -103,6 +107,7 @@ public struct TLSSession: ~Copyable {
     SSL_free(ssl)
     wires.pointee.release()
     wires.deinitialize(count: 1)
+    OPENSSL_cleanse(wires, MemoryLayout<SessionWires>.size)
     wires.deallocate()
   }
 
@@ -168,6 +173,7 @@ public struct TLSSession: ~Copyable {
     wires.pointee.begin(input: UnsafeRawBufferPointer(start: nil, count: 0), output: output)
     var consumed = 0
     let progress = seal(plaintext, &consumed, output.count)
+    if wires.pointee.records.count(consumed, of: plaintext.count) { context?.note(isLong: true) }
     let transfer = Transfer(
       consumed: consumed, plaintext: 0, output: output.count - wires.pointee.outputRoom,
       handshakeCompleted: false, progress: progress)
@@ -295,6 +301,10 @@ public struct TLSSession: ~Copyable {
     if hasSentClose { return plaintext.isEmpty ? .wantsInput : .failed(.sendAfterClose) }
     OpenSSLLibrary.clearStaleErrors()
     while consumed < plaintext.count, let base = plaintext.baseAddress {
+      let isSealedHere = wires.pointee.records.takeOver(
+        ssl, waiting: plaintext.count - consumed, carried: wires.pointee.applicationBytes,
+        isWhole: recordMaximum == Self.recordPlaintextMaximum)
+      if isSealedHere, let ended = answerKeyUpdate() { return ended }
       let room = wires.pointee.outputRoom
       var count = min(plaintext.count - consumed, recordMaximum)
       if room < count + Self.recordOverheadMaximum {
@@ -307,6 +317,15 @@ public struct TLSSession: ~Copyable {
           count = min(count, Self.worthwhileRecord)
         }
       }
+      if isSealedHere {
+        guard wires.pointee.seal(UnsafeRawBufferPointer(start: base + consumed, count: count))
+        else {
+          return failedToSeal()
+        }
+        consumed += count
+        if wires.pointee.hasSpill { return .outputFull }
+        continue
+      }
       let written = SSL_write(ssl, base + consumed, Int32(truncatingIfNeeded: count))
       if written <= 0 {
         let progress = stopped(written, stage: .write)
@@ -315,6 +334,7 @@ public struct TLSSession: ~Copyable {
         return progress == .wantsInput ? fail(.protocolError, stage: .write, code: 0) : progress
       }
       consumed += Int(written)
+      wires.pointee.records.noteContent(Int(written))
       if wires.pointee.hasSpill { return .outputFull }
     }
     return .wantsInput
@@ -328,13 +348,14 @@ public struct TLSSession: ~Copyable {
       hasSentClose = true
       let result = SSL_shutdown(ssl)
       if result < 0 { return stopped(result, stage: .write) }
+      if wires.pointee.records.hasLostOne { return failedToSeal() }
       if wires.pointee.hasSpill { return .outputFull }
     }
     return hasPeerClosed ? .peerClosed : .wantsInput
   }
 
   /// What a call of OpenSSL that did not succeed means.
-  private mutating func stopped(_ result: Int32, stage: TLSFailure.Stage) -> Progress {
+  mutating func stopped(_ result: Int32, stage: TLSFailure.Stage) -> Progress {
     switch SSL_get_error(ssl, result) {
     case SSL_ERROR_WANT_READ:
       if wires.pointee.hasRefusedRenegotiation {
@@ -355,7 +376,7 @@ public struct TLSSession: ~Copyable {
     }
   }
 
-  private mutating func fail(
+  mutating func fail(
     _ kind: TLSFailure.Kind, stage: TLSFailure.Stage, code: UInt
   ) -> Progress {
     failureKind = kind

@@ -165,7 +165,11 @@ extension Transport {
     let wire =
       frame.count + records * TLSSession.recordOverheadMaximum + TLSSession.answerMaximum
       + channel.pointee.session.pendingOutput
-    guard wire <= unsent.inlineRoom() else { return encryptLarge(channel, frame, wire, &engine) }
+    guard wire <= unsent.inlineRoom() else {
+      return channel.pointee.session.sealsItself
+        ? encryptScattered(channel, frame, wire, &engine)
+        : encryptLarge(channel, frame, wire, &engine)
+    }
     var pieces = RecordPieces(frame.segmentCount > 1 ? engine.lease() : nil)
     while let piece = pieces.next(frame) {
       var isWhole = true
@@ -186,6 +190,41 @@ extension Transport {
   func sealingArea<E: Engine & ~Copyable>(_ left: Int, _ engine: inout E) -> BufferSlice {
     let area = engine.lease() ?? engine.coldMemory(left)
     return area.count < min(left, Self.coldArea) ? engine.coldMemory(left) : area
+  }
+
+  /// The same for a session that seals its records itself: whole records from the frame's segments into large buffers.
+  @inlinable
+  mutating func encryptScattered<E: Engine & ~Copyable>(
+    _ channel: UnsafeMutablePointer<TLSChannel>, _ frame: consuming SendFrame, _ wire: Int,
+    _ engine: inout E
+  ) -> TLSSealing {
+    let besides = TLSSession.recordOverheadMaximum + TLSSession.answerMaximum
+    let most = channel.pointee.session.recordMaximum
+    var (sent, left) = (0, wire)
+    var area = sealingArea(left, &engine)
+    var used = 0
+    while sent < frame.count {
+      let free = area.count - used - besides - channel.pointee.session.pendingOutput
+      let count = min(frame.count - sent, most, free)
+      if count < min(frame.count - sent, most), free < Self.worthwhileRoom {
+        // A fresh area is larger.
+        guard used > 0 else { return .noRoom }
+        area.truncate(to: used)
+        guard unsent.append(area) else { return .noRoom }
+        area = sealingArea(max(left, Self.coldArea), &engine)
+        used = 0
+        continue
+      }
+      let transfer = channel.pointee.session.sendRecord(
+        frame.segments, skipping: sent, count: count,
+        output: UnsafeMutableRawBufferPointer(rebasing: area.mutableBytes[used...]))
+      guard transfer.progress == .wantsInput else { return .failed }
+      sent += count
+      used += transfer.output
+      left -= transfer.output
+    }
+    area.truncate(to: used)
+    return unsent.append(area) ? .done : .noRoom
   }
 
   /// The same through large buffers, each filled over several segments.

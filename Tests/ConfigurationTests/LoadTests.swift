@@ -63,6 +63,7 @@ struct LoadTests {
             - {certificate: a.pem, key: a.key}
             - {certificate: b.pem, key: b.key}
           minimum_version: "1.3"
+          record_layer: openssl
         timeouts: {head: 250ms, body: 2m, idle: 1h}
       - address: "[0:0::1]:8080"
       - address: unix:/run/in.sock
@@ -118,6 +119,7 @@ struct LoadTests {
       ])
     let tls = try #require(it.listeners[0].tls)
     #expect(tls.minimumVersion == .tls13)
+    #expect(tls.recordLayer == .openSSL)
     #expect(tls.certificates.map(\.certificatePath) == ["a.pem", "b.pem"])
     #expect(tls.certificates.map(\.keyPath) == ["a.key", "b.key"])
     #expect(
@@ -171,12 +173,12 @@ struct LoadTests {
       pair.certificateLocation.description
         == "listeners[0].tls.certificates[1].certificate (m.yaml:12:25)")
     #expect(pair.keyLocation.description == "listeners[0].tls.certificates[1].key (m.yaml:12:37)")
-    #expect(it.routes[1].location.description == "routes[1] (m.yaml:20:5)")
-    #expect(it.upstreams[0].location.description == "upstreams.api (m.yaml:25:3)")
+    #expect(it.routes[1].location.description == "routes[1] (m.yaml:21:5)")
+    #expect(it.upstreams[0].location.description == "upstreams.api (m.yaml:26:3)")
     #expect(
       it.upstreams[0].servers[1].location.description
-        == "upstreams.api.servers[1].address (m.yaml:29:19)")
-    #expect(it.audit?.directoryLocation.description == "audit.directory (m.yaml:37:14)")
+        == "upstreams.api.servers[1].address (m.yaml:30:19)")
+    #expect(it.audit?.directoryLocation.description == "audit.directory (m.yaml:38:14)")
   }
 
   @Test("an audit log needs its directory and nothing else")

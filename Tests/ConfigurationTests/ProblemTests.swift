@@ -234,6 +234,11 @@ struct ProblemTests {
         "is the text \"TLSv1.2\", which is not a TLS version (1.2 or 1.3); did you mean 1.2?"
       ),
       (
+        "tls: {certificates: [{certificate: a, key: b}], record_layer: libcrypto}",
+        "listeners[0].tls.record_layer",
+        "is the text \"libcrypto\", which is not a record layer (auto or openssl); write one of them"
+      ),
+      (
         "timeouts: {idel: 1s}", "listeners[0].timeouts.idel",
         "is not a key of the timeouts of a listener; did you mean idle?"
       ),

@@ -11,15 +11,19 @@ import Testing
   @Test func twoThousandSessionsLeaveNothingBehind() async {
     await #expect(processExitsWith: .success) {
       countOpenSSLBlocks()
-      let context = try makeContext()
+      let context = try makeContext(sealing: .always)
       func round(_ number: Int) {
         let version = number % 2 == 0 ? TLS1_2_VERSION : TLS1_3_VERSION
         switch number % 5 {
         case 0:
           let (server, client) = connect(context, PlainPeer.Settings(version: version))
-          server.send(pattern(1000))
-          client.give(server.take())
-          precondition(client.read().count == 1000)
+          for size in [1000, 70_000, 10_000] {
+            server.send(pattern(size))
+            client.give(server.take())
+            precondition(client.read().count == size)
+          }
+          precondition(
+            server.sealsItself == (version == TLS1_3_VERSION && RecordSealing.isPossible))
         case 1:
           ServerSide(context).give(Array("GET / HTTP/1.1\r\n".utf8))
         case 2:

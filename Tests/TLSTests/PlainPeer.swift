@@ -10,6 +10,8 @@ final class PlainPeer {
     var alpn: [String] = []
     var trust: String? = nil
     var ciphers: String? = nil
+    /// Of TLS 1.3.
+    var suites: String? = nil
     var groups: String? = nil
     /// A code of RFC 6066, section 4: 1 is 512 bytes, 4 is 4096.
     var maximumFragment: UInt8? = nil
@@ -35,6 +37,7 @@ final class PlainPeer {
     if let code = settings.maximumFragment {
       SSL_CTX_set_tlsext_max_fragment_length(context, code)
     }
+    if let suites = settings.suites { SSL_CTX_set_ciphersuites(context, suites) }
     if let groups = settings.groups { _ = copenssl_SSL_CTX_set1_groups_list(context, groups) }
     if let signatures = settings.signatures {
       _ = SSL_CTX_ctrl(

@@ -1,6 +1,7 @@
 // A server's session with its caller: it cuts input to any fragment size, offers areas of any size,
 // and checks on every call that the session kept to its contract.
 
+import Glibc
 import TLS
 import Testing
 
@@ -30,6 +31,7 @@ final class ServerSide {
   var pendingPlaintext: Bool { session.pendingPlaintext }
   var isResumed: Bool { session.isResumed }
   var recordMaximum: Int { session.recordMaximum }
+  var sealsItself: Bool { session.sealsItself }
   var version: TLSVersion { session.version }
   var cipherName: String { session.withCipherName { String(decoding: $0, as: UTF8.self) } }
   var serverName: [UInt8] { session.withServerName { Array($0) } }
@@ -111,6 +113,25 @@ final class ServerSide {
     return transfer
   }
 
+  /// Seals one record of the pieces' bytes behind `skipping`.
+  func sendRecord(_ pieces: [[UInt8]], skipping: Int, count: Int) -> TLSSession.Transfer {
+    let copies = pieces.map { piece in
+      let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: piece.count, alignment: 1)
+      copy.copyBytes(from: piece)
+      return copy
+    }
+    defer { for copy in copies { copy.deallocate() } }
+    var output = [UInt8](repeating: 0, count: outputArea)
+    let vectors = copies.map { iovec(iov_base: $0.baseAddress, iov_len: $0.count) }
+    let transfer = vectors.withUnsafeBufferPointer { vectors in
+      output.withUnsafeMutableBytes {
+        session.sendRecord(vectors, skipping: skipping, count: count, output: $0)
+      }
+    }
+    outgoing += output[..<transfer.output]
+    return transfer
+  }
+
   func close() {
     repeat {
       var output = [UInt8](repeating: 0, count: outputArea)
@@ -118,6 +139,13 @@ final class ServerSide {
       outgoing += output[..<transfer.output]
       progress = transfer.progress
     } while progress == .outputFull
+  }
+
+  func requestKeyUpdate() {
+    var output = [UInt8](repeating: 0, count: 100)
+    let count = output.withUnsafeMutableBytes { session.requestKeyUpdate(output: $0) }
+    #expect(count > 0)
+    outgoing += output[..<count]
   }
 
   func end() { progress = session.receiveEnd() }
@@ -162,11 +190,12 @@ func makeTickets(now: Int64 = 0, rotationSeconds: Int64 = 100) -> TicketKeys {
 
 func makeContext(
   _ certificates: [CertificateSource] = [TestCertificates.shared.main],
-  minimumVersion: TLSVersion = .tls12, alpn: [String] = ["http/1.1"], tickets: TicketKeys? = nil
+  minimumVersion: TLSVersion = .tls12, alpn: [String] = ["http/1.1"], tickets: TicketKeys? = nil,
+  sealing: RecordSealing = .whenLong
 ) throws -> TLSContext {
   try TLSContext(
     certificates: certificates, minimumVersion: minimumVersion, alpn: alpn,
-    tickets: tickets ?? makeTickets())
+    tickets: tickets ?? makeTickets(), sealing: sealing)
 }
 
 /// Bytes that differ from their neighbours, so that a shift is seen.

@@ -175,9 +175,15 @@ import Testing
     #expect(server.takeReceived() == pattern(5))
   }
 
-  @Test(arguments: [TLS1_2_VERSION, TLS1_3_VERSION])
-  func sixtyFourMebibytesOfRandomSizesArriveUnchanged(version: Int32) throws {
-    let (server, client) = connect(try makeContext(), PlainPeer.Settings(version: version))
+  @Test(arguments: [
+    (TLS1_2_VERSION, RecordSealing.never), (TLS1_3_VERSION, .never), (TLS1_3_VERSION, .always),
+    (TLS1_3_VERSION, .whenLong),
+  ])
+  func sixtyFourMebibytesOfRandomSizesArriveUnchanged(
+    version: Int32, sealing: RecordSealing
+  ) throws {
+    let (server, client) = connect(
+      try makeContext(sealing: sealing), PlainPeer.Settings(version: version))
     var generator = SplitMix(state: 42)
     let source = pattern(1 << 18)
     var down = 0

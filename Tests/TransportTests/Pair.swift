@@ -59,7 +59,11 @@ protocol PairOfTransports: AnyObject {
   func openTLS(_ side: Int, _ session: consuming TLSSession) -> Bool
   /// Encrypts bytes behind what waits.
   func encrypt(_ side: Int, _ bytes: [UInt8]) -> TLSSealing
+  /// The same for a frame of several segments.
+  func encrypt(_ side: Int, segments: [[UInt8]]) -> TLSSealing
   func sendCloseNotify(_ side: Int)
+  /// Takes new keys, and wants them of the other side.
+  func updateKeys(_ side: Int)
   /// Ends a side's own half once nothing waits.
   @discardableResult func endOwnSide(_ side: Int) -> Bool
   /// What the last step of a side's session asked for, and how often the session has stalled.
@@ -192,17 +196,32 @@ final class Pair<E: Engine & ~Copyable>: PairOfTransports {
     return true
   }
 
-  func encrypt(_ side: Int, _ bytes: [UInt8]) -> TLSSealing {
+  func encrypt(_ side: Int, _ bytes: [UInt8]) -> TLSSealing { encrypt(side, segments: [bytes]) }
+
+  func encrypt(_ side: Int, segments: [[UInt8]]) -> TLSSealing {
     guard let channel = transports[side].tls, var frame = engine.frame() else { return .noFrame }
-    let slice = engine.coldMemory(max(1, bytes.count))
-    slice.mutableBytes.copyBytes(from: bytes)
-    frame.append(slice)
+    for bytes in segments {
+      let slice = engine.coldMemory(max(1, bytes.count))
+      slice.mutableBytes.copyBytes(from: bytes)
+      frame.append(slice)
+    }
     return transports[side].encrypt(channel, frame, &engine)
   }
 
   func sendCloseNotify(_ side: Int) {
     guard let channel = transports[side].tls else { return }
     transports[side].sendCloseNotify(channel, scratch: channels.scratch, &engine)
+  }
+
+  func updateKeys(_ side: Int) {
+    guard let channel = transports[side].tls, transports[side].unsent.prepare(&engine) else {
+      return
+    }
+    let count = channel.pointee.session.requestKeyUpdate(output: channels.scratch)
+    #expect(count > 0)
+    let isAppended = transports[side].unsent.append(
+      UnsafeRawBufferPointer(rebasing: channels.scratch[..<count]))
+    #expect(isAppended)
   }
 
   func endOwnSide(_ side: Int) -> Bool {

@@ -11,7 +11,7 @@ struct TLSChannelTests {
     let folder: String
     let server: TLSContext
 
-    init(alpn: [String] = ["http/1.1"]) throws {
+    init(alpn: [String] = ["http/1.1"], sealing: RecordSealing = .whenLong) throws {
       folder = NSTemporaryDirectory() + "millrace-transport-\(UUID().uuidString)"
       try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
       let made = try SelfSigned(names: ["DNS:upstream.example", "IP:127.0.0.1"])
@@ -28,7 +28,7 @@ struct TLSChannelTests {
         certificates: [
           CertificateSource(
             certificatePath: folder + "/server.pem", keyPath: folder + "/server.key")
-        ], alpn: alpn, tickets: tickets)
+        ], minimumVersion: .tls12, alpn: alpn, tickets: tickets, sealing: sealing)
     }
 
     deinit { try? FileManager.default.removeItem(atPath: folder) }
@@ -93,6 +93,51 @@ struct TLSChannelTests {
       pair.flush(0)
       pair.turn(until: { pair.session(1).outcome == .peerFinished })
       check(pair.transport(1).pointee.readClosed && !pair.transport(1).pointee.receive.hasEnded)
+    }
+  }
+
+  /// Frames of HTTP/2, segments that end at and beside a record's end, small ones, and a large one.
+  private static let segments: [[Int]] = [
+    (0..<8).flatMap { _ in [9, 16_384] }, [16_383, 1, 16_384, 16_385, 3], [1, 1, 1, 5000, 1],
+    [100_000], Array(repeating: 3000, count: 17), [9, 70_000, 9, 70_000],
+  ]
+
+  @Test(
+    "a session that seals its records itself takes them from a frame's segments",
+    arguments: TestedEngine.allCases, segments)
+  func scattered(_ engine: TestedEngine, _ sizes: [Int]) throws {
+    let files = try Files(sealing: .always)
+    let client = try files.client()
+    try engine.withPair { pair in
+      try begin(pair, files.server, client, host: "upstream.example")
+      pair.turn(until: { isEstablished(pair) })
+      var expected: [UInt8] = []
+      // What comes first is OpenSSL's, and between rounds the client wants other keys.
+      for round in 0..<4 {
+        pair.turn(until: { pair.transport(0).pointee.isIdle && pair.transport(1).pointee.isIdle })
+        let channel = try pair.channel(1)
+        #expect(channel.pointee.session.sealsItself == (round > 0 && RecordSealing.isPossible))
+        let sizes = round == 0 ? [20_000] : sizes
+        let segments = sizes.enumerated().map { pattern($1, seed: $0 + round) }
+        #expect(pair.encrypt(1, segments: segments) == .done)
+        expected += segments.joined()
+        pair.flush(1)
+        pair.turn(until: {
+          pair.arm(0)
+          pair.arm(1)
+          return pair.received(0).count >= expected.count && pair.transport(1).pointee.isIdle
+        })
+        #expect(pair.received(0) == expected)
+        pair.updateKeys(0)
+        pair.flush(0)
+        pair.turn(until: {
+          pair.arm(1)
+          return pair.transport(0).pointee.isIdle
+        })
+      }
+      pair.sendCloseNotify(1)
+      pair.flush(1)
+      pair.turn(until: { pair.session(0).outcome == .peerFinished })
     }
   }
 

@@ -10,13 +10,27 @@ public struct ListenerTLS: Sendable, Equatable {
     case tls13 = "1.3"
   }
 
+  /// Who seals the records of TLS 1.3 that are sent.
+  public enum RecordLayer: String, Sendable, Equatable, CaseIterable {
+    /// The session itself with libcrypto's ciphers, once much is sent; OpenSSL's record layer before, and with an
+    /// OpenSSL other than 3.0.
+    case automatic = "auto"
+    /// OpenSSL's record layer.
+    case openSSL = "openssl"
+  }
+
   /// At least one; chosen by SNI, the first one where nothing matches.
   public var certificates: [CertificateConfiguration]
   public var minimumVersion: Version
+  public var recordLayer: RecordLayer
 
-  public init(certificates: [CertificateConfiguration], minimumVersion: Version = .tls12) {
+  public init(
+    certificates: [CertificateConfiguration], minimumVersion: Version = .tls12,
+    recordLayer: RecordLayer = .automatic
+  ) {
     self.certificates = certificates
     self.minimumVersion = minimumVersion
+    self.recordLayer = recordLayer
   }
 }
 

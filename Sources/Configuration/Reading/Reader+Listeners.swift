@@ -74,6 +74,9 @@ extension Reader {
     if let version = word(fields, "minimum_version").flatMap(ListenerTLS.Version.init) {
       tls.minimumVersion = version
     }
+    if let layer = word(fields, "record_layer").flatMap(ListenerTLS.RecordLayer.init) {
+      tls.recordLayer = layer
+    }
     guard let list = fields["certificates"] else { return tls }
     for item in items(list, Shapes.tls.key("certificates").value) ?? [] {
       let example = "{certificate: site.pem, key: site.key}"

@@ -111,6 +111,10 @@ package enum Shapes {
     [
       KeyShape("certificates", .list(.mapping(certificate), count: 1...1024), required: true),
       KeyShape("minimum_version", .choice(tlsVersion), default: "\"1.2\""),
+      KeyShape(
+        "record_layer",
+        .choice(Choice("a record layer", ListenerTLS.RecordLayer.allCases.map(\.rawValue))),
+        default: "auto"),
     ])
 
   private static let tlsVersion = Choice(

@@ -2,7 +2,7 @@
 //
 // TRAP: (file) who reads a frame back counts to `segmentCount`.
 
-import CLinux
+public import CLinux
 import Glibc
 
 extension SendFrame {
@@ -16,6 +16,12 @@ extension SendFrame {
     precondition(index >= 0 && index < segmentCount)
     return UnsafeRawBufferPointer(
       start: vectors[index].iov_base, count: vectors[index].iov_len)
+  }
+
+  /// All pieces. Valid while the frame lives.
+  @inline(__always)
+  public var segments: UnsafeBufferPointer<iovec> {
+    UnsafeBufferPointer(start: vectors, count: segmentCount)
   }
 
   /// True while one more piece fits, of whatever kind and size: a slice, or bytes that are copied.

@@ -106,6 +106,7 @@ extension ProxyConfiguration {
           .object([
             Member("certificates", .array(certificates)),
             Member("minimum_version", .text(tls.minimumVersion.rawValue)),
+            Member("record_layer", .text(tls.recordLayer.rawValue)),
           ])))
     }
     let timeouts = listener.timeouts

@@ -14,6 +14,7 @@ struct TLSContexts {
   private struct ServerSettings: Equatable {
     let sources: [CertificateSource]
     let minimumVersion: ListenerTLS.Version
+    let recordLayer: ListenerTLS.RecordLayer
     let versions: [HTTPVersionChoice]
   }
 
@@ -63,7 +64,8 @@ struct TLSContexts {
   ) throws(TLSFailure) {
     guard let tls = listener.tls else { return listeners.append(nil) }
     let settings = ServerSettings(
-      sources: sources, minimumVersion: tls.minimumVersion, versions: listener.httpVersions)
+      sources: sources, minimumVersion: tls.minimumVersion, recordLayer: tls.recordLayer,
+      versions: listener.httpVersions)
     let files = sources.flatMap { [$0.certificatePath, $0.keyPath] }
     let known = before.servers.first { $0.settings == settings }
     let context: TLSContext
@@ -72,7 +74,8 @@ struct TLSContexts {
     } else {
       context = try TLSContext(
         certificates: sources, minimumVersion: tls.minimumVersion == .tls13 ? .tls13 : .tls12,
-        alpn: Self.protocols(listener.httpVersions), tickets: tickets)
+        alpn: Self.protocols(listener.httpVersions), tickets: tickets,
+        sealing: tls.recordLayer == .openSSL ? .never : .whenLong)
     }
     servers.append(Server(settings: settings, context: context))
     listeners.append(context)

@@ -22,6 +22,48 @@ def _expand(secret, label, count, digest):
     return hmac.new(secret, info, digest).digest()[:count]
 
 
+def exchange(port, request, limit=10):
+    """Sends a request whose response ends with the connection: what came, and the lengths of the records that it came in,
+    without their headers."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    session = context.wrap_bio(incoming, outgoing, server_hostname="site.test")
+    content = b""
+    with socket.create_connection(("127.0.0.1", port), limit) as connection:
+        _shake_hands(connection, session, incoming, outgoing)
+        session.write(request)
+        connection.sendall(outgoing.read())
+        came = incoming.read()
+        while data := connection.recv(65536):
+            came += data
+    incoming.write(came)
+    try:
+        while data := session.read(65536):
+            content += data
+    except ssl.SSLZeroReturnError:
+        pass
+    lengths = []
+    while came:
+        length = int.from_bytes(came[3:5], "big")
+        lengths.append(length)
+        came = came[5 + length:]
+    return content, lengths
+
+
+def _shake_hands(connection, session, incoming, outgoing):
+    while True:
+        try:
+            session.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            connection.sendall(outgoing.read())
+            incoming.write(connection.recv(65536))
+    connection.sendall(outgoing.read())
+
+
 class Forger:
     """A connected client, from whose handshake on each record is made here."""
 
@@ -42,14 +84,7 @@ class Forger:
     def _shake_hands(self, context):
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         session = context.wrap_bio(incoming, outgoing, server_hostname="site.test")
-        while True:
-            try:
-                session.do_handshake()
-                break
-            except ssl.SSLWantReadError:
-                self.socket.sendall(outgoing.read())
-                incoming.write(self.socket.recv(65536))
-        self.socket.sendall(outgoing.read())
+        _shake_hands(self.socket, session, incoming, outgoing)
 
     def record(self, kind, content):
         """One record, whose content is encrypted by AES-GCM as the handshake chose it."""

@@ -1,0 +1,71 @@
+// Records that the session seals itself, as far as that differs from what OpenSSL does by itself.
+
+import COpenSSL
+public import Glibc
+
+extension TLSSession {
+  /// Whether this side's records are sealed without OpenSSL's record layer. Once they are, they always are.
+  public var sealsItself: Bool { wires.pointee.records.areSealedHere }
+
+  /// Seals application data that lies in several pieces into one record, where `sealsItself` is true.
+  ///
+  /// - Parameters:
+  ///   - pieces: hold `skipping` and `count` bytes, or more.
+  ///   - skipping: bytes at their start that have been consumed.
+  ///   - count: 1 to `recordMaximum` bytes of application data behind those.
+  ///   - output: with `count + recordOverheadMaximum + answerMaximum` bytes and those of `pendingOutput` there is
+  ///     always room.
+  /// - Returns: `wantsInput`, and all consumed; `outputFull`, and nothing; or why the session is over.
+  public mutating func sendRecord(
+    _ pieces: UnsafeBufferPointer<iovec>, skipping: Int, count: Int,
+    output: UnsafeMutableRawBufferPointer
+  ) -> Transfer {
+    wires.pointee.begin(input: UnsafeRawBufferPointer(start: nil, count: 0), output: output)
+    let progress = sealRecord(pieces, skipping, count)
+    let consumed = progress == .wantsInput ? count : 0
+    if wires.pointee.records.count(consumed, of: count) { context?.note(isLong: true) }
+    let transfer = Transfer(
+      consumed: consumed, plaintext: 0, output: output.count - wires.pointee.outputRoom,
+      handshakeCompleted: false, progress: progress)
+    wires.pointee.carried(consumed)
+    wires.pointee.end()
+    return transfer
+  }
+
+  private mutating func sealRecord(
+    _ pieces: UnsafeBufferPointer<iovec>, _ skipping: Int, _ count: Int
+  ) -> Progress {
+    // TRAP: the transport asks first, and cuts the records.
+    precondition(sealsItself && count > 0 && count <= recordMaximum)
+    if wires.pointee.hasSpill { return .outputFull }
+    if let failureKind { return .failed(failureKind) }
+    if hasSentClose { return .failed(.sendAfterClose) }
+    OpenSSLLibrary.clearStaleErrors()
+    if let ended = answerKeyUpdate() { return ended }
+    guard let isSealed = wires.pointee.seal(pieces, skipping: skipping, count: count) else {
+      return .outputFull
+    }
+    return isSealed ? .wantsInput : failedToSeal()
+  }
+
+  /// Sends the KeyUpdate that a peer has asked for, which OpenSSL leaves to the next record of its own.
+  /// - Returns: why nothing can be sent behind it, or nil.
+  mutating func answerKeyUpdate() -> Progress? {
+    if SSL_get_key_update_type(ssl) != SSL_KEY_UPDATE_NONE {
+      guard SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED) == 1 else {
+        return failedToSeal()
+      }
+      let result = SSL_do_handshake(ssl)
+      if result != 1 {
+        let progress = stopped(result, stage: .write)
+        return progress == .wantsInput ? fail(.protocolError, stage: .write, code: 0) : progress
+      }
+    }
+    if wires.pointee.records.hasLostOne { return failedToSeal() }
+    return wires.pointee.hasSpill ? .outputFull : nil
+  }
+
+  mutating func failedToSeal() -> Progress {
+    fail(.libraryFailure, stage: .write, code: OpenSSLLibrary.drainErrors())
+  }
+}
