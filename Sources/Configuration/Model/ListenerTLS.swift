@@ -12,7 +12,7 @@ public struct ListenerTLS: Sendable, Equatable {
 
   /// Who seals the records of TLS 1.3 that are sent.
   public enum RecordLayer: String, Sendable, Equatable, CaseIterable {
-    /// The session itself with libcrypto's ciphers, once much is sent; OpenSSL's record layer before, and with an
+    /// The session itself with libcrypto's ciphers, where much is sent; OpenSSL's record layer elsewhere, and with an
     /// OpenSSL other than 3.0.
     case automatic = "auto"
     /// OpenSSL's record layer.
