@@ -1,7 +1,7 @@
 // Records of TLS 1.3 for long plaintext, made by libcrypto straight into the caller's memory. OpenSSL's own
 // record layer makes each in a buffer of its own first and hands it out by a copy: for responses of 64 KiB that,
 // and what it does besides the cipher, is a tenth of the proxy's CPU (docs/performance.md). The handshake,
-// the keys and what is received stay OpenSSL's.
+// its secrets and what is received stay OpenSSL's.
 //
 // TRAP: (file) memory of values on the stack, which has an address, and the caller's, which is as long as a record needs.
 

@@ -71,8 +71,8 @@ struct SentRecords {
     if secret != nil { written &+= 1 }
   }
 
-  /// Notes that the last record has this side's Finished, of 36 or 52 bytes: with the type of its content a prime
-  /// number, which no padding leaves as it is.
+  /// Notes that the last record has this side's Finished, of 36 or 52 bytes. With the type of its content that is a
+  /// prime number: only padding to a multiple of 37 or 53 leaves it as it is, and what comes next tells of that.
   mutating func noteFinished(_ count: Int) { isUnpadded = lastLength == Self.length(count) }
 
   /// Bytes of a record without padding, its header left out.
@@ -81,17 +81,17 @@ struct SentRecords {
     content + RecordSealer.overhead - RecordSealer.headerBytes
   }
 
-  /// Counts plaintext that a call has sent.
-  /// - Parameter waiting: how much it was given.
-  /// - Returns: whether that makes the session a long one.
+  /// Whether a call with so much plaintext counts, and the session is not a long one already.
   @inline(__always)
-  mutating func count(_ sent: Int, of waiting: Int) -> Bool {
-    guard waiting >= sealing.plaintext, !isLong else { return false }
+  func counts(_ waiting: Int) -> Bool { waiting >= sealing.plaintext && !isLong }
+
+  /// Counts the plaintext that such a call has sent. - Returns: whether that makes the session a long one.
+  mutating func count(_ sent: Int) -> Bool {
     longBytes &+= sent
     return isLong
   }
 
-  /// Notes how much application data the last record has.
+  /// Notes how much content the last record has.
   @inline(__always)
   mutating func noteContent(_ count: Int) {
     if secret != nil, lastLength != Self.length(count) { isUnpadded = false }

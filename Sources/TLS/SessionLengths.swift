@@ -3,10 +3,10 @@
 
 import Synchronization
 
-/// How many of the last sessions of a context have sent much at a time. Sessions of several threads share it.
+/// How many of the last sessions of a context have sent much at a time, of those that could seal their records. Sessions of several threads share it.
 struct SessionLengths: ~Copyable {
-  /// Bytes of long plaintext that save more than the secret costs: 0.13 µs for each KiB of long responses.
-  static let worthwhile = 160 * 1024
+  /// Bytes of long plaintext that save more than the secret costs: 0.13 µs for each KiB behind the first 64.
+  static let worthwhile = 224 * 1024
   /// One long session in eight is enough: what it saves has no bound.
   private static let weight = 7
   /// As many short sessions as pass before none is expected to be long, at first and at most.

@@ -168,6 +168,7 @@ struct SessionWires {
     guard type == SSL3_RT_HANDSHAKE else { return }
     switch Int32(first) {
     case SSL3_MT_FINISHED: records.noteFinished(content.count)
+    case SSL3_MT_NEWSESSION_TICKET: records.noteContent(content.count)
     case SSL3_MT_KEY_UPDATE: records.noteKeyUpdate(ssl)
     default: break
     }

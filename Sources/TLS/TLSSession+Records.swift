@@ -23,13 +23,27 @@ extension TLSSession {
     wires.pointee.begin(input: UnsafeRawBufferPointer(start: nil, count: 0), output: output)
     let progress = sealRecord(pieces, skipping, count)
     let consumed = progress == .wantsInput ? count : 0
-    if wires.pointee.records.count(consumed, of: count) { context?.note(isLong: true) }
+    countLong(consumed, of: count)
     let transfer = Transfer(
       consumed: consumed, plaintext: 0, output: output.count - wires.pointee.outputRoom,
       handshakeCompleted: false, progress: progress)
     wires.pointee.carried(consumed)
     wires.pointee.end()
     return transfer
+  }
+
+  /// Whether the session could seal its records, if it was told its secret.
+  var couldSeal: Bool {
+    isHandshakeComplete && recordMaximum == Self.recordPlaintextMaximum
+      && SSL_version(ssl) == TLS1_3_VERSION
+  }
+
+  /// Counts plaintext that a call has sent of what it was given.
+  @inline(__always)
+  func countLong(_ sent: Int, of waiting: Int) {
+    if wires.pointee.records.counts(waiting), couldSeal, wires.pointee.records.count(sent) {
+      context?.note(isLong: true)
+    }
   }
 
   private mutating func sealRecord(

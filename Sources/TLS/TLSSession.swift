@@ -98,7 +98,7 @@ public struct TLSSession: ~Copyable {
   }
 
   deinit {
-    if !wires.pointee.records.isLong { context?.note(isLong: false) }
+    if couldSeal, !wires.pointee.records.isLong { context?.note(isLong: false) }
     if context == nil, failureKind == nil || failureKind == .truncated {
       // SSL_free(3) takes a session that did not say goodbye for one that must not be resumed. That is
       // so for one that failed (RFC 5246, section 7.2.2), not for every connection that ended.
@@ -173,7 +173,7 @@ public struct TLSSession: ~Copyable {
     wires.pointee.begin(input: UnsafeRawBufferPointer(start: nil, count: 0), output: output)
     var consumed = 0
     let progress = seal(plaintext, &consumed, output.count)
-    if wires.pointee.records.count(consumed, of: plaintext.count) { context?.note(isLong: true) }
+    countLong(consumed, of: plaintext.count)
     let transfer = Transfer(
       consumed: consumed, plaintext: 0, output: output.count - wires.pointee.outputRoom,
       handshakeCompleted: false, progress: progress)

@@ -99,30 +99,13 @@ struct SealingTests {
 
   @Test("a process whose OpenSSL is configured for padding leaves all records to it")
   func padded() async {
-    await #expect(processExitsWith: .success) {
-      let path = NSTemporaryDirectory() + "millrace-padding-\(UUID().uuidString).cnf"
-      try """
-      openssl_conf = all
-      [all]
-      ssl_conf = tls
-      [tls]
-      system_default = every
-      [every]
-      RecordPadding = 1000
-      """.write(toFile: path, atomically: true, encoding: .utf8)
-      setenv("OPENSSL_CONF", path, 1)
-      let (server, client) = connect(try makeContext(sealing: .always), PlainPeer.Settings())
-      unlink(path)
-      precondition(server.sendOnce(pattern(10)).output == 5 + 1000 + 16)
-      // Full records have no padding, and say nothing.
-      for size in [16_384, 16_384, 32_768] {
-        precondition(server.sendOnce(pattern(size)).consumed == size)
-      }
-      precondition(!server.sealsItself)
-      precondition(server.sendOnce(pattern(10)).output == 5 + 1000 + 16)
-      client.give(server.take())
-      precondition(client.read().count == 65_556)
-    }
+    await #expect(processExitsWith: .success) { try sendPadded(to: 1000, "TLS_AES_128_GCM_SHA256") }
+  }
+
+  @Test("so does one whose padding leaves the Finished record as it is")
+  func paddedToThatLength() async {
+    await #expect(processExitsWith: .success) { try sendPadded(to: 37, "TLS_AES_128_GCM_SHA256") }
+    await #expect(processExitsWith: .success) { try sendPadded(to: 53, "TLS_AES_256_GCM_SHA384") }
   }
 
   @Test("behind a HelloRetryRequest the numbers of records are right")
@@ -311,12 +294,18 @@ struct SealingTests {
     "a session can seal its records where others have sent much at a time, and one in 64 always")
   func whichSessions() throws {
     let context = try makeContext()
+    // What is no session of TLS 1.3, or never becomes one, says nothing about those that are.
+    for _ in 0..<100 { ServerSide(context).give(Array("GET / HTTP/1.1\r\n".utf8)) }
+    for _ in 100..<128 {
+      let (server, client) = connect(context, PlainPeer.Settings(version: TLS1_2_VERSION))
+      pass(pattern(10), server, client)
+    }
     func seals(_ sizes: [Int]) throws -> Bool {
       let (server, client) = connect(context, PlainPeer.Settings())
       for size in sizes { pass(pattern(size), server, client) }
       return server.sealsItself
     }
-    let (long, short) = ([100_000, 100_000], [100])
+    let (long, short) = ([120_000, 120_000], [100])
     let smallOnes = Array(repeating: 5000, count: 60)
     #expect(try seals(long))
     for _ in 1...64 { #expect(try !seals(short)) }
@@ -325,7 +314,7 @@ struct SealingTests {
     for _ in 67...80 { #expect(try !seals(smallOnes)) }
     #expect(try !seals(long), "much in small pieces is short, and two long ones outweigh fourteen")
     for _ in 82...127 { #expect(try !seals(short)) }
-    #expect(try seals(long), "number 128 is tried")
+    #expect(try seals(long), "number 256 is tried")
   }
 
   @Test func resumedSessionsSealTheirsAsWell() throws {
@@ -351,4 +340,31 @@ struct SealingTests {
       #expect(server.sendOnce(pattern(count)).output == count + 22)
     }
   }
+}
+
+/// Sends in a process that pads the content of records to whole blocks; ends it where OpenSSL does not seal them all.
+private func sendPadded(to block: Int, _ suite: String) throws {
+  let path = NSTemporaryDirectory() + "millrace-padding-\(UUID().uuidString).cnf"
+  try """
+  openssl_conf = all
+  [all]
+  ssl_conf = tls
+  [tls]
+  system_default = every
+  [every]
+  RecordPadding = \(block)
+  """.write(toFile: path, atomically: true, encoding: .utf8)
+  setenv("OPENSSL_CONF", path, 1)
+  let (server, client) = connect(
+    try makeContext(sealing: .always), PlainPeer.Settings(suites: suite))
+  unlink(path)
+  // Full records have no padding, and say nothing.
+  for size in [16_384, 16_384, 32_768] {
+    precondition(server.sendOnce(pattern(size)).consumed == size)
+  }
+  precondition(!server.sealsItself)
+  let short = server.sendOnce(pattern(10)).output
+  precondition(short == 5 + block + 16)
+  client.give(server.take())
+  precondition(client.read().count == 65_546)
 }
