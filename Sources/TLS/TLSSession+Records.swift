@@ -1,4 +1,4 @@
-// Records that the session seals itself, as far as that differs from what OpenSSL does by itself.
+// How a session sends records that it seals itself, and which sessions could.
 
 import COpenSSL
 public import Glibc
