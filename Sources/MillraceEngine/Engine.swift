@@ -148,6 +148,8 @@ public struct EngineCounters: Sendable {
   public var operationsInFlight = 0
   /// Calls of `wait`.
   public var turns = 0
+  /// Those that waited for several completions (`wait(until:coalescing:before:)`).
+  public var coalescedWaits = 0
   /// System calls on the path of data; those of set-up are not counted.
   public var systemCalls = 0
   /// Completions of the kernel; on epoll, readiness events.
@@ -236,6 +238,17 @@ public protocol Engine: SocketOperations, DatagramOperations, FileOperations, Co
   /// nil: for ever; in the past: not at all). One system call in the usual turn. May return
   /// early with nothing to report: a wake, or a signal.
   mutating func wait(until deadline: Int64?)
+  /// The same for a loop that has much to do and would rather do it in few turns: fewer than `count`
+  /// completions of the kernel do not end the wait before `limit`. At `limit` or at `deadline` it
+  /// returns with what is there, which may be nothing. Sends that are submitted with it do not count.
+  ///
+  /// Before `limit` a waker may not end it; on epoll, `count` does not either. It is the usual wait where the
+  /// last turn has left something to report, and where a thread of the kernel takes submissions
+  /// (`EngineFeatures.submissionThread`).
+  /// - Parameters:
+  ///   - count: completions; with 1 or less it is the same wait as without.
+  ///   - limit: monotonic nanoseconds, a millisecond or so away; in the past: as without.
+  mutating func wait(until deadline: Int64?, coalescing count: Int, before limit: Int64)
   /// The next completion of this turn.
   mutating func next() -> Completion?
   /// A handle with which any thread can end `wait`.

@@ -66,6 +66,9 @@ struct RangeTests {
       $0.engineSettings.busyPollMicroseconds ?? -1
     },
     number("engine", "busy_poll_budget", 1, 64) { $0.engineSettings.busyPollBudget ?? -1 },
+    number("engine", "coalesce_microseconds", 0, 10_000) {
+      $0.engineSettings.coalesceMicroseconds ?? -1
+    },
     milliseconds("downstream", "head", 1, day) { $0.listeners[0].timeouts.headNanoseconds },
     milliseconds("downstream", "body", 1, day) { $0.listeners[0].timeouts.bodyNanoseconds },
     milliseconds("downstream", "idle", 1, day) { $0.listeners[0].timeouts.idleNanoseconds },

@@ -99,6 +99,146 @@ extension Contract {
       }
     }
 
+    // MARK: Waits for several completions
+
+    /// A long time that no test waits for.
+    private static let never: Int64 = 60_000_000_000
+
+    /// Whether a wait that `prepare` has left too little for lasts until its limit. A signal may end one early, and
+    /// a busy machine may begin one too late: one of five has to.
+    private func lastsUntilItsLimit(
+      _ harness: Harness, count: Int, _ prepare: () throws -> Void
+    ) throws -> Bool {
+      for _ in 0..<5 {
+        let before = harness.engine.counters.coalescedWaits
+        try prepare()
+        harness.engine.refreshClocks()
+        let limit = harness.engine.now + 20_000_000
+        harness.engine.wait(until: nil, coalescing: count, before: limit)
+        let ended = harness.engine.now
+        harness.drain()
+        harness.turn()
+        if ended >= limit && harness.engine.counters.coalescedWaits == before + 1 { return true }
+      }
+      return false
+    }
+
+    @Test(arguments: engines)
+    func aCoalescingWaitReturnsAtItsLimitWithWhatIsThere(_ kind: EngineKind) throws {
+      // A thread of the kernel that takes submissions ends a wait with the first event.
+      guard !Harness.features.contains(.submissionThread) else { return }
+      try withHarness(kind, isComparable: false) { harness in
+        let (socket, peer) = try harness.connection()
+        let receive = harness.token()
+        harness.engine.receive(socket, .stream, receive)
+        for _ in 0..<4 { harness.turn() }
+        var sent = 0
+        let lasts = try lastsUntilItsLimit(harness, count: 8) {
+          peer.send("x")
+          sent += 1
+        }
+        #expect(lasts)
+        try harness.turn(until: { harness[receive].bytes.count == sent }, "the bytes")
+        try harness.close(socket, joining: receive)
+      }
+    }
+
+    @Test(arguments: engines)
+    func aCoalescingWaitReturnsAtItsLimitWithNothing(_ kind: EngineKind) throws {
+      guard !Harness.features.contains(.submissionThread) else { return }
+      try withHarness(kind, isComparable: false) { harness in
+        harness.engine.refreshClocks()
+        let start = harness.engine.now
+        harness.engine.wait(
+          until: start + Self.never, coalescing: 8, before: start + 2_000_000)
+        // One that is preempted until its limit has passed is the usual wait, which a wake would end.
+        if harness.engine.counters.coalescedWaits == 1 {
+          #expect(harness.engine.now < start + Self.never)
+        }
+        #expect(harness.engine.next() == nil)
+      }
+    }
+
+    @Test func onARingEnoughCompletionsEndACoalescingWait() throws {
+      try withHarness(.uring, isComparable: false) { harness in
+        let connections = try (0..<3).map { _ in try harness.connection() }
+        let receives = connections.map { connection in
+          let token = harness.token()
+          harness.engine.receive(connection.0, .stream, token)
+          return token
+        }
+        for _ in 0..<4 { harness.turn() }
+        for connection in connections { connection.1.send("x") }
+        harness.engine.refreshClocks()
+        let limit = harness.engine.now + Self.never
+        harness.engine.wait(until: nil, coalescing: 3, before: limit)
+        #expect(harness.engine.now < limit)
+        harness.drain()
+        try harness.turn(until: { receives.allSatisfy { harness[$0].bytes.count == 1 } }, "all")
+        for (connection, token) in zip(connections, receives) {
+          try harness.close(connection.0, joining: token)
+        }
+      }
+    }
+
+    @Test func onARingSendsOfTheSameTurnAreNotWhatIsWaitedFor() throws {
+      guard !Harness.features.contains(.submissionThread) else { return }
+      try withHarness(.uring, isComparable: false) { harness in
+        let connections = try (0..<4).map { _ in try harness.connection() }
+        for _ in 0..<4 { harness.turn() }
+        var tokens: [Token] = []
+        let lasts = try lastsUntilItsLimit(harness, count: 2) {
+          for connection in connections {
+            tokens.append(harness.token())
+            harness.engine.send(
+              connection.0, try harness.frame("answer"), .awaited, tokens[tokens.count - 1])
+          }
+        }
+        #expect(lasts, "four sends ended, and nothing came")
+        #expect(tokens.allSatisfy { harness.ending($0) == 6 })
+        for connection in connections { try harness.close(connection.0) }
+      }
+    }
+
+    @Test(arguments: engines)
+    func aCoalescingWaitKeepsItsDeadline(_ kind: EngineKind) throws {
+      try withHarness(kind, isComparable: false) { harness in
+        harness.engine.refreshClocks()
+        let start = harness.engine.now
+        let deadline = start + 5_000_000
+        while harness.engine.now < deadline {
+          harness.engine.wait(until: deadline, coalescing: 8, before: start + Self.never)
+        }
+        #expect(harness.engine.now < start + Self.never)
+        #expect(harness.engine.next() == nil)
+      }
+    }
+
+    @Test(
+      arguments: engines,
+      [(1, never), (0, never), (-1, never), (8, 0), (8, -1), (8, Int64.min)])
+    func aWaitForOneEventOrWithAPastLimitIsTheUsualOne(
+      _ kind: EngineKind, _ goal: (count: Int, ahead: Int64)
+    ) throws {
+      try withHarness(kind, isComparable: false) { harness in
+        let (socket, peer) = try harness.connection()
+        let receive = harness.token()
+        harness.engine.receive(socket, .stream, receive)
+        for _ in 0..<4 { harness.turn() }
+        peer.send("x")
+        harness.engine.refreshClocks()
+        let start = harness.engine.now
+        while harness[receive].bytes.isEmpty {
+          let limit = goal.ahead == .min ? .min : start + goal.ahead
+          harness.engine.wait(until: start + Self.never, coalescing: goal.count, before: limit)
+          harness.drain()
+        }
+        #expect(harness.engine.now < start + Self.never)
+        #expect(harness.engine.counters.coalescedWaits == 0)
+        try harness.close(socket, joining: receive)
+      }
+    }
+
     @Test func aThreadOfOursBlocksTheSignalsOfOthers() throws {
       var before = sigset_t()
       pthread_sigmask(SIG_BLOCK, nil, &before)

@@ -32,6 +32,8 @@ final class HTTP2FlowClient {
   /// Pieces in which something of a response came, as the proxy sent them.
   private(set) var deliveries = 0
   private(set) var isOver = false
+  /// Called when a response has come to its end.
+  var onEnd: () -> Void = {}
   private var consumes: Bool
   /// Something of a response is in what is being read.
   private var hasHeard = false
@@ -126,6 +128,7 @@ final class HTTP2FlowClient {
     case .end:
       finished.append(event.stream)
       responses[event.stream, default: Response()].isWhole = true
+      onEnd()
     case .closed:
       if event.code != .noError { responses[event.stream, default: Response()].reset = event.code }
     case .goAway: goAways.append(event.lastStream)

@@ -18,6 +18,14 @@ public struct EngineSettings: Sendable, Equatable {
   /// Packets; 1...64, because more needs CAP_NET_ADMIN (linux/eventpoll.h).
   public var busyPollBudget: Int?
 
+  /// The longest wait of a worker that has many requests in progress; 0...10000, 0: none.
+  public var coalesceMicroseconds: Int?
+  /// The same as it holds: with busy polling a wait is not to take longer than it must.
+  public var coalesceNanoseconds: Int64 {
+    let standard = features["busy_poll"] == true ? 0 : 2000
+    return Int64(coalesceMicroseconds ?? standard) * 1000
+  }
+
   public init() {}
 
   /// Every switch, and whether it is on where nothing is written.

@@ -20,6 +20,7 @@ extension Reader {
     settings.batchMicroseconds = integer(fields, "batch_microseconds")
     settings.busyPollMicroseconds = integer(fields, "busy_poll_microseconds")
     settings.busyPollBudget = integer(fields, "busy_poll_budget")
+    settings.coalesceMicroseconds = integer(fields, "coalesce_microseconds")
     return (kind, settings)
   }
 }

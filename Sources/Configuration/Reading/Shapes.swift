@@ -60,6 +60,7 @@ package enum Shapes {
         KeyShape("batch_microseconds", .integer(1...100_000), default: "50"),
         KeyShape("busy_poll_microseconds", .integer(1...100_000), default: "50"),
         KeyShape("busy_poll_budget", .integer(1...64), default: "8"),
+        KeyShape("coalesce_microseconds", .integer(0...10_000), default: "2000"),
       ])
 
   package static let listener = MappingShape(

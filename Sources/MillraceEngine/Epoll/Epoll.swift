@@ -170,6 +170,15 @@ public struct Epoll: Engine, ChainRunner, ~Copyable {
   // MARK: The turn
 
   public mutating func wait(until deadline: Int64?) {
+    turn(until: deadline, coalescing: 1, before: 0)
+  }
+
+  public mutating func wait(until deadline: Int64?, coalescing count: Int, before limit: Int64) {
+    turn(until: deadline, coalescing: count, before: limit)
+  }
+
+  @inline(__always)
+  private mutating func turn(until deadline: Int64?, coalescing count: Int, before limit: Int64) {
     statistics.turns += 1
     queue.rewind()
     while let completion = later.popFirst() { queue.append(completion) }
@@ -181,7 +190,11 @@ public struct Epoll: Engine, ChainRunner, ~Copyable {
       timeout = 0
     } else {
       let deadline = min(deadline ?? .max, timers.nextDeadline)
-      if deadline != .max { timeout = deadline <= now ? 0 : nanosecondsUntil(deadline) }
+      if count > 1 && coalesce(until: min(limit, deadline)) {
+        timeout = 0
+      } else if deadline != .max {
+        timeout = deadline <= now ? 0 : nanosecondsUntil(deadline)
+      }
     }
     statistics.systemCalls += 1
     let count = pollEvents(timeoutNanoseconds: timeout)
@@ -189,6 +202,18 @@ public struct Epoll: Engine, ChainRunner, ~Copyable {
     for i in 0..<max(0, Int(count)) { dispatch(events[i]) }
     if timers.nextDeadline <= now { fireTimers() }
     if alarm.pointee.descriptor >= 0 { setAlarm() }
+  }
+
+  /// Sleeps, whatever happens: epoll_wait(2) knows no number of events to wait for. A signal ends it.
+  /// - Returns: false if the time has come already.
+  @inline(never)
+  private mutating func coalesce(until time: Int64) -> Bool {
+    guard time > SystemClock.monotonicNanoseconds() else { return false }
+    statistics.systemCalls += 1
+    statistics.coalescedWaits += 1
+    var end = timespec(tv_sec: Int(time / 1_000_000_000), tv_nsec: Int(time % 1_000_000_000))
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &end, nil)
+    return true
   }
 
   /// `now` is as old as the work of the last turn was long, which a sleep must not add.

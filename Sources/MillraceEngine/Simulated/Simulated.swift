@@ -94,6 +94,14 @@ public struct Simulated: Engine, ~Copyable {
   // MARK: The turn
 
   public mutating func wait(until deadline: Int64?) {
+    turn(until: deadline, coalescing: 1, before: 0)
+  }
+
+  public mutating func wait(until deadline: Int64?, coalescing count: Int, before limit: Int64) {
+    turn(until: deadline, coalescing: count, before: limit)
+  }
+
+  private mutating func turn(until deadline: Int64?, coalescing count: Int, before limit: Int64) {
     statistics.turns += 1
     queue.rewind()
     makeDeferredSends()
@@ -103,6 +111,12 @@ public struct Simulated: Engine, ~Copyable {
     var mayWait = queue.isEmpty && !expedited
     if mayWait && world.dice.chance(world.conditions.emptyWaits) { mayWait = false }
     expedited = false
+    let limit = min(limit, deadline ?? .max)
+    if mayWait && count > 1 && limit > world.now {
+      serveStarved()
+      if queue.isEmpty { coalesce(count, until: limit) }
+      mayWait = false
+    }
     while true {
       // Before sleeping, always: nothing on the schedule tells that buffers have come back.
       serveStarved()
@@ -116,6 +130,15 @@ public struct Simulated: Engine, ~Copyable {
     now = world.now
     wallMicroseconds = world.wallMicroseconds
     world.note(.turn, UInt64(queue.count), Int64(statistics.operationsInFlight))
+  }
+
+  /// Lets time pass until enough has happened to this engine, or until the limit.
+  private mutating func coalesce(_ count: Int, until limit: Int64) {
+    statistics.coalescedWaits += 1
+    // As on epoll, which sees nothing until the limit, or as on io_uring.
+    let counts = world.dice.chance(500)
+    while !counts || inbox.count < count, let next = world.nextEvent, next <= limit { world.step() }
+    if !counts || inbox.count < count { world.advance(to: limit) }
   }
 
   /// Lets time pass until something has happened to this engine.

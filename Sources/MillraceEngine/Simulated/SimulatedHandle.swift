@@ -122,6 +122,7 @@ final class SimulatedInbox: SimulatedOwner {
   var readiness: SimulatedForeign?
 
   var hasNews: Bool { !news.isEmpty }
+  var count: Int { news.count }
 
   func changed(_ end: SimulatedEnd, readable: Bool, writable: Bool) { mark(end.key) }
 

@@ -6,6 +6,15 @@ import Glibc
 
 extension Uring {
   public mutating func wait(until deadline: Int64?) {
+    turn(until: deadline, coalescing: 1, before: 0)
+  }
+
+  public mutating func wait(until deadline: Int64?, coalescing count: Int, before limit: Int64) {
+    turn(until: deadline, coalescing: count, before: limit)
+  }
+
+  @inline(__always)
+  private mutating func turn(until deadline: Int64?, coalescing count: Int, before limit: Int64) {
     // TRAP: the caller's order of calls, which no event changes: chains are made and closed by code
     // in one go.
     precondition(!chainIsOpen, "a wait while a chain is open")
@@ -33,6 +42,10 @@ extension Uring {
     expedited = false
     if ring.hasThread {
       turnBesideThread(wanted, timeout)
+    } else if wanted > 0 && count > 1 && limit > now
+      && limit > SystemClock.monotonicNanoseconds()
+    {
+      coalesce(count, before: limit, timeout)
     } else if wanted > 0 && minWaitMicroseconds > 0 {
       waitForBatch(timeout)
     } else {
@@ -97,6 +110,25 @@ extension Uring {
     Self.check(
       ring.enter(
         wait: batchCompletions, timeoutNanoseconds: limit, minWait: UInt32(minimum)))
+  }
+
+  /// Waits for several completions, but no longer than until the limit, or the timeout if that ends first.
+  @inline(never)
+  private mutating func coalesce(_ count: Int, before limit: Int64, _ timeout: Int64) {
+    statistics.systemCalls += 1
+    statistics.coalescedWaits += 1
+    let rest = max(0, limit - SystemClock.monotonicNanoseconds())
+    // Most of what is submitted now are sends, which end at once and are not what is waited for. The
+    // kernel waits for a full completion queue at the most.
+    let wanted = max(1, count + Int(ring.pending) - quietCount)
+    Self.check(
+      ring.enter(
+        wait: UInt32(clamping: wanted), timeoutNanoseconds: timeout < 0 ? rest : min(rest, timeout))
+    )
+    guard ring.ready == 0 else { return }
+    // A kernel may end a wait by its time without having done the work that it had put off.
+    statistics.systemCalls += 1
+    Self.check(ring.enter(wait: 0, timeoutNanoseconds: -1))
   }
 
   /// A turn whose submissions a thread of the kernel takes: a system call only to wake it, to

@@ -50,6 +50,7 @@ extension ProxyConfiguration {
       ("batch_microseconds", engineSettings.batchMicroseconds),
       ("busy_poll_microseconds", engineSettings.busyPollMicroseconds),
       ("busy_poll_budget", engineSettings.busyPollBudget),
+      ("coalesce_microseconds", engineSettings.coalesceMicroseconds),
     ] {
       if let value { members.append(Member(name, .count(value))) }
     }

@@ -81,7 +81,8 @@ struct Supervisor {
         control: board.controls + i, connectionCount: connections, logger: logger,
         journal: journals.isEmpty ? nil : journals[i], cpu: cpu, board: queues, gate: gate,
         counters: metrics.counters(i), accessLog: accessLog.feed.source(i),
-        traces: traces?.parameters(i), users: users[i], opening: opening)
+        traces: traces?.parameters(i), users: users[i], opening: opening,
+        coalesceNanoseconds: configuration.engineSettings.coalesceNanoseconds)
     }
     guard let threads else { return 1 }
     if let opening, !takePlace(board, opening) { opening.close() }

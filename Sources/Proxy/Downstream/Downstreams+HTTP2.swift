@@ -208,6 +208,9 @@ extension Downstreams {
       send(d, .awaited, &loop)
       if t.pointee.sending { c.pointee.output.tookOff() }
     }
+    if t.pointee.sending && !(t.pointee.unsent.isEmpty && c.pointee.output.frames.isEmpty) {
+      loop.coalescing.hurry()
+    }
     if c.pointee.isClosing, t.pointee.closing == .open, c.pointee.output.frames.isEmpty,
       !c.pointee.session.hasControl
     {

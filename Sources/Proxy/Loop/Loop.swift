@@ -14,6 +14,7 @@ struct Loop<E: Engine & ~Copyable>: ~Copyable {
   var counters: WorkerCounters
   let logger: Logger
   let worker: Int
+  var coalescing: Coalescing
   /// False once the worker drains: no connection is kept for a request to come.
   var isServing = true
   /// How long an idle connection that is to end may still bring a request, in nanoseconds.
@@ -24,7 +25,7 @@ struct Loop<E: Engine & ~Copyable>: ~Copyable {
   /// - Parameter timers: nodes of the wheel: one for each connection that there may be.
   init(
     _ engine: consuming E, _ plan: consuming LivePlan, timers: Int, counters: WorkerCounters,
-    logger: Logger, worker: Int
+    logger: Logger, worker: Int, coalescing: Coalescing
   ) {
     self.counters = counters
     wheel = TimerWheel(capacity: timers, now: engine.now)
@@ -32,6 +33,7 @@ struct Loop<E: Engine & ~Copyable>: ~Copyable {
     self.plan = plan
     self.logger = logger
     self.worker = worker
+    self.coalescing = coalescing
   }
 
   // MARK: Transports
@@ -51,6 +53,7 @@ struct Loop<E: Engine & ~Copyable>: ~Copyable {
     node: Int
   ) {
     if transport.pointee.flush(urgency, token, &engine) { watch(transport, node) }
+    if transport.pointee.sending && !transport.pointee.unsent.isEmpty { coalescing.hurry() }
   }
 
   // MARK: Plans

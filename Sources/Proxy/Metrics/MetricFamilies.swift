@@ -134,7 +134,8 @@ enum WorkerMetric: Int, CaseIterable {
 /// writes them all at once.
 enum PublishedMetric: Int, CaseIterable {
   case connections, exchanges, upstreamConnections, upstreamIdle, leases, frames, operations, timers
-  case coldBytes, records, queues, plans, heldResponses, turns, systemCalls, completions
+  case coldBytes, records, queues, plans, heldResponses, turns, coalescedWaits, systemCalls
+  case completions
   case bytesCopied, receivesStarved, sendsShort, framesEvacuated, submissionQueueFull
   case completionQueueOverflows, auditRecords
   case auditCommits, tunnelsOpen, accessLogLines, accessLogDropped, traces,
@@ -167,6 +168,11 @@ enum PublishedMetric: Int, CaseIterable {
     case .heldResponses:
       gauge("held_responses", "responses", "Responses held for a single audit record (audit.hold).")
     case .turns: .init("turns", "turns", "Event loop iterations.")
+    case .coalescedWaits:
+      .init(
+        "coalesced_waits", "waits",
+        "Event loop iterations that waited for more than the first event (engine.coalesce_microseconds)."
+      )
     case .systemCalls: .init("system_calls", "calls", "System calls on the data path.")
     case .completions:
       .init("completions", "completions", "Completions (io_uring) or readiness events (epoll).")

@@ -42,7 +42,8 @@ struct ExchangeSlot: ~Copyable {
   @inline(__always)
   init(
     _ state: ExchangeState, slot: UInt32, id: UInt64, downstream: StreamReference,
-    method: HTTPMethod, framing: BodyFraming, version: HTTPVersion, started: Int64
+    method: HTTPMethod, framing: BodyFraming, version: HTTPVersion, started: Int64,
+    waited: Int64
   ) {
     self.state = state
     self.slot = slot
@@ -50,7 +51,7 @@ struct ExchangeSlot: ~Copyable {
     self.downstream = downstream
     self.method = method
     request = ServerStream(framing: framing, version: version)
-    times = ExchangeTimes(started: started)
+    times = ExchangeTimes(started: started, waited: waited)
   }
 }
 
@@ -94,6 +95,8 @@ struct UpgradeOffer: BitwiseCopyable {
 /// Moments in monotonic nanoseconds; 0: not reached.
 struct ExchangeTimes {
   let started: Int64
+  /// Nanoseconds that the worker had waited for more until then (`Coalescing.waited`).
+  let waited: Int64
   /// The exchange has got a connection to a server.
   var connected: Int64 = 0
   /// The head of the final response has come.
@@ -101,7 +104,10 @@ struct ExchangeTimes {
   /// How long the connect took; -1: the connection was there.
   var connectMicroseconds: Int64 = -1
 
-  init(started: Int64) { self.started = started }
+  init(started: Int64, waited: Int64) {
+    self.started = started
+    self.waited = waited
+  }
 }
 
 typealias ExchangePointer = UnsafeMutablePointer<ExchangeSlot>
@@ -141,7 +147,7 @@ struct Exchanges: ~Copyable {
   @inline(__always)
   mutating func make(
     _ state: ExchangeState, _ downstream: StreamReference, method: HTTPMethod,
-    framing: BodyFraming, version: HTTPVersion, started: Int64
+    framing: BodyFraming, version: HTTPVersion, started: Int64, waited: Int64
   ) -> ExchangePointer? {
     guard let slot = slab.take() else { return nil }
     nextID &+= 1
@@ -149,7 +155,7 @@ struct Exchanges: ~Copyable {
     x.initialize(
       to: ExchangeSlot(
         state, slot: slot, id: nextID, downstream: downstream, method: method, framing: framing,
-        version: version, started: started))
+        version: version, started: started, waited: waited))
     return x
   }
 

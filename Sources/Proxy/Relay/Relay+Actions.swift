@@ -186,6 +186,12 @@ extension Relay where E: ~Copyable {
       downstreams.dismiss(stream, &x.pointee.request, &loop)
     } else {
       loop.counters.responses += 1
+      // Servers of HTTP/2 answer several requests together as it is.
+      if x.pointee.request.isHTTP2 && !x.pointee.isFramed {
+        let times = x.pointee.times
+        loop.coalescing.noteEnd(
+          after: loop.engine.now &- times.started, waited: loop.coalescing.waited &- times.waited)
+      }
       downstreams.finish(
         stream, &x.pointee.request, linger: actions.has(.linger), isLarge: isLarge, &loop)
     }

@@ -18,8 +18,8 @@ extension Relay where E: ~Copyable {
   mutating func flush(_ d: DownstreamPointer) {
     if d.pointee.isHTTP2 { return downstreams.noteOutput(d) }
     let t = d.transport
-    guard !t.pointee.unsent.isEmpty, !t.pointee.sending, t.pointee.closing != .joining
-    else { return }
+    guard !t.pointee.unsent.isEmpty, t.pointee.closing != .joining else { return }
+    guard !t.pointee.sending else { return loop.coalescing.hurry() }
     var urgency = SendUrgency.awaited
     if let x = exchange(of: d) {
       if x.pointee.state.isLeaving && !d.pointee.http1.closeAfterResponse

@@ -60,7 +60,7 @@ extension Relay where E: ~Copyable {
     let state = ExchangeState(options, hasContent: hasContent)
     return exchanges.make(
       state, reference, method: method, framing: framing, version: version,
-      started: loop.engine.now)
+      started: loop.engine.now, waited: loop.coalescing.waited)
   }
 
   /// A connection of HTTP/1.1 has one exchange at a time.

@@ -19,6 +19,9 @@ extension Upstreams {
       send(u, .awaited, &loop)
       if t.pointee.sending { c.pointee.output.tookOff() }
     }
+    if t.pointee.sending && !(t.pointee.unsent.isEmpty && c.pointee.output.frames.isEmpty) {
+      loop.coalescing.hurry()
+    }
     if c.pointee.isClosing, c.pointee.output.frames.isEmpty, !c.pointee.session.hasControl,
       t.pointee.isIdle
     {

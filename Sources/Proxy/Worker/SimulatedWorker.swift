@@ -151,6 +151,7 @@ package enum SimulatedWorker {
       control: remote.control, connectionCount: connections, logger: parts.logger,
       journal: journal, cpu: nil, gate: EngineGate(count: 1), counters: metrics.counters(0))
     parameters.passingFrom = parts.passingFrom ?? parameters.passingFrom
+    parameters.coalesceNanoseconds = parts.configuration.engineSettings.coalesceNanoseconds
     // Alive for as long as the worker counts in it.
     defer { withExtendedLifetime(metrics) {} }
     var worker = Worker<Simulated>(parameters, engine: Simulated(parts.options, world: world))

@@ -70,6 +70,7 @@ extension Worker where E: ~Copyable {
     counters[.plans] = relay.loop.plan.alive
     counters[.heldResponses] = relay.audit.heldResponses
     counters[.turns] = e.turns
+    counters[.coalescedWaits] = e.coalescedWaits
     counters[.systemCalls] = e.systemCalls
     counters[.completions] = e.completions
     counters[.bytesCopied] = e.bytesCopied

@@ -39,6 +39,8 @@ struct WorkerParameters: @unchecked Sendable {
   var users = PlanUsers()
   /// Where it waits, prepared, until it may listen; nil: it need not.
   var opening: OpeningGate?
+  /// How long it waits for more than the first event, at the most.
+  var coalesceNanoseconds = EngineSettings().coalesceNanoseconds
 }
 
 /// A worker that could not start.
@@ -55,7 +57,8 @@ extension Worker where E: ~Copyable {
     let loop = Loop(
       engine, LivePlan(parameters.generation, users: parameters.users),
       timers: connections + upstreams.capacity,
-      counters: parameters.counters, logger: parameters.logger, worker: parameters.index)
+      counters: parameters.counters, logger: parameters.logger, worker: parameters.index,
+      coalescing: Coalescing(longest: parameters.coalesceNanoseconds))
     relay = Relay(
       loop, downstreams: Downstreams(plan.limits, connectionCount: parameters.connectionCount),
       upstreams: upstreams,

@@ -27,7 +27,7 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
   mutating func turn() {
     relay.driveAudit()
     if relay.reap() { drain.lookSoon(now: relay.loop.engine.now) }
-    relay.loop.engine.wait(until: nextDeadline())
+    wait()
     while let completion = relay.loop.engine.next() { dispatch(completion) }
     expireTimers()
     relay.expireHolds()
@@ -45,6 +45,20 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
     if !drain.isServing { advanceDrain() }
   }
 
+  private mutating func wait() {
+    let deadline = nextDeadline()
+    if let deadline, deadline <= relay.loop.engine.now {
+      return relay.loop.engine.wait(until: deadline)
+    }
+    guard let goal = relay.loop.coalescing.goal(now: relay.loop.engine.now) else {
+      return relay.loop.engine.wait(until: deadline)
+    }
+    relay.loop.engine.refreshClocks()
+    let began = relay.loop.engine.now
+    relay.loop.engine.wait(until: deadline, coalescing: goal.count, before: goal.limit)
+    relay.loop.coalescing.noteWait(relay.loop.engine.now - began)
+  }
+
   private func nextDeadline() -> Int64? {
     if relay.isPressing { return 0 }
     var deadline = min(listeners.nextRetry, drain.nextLook, relay.loop.counters.publishAt)
@@ -57,10 +71,18 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
   mutating func dispatch(_ completion: Completion) {
     let slot = completion.token.slot
     switch TokenKind(rawValue: completion.token.kind) {
-    case .downstreamReceive: relay.downstreamReceived(slot, completion)
-    case .upstreamReceive: relay.upstreamReceived(slot, completion)
-    case .downstreamSend: relay.downstreamSent(slot, completion.result)
-    case .upstreamSend: relay.upstreamSent(slot, completion.result)
+    case .downstreamReceive:
+      relay.loop.coalescing.noteMoved(completion.result)
+      relay.downstreamReceived(slot, completion)
+    case .upstreamReceive:
+      relay.loop.coalescing.noteMoved(completion.result)
+      relay.upstreamReceived(slot, completion)
+    case .downstreamSend:
+      relay.loop.coalescing.noteMoved(completion.result)
+      relay.downstreamSent(slot, completion.result)
+    case .upstreamSend:
+      relay.loop.coalescing.noteMoved(completion.result)
+      relay.upstreamSent(slot, completion.result)
     case .requestRelay: relay.requestPassed(slot, completion)
     case .responseRelay: relay.responsePassed(slot, completion)
     case .accept: accepted(slot, completion)

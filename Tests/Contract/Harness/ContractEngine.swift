@@ -103,6 +103,7 @@ protocol ContractEngine: AnyObject {
   func coldMemory(_ size: Int) -> BufferSlice
   func frame() -> SendFrame?
   func wait(until deadline: Int64?)
+  func wait(until deadline: Int64?, coalescing count: Int, before limit: Int64)
   func next() -> Completion?
   func refreshClocks()
 }

@@ -298,6 +298,9 @@ final class EngineBox<E: Engine & ~Copyable>: ContractEngine {
   func wait(until deadline: Int64?) {
     engine.wait(until: deadline)
   }
+  func wait(until deadline: Int64?, coalescing count: Int, before limit: Int64) {
+    engine.wait(until: deadline, coalescing: count, before: limit)
+  }
   func next() -> Completion? {
     engine.next()
   }

@@ -1,0 +1,96 @@
+// When a worker waits for more than the first event. What several streams of a connection have to send at the
+// end of a turn leaves in one TLS record and one send: few turns with much in each take less of the CPU than
+// many with little, the proxy's and that of its clients and servers. The price is time. So it is asked only
+// where requests of HTTP/2 come in numbers, and is a part of the time that they take anyway. ethtool(8) calls the same thing
+// interrupt coalescing where a network card does it.
+
+/// How long a worker waits, from the requests that have ended of late.
+struct Coalescing {
+  /// What ends a wait: this many completions, or this moment in monotonic nanoseconds.
+  struct Goal: Equatable {
+    let count: Int
+    let limit: Int64
+  }
+
+  /// `engine.coalesce_microseconds`, in nanoseconds: from the end of one wait to the end of the next, at the
+  /// most; 0: never. The figures are in docs/performance.md, "Waiting for more".
+  let longest: Int64
+  /// Nanoseconds that were waited for more, since the beginning.
+  private(set) var waited: Int64 = 0
+  /// Requests that have ended since `since`, and how long they took, summed.
+  private var ended: Int64 = 0
+  private var time: Int64 = 0
+  private var since: Int64 = 0
+  /// As much of one request's time counts.
+  private var most = Coalescing.mostAtFirst
+  /// What followed from the requests before: nanoseconds, and the requests that end in them.
+  private var wait: Int64 = 0
+  private var count: Int64 = 0
+  private var isHurried = false
+
+  /// A wait takes this part of the mean time that requests take.
+  static let share: Int64 = 3
+  /// With fewer requests to end in a wait, the first event ends it.
+  static let least: Int64 = 4
+  /// Nanoseconds over which requests are counted.
+  static let measured: Int64 = 4_000_000
+  private static let mostAtFirst: Int64 = 1_000_000
+  /// Of the last mean, how much one request's time may be: a few that take long, or that a client makes take
+  /// long, say nothing of the others.
+  private static let mostOfMean: Int64 = 4
+
+  /// - Parameter longest: nanoseconds, at most 10 ms; 0: never.
+  init(longest: Int64) { self.longest = longest }
+
+  // MARK: What is seen
+
+  /// A request of HTTP/2 has been answered.
+  /// - Parameters:
+  ///   - nanoseconds: that it took.
+  ///   - waited: for more, of these. Three quarters are left out, since longer waits would make for longer waits: to be out of
+  ///     bounds a request would have to go through twelve. One with an audit record goes through three.
+  @inline(__always)
+  mutating func noteEnd(after nanoseconds: Int64, waited: Int64) {
+    ended &+= 1
+    time &+= min(max(0, nanoseconds &- (waited &- waited >> 2)), most)
+  }
+
+  /// A wait for more has taken this long.
+  mutating func noteWait(_ nanoseconds: Int64) { waited &+= nanoseconds }
+
+  /// The next wait is to end with the first event, because something goes on then for which nothing need come
+  /// from outside: what is to leave is behind a send in flight.
+  @inline(__always)
+  mutating func hurry() { isHurried = true }
+
+  /// What is long goes on in the next turn too, and would wait in each.
+  /// - Parameter result: bytes received or sent, or an error.
+  @inline(__always)
+  mutating func noteMoved(_ result: Int32) {
+    if result >= Int32(ReceiveSize.smallBuffer) { isHurried = true }
+  }
+
+  // MARK: What follows
+
+  /// What the next wait is for; nil: for the first event.
+  /// - Parameter now: when the last wait has ended.
+  @inline(__always)
+  mutating func goal(now: Int64) -> Goal? {
+    let elapsed = now &- since
+    if elapsed >= Self.measured { measure(now, elapsed) }
+    let hurries = isHurried
+    isHurried = false
+    return count >= Self.least && !hurries ? Goal(count: Int(count * 2), limit: now &+ wait) : nil
+  }
+
+  @inline(never)
+  private mutating func measure(_ now: Int64, _ elapsed: Int64) {
+    let mean = ended > 0 ? time / ended : 0
+    wait = min(longest, mean / Self.share)
+    count = wait * ended / elapsed
+    most = max(Self.mostAtFirst, min(mean, longest * Self.share) * Self.mostOfMean)
+    ended = 0
+    time = 0
+    since = now
+  }
+}
