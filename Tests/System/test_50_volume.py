@@ -12,6 +12,7 @@ import unittest
 from harness import configuration, peers, settings, streams, wire
 from harness.case import SystemCase, on_both_engines
 from harness.crowd import Crowd
+from harness.loading import RunningOrigin
 
 GIBIBYTE = 1 << 30
 LATER = {"head": "10m", "body": "10m", "idle": "10m"}
@@ -88,6 +89,48 @@ class Load(SystemCase):
 
     def test_20000_responses_of_64_kib(self):
         self.check_load(20_000, 100, path="/medium")
+
+
+@on_both_engines
+class WaitsForMore(SystemCase):
+    """With 512 requests in progress, from a server that takes 20 ms, there is always something to wait for."""
+
+    def answered(self, milliseconds=None):
+        """How many waits were for more than the first event, while every request was answered."""
+        origin = RunningOrigin(
+            ["--listen", "127.0.0.1:0", "--delay", "20ms"], self.folder / f"origin-{milliseconds}.log").ready(1)
+        try:
+            engine = {"kind": self.engine}
+            if milliseconds is not None:
+                engine["coalesce_microseconds"] = milliseconds * 1000
+            proxy = self.proxy_before(origin.port, tls=self.site_tls, engine=engine)
+            url = f"https://127.0.0.1:{proxy.port}/bytes/128"
+            until = time.monotonic() + settings.HANG
+            while True:
+                result = peers.h2load(url, 5_000, 16, streams=32)
+                self.assertEqual((result.succeeded, result.failed), (5_000, 0), result.text)
+                self.assertEqual(result.statuses["2xx"], 5_000)
+                waits = proxy.counters()["coalesced_waits"]
+                # A machine that serves fewer than 2,000 a second now may serve more later.
+                if waits or milliseconds == 0 or time.monotonic() > until:
+                    break
+            # Few requests in progress, over either version, are served as well.
+            result = peers.h2load(url, 200, 2, streams=2)
+            self.assertEqual((result.succeeded, result.failed), (200, 0), result.text)
+            result = peers.h2load(url, 200, 2)
+            self.assertEqual((result.succeeded, result.failed), (200, 0), result.text)
+            proxy.settle({"connections": 0, "exchanges": 0, "frames": 0, "leases": 0})
+            return waits
+        finally:
+            origin.process.terminate()
+            origin.process.wait()
+            origin.process.stdout.close()
+
+    def test_many_requests_at_a_time_are_answered_in_fewer_turns(self):
+        self.assertGreater(self.answered(), 0)
+
+    def test_none_is_kept_waiting_where_that_is_turned_off(self):
+        self.assertEqual(self.answered(0), 0)
 
 
 def streaming(size):

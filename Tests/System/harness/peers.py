@@ -90,9 +90,10 @@ class LoadResult:
     text: str
 
 
-def h2load(url, requests, connections, *arguments, limit=settings.TEST_HANG):
-    """HTTP/1.1 load by h2load, one thread."""
-    command = ["h2load", "--h1", "-n", requests, "-c", connections, "-t", 1, *arguments, url]
+def h2load(url, requests, connections, *arguments, streams=0, limit=settings.TEST_HANG):
+    """Load by h2load, one thread: HTTP/1.1, or HTTP/2 with as many streams at a time on each connection."""
+    version = ["-m", streams] if streams else ["--h1"]
+    command = ["h2load", *version, "-n", requests, "-c", connections, "-t", 1, *arguments, url]
     done = subprocess.run(
         list(map(str, command)),
         stdin=subprocess.DEVNULL,
