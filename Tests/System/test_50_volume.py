@@ -126,7 +126,7 @@ class WaitsForMore(SystemCase):
             origin.process.wait()
             origin.process.stdout.close()
 
-    def test_many_requests_at_a_time_are_answered_in_fewer_turns(self):
+    def test_many_requests_at_a_time_are_answered_while_it_waits_for_more(self):
         self.assertGreater(self.answered(), 0)
 
     def test_none_is_kept_waiting_where_that_is_turned_off(self):

@@ -47,8 +47,8 @@ struct Coalescing {
   /// A request of HTTP/2 has been answered.
   /// - Parameters:
   ///   - nanoseconds: that it took.
-  ///   - waited: for more, of these. Three quarters are left out, since longer waits would make for longer waits: to be out of
-  ///     bounds a request would have to go through twelve. One with an audit record goes through three.
+  ///   - waited: for more, of these. Three quarters are left out, since longer waits would make for longer waits: to grow
+  ///     without limit a request would have to go through twelve. One with an audit record goes through three.
   @inline(__always)
   mutating func noteEnd(after nanoseconds: Int64, waited: Int64) {
     ended &+= 1

@@ -186,8 +186,10 @@ extension Relay where E: ~Copyable {
       downstreams.dismiss(stream, &x.pointee.request, &loop)
     } else {
       loop.counters.responses += 1
-      // Servers of HTTP/2 answer several requests together as it is.
-      if x.pointee.request.isHTTP2 && !x.pointee.isFramed {
+      // Not replies of our own, and not tunnels. Servers of HTTP/2 answer several requests together as it is.
+      if x.pointee.request.isHTTP2 && !x.pointee.isFramed && x.pointee.times.firstByte > 0
+        && x.pointee.state.mode != .tunnel
+      {
         let times = x.pointee.times
         loop.coalescing.noteEnd(
           after: loop.engine.now &- times.started, waited: loop.coalescing.waited &- times.waited)

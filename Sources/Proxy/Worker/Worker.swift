@@ -56,7 +56,7 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
     relay.loop.engine.refreshClocks()
     let began = relay.loop.engine.now
     relay.loop.engine.wait(until: deadline, coalescing: goal.count, before: goal.limit)
-    relay.loop.coalescing.noteWait(relay.loop.engine.now - began)
+    if began < goal.limit { relay.loop.coalescing.noteWait(relay.loop.engine.now - began) }
   }
 
   private func nextDeadline() -> Int64? {
@@ -83,8 +83,12 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
     case .upstreamSend:
       relay.loop.coalescing.noteMoved(completion.result)
       relay.upstreamSent(slot, completion.result)
-    case .requestRelay: relay.requestPassed(slot, completion)
-    case .responseRelay: relay.responsePassed(slot, completion)
+    case .requestRelay:
+      relay.loop.coalescing.noteMoved(completion.result)
+      relay.requestPassed(slot, completion)
+    case .responseRelay:
+      relay.loop.coalescing.noteMoved(completion.result)
+      relay.responsePassed(slot, completion)
     case .accept: accepted(slot, completion)
     case .upstreamConnect: relay.upstreamConnected(slot, completion.result)
     case .journal: relay.auditCompleted(slot, completion)
