@@ -12,7 +12,7 @@ from harness.metrics import VARIABLE, MetricFile
 
 # Scripts read these by name.
 KEYS = """
-    connections exchanges upstream_connections upstream_idle leases frames operations timers cold_bytes
+    connections exchanges upstream_connections upstream_idle leases frames operations timers coalesced_waits cold_bytes
     descriptors records responses requests accepted refused streams_refused accepted_elsewhere handed_over
     queues bad_requests fields_dropped upstream_connects upstream_reuses upstream_stale upstream_failures
     retries timeouts downstream_aborts handshakes handshake_failures tls_floods tls_stalls http2_floods
