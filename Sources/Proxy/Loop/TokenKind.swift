@@ -10,4 +10,15 @@ enum TokenKind: UInt8 {
   case journal
   /// A connection that goes to another worker, and one that came from there.
   case handOver, handedOver
+
+  /// Whether a result of it is bytes between a peer and this process, or an error.
+  @inline(__always)
+  var movesBytes: Bool {
+    switch self {
+    case .downstreamReceive, .downstreamSend, .upstreamReceive, .upstreamSend, .requestRelay,
+      .responseRelay:
+      true
+    case .accept, .upstreamConnect, .journal, .handOver, .handedOver: false
+    }
+  }
 }

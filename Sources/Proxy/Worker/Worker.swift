@@ -70,25 +70,15 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
   @inline(__always)
   mutating func dispatch(_ completion: Completion) {
     let slot = completion.token.slot
-    switch TokenKind(rawValue: completion.token.kind) {
-    case .downstreamReceive:
-      relay.loop.coalescing.noteMoved(completion.result)
-      relay.downstreamReceived(slot, completion)
-    case .upstreamReceive:
-      relay.loop.coalescing.noteMoved(completion.result)
-      relay.upstreamReceived(slot, completion)
-    case .downstreamSend:
-      relay.loop.coalescing.noteMoved(completion.result)
-      relay.downstreamSent(slot, completion.result)
-    case .upstreamSend:
-      relay.loop.coalescing.noteMoved(completion.result)
-      relay.upstreamSent(slot, completion.result)
-    case .requestRelay:
-      relay.loop.coalescing.noteMoved(completion.result)
-      relay.requestPassed(slot, completion)
-    case .responseRelay:
-      relay.loop.coalescing.noteMoved(completion.result)
-      relay.responsePassed(slot, completion)
+    let kind = TokenKind(rawValue: completion.token.kind)
+    if kind?.movesBytes == true { relay.loop.coalescing.noteMoved(completion.result) }
+    switch kind {
+    case .downstreamReceive: relay.downstreamReceived(slot, completion)
+    case .upstreamReceive: relay.upstreamReceived(slot, completion)
+    case .downstreamSend: relay.downstreamSent(slot, completion.result)
+    case .upstreamSend: relay.upstreamSent(slot, completion.result)
+    case .requestRelay: relay.requestPassed(slot, completion)
+    case .responseRelay: relay.responsePassed(slot, completion)
     case .accept: accepted(slot, completion)
     case .upstreamConnect: relay.upstreamConnected(slot, completion.result)
     case .journal: relay.auditCompleted(slot, completion)
