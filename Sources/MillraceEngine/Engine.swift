@@ -249,6 +249,9 @@ public protocol Engine: SocketOperations, DatagramOperations, FileOperations, Co
   ///   - count: completions; with 1 or less it is the same wait as without.
   ///   - limit: monotonic nanoseconds, a millisecond or so away; in the past: as without.
   mutating func wait(until deadline: Int64?, coalescing count: Int, before limit: Int64)
+  /// Submits what is pending, without waiting: for a loop that has more to do before its next wait, and wants what
+  /// it has submitted to begin. What ends by that may be reported in this turn, or in the next one.
+  mutating func submit()
   /// The next completion of this turn.
   mutating func next() -> Completion?
   /// A handle with which any thread can end `wait`.

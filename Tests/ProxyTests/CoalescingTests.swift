@@ -1,7 +1,8 @@
-// When a worker waits for more than the first event: the figures by themselves, and in virtual time what becomes of
-// requests.
+// When a worker waits for more than the first event, and when it hands on at once: the figures by themselves, and in
+// virtual time what becomes of requests.
 
 import Configuration
+import HTTP2
 import MillraceEngine
 import Testing
 
@@ -12,16 +13,20 @@ private let standard = EngineSettings().coalesceNanoseconds
 
 @Suite("Coalescing of events")
 struct CoalescingTests {
-  /// Requests that end evenly, each after `time`, over one measurement.
+  /// Requests that end evenly, each after `time`, over two measurements, or as many as are said.
   /// - Returns: the goal at its end, and that end.
   private static func goal(
     _ coalescing: inout Coalescing, ends: Int, after time: Int64, waited: Int64 = 0,
-    begin: Int64 = 1_000_000_000
+    begin: Int64 = 1_000_000_000, measurements: Int = 2
   ) -> (goal: Coalescing.Goal?, now: Int64) {
-    _ = coalescing.goal(now: begin)
-    for _ in 0..<ends { coalescing.noteEnd(after: time, waited: waited) }
-    let now = begin + Coalescing.measured
-    return (coalescing.goal(now: now), now)
+    var now = begin
+    var goal = coalescing.goal(now: now)
+    for _ in 0..<measurements {
+      for _ in 0..<ends { coalescing.noteEnd(after: time, waited: waited) }
+      now += Coalescing.measured
+      goal = coalescing.goal(now: now)
+    }
+    return (goal, now)
   }
 
   @Test("a wait is a third of what requests take, for twice the requests that end in it")
@@ -62,6 +67,51 @@ struct CoalescingTests {
     // A wait of 300 us is three fortieths of the time over which they are counted.
     var coalescing = Coalescing(longest: standard)
     #expect((Self.goal(&coalescing, ends: ends, after: 900_000).goal != nil) == coalesces)
+  }
+
+  @Test("one measurement with many in progress begins no waits, and one with few ends them")
+  func twoMeasurements() {
+    var coalescing = Coalescing(longest: standard)
+    let first = Self.goal(&coalescing, ends: 160, after: 900_000, measurements: 1)
+    #expect(first.goal == nil && coalescing.isSparse)
+    let second = Self.goal(
+      &coalescing, ends: 160, after: 900_000, begin: first.now, measurements: 1)
+    #expect(second.goal != nil && !coalescing.isSparse)
+    let third = Self.goal(&coalescing, ends: 10, after: 900_000, begin: second.now, measurements: 1)
+    #expect(third.goal == nil && coalescing.isSparse)
+  }
+
+  @Test(
+    "fewer than twelve requests in progress are few, however long a wait may be",
+    arguments: [(53, true), (54, false)], [0, standard])
+  func sparse(_ ends: (count: Int, isSparse: Bool), _ longest: Int64) {
+    var coalescing = Coalescing(longest: longest)
+    _ = Self.goal(&coalescing, ends: ends.count, after: 900_000)
+    #expect(coalescing.isSparse == ends.isSparse)
+  }
+
+  @Test(
+    "where most are of another kind, few of HTTP/2 are not few",
+    arguments: [(10, true), (11, false)])
+  func others(_ others: (count: Int, isSparse: Bool)) {
+    var coalescing = Coalescing(longest: standard)
+    var now: Int64 = 1_000_000_000
+    _ = coalescing.goal(now: now)
+    for _ in 0..<2 {
+      for _ in 0..<10 { coalescing.noteEnd(after: 300_000, waited: 0) }
+      for _ in 0..<others.count { coalescing.noteOther() }
+      now += Coalescing.measured
+      #expect(coalescing.goal(now: now) == nil)
+      #expect(coalescing.isSparse == others.isSparse)
+    }
+  }
+
+  @Test("no request of HTTP/2 is not few")
+  func noneIsSparse() {
+    var coalescing = Coalescing(longest: standard)
+    #expect(!coalescing.isSparse)
+    _ = Self.goal(&coalescing, ends: 0, after: 0)
+    #expect(!coalescing.isSparse)
   }
 
   @Test("a wait is not longer than it may be", arguments: [299_999, 300_000, 300_001] as [Int64])
@@ -188,5 +238,80 @@ struct CoalescingTests {
   func few() throws {
     let few = try Self.served(clients: 2, streams: 4, requests: 500, longest: nil)
     #expect(few.engine.coalescedWaits == 0)
+  }
+
+  // MARK: Few requests
+
+  /// A world in which every millisecond two things happen within one turn of the worker, behind one that wakes it: a
+  /// byte of a request that never ends.
+  private static func twice(
+    _ flow: FlowWorld, times: Int, _ ask: @escaping (Int) -> Void,
+    _ other: @escaping (Int) -> Void
+  ) -> WorkerAccount? {
+    flow.configuration.listeners[0].httpVersions = [.http2, .http11]
+    return flow.run {
+      let waker = flow.connect()
+      for index in 0..<times {
+        let time = Int64(index + 1) * millisecond
+        flow.after(time) { waker.send(index == 0 ? "GET /" : "x") }
+        // The least time that a turn takes.
+        flow.after(time + 1) { ask(index) }
+        flow.after(time + 1) { other(index) }
+      }
+      flow.after(Int64(times + 20) * millisecond) { flow.remote.drain() }
+    }
+  }
+
+  @Test("where requests are few, a response does not wait for a request that came in the same turn")
+  func responsesFirst() throws {
+    let flow = try FlowWorld(FlowWorld.likeARing)
+    flow.world.conditions.deferredSends = 1000
+    var seen: [String] = []
+    var held: SimulatedPeer?
+    flow.serve = { flow, peer, text in
+      guard text.contains("/s/held") else {
+        seen.append("request")
+        return flow.answer(peer, "ok")
+      }
+      held = peer
+    }
+    var clients: [HTTP2FlowClient] = []
+    let account = Self.twice(
+      flow, times: 20,
+      { index in
+        if index == 0 {
+          clients = [HTTP2FlowClient(flow), HTTP2FlowClient(flow)]
+          clients[1].onEnd = { seen.append("response") }
+        }
+        if index > 0 { clients[0].get("/s") }
+        flow.after(100_000) { clients[1].get("/s/held") }
+      },
+      { index in
+        if let peer = held { flow.answer(peer, "held") }
+      })
+    #expect(account?.counters.responses == 19 + 20)
+    // The first request needs a connection, and the second one comes before anything was measured.
+    try #require(seen.count >= 38)
+    #expect(seen[2..<4] == ["request", "response"])
+    #expect(
+      seen[4..<38] == Array(repeating: ["response", "request"], count: 17).flatMap { $0 }[...])
+  }
+
+  @Test("a request is not given to a connection whose end came behind it in the same turn")
+  func endsFirst() throws {
+    let flow = try FlowWorld(FlowWorld.likeARing)
+    flow.world.conditions.deferredSends = 1000
+    var client: HTTP2FlowClient?
+    let account = Self.twice(
+      flow, times: 20,
+      { index in
+        if index == 0 { client = HTTP2FlowClient(flow) }
+        client?.request("/s", "POST", .none)
+      },
+      { index in if let peer = flow.serverPeers.last { peer.close() } })
+    #expect(client?.responses.values.filter { $0.status == 200 && $0.isWhole }.count == 20)
+    // Taken back before it left, until something was measured; looked for after it, from then on.
+    #expect((1...3).contains(account?.counters.upstreamStale ?? 0))
+    #expect(flow.serverPeers.count == 20)
   }
 }

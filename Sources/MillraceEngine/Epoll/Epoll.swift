@@ -204,6 +204,10 @@ public struct Epoll: Engine, ChainRunner, ~Copyable {
     if alarm.pointee.descriptor >= 0 { setAlarm() }
   }
 
+  /// Operations are tried when they are submitted.
+  @inlinable @inline(__always)
+  public mutating func submit() {}
+
   /// Sleeps, whatever happens: epoll_wait(2) knows no number of events to wait for. A signal ends it.
   /// - Returns: false if the time has come already.
   @inline(never)

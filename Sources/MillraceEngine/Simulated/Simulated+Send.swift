@@ -51,7 +51,7 @@ extension Simulated {
     return sum
   }
 
-  /// Makes the first tries that were left to the next wait.
+  /// Makes the first tries that were left to the next wait, or to `submit`.
   mutating func makeDeferredSends() {
     guard !deferredSends.isEmpty else { return }
     let waiting = deferredSends

@@ -101,6 +101,8 @@ public struct Simulated: Engine, ~Copyable {
     turn(until: deadline, coalescing: count, before: limit)
   }
 
+  public mutating func submit() { makeDeferredSends() }
+
   private mutating func turn(until deadline: Int64?, coalescing count: Int, before limit: Int64) {
     statistics.turns += 1
     queue.rewind()

@@ -14,6 +14,15 @@ extension Uring {
   }
 
   @inline(__always)
+  public mutating func submit() {
+    // TRAP: the caller's order of calls, which no event changes: chains are made and closed by code
+    // in one go.
+    precondition(!chainIsOpen, "a submission while a chain is open")
+    guard ring.pending > 0 else { return }
+    if ring.hasThread { turnBesideThread(0, -1) } else { submitNow() }
+  }
+
+  @inline(__always)
   private mutating func turn(until deadline: Int64?, coalescing count: Int, before limit: Int64) {
     // TRAP: the caller's order of calls, which no event changes: chains are made and closed by code
     // in one go.

@@ -1,10 +1,11 @@
-// When a worker waits for more than the first event. What several streams of a connection have to send at the
-// end of a turn leaves in one TLS record and one send: few turns with much in each take less of the CPU than
-// many with little, the proxy's and that of its clients and servers. The price is time. So it is asked only
-// where requests of HTTP/2 come in numbers, and is a part of the time that they take anyway. ethtool(8) calls the same thing
-// interrupt coalescing where a network card does it.
+// When a worker waits for more than the first event, and when it hands on at once. What several streams of a
+// connection have to send at the end of a turn leaves in one TLS record and one send: few turns with much in each
+// take less of the CPU than many with little, the proxy's and that of its clients and servers. The price is time. So
+// it is asked only where requests of HTTP/2 come in numbers, and is a part of the time that they take anyway.
+// ethtool(8) calls the same thing interrupt coalescing where a network card does it. Where they are few, a turn's
+// first request does not even wait for the second one (`isSparse`).
 
-/// How long a worker waits, from the requests that have ended of late.
+/// How long a worker waits, and whether it hands on at once, from the requests that have ended of late.
 struct Coalescing {
   /// What ends a wait: this many completions, or this moment in monotonic nanoseconds.
   struct Goal: Equatable {
@@ -26,6 +27,13 @@ struct Coalescing {
   /// What followed from the requests before: nanoseconds, and the requests that end in them.
   private var wait: Int64 = 0
   private var count: Int64 = 0
+  /// A third of the requests in progress.
+  private var third: Int64 = 0
+  /// Other requests that have been answered since `since`.
+  private var others: Int64 = 0
+  /// Few requests are in progress, and most are of HTTP/2. They were few in this measurement or in the one before: after
+  /// a moment in which nothing ran, all that waited ends in one. Such a moment is to begin no wait.
+  private(set) var isSparse = false
   private var isHurried = false
 
   /// A wait takes this part of the mean time that requests take.
@@ -55,6 +63,10 @@ struct Coalescing {
     time &+= min(max(0, nanoseconds &- (waited &- waited >> 2)), most)
   }
 
+  /// Another request has been answered: of HTTP/1.1, by the proxy itself, or by a server of HTTP/2.
+  @inline(__always)
+  mutating func noteOther() { others &+= 1 }
+
   /// A wait for more has taken this long.
   mutating func noteWait(_ nanoseconds: Int64) { waited &+= nanoseconds }
 
@@ -80,7 +92,8 @@ struct Coalescing {
     if elapsed >= Self.measured { measure(now, elapsed) }
     let hurries = isHurried
     isHurried = false
-    return count >= Self.least && !hurries ? Goal(count: Int(count * 2), limit: now &+ wait) : nil
+    return !isSparse && count >= Self.least && !hurries
+      ? Goal(count: Int(count * 2), limit: now &+ wait) : nil
   }
 
   @inline(never)
@@ -88,8 +101,13 @@ struct Coalescing {
     let mean = ended > 0 ? time / ended : 0
     wait = min(longest, mean / Self.share)
     count = wait * ended / elapsed
+    // Little's law: as many are in progress as end in the time that one takes.
+    let before = third
+    third = mean / Self.share * ended / elapsed
+    isSparse = ended > 0 && others <= ended && min(before, third) < Self.least
     most = max(Self.mostAtFirst, min(mean, longest * Self.share) * Self.mostOfMean)
     ended = 0
+    others = 0
     time = 0
     since = now
   }

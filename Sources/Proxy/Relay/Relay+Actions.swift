@@ -193,6 +193,8 @@ extension Relay where E: ~Copyable {
         let times = x.pointee.times
         loop.coalescing.noteEnd(
           after: loop.engine.now &- times.started, waited: loop.coalescing.waited &- times.waited)
+      } else {
+        loop.coalescing.noteOther()
       }
       downstreams.finish(
         stream, &x.pointee.request, linger: actions.has(.linger), isLarge: isLarge, &loop)

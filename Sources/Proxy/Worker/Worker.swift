@@ -1,6 +1,6 @@
 // One worker: a thread, an engine, and what its connections need. Nothing here is shared with another
-// worker but the process-wide limits. The worker is put together here and does nothing itself but turn:
-// it takes completions in batches and gives each to the component that it is for.
+// worker but the process-wide limits. The worker is put together here and does nothing itself but turn;
+// Worker+Completions.swift gives each completion to the component that it is for.
 
 import Configuration
 import Glibc
@@ -17,6 +17,8 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
   let control: UnsafeMutablePointer<WorkerControl>
   /// The CPU that this worker is pinned to, or nil.
   let cpu: Int?
+  /// What clients have sent, while the turn's other completions are looked at.
+  var fromClients: [Completion] = []
 
   // MARK: The loop
 
@@ -28,7 +30,7 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
     relay.driveAudit()
     if relay.reap() { drain.lookSoon(now: relay.loop.engine.now) }
     wait()
-    while let completion = relay.loop.engine.next() { dispatch(completion) }
+    takeCompletions()
     expireTimers()
     relay.expireHolds()
     relay.releaseAudited()
@@ -67,28 +69,6 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
     return deadline == .max ? nil : deadline
   }
 
-  @inline(__always)
-  mutating func dispatch(_ completion: Completion) {
-    let slot = completion.token.slot
-    let kind = TokenKind(rawValue: completion.token.kind)
-    if kind?.movesBytes == true { relay.loop.coalescing.noteMoved(completion.result) }
-    switch kind {
-    case .downstreamReceive: relay.downstreamReceived(slot, completion)
-    case .upstreamReceive: relay.upstreamReceived(slot, completion)
-    case .downstreamSend: relay.downstreamSent(slot, completion.result)
-    case .upstreamSend: relay.upstreamSent(slot, completion.result)
-    case .requestRelay: relay.requestPassed(slot, completion)
-    case .responseRelay: relay.responsePassed(slot, completion)
-    case .accept: accepted(slot, completion)
-    case .upstreamConnect: relay.upstreamConnected(slot, completion.result)
-    case .journal: relay.auditCompleted(slot, completion)
-    case .handOver: handOverEnded(completion)
-    case .handedOver:
-      takeOver(completion.result, ListenerIdentity(number: Int32(bitPattern: slot)))
-    case nil: assertionFailure("a completion of an unknown kind")
-    }
-  }
-
   private mutating func expireTimers() {
     let now = relay.loop.engine.now
     let clients = relay.downstreams.capacity
@@ -110,7 +90,7 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
 
   // MARK: New connections
 
-  private mutating func accepted(_ listener: UInt32, _ completion: Completion) {
+  mutating func accepted(_ listener: UInt32, _ completion: Completion) {
     switch listeners.accepted(Int(listener), completion, &relay.loop.engine) {
     case .accepted(let socket): admit(socket, listeners.index(Int(listener)))
     case .stopped: emptyListener(Int(listener))
@@ -138,7 +118,7 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
   }
 
   /// A connection that was to go to another worker: where that one did not take it, it stays.
-  private mutating func handOverEnded(_ completion: Completion) {
+  mutating func handOverEnded(_ completion: Completion) {
     guard let (number, identity) = listeners.handOverEnded(completion) else {
       relay.loop.counters.handedOver += 1
       return
@@ -147,7 +127,7 @@ struct Worker<E: Engine & ~Copyable>: ~Copyable {
   }
 
   /// A connection of another worker's, or one that nobody else could take.
-  private mutating func takeOver(_ number: Int32, _ identity: ListenerIdentity) {
+  mutating func takeOver(_ number: Int32, _ identity: ListenerIdentity) {
     guard let socket = try? relay.loop.engine.adopt(number) else {
       // A number beyond the table, or a peer that has gone since; it sees an end, as at the accept.
       Glibc.close(number)

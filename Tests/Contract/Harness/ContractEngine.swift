@@ -104,6 +104,7 @@ protocol ContractEngine: AnyObject {
   func frame() -> SendFrame?
   func wait(until deadline: Int64?)
   func wait(until deadline: Int64?, coalescing count: Int, before limit: Int64)
+  func submit()
   func next() -> Completion?
   func refreshClocks()
 }

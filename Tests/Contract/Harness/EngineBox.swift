@@ -301,6 +301,9 @@ final class EngineBox<E: Engine & ~Copyable>: ContractEngine {
   func wait(until deadline: Int64?, coalescing count: Int, before limit: Int64) {
     engine.wait(until: deadline, coalescing: count, before: limit)
   }
+  func submit() {
+    engine.submit()
+  }
   func next() -> Completion? {
     engine.next()
   }
