@@ -62,12 +62,6 @@ enum DatagramLayout {
     message.pointee.msg_iovlen = Int(state.pointee.segmentCount)
   }
 
-  /// Leaves the message header as a stream's send expects it.
-  static func clear(_ cell: UnsafeMutableRawPointer) {
-    (cell + FrameLayout.messageOffset).assumingMemoryBound(to: msghdr.self)
-      .initialize(to: msghdr())
-  }
-
   /// Why a datagram cannot be sent, or 0: more segments than the kernel takes, or a size that it
   /// cannot express.
   static func flaw(of cell: UnsafeMutableRawPointer, segmentSize: Int) -> Int32 {

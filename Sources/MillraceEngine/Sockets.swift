@@ -232,6 +232,16 @@ enum Sockets {
     }
   }
 
+  /// Errors that concern the connection that was being accepted, not the listener, accept(2).
+  static func isTransientAcceptError(_ result: Int32) -> Bool {
+    switch -result {
+    case ECONNABORTED, EINTR, EAGAIN, EPROTO, ENETDOWN, ENOPROTOOPT, EHOSTDOWN, ENONET,
+      EHOSTUNREACH, ENETUNREACH:
+      true
+    default: false
+    }
+  }
+
   static func error(of descriptor: Int32) -> Int32 {
     var code: Int32 = 0
     var length = socklen_t(MemoryLayout<Int32>.size)

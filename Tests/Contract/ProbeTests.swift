@@ -66,7 +66,7 @@ extension Contract {
     }
 
     @Test(.tags(.failure)) func eachEndOfTheChildHasItsWord() {
-      func label(_ ending: ProbeChild.Ending, _ step: ProbeStep) -> String? {
+      func label(_ ending: ProbeProcess.Ending, _ step: ProbeStep) -> String? {
         var outcome = ProbeOutcome()
         outcome.step = step.rawValue
         return ProbeDiagnosis.refusal(outcome, ending, ProbeSurroundings())?.label
@@ -81,11 +81,11 @@ extension Contract {
     @Test(
       .tags(.failure),
       arguments: [
-        (ProbeChild.Ending.hung, ProbeOutcome.notTried, true),
+        (ProbeProcess.Ending.hung, ProbeOutcome.notTried, true),
         (.exited, -ETIME, true), (.exited, -EINVAL, false), (.signalled(SIGSYS), -ETIME, false),
       ])
     func aProbeThatTimesOutIsMadeAgain(
-      _ ending: ProbeChild.Ending, _ result: Int32, _ isTriedAgain: Bool
+      _ ending: ProbeProcess.Ending, _ result: Int32, _ isTriedAgain: Bool
     ) {
       var passed = ProbeOutcome()
       passed.setupFlags = Ring.ladder[0]

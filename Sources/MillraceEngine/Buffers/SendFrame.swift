@@ -77,6 +77,11 @@ enum FrameLayout {
   /// send stays a single segment. Copying 2 KiB costs 42 ns (memcpy in a loop, hot); where a second
   /// segment becomes cheaper was not measured.
   static let copyLimit = 2048
+
+  /// Leaves the message header as a stream's send expects it.
+  static func clearMessage(_ cell: UnsafeMutableRawPointer) {
+    (cell + messageOffset).assumingMemoryBound(to: msghdr.self).initialize(to: msghdr())
+  }
 }
 
 /// One send in the making, owned.
@@ -286,7 +291,7 @@ public struct SendFrame: ~Copyable {
       let slices = (cell + FrameLayout.slicesOffset).assumingMemoryBound(to: BufferSlice.self)
       for i in 0..<count { _ = (slices + i).move() }
     }
-    if state.pointee.mode == .datagram { DatagramLayout.clear(cell) }
+    if state.pointee.mode == .datagram { FrameLayout.clearMessage(cell) }
     state.pointee.cancelled = false
     let slab = state.pointee.slab
     if state.pointee.mode != .zeroCopy || state.pointee.wasCopied {

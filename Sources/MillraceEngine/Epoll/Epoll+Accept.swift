@@ -83,7 +83,7 @@ extension Epoll {
       if socket < 0 {
         let code = errno
         if code == EAGAIN { return }
-        if Uring.isTransientAcceptError(-code) { continue }
+        if Sockets.isTransientAcceptError(-code) { continue }
         return endAcceptOne(record, -code)
       }
       let slot = control.slots[Int(record.pointee.setupToken.rawValue)].second
@@ -142,7 +142,7 @@ extension Epoll {
       if socket < 0 {
         let code = errno
         if code == EAGAIN { return }
-        if Uring.isTransientAcceptError(-code) { continue }
+        if Sockets.isTransientAcceptError(-code) { continue }
         return endAccept(record, -code)
       }
       do throws(SystemFailure) {

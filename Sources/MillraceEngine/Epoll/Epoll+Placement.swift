@@ -32,7 +32,7 @@ extension Epoll {
       return use.refuse(
         .busyPoll,
         code == -EPERM
-          ? "\(ProbeDiagnosis.errorText(EPERM)): a budget of more than 64 needs CAP_NET_ADMIN"
+          ? "\(ErrorText.full(EPERM)): a budget of more than 64 needs CAP_NET_ADMIN"
           : FeatureUse.words(.busyPoll, -code))
     }
     var found = clinux_epoll_params()

@@ -1,6 +1,35 @@
 // What an engine does with stream sockets. The meaning of each operation stands here once; each
 // engine's folder has a file of the same family that does it.
 
+/// What a receive asks for.
+public enum ReceiveMode: Sendable {
+  /// Stays armed; each arrival is reported in a small hot buffer, until end of stream, an error
+  /// or `stopReceiving`.
+  case stream
+  /// One arrival in a large buffer, then the operation has ended: the pace of a body is set by
+  /// whoever asks again.
+  case once
+}
+
+/// When the success of a send must be reported.
+public enum SendUrgency: Sendable {
+  /// With the next event, whatever it is: nothing waits for this send. Costs no completion of
+  /// the kernel.
+  case quiet
+  /// As soon as it has happened.
+  case awaited
+}
+
+/// Which side of a connection shutdown(2) ends.
+public enum ShutdownDirection: Sendable {
+  /// SHUT_RD: a receive ends with 0 as soon as what has arrived is read.
+  case receive
+  /// SHUT_WR: the peer sees the end of the stream.
+  case send
+  /// SHUT_RDWR.
+  case both
+}
+
 /// Operations on listening and connected stream sockets (TCP and UNIX).
 public protocol SocketOperations: ~Copyable {
   /// A listening socket, bound with SO_REUSEADDR and, for IP addresses, SO_REUSEPORT if asked.

@@ -181,7 +181,7 @@ struct TrialFinding: BitwiseCopyable {
     case .passed: return ""
     case .notTried: return "not tried"
     case .givenUp where failure.code != 0:
-      return "not tried: cannot fork a child process: \(ProbeDiagnosis.errorText(failure.code))"
+      return "not tried: cannot fork a child process: \(ErrorText.full(failure.code))"
     case .begun, .givenUp: return "not tried: the self-test timed out"
     case .pointless:
       let basis = FeatureTrial(rawValue: UInt8(truncatingIfNeeded: failure.code)) ?? .ring
@@ -194,7 +194,7 @@ struct TrialFinding: BitwiseCopyable {
         : "the process was killed by signal \(failure.code)"
       return "tried \(trial.attempt): \(by)"
     case .failed where failure.place == .socket:
-      return "not tried: \(failure.place.words): \(ProbeDiagnosis.errorText(-failure.code))"
+      return "not tried: \(failure.place.words): \(ErrorText.full(-failure.code))"
     case .failed: return "tried \(trial.attempt): \(failure.place.words): \(words(trial))"
     }
   }

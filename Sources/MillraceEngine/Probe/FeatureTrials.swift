@@ -86,14 +86,6 @@ public struct FeatureTrials: Sendable {
   }
 }
 
-/// A feature that must not be used, after the self-tests.
-struct FeatureRefusal: Sendable {
-  let feature: EngineFeatures
-  /// False where it could not be tried, or where what it builds on was refused.
-  let isOfTheKernel: Bool
-  let cause: String
-}
-
 extension EngineOptions {
   /// Features that must not be used, because a self-test did not get through them.
   var refusedFeatures: EngineFeatures {

@@ -5,8 +5,6 @@ import CLinux
 import Glibc
 
 enum ProbeChild {
-  typealias Ending = ProbeProcess.Ending
-
   /// The self-test takes some 5 ms; a machine that swaps takes longer.
   private static let deadlineNanoseconds: Int64 = 2_000_000_000
 
@@ -14,8 +12,8 @@ enum ProbeChild {
   /// exists in the child, and locks that others held stay locked there.
   static func run(
     _ options: EngineOptions,
-    once: (EngineOptions) -> (ProbeOutcome, Ending) = { runOnce($0) }
-  ) -> (ProbeOutcome, Ending) {
+    once: (EngineOptions) -> (ProbeOutcome, ProbeProcess.Ending) = { runOnce($0) }
+  ) -> (ProbeOutcome, ProbeProcess.Ending) {
     var options = options
     var (outcome, ending) = once(options)
     // A process that is not scheduled for a while looks like a kernel that does not answer.
@@ -35,7 +33,7 @@ enum ProbeChild {
     return (outcome, ending)
   }
 
-  private static func runOnce(_ options: EngineOptions) -> (ProbeOutcome, Ending) {
+  private static func runOnce(_ options: EngineOptions) -> (ProbeOutcome, ProbeProcess.Ending) {
     var outcome = ProbeOutcome()
     let ending = ProbeProcess.run(
       silenceNanoseconds: deadlineNanoseconds,

@@ -6,14 +6,14 @@ import Glibc
 
 enum ProbeDiagnosis {
   static func refusal(
-    _ outcome: ProbeOutcome, _ ending: ProbeChild.Ending, _ here: ProbeSurroundings
+    _ outcome: ProbeOutcome, _ ending: ProbeProcess.Ending, _ here: ProbeSurroundings
   ) -> EngineRefusal? {
     let step = ProbeStep(rawValue: outcome.step) ?? .setup
     switch ending {
     case .notStarted(let code):
       return EngineRefusal(
-        label: errnoName(code),
-        detail: "Cannot fork a child process for the self-test: \(errorText(code)).",
+        label: ErrorText.name(code),
+        detail: "Cannot fork a child process for the self-test: \(ErrorText.full(code)).",
         hint: "Raise the process limit (ulimit -u, TasksMax=), or set engine: epoll.")
     case .hung:
       return EngineRefusal(
@@ -81,7 +81,7 @@ enum ProbeDiagnosis {
       let isSetup = step == .setup || step == .enter || step == .bufferRings
       let named = isSetup && result != ProbeOutcome.wrong
       return EngineRefusal(
-        label: named ? errnoName(-result) : "broken_operation",
+        label: named ? ErrorText.name(-result) : "broken_operation",
         detail: "\(detail) The kernel is Linux \(here.release).", hint: brokenHint)
     }
   }
@@ -144,48 +144,15 @@ enum ProbeDiagnosis {
         : "wrong result"
     }
     if result == -ETIME { return "no result in time" }
-    return errorText(-result)
+    return ErrorText.full(-result)
   }
 
-  static func words(_ ending: ProbeChild.Ending) -> String {
+  static func words(_ ending: ProbeProcess.Ending) -> String {
     switch ending {
     case .exited: "the self-test exited"
     case .signalled(let number): "signal \(number)"
     case .hung: "no result within two seconds"
-    case .notStarted(let code): errorText(code)
-    }
-  }
-
-  static func errorText(_ code: Int32) -> String {
-    "\(String(cString: strerror(code))) (\(errnoName(code)))"
-  }
-
-  static func errnoName(_ code: Int32) -> String {
-    switch code {
-    case EPERM: "EPERM"
-    case EINTR: "EINTR"
-    case EIO: "EIO"
-    case EBADF: "EBADF"
-    case EAGAIN: "EAGAIN"
-    case ENOMEM: "ENOMEM"
-    case EACCES: "EACCES"
-    case EFAULT: "EFAULT"
-    case EEXIST: "EEXIST"
-    case ENOENT: "ENOENT"
-    case EINVAL: "EINVAL"
-    case ENFILE: "ENFILE"
-    case EMFILE: "EMFILE"
-    case ENOSPC: "ENOSPC"
-    case EROFS: "EROFS"
-    case ENOSYS: "ENOSYS"
-    case EOPNOTSUPP: "EOPNOTSUPP"
-    case EADDRNOTAVAIL: "EADDRNOTAVAIL"
-    case ENETDOWN: "ENETDOWN"
-    case ENETUNREACH: "ENETUNREACH"
-    case ETIMEDOUT: "ETIMEDOUT"
-    case EHOSTUNREACH: "EHOSTUNREACH"
-    case EAFNOSUPPORT: "EAFNOSUPPORT"
-    default: "errno_\(code)"
+    case .notStarted(let code): ErrorText.full(code)
     }
   }
 }

@@ -42,7 +42,7 @@ public struct ProbeReport: Sendable {
   }
 
   init(
-    _ outcome: ProbeOutcome, _ ending: ProbeChild.Ending, _ here: ProbeSurroundings,
+    _ outcome: ProbeOutcome, _ ending: ProbeProcess.Ending, _ here: ProbeSurroundings,
     _ trials: FeatureTrials = FeatureTrials([])
   ) {
     self.trials = trials
@@ -55,7 +55,7 @@ public struct ProbeReport: Sendable {
   }
 
   private static func features(
-    _ outcome: ProbeOutcome, _ ending: ProbeChild.Ending, _ trials: FeatureTrials
+    _ outcome: ProbeOutcome, _ ending: ProbeProcess.Ending, _ trials: FeatureTrials
   ) -> [ProbeFeature] {
     let reached = outcome[.setup] == 0
     var list = flags.map { bit, name, version in
@@ -121,7 +121,7 @@ public struct ProbeReport: Sendable {
   ]
 
   private static func feature(
-    _ step: ProbeStep, _ outcome: ProbeOutcome, _ ending: ProbeChild.Ending
+    _ step: ProbeStep, _ outcome: ProbeOutcome, _ ending: ProbeProcess.Ending
   ) -> ProbeFeature {
     let result = outcome[step]
     switch result {

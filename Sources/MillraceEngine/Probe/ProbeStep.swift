@@ -129,7 +129,7 @@ struct ProbeOutcome: BitwiseCopyable {
   var isUsable: Bool { firstFailure == nil && self[.connect] != Self.notTried }
 
   /// True where a child that was not scheduled for a while would give the same.
-  func hasTimedOut(_ ending: ProbeChild.Ending) -> Bool {
+  func hasTimedOut(_ ending: ProbeProcess.Ending) -> Bool {
     switch ending {
     case .hung: true
     case .exited: timedOut
@@ -139,7 +139,7 @@ struct ProbeOutcome: BitwiseCopyable {
 
   /// The features that a step relies on and that the engine can do without, if that step failed
   /// or the child did not come back from it.
-  func blamedFeatures(_ ending: ProbeChild.Ending) -> EngineFeatures {
+  func blamedFeatures(_ ending: ProbeProcess.Ending) -> EngineFeatures {
     guard let step = ending.isExit ? firstFailure : ProbeStep(rawValue: self.step) else {
       return []
     }

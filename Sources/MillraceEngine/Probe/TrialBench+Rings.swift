@@ -8,14 +8,14 @@ extension TrialBench {
   private static let plain = UInt32(CLINUX_SETUP_CQSIZE | CLINUX_SETUP_CLAMP)
 
   func anyRing() throws(TrialFailure) {
-    var ring = try ring(Self.plain)
+    var ring = try makeRing(Self.plain)
     try ring.nop(.firstResult)
   }
 
   /// What arrives stays unseen until an enter asks for it, whatever other system calls are made.
   func deferTaskrun() throws(TrialFailure) {
     let flags = UInt32(CLINUX_SETUP_SINGLE_ISSUER | CLINUX_SETUP_DEFER_TASKRUN)
-    var ring = try ring(Self.plain | flags)
+    var ring = try makeRing(Self.plain | flags)
     let pair = try TrialPair()
     try ring.receive(pair.near, into: memory, 8)
     try ring.submit()
@@ -27,7 +27,7 @@ extension TrialBench {
 
   /// More than once around the queue, each in its turn.
   func noSQArray() throws(TrialFailure) {
-    var ring = try ring(Self.plain | UInt32(CLINUX_SETUP_NO_SQARRAY))
+    var ring = try makeRing(Self.plain | UInt32(CLINUX_SETUP_NO_SQARRAY))
     for round in 0..<5 {
       for _ in 0..<3 { _ = try ring.entry(CLINUX_OP_NOP) }
       for i in 1...3 {
@@ -39,7 +39,7 @@ extension TrialBench {
 
   /// Enters through the place in the thread's table; the ring's end takes it out again.
   func registeredRing() throws(TrialFailure) {
-    var ring = try ring()
+    var ring = try makeRing()
     let code = ring.ring.register()
     guard code == 0 else { throw TrialFailure(code: code, place: .registration) }
     try ring.nop(.firstResult)
@@ -47,8 +47,8 @@ extension TrialBench {
   }
 
   func ringMessages() throws(TrialFailure) {
-    var ring = try ring()
-    var other = try self.ring()
+    var ring = try makeRing()
+    var other = try makeRing()
     let entry = try ring.entry(CLINUX_OP_MSG_RING, other.ring.descriptor)
     entry.pointee.off = 77
     entry.pointee.len = 5
@@ -59,7 +59,7 @@ extension TrialBench {
 
   /// Two completions are waited for and one comes: the minimum ends the wait, not the deadline.
   func minWait() throws(TrialFailure) {
-    var ring = try ring()
+    var ring = try makeRing()
     guard ring.ring.features & UInt32(CLINUX_FEAT_MIN_TIMEOUT) != 0 else {
       throw TrialFailure(code: -EINVAL, place: .setup)
     }
@@ -80,7 +80,7 @@ extension TrialBench {
   /// On a ring with the flags that growth needs, whether the engine's will have them or not.
   func ringResize() throws(TrialFailure) {
     let flags = CLINUX_SETUP_SINGLE_ISSUER | CLINUX_SETUP_DEFER_TASKRUN | CLINUX_SETUP_NO_SQARRAY
-    var ring = try ring(Self.plain | UInt32(flags), completions: 16)
+    var ring = try makeRing(Self.plain | UInt32(flags), completions: 16)
     for _ in 0..<3 { _ = try ring.entry(CLINUX_OP_NOP) }
     try ring.submit()
     let code = ring.ring.growCompletions(to: 64)
@@ -96,7 +96,7 @@ extension TrialBench {
   /// Only what the kernel says can be judged here: no device is polled before a packet of its own has
   /// come, and on the loopback interface there is none.
   func ringBusyPoll() throws(TrialFailure) {
-    var ring = try ring()
+    var ring = try makeRing()
     // The call gives the earlier setting back: asking for the same again reads it.
     var found = clinux_napi()
     for _ in 0..<2 {
@@ -120,7 +120,7 @@ extension TrialBench {
   func submissionThread() throws(TrialFailure) {
     var flags = Self.plain | UInt32(CLINUX_SETUP_SQPOLL)
     if settings.submissionThreadCPU != nil { flags |= UInt32(CLINUX_SETUP_SQ_AFF) }
-    var ring = try ring(flags, threadIdle: 1)
+    var ring = try makeRing(flags, threadIdle: 1)
     for place in [TrialPlace.firstResult, .secondResult] {
       _ = try ring.entry(CLINUX_OP_NOP)
       ring.ring.publish()
@@ -143,7 +143,7 @@ extension TrialBench {
 
   /// Sets the bound, reads it back (the call with zeroes changes nothing), and has a worker work.
   func workerLimits() throws(TrialFailure) {
-    var ring = try ring()
+    var ring = try makeRing()
     var limits: (UInt32, UInt32) = (2, 2)
     try ring.register(CLINUX_REGISTER_IOWQ_MAX_WORKERS, &limits, 2)
     limits = (0, 0)
@@ -165,7 +165,7 @@ extension TrialBench {
       words[i] = isFound ? 0 : words[i] & (0 &- words[i])
       if words[i] != 0 { isFound = true }
     }
-    var ring = try ring()
+    var ring = try makeRing()
     let code = clinux_uring_register(
       ring.ring.descriptor, UInt32(CLINUX_REGISTER_IOWQ_AFF), words, 16 * 8)
     guard code >= 0 else { throw TrialFailure(code: code, place: .registration) }

@@ -6,7 +6,7 @@ import Glibc
 
 extension TrialBench {
   func multishotAccept() throws(TrialFailure) {
-    var ring = try ring()
+    var ring = try makeRing()
     var listener = try TrialListener()
     let entry = try ring.entry(CLINUX_OP_ACCEPT, listener.descriptor)
     entry.pointee.ioprio = UInt16(CLINUX_ACCEPT_MULTISHOT)
@@ -28,7 +28,7 @@ extension TrialBench {
   }
 
   func multishotReceive() throws(TrialFailure) {
-    var ring = try ring()
+    var ring = try makeRing()
     let buffers = try bufferRing(ring, buffers: 4, of: 16)
     let pair = try TrialPair()
     try ring.receiveAll(pair.near)
@@ -50,7 +50,7 @@ extension TrialBench {
   /// Sixteen bytes a buffer, forty at once: one completion must speak of more than one buffer, and all in
   /// the order in which they were given.
   func receiveBundles() throws(TrialFailure) {
-    var ring = try ring()
+    var ring = try makeRing()
     let buffers = try bufferRing(ring, buffers: 4, of: 16)
     let pair = try TrialPair()
     try ring.receiveAll(pair.near, flags: CLINUX_RECVSEND_BUNDLE)
@@ -71,7 +71,7 @@ extension TrialBench {
   }
 
   func incrementalBuffers() throws(TrialFailure) {
-    var ring = try ring()
+    var ring = try makeRing()
     let buffers = try bufferRing(
       ring, buffers: 2, of: 64, flags: UInt16(CLINUX_PBUF_RING_INC))
     let pair = try TrialPair()
@@ -89,7 +89,7 @@ extension TrialBench {
 
   /// A success posts nothing, so the no-operation behind it comes first; a failure posts.
   func quietSends() throws(TrialFailure) {
-    var ring = try ring()
+    var ring = try makeRing()
     let pair = try TrialPair()
     memcpy(memory, "quiet", 5)
     try quietSend(&ring, pair.near)
@@ -113,7 +113,7 @@ extension TrialBench {
   }
 
   func zeroCopySend() throws(TrialFailure) {
-    var ring = try ring()
+    var ring = try makeRing()
     var listener = try TrialListener(overLoopback: true)
     let near = try listener.connect()
     let far = clinux_accept4(listener.descriptor, Int32(SOCK_CLOEXEC.rawValue))
@@ -155,7 +155,7 @@ extension TrialBench {
 
   /// A connection comes into slot 2, is read there, and is gone after its close.
   func directDescriptors() throws(TrialFailure) {
-    var ring = try ring()
+    var ring = try makeRing()
     try table(ring)
     var listener = try TrialListener()
     let far = try listener.connect()
@@ -176,7 +176,7 @@ extension TrialBench {
   /// The steps go in together; the second finds what the first put into the slot. Where a step fails, those
   /// after it are cancelled.
   func linkedChains() throws(TrialFailure) {
-    var ring = try ring()
+    var ring = try makeRing()
     try table(ring)
     var listener = try TrialListener()
     let far = try listener.connect()
@@ -198,7 +198,7 @@ extension TrialBench {
 
   /// Through a pipe, out of one half of the registered page and into the other; beside it nothing works.
   func registeredBuffers() throws(TrialFailure) {
-    var ring = try ring()
+    var ring = try makeRing()
     var page = iovec(iov_base: memory, iov_len: 4096)
     try ring.register(CLINUX_REGISTER_BUFFERS, &page, 1)
     var ends: (Int32, Int32) = (-1, -1)

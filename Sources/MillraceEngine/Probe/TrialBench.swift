@@ -69,7 +69,7 @@ struct TrialBench {
   /// An answer of the kernel's as the trial gets to see it.
   func seen(_ answer: Int32) -> Int32 { lies ? answer &+ 1 : answer }
 
-  func ring(
+  func makeRing(
     _ flags: UInt32? = nil, completions: Int = 32, threadIdle: Int = 0
   ) throws(TrialFailure) -> TrialRing {
     do throws(SystemFailure) {
@@ -296,7 +296,7 @@ struct TrialListener: ~Copyable {
         $0.storeBytes(of: UInt32(0x7F00_0001).bigEndian, toByteOffset: 4, as: UInt32.self)
       }
     }
-    let socket = Self.socket(Int32(address.ss_family))
+    let socket = Self.openSocket(Int32(address.ss_family))
     guard socket >= 0 else { throw TrialFailure(code: -errno, place: .socket) }
     let bound = Self.withAddress(&address) { Glibc.bind(socket, $0, length) }
     let listens = bound == 0 && Glibc.listen(socket, 4) == 0
@@ -313,7 +313,7 @@ struct TrialListener: ~Copyable {
 
   deinit { Glibc.close(descriptor) }
 
-  private static func socket(_ family: Int32) -> Int32 {
+  private static func openSocket(_ family: Int32) -> Int32 {
     Glibc.socket(family, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
   }
 
@@ -328,7 +328,7 @@ struct TrialListener: ~Copyable {
 
   /// A connection that nobody has accepted yet.
   mutating func connect() throws(TrialFailure) -> Int32 {
-    let far = Self.socket(Int32(address.ss_family))
+    let far = Self.openSocket(Int32(address.ss_family))
     guard far >= 0 else { throw TrialFailure(code: -errno, place: .socket) }
     let bytes = length
     guard Self.withAddress(&address, { Glibc.connect(far, $0, bytes) }) == 0 else {

@@ -88,20 +88,10 @@ extension Uring {
     guard !more else { return }
     if record.pointee.state.contains(.stoppingAccept) {
       endAccept(record, -ECANCELED)
-    } else if completion.res >= 0 || Self.isTransientAcceptError(completion.res) {
+    } else if completion.res >= 0 || Sockets.isTransientAcceptError(completion.res) {
       armAccept(listener, record)
     } else {
       endAccept(record, completion.res)
-    }
-  }
-
-  /// Errors that concern the connection that was being accepted, not the listener, accept(2).
-  static func isTransientAcceptError(_ result: Int32) -> Bool {
-    switch -result {
-    case ECONNABORTED, EINTR, EAGAIN, EPROTO, ENETDOWN, ENOPROTOOPT, EHOSTDOWN, ENONET,
-      EHOSTUNREACH, ENETUNREACH:
-      true
-    default: false
     }
   }
 

@@ -63,7 +63,7 @@ extension Uring {
     } else if mayAcceptAgain(slot, result) {
       return armControl(index)
     }
-    if slot.pointee.cancelled && Self.isTransientAcceptError(result) { result = -ECANCELED }
+    if slot.pointee.cancelled && Sockets.isTransientAcceptError(result) { result = -ECANCELED }
     record.pointee.state.subtract([.accepting, .acceptingOne, .stoppingAccept])
     endControl(index, result)
   }
@@ -71,7 +71,7 @@ extension Uring {
   private func mayAcceptAgain(
     _ slot: UnsafeMutablePointer<ControlOperation>, _ result: Int32
   ) -> Bool {
-    Self.isTransientAcceptError(result) && slot.pointee.chain != Self.linked
+    Sockets.isTransientAcceptError(result) && slot.pointee.chain != Self.linked
       && !slot.pointee.cancelled
   }
 

@@ -199,7 +199,7 @@ struct UringParts: ~Copyable {
     use.refuse(
       .registeredBuffers,
       code == -ENOMEM
-        ? "\(ProbeDiagnosis.errorText(ENOMEM)): raise RLIMIT_MEMLOCK (ulimit -l)"
+        ? "\(ErrorText.full(ENOMEM)): raise RLIMIT_MEMLOCK (ulimit -l)"
         : FeatureUse.words(.registeredBuffers, -code))
   }
 

@@ -129,7 +129,7 @@ extension EngineRefusal {
     let code = failure.failure.code
     let isMemory = code == ENOMEM
     self.init(
-      label: ProbeDiagnosis.errnoName(code),
+      label: ErrorText.name(code),
       detail: "Cannot create \(threads) rings, one per thread: \(failure.failure)."
         + (isMemory ? " \(Self.lockedMemory)" : ""),
       hint: isMemory ? Self.lockedMemoryHint : "Set engine: epoll, or use fewer threads.")

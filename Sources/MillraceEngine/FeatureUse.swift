@@ -54,7 +54,7 @@ struct FeatureUse {
 
   /// What an errno says of a feature, with the version of Linux that brings it.
   static func words(_ feature: EngineFeatures, _ code: Int32) -> String {
-    let text = ProbeDiagnosis.errorText(code)
+    let text = ErrorText.full(code)
     guard code == EINVAL || code == ENOSYS || code == EOPNOTSUPP else { return text }
     return "\(text): requires Linux \(EngineFeatures.firstVersion(feature))"
   }
