@@ -20,16 +20,11 @@ extension TLSSession {
     _ pieces: UnsafeBufferPointer<iovec>, skipping: Int, count: Int,
     output: UnsafeMutableRawBufferPointer
   ) -> Transfer {
-    wires.pointee.begin(input: UnsafeRawBufferPointer(start: nil, count: 0), output: output)
-    let progress = sealRecord(pieces, skipping, count)
-    let consumed = progress == .wantsInput ? count : 0
-    countLong(consumed, of: count)
-    let transfer = Transfer(
-      consumed: consumed, plaintext: 0, output: output.count - wires.pointee.outputRoom,
-      handshakeCompleted: false, progress: progress)
-    wires.pointee.carried(consumed)
-    wires.pointee.end()
-    return transfer
+    write(count, into: output) { session, consumed in
+      let progress = session.sealRecord(pieces, skipping, count)
+      if progress == .wantsInput { consumed = count }
+      return progress
+    }
   }
 
   /// Whether the session could seal its records, if it was told its secret.

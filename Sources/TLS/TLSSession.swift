@@ -170,16 +170,9 @@ public struct TLSSession: ~Copyable {
   public mutating func send(
     _ plaintext: UnsafeRawBufferPointer, output: UnsafeMutableRawBufferPointer
   ) -> Transfer {
-    wires.pointee.begin(input: UnsafeRawBufferPointer(start: nil, count: 0), output: output)
-    var consumed = 0
-    let progress = seal(plaintext, &consumed, output.count)
-    countLong(consumed, of: plaintext.count)
-    let transfer = Transfer(
-      consumed: consumed, plaintext: 0, output: output.count - wires.pointee.outputRoom,
-      handshakeCompleted: false, progress: progress)
-    wires.pointee.carried(consumed)
-    wires.pointee.end()
-    return transfer
+    write(plaintext.count, into: output) { session, consumed in
+      session.seal(plaintext, &consumed, output.count)
+    }
   }
 
   /// Says close_notify, once, and flushes what is pending; after a failure it only flushes.
@@ -188,11 +181,26 @@ public struct TLSSession: ~Copyable {
   ///   `failed` after a failure, otherwise `wantsInput`. Receiving may go on (RFC 8446, section
   ///   6.1).
   public mutating func close(output: UnsafeMutableRawBufferPointer) -> Transfer {
+    write(0, into: output) { session, _ in session.shutDown() }
+  }
+
+  /// The frame of a call that brings nothing from the wire.
+  /// - Parameters:
+  ///   - waiting: bytes of application data that it is to send.
+  ///   - body: does it, and says how many of those it has sent.
+  @inline(__always)
+  mutating func write(
+    _ waiting: Int, into output: UnsafeMutableRawBufferPointer,
+    _ body: (inout TLSSession, inout Int) -> Progress
+  ) -> Transfer {
     wires.pointee.begin(input: UnsafeRawBufferPointer(start: nil, count: 0), output: output)
-    let progress = shutDown()
+    var consumed = 0
+    let progress = body(&self, &consumed)
+    countLong(consumed, of: waiting)
     let transfer = Transfer(
-      consumed: 0, plaintext: 0, output: output.count - wires.pointee.outputRoom,
+      consumed: consumed, plaintext: 0, output: output.count - wires.pointee.outputRoom,
       handshakeCompleted: false, progress: progress)
+    wires.pointee.carried(consumed)
     wires.pointee.end()
     return transfer
   }
