@@ -20,7 +20,7 @@ extension TLSSession {
     _ pieces: UnsafeBufferPointer<iovec>, skipping: Int, count: Int,
     output: UnsafeMutableRawBufferPointer
   ) -> Transfer {
-    write(count, into: output) { session, consumed in
+    giveOut(count, into: output) { session, consumed in
       let progress = session.sealRecord(pieces, skipping, count)
       if progress == .wantsInput { consumed = count }
       return progress

@@ -170,7 +170,7 @@ public struct TLSSession: ~Copyable {
   public mutating func send(
     _ plaintext: UnsafeRawBufferPointer, output: UnsafeMutableRawBufferPointer
   ) -> Transfer {
-    write(plaintext.count, into: output) { session, consumed in
+    giveOut(plaintext.count, into: output) { session, consumed in
       session.seal(plaintext, &consumed, output.count)
     }
   }
@@ -181,7 +181,7 @@ public struct TLSSession: ~Copyable {
   ///   `failed` after a failure, otherwise `wantsInput`. Receiving may go on (RFC 8446, section
   ///   6.1).
   public mutating func close(output: UnsafeMutableRawBufferPointer) -> Transfer {
-    write(0, into: output) { session, _ in session.shutDown() }
+    giveOut(0, into: output) { session, _ in session.shutDown() }
   }
 
   /// The frame of a call that brings nothing from the wire.
@@ -189,7 +189,7 @@ public struct TLSSession: ~Copyable {
   ///   - waiting: bytes of application data that it is to send.
   ///   - body: does it, and says how many of those it has sent.
   @inline(__always)
-  mutating func write(
+  mutating func giveOut(
     _ waiting: Int, into output: UnsafeMutableRawBufferPointer,
     _ body: (inout TLSSession, inout Int) -> Progress
   ) -> Transfer {
