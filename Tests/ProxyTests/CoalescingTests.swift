@@ -106,6 +106,30 @@ struct CoalescingTests {
     }
   }
 
+  @Test("how many are in progress is not told by how long a wait may be", arguments: [0, standard])
+  func manySlow(_ longest: Int64) {
+    var coalescing = Coalescing(longest: longest)
+    // 11,000 a second, 10 ms each, are 110; and 40 of 1 s each.
+    _ = Self.goal(&coalescing, ends: 44, after: 10 * millisecond, measurements: 6)
+    #expect(!coalescing.isSparse)
+  }
+
+  @Test("requests that end in waves are as many as when they end evenly")
+  func waves() {
+    var coalescing = Coalescing(longest: standard)
+    var now: Int64 = 1_000_000_000
+    _ = coalescing.goal(now: now)
+    for _ in 0..<8 {
+      for _ in 0..<64 { coalescing.noteEnd(after: 9_000_000, waited: 0) }
+      for _ in 0..<10 {
+        now += millisecond
+        _ = coalescing.goal(now: now)
+      }
+    }
+    #expect(!coalescing.isSparse)
+    #expect(coalescing.goal(now: now) != nil)
+  }
+
   @Test("no request of HTTP/2 is not few")
   func noneIsSparse() {
     var coalescing = Coalescing(longest: standard)
@@ -150,7 +174,8 @@ struct CoalescingTests {
     let (goal, now) = Self.goal(&coalescing, ends: 160, after: 900_000)
     #expect(goal != nil)
     #expect(coalescing.goal(now: now + 1) != nil)
-    #expect(coalescing.goal(now: now + Coalescing.measured) == nil)
+    #expect(coalescing.goal(now: now + Coalescing.quiet - 1) != nil)
+    #expect(coalescing.goal(now: now + Coalescing.quiet) == nil)
     for _ in 0..<160 { coalescing.noteEnd(after: 900_000, waited: 0) }
     #expect(coalescing.goal(now: now + 1_000 * millisecond) == nil)
   }

@@ -236,8 +236,8 @@ struct Downstreams: ~Copyable {
     resumable.append(d.pointee.slot)
   }
 
-  /// Has a connection of HTTP/2 flushed at the turn's end: what its streams have by then leaves together, in one
-  /// record of TLS.
+  /// Has a connection of HTTP/2 flushed at the turn's end, or where few requests are in progress before the next client's
+  /// are looked at: what its streams have by then leaves together, in one record of TLS.
   @inline(__always)
   mutating func noteOutput(_ d: DownstreamPointer) {
     let c = http2[d.pointee.slot]

@@ -18,9 +18,10 @@ struct Coalescing {
   let longest: Int64
   /// Nanoseconds that were waited for more, since the beginning.
   private(set) var waited: Int64 = 0
-  /// Requests that have ended since `since`, and how long they took, summed.
+  /// Requests that have ended since `since`, and how long they took, summed; and what the mean was before.
   private var ended: Int64 = 0
   private var time: Int64 = 0
+  private var mean: Int64 = 0
   private var since: Int64 = 0
   /// As much of one request's time counts.
   private var most = Coalescing.mostAtFirst
@@ -42,10 +43,16 @@ struct Coalescing {
   static let least: Int64 = 4
   /// Nanoseconds over which requests are counted.
   static let measured: Int64 = 4_000_000
+  /// Nanoseconds without an end after which no request of HTTP/2 comes any more, at the least.
+  static let quiet: Int64 = 20_000_000
   private static let mostAtFirst: Int64 = 1_000_000
   /// Of the last mean, how much one request's time may be: a few that take long, or that a client makes take
   /// long, say nothing of the others.
   private static let mostOfMean: Int64 = 4
+  /// From here on one request's time does not count for more: what the longest wait that can be configured is a part of.
+  private static let longestMean: Int64 = 10_000_000 * share
+  /// Fewer requests in progress are few.
+  static let few = Int(least * share)
 
   /// - Parameter longest: nanoseconds, at most 10 ms; 0: never.
   init(longest: Int64) { self.longest = longest }
@@ -89,7 +96,12 @@ struct Coalescing {
   @inline(__always)
   mutating func goal(now: Int64) -> Goal? {
     let elapsed = now &- since
-    if elapsed >= Self.measured { measure(now, elapsed) }
+    // That nothing has ended says something only when something should have: requests may end in waves.
+    if elapsed >= Self.measured
+      && (ended > 0 || elapsed >= max(Self.quiet, mean &* Self.mostOfMean))
+    {
+      measure(now, elapsed)
+    }
     let hurries = isHurried
     isHurried = false
     return !isSparse && count >= Self.least && !hurries
@@ -98,14 +110,14 @@ struct Coalescing {
 
   @inline(never)
   private mutating func measure(_ now: Int64, _ elapsed: Int64) {
-    let mean = ended > 0 ? time / ended : 0
+    mean = ended > 0 ? time / ended : 0
     wait = min(longest, mean / Self.share)
     count = wait * ended / elapsed
     // Little's law: as many are in progress as end in the time that one takes.
     let before = third
     third = mean / Self.share * ended / elapsed
     isSparse = ended > 0 && others <= ended && min(before, third) < Self.least
-    most = max(Self.mostAtFirst, min(mean, longest * Self.share) * Self.mostOfMean)
+    most = max(Self.mostAtFirst, min(mean, Self.longestMean) * Self.mostOfMean)
     ended = 0
     others = 0
     time = 0

@@ -34,7 +34,7 @@ struct HTTP2Connection: ~Copyable {
   /// A window has opened: what waits for one is gone on with when the input is used up, since windows
   /// come in pairs, and often many at once.
   var hasOpened = false
-  /// It is in the list of connections that are flushed at the turn's end.
+  /// It is in the list of connections that are flushed at the turn's end at the latest.
   var isNoted = false
   /// A client's: it is in the list of those that are looked at once more.
   var isResumable = false

@@ -12,7 +12,7 @@ import Transport
 extension Relay where E: ~Copyable {
   // MARK: To the client
 
-  /// Sends what waits; over HTTP/2 at the turn's end. Success is reported quietly when nothing waits for it: the
+  /// Sends what waits; over HTTP/2 at the turn's end at the latest. Success is reported quietly when nothing waits for it: the
   /// response is whole, and the client will be heard of again.
   @inline(__always)
   mutating func flush(_ d: DownstreamPointer) {

@@ -11,12 +11,13 @@ extension Worker where E: ~Copyable {
     while let completion = relay.loop.engine.next() { dispatch(completion) }
   }
 
-  /// First what servers have sent, and everything else that is not from clients; then, client by client, what those have
-  /// sent. In between, all that is to leave leaves: responses do not wait for requests, nor one client's requests for
+  /// First everything that is not from clients; then, client by client, what those have sent. In between, what there is
+  /// for clients and for servers of HTTP/1.1 leaves: responses do not wait for requests, nor one client's requests for
   /// the next one's, and the peers work on them while the worker does. Requests come last so that all that had arrived
   /// from servers has been looked at when one is given to a kept connection, as at a turn's end (`Relay.submitAssigned`).
   private mutating func takeOneByOne() {
     var taken = 0
+    var sends = 0
     while true {
       while let completion = relay.loop.engine.next() {
         if completion.token.kind == TokenKind.downstreamReceive.rawValue {
@@ -26,18 +27,22 @@ extension Worker where E: ~Copyable {
         }
       }
       guard taken < fromClients.count else { break }
-      sendToAll()
-      dispatch(fromClients[taken])
-      taken += 1
+      // Clients that open no stream may be many: they are not to cost a system call each.
+      if sends < Coalescing.few { sendWhatThereIs() }
+      sends += 1
+      let client = fromClients[taken].token.slot
+      repeat {
+        dispatch(fromClients[taken])
+        taken += 1
+      } while taken < fromClients.count && fromClients[taken].token.slot == client
     }
     fromClients.removeAll(keepingCapacity: true)
   }
 
-  private mutating func sendToAll() {
-    // As at a turn's end.
+  /// Not what connections of HTTP/2 to servers have: what several clients gave to one of those leaves together.
+  private mutating func sendWhatThereIs() {
     if relay.upstreams.hasLost { relay.endLost() }
     relay.submitAssigned()
-    relay.flushShared()
     relay.flushClients()
     relay.loop.engine.submit()
   }
