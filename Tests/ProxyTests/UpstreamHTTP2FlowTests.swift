@@ -249,6 +249,48 @@ struct UpstreamHTTP2FlowTests {
     expectNothingHeld(account)
   }
 
+  @Test("a request that is answered before its server has read it is whole there, or reset")
+  func earlyResponse() throws {
+    let content = [UInt8](repeating: 7, count: 4096)
+    var resets = 0
+    for kilobytes in stride(from: 32, through: 512, by: 8) {
+      let world = try World(FlowWorld.likeARing)
+      world.onRequest = { _, _ in }
+      world.makeServer = { peer in
+        let server = HTTP2FlowServer(peer, window: 1 << 22)
+        // WINDOW_UPDATE of the connection, by 4 MiB.
+        server.sendRaw([0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0x40, 0, 0])
+        return server
+      }
+      let account = content.withUnsafeBytes { content in
+        world.run(until: { $0.counters.responses == 1 && $0.exchanges == 0 }) { client in
+          client.request("/s/1", "POST", HTTP2Content(repeating: content, count: kilobytes << 10))
+          func stopReading() {
+            guard let server = world.servers.first, server.requests[1] != nil else {
+              return world.flow.after(10_000, stopReading)
+            }
+            let events = server.peer.onEvent
+            server.peer.onEvent = { _, _ in }
+            world.flow.after(second) {
+              server.answer(1, "early")
+              world.flow.after(second) {
+                server.peer.onEvent = events
+                events?(server.peer, .readable)
+              }
+            }
+          }
+          stopReading()
+        }
+      }
+      #expect(world.client.responses[1]?.status == 200)
+      let request = try #require(world.servers[0].requests[1])
+      #expect(request.isWhole || request.reset != nil, "\(kilobytes) KiB")
+      if request.reset != nil { resets += 1 }
+      expectNothingHeld(account)
+    }
+    #expect(resets > 0)
+  }
+
   @Test("a connection to a server that takes nothing any more is given up")
   func vanishedServer() throws {
     let world = try World(FlowWorld.likeARing)

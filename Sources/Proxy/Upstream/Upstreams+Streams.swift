@@ -284,7 +284,8 @@ extension Upstreams {
     if place >= 0 {
       if !u.pointee.http2.hasLeft {
         c.pointee.session.withdraw(place)
-      } else if keep && u.pointee.http2.hasWrittenEnd {
+      } else if keep && u.pointee.http2.hasWrittenEnd && u.pointee.outgoing.isEmpty {
+        // Its end is on the way. One that found no room is dropped with the rest, and the server has to hear of that.
         c.pointee.session.end(place)
         c.pointee.hasServed = true
       } else {
