@@ -13,16 +13,24 @@ struct Coalescing {
     let limit: Int64
   }
 
+  /// A measurement under way.
+  private struct Tally {
+    var since: Int64 = 0
+    /// Requests that have ended, and how long they took, summed.
+    var ended: Int64 = 0
+    var time: Int64 = 0
+    /// Other requests that have been answered.
+    var others: Int64 = 0
+  }
+
   /// `engine.coalesce_microseconds`, in nanoseconds: from the end of one wait to the end of the next, at the
   /// most; 0: never. The figures are in docs/performance.md, "Waiting for more".
   let longest: Int64
   /// Nanoseconds that were waited for more, since the beginning.
   private(set) var waited: Int64 = 0
-  /// Requests that have ended since `since`, and how long they took, summed; and what the mean was before.
-  private var ended: Int64 = 0
-  private var time: Int64 = 0
+  private var tally = Tally()
+  /// How long a request took in the last measurement.
   private var mean: Int64 = 0
-  private var since: Int64 = 0
   /// As much of one request's time counts.
   private var most = Coalescing.mostAtFirst
   /// What followed from the requests before: nanoseconds, and the requests that end in them.
@@ -30,8 +38,6 @@ struct Coalescing {
   private var count: Int64 = 0
   /// A third of the requests in progress.
   private var third: Int64 = 0
-  /// Other requests that have been answered since `since`.
-  private var others: Int64 = 0
   /// Few requests are in progress, and most are of HTTP/2. They were few in this measurement or in the one before: after
   /// a moment in which nothing ran, all that waited ends in one. Such a moment is to begin no wait.
   private(set) var isSparse = false
@@ -66,13 +72,13 @@ struct Coalescing {
   ///     without limit a request would have to go through twelve. One with an audit record goes through three.
   @inline(__always)
   mutating func noteEnd(after nanoseconds: Int64, waited: Int64) {
-    ended &+= 1
-    time &+= min(max(0, nanoseconds &- (waited &- waited >> 2)), most)
+    tally.ended &+= 1
+    tally.time &+= min(max(0, nanoseconds &- (waited &- waited >> 2)), most)
   }
 
   /// Another request has been answered: of HTTP/1.1, by the proxy itself, or by a server of HTTP/2.
   @inline(__always)
-  mutating func noteOther() { others &+= 1 }
+  mutating func noteOther() { tally.others &+= 1 }
 
   /// A wait for more has taken this long.
   mutating func noteWait(_ nanoseconds: Int64) { waited &+= nanoseconds }
@@ -95,10 +101,10 @@ struct Coalescing {
   /// - Parameter now: when the last wait has ended.
   @inline(__always)
   mutating func goal(now: Int64) -> Goal? {
-    let elapsed = now &- since
+    let elapsed = now &- tally.since
     // That nothing has ended says something only when something should have: requests may end in waves.
     if elapsed >= Self.measured
-      && (ended > 0 || elapsed >= max(Self.quiet, mean &* Self.mostOfMean))
+      && (tally.ended > 0 || elapsed >= max(Self.quiet, mean &* Self.mostOfMean))
     {
       measure(now, elapsed)
     }
@@ -110,17 +116,15 @@ struct Coalescing {
 
   @inline(never)
   private mutating func measure(_ now: Int64, _ elapsed: Int64) {
-    mean = ended > 0 ? time / ended : 0
+    let ended = tally.ended
+    mean = ended > 0 ? tally.time / ended : 0
     wait = min(longest, mean / Self.share)
     count = wait * ended / elapsed
     // Little's law: as many are in progress as end in the time that one takes.
     let before = third
     third = mean / Self.share * ended / elapsed
-    isSparse = ended > 0 && others <= ended && min(before, third) < Self.least
+    isSparse = ended > 0 && tally.others <= ended && min(before, third) < Self.least
     most = max(Self.mostAtFirst, min(mean, Self.longestMean) * Self.mostOfMean)
-    ended = 0
-    others = 0
-    time = 0
-    since = now
+    tally = Tally(since: now)
   }
 }
