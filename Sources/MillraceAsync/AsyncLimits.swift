@@ -7,7 +7,7 @@ public struct AsyncLimits: Sendable {
   /// Connections open. A listener stops accepting at it (clients wait in the kernel's backlog), a
   /// connect beyond it throws `AsyncEngineFailure.busy`.
   public var connections = 8192
-  /// Accepted connections per listener that nobody has taken. At it the listener stops accepting;
+  /// Accepted connections per listener that nobody has taken. With so many the listener stops accepting;
   /// those that the kernel had accepted already are kept.
   public var acceptedWaiting = 64
   /// Sends per connection that wait behind the one under way; one more throws

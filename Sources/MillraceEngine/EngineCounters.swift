@@ -2,11 +2,11 @@
 
 /// An operator's view of an engine: gauges and counters.
 public struct EngineCounters: Sendable {
-  /// Buffers that somebody outside the engine holds, now.
+  /// Buffers that are held outside the engine, now.
   public var leasedBuffers = 0
   /// Bytes of memory outside the pools, now.
   public var coldBytes = 0
-  /// The most that `coldBytes` has been, of each pool by itself and summed.
+  /// The highest `coldBytes` so far: each pool's own maximum, summed.
   public var coldBytesHighest = 0
   /// Sends in the making or in flight, now.
   public var framesInUse = 0

@@ -45,7 +45,7 @@ public struct EngineOptions: Sendable {
   /// Timeouts, polls, no-operations, messages, splices, reported shutdowns and closes in flight.
   public var controlOperations = 256
   /// Chains in flight that the engine runs itself: all on epoll, and on io_uring those of an engine
-  /// without `EngineFeatures.linkedChains`. One more is a precondition that traps.
+  /// without `EngineFeatures.linkedChains`. One more traps: the caller keeps to this limit.
   public var chains = 256
   /// Slots for direct descriptors; 0: none.
   public var directDescriptors = 64
